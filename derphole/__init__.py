@@ -1,0 +1,3 @@
+"""What people run: tokens, rendezvous and one conversation per module."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The command line: usage texts, argument checks, output and exit codes."""

@@ -1,0 +1,1 @@
+"""The encrypted link between two peers: a library; it knows no token, no file and no command."""

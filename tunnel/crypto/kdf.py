@@ -1,0 +1,28 @@
+"""Key derivation: BLAKE2b keyed with the parent, one label per purpose.
+
+    KDF(key, label, *parts) = BLAKE2b(key = key, person = "derphole v1",
+                                      data = each of (label, *parts) behind its u16 LE length)
+
+The length prefix makes the encoding of the parts unambiguous.  Source: RFC 7693; docs/protocol.md,
+section "Key derivation".
+"""
+
+from hashlib import blake2b
+
+PERSONALISATION = b"derphole v1"
+
+
+def derive(key: bytes, label: str, *parts: bytes, size: int = 32) -> bytes:
+    """Return `size` (1 to 64) bytes derived from `key` (1 to 64 bytes) for one purpose.
+
+    Args:
+        key: the parent key.
+        label: the purpose, ASCII.
+        parts: what the derived key is bound to; each at most 65535 bytes.
+        size: bytes wanted; different sizes give unrelated keys.
+    """
+    hasher = blake2b(key=key, person=PERSONALISATION, digest_size=size)
+    for part in (label.encode("ascii"), *parts):
+        hasher.update(len(part).to_bytes(2, "little"))
+        hasher.update(part)
+    return hasher.digest()

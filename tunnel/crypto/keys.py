@@ -1,0 +1,54 @@
+"""Key types and X25519: every key is its own type, and secrets never show in `repr`.
+
+Source: RFC 7748.  Randomness is passed in by the caller.
+"""
+
+from dataclasses import dataclass
+from typing import NewType
+
+from nacl import bindings
+from nacl.exceptions import CryptoError
+
+from tunnel.errors import AuthenticationFailed
+
+KEY_SIZE = 32
+
+DerpKey = NewType("DerpKey", bytes)  # a public DERP node key, 32 bytes
+NoiseKey = NewType("NoiseKey", bytes)  # a public Noise static or ephemeral key, 32 bytes
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """Secret bytes that no log, trace or `repr` shows."""
+
+    value: bytes
+
+    def __repr__(self) -> str:
+        return f"<Secret of {len(self.value)} bytes>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class KeyPair:
+    """An X25519 key pair.
+
+    Args:
+        secret: 32 secret bytes; clamped by X25519 itself.
+    """
+
+    secret: bytes
+    public: bytes
+
+    @classmethod
+    def from_secret(cls, secret: bytes) -> "KeyPair":
+        """Derive the public key of 32 secret bytes."""
+        return cls(secret, bindings.crypto_scalarmult_base(secret))
+
+    def exchange(self, their_public: bytes) -> bytes:
+        """Return the X25519 shared secret; raises `AuthenticationFailed` for low-order keys."""
+        try:
+            return bindings.crypto_scalarmult(self.secret, their_public)
+        except (CryptoError, RuntimeError) as error:
+            raise AuthenticationFailed("a public key of low order") from error
+
+    def __repr__(self) -> str:
+        return f"<KeyPair {self.public.hex()[:8]}>"

@@ -1,0 +1,58 @@
+"""The error tree of the tunnel library.
+
+The first line of each docstring is the sentence a person may be shown; what is raised carries the
+particulars.  A datagram can never raise out of a machine (it is dropped and counted); a framed TCP
+stream must raise, since it cannot resynchronise.
+"""
+
+
+class TunnelError(Exception):
+    """The tunnel failed."""
+
+
+class MisuseError(TunnelError):
+    """The library was called in a way its contract forbids; a bug of ours, never caught."""
+
+
+class PeerError(TunnelError):
+    """The other side, or the network, sent bytes that break the protocol."""
+
+
+class DecodeError(PeerError):
+    """Bytes could not be decoded."""
+
+
+class Truncated(DecodeError):
+    """The bytes end before the value does."""
+
+
+class BadMagic(DecodeError):
+    """The bytes do not start with the expected mark."""
+
+
+class UnknownVersion(DecodeError):
+    """The bytes belong to a version this program does not speak."""
+
+
+class AuthenticationFailed(PeerError):
+    """A seal or proof did not verify."""
+
+
+class ProtocolViolation(PeerError):
+    """An authenticated peer broke the rules of the protocol."""
+
+
+class RelayError(TunnelError):
+    """A relay could not be used."""
+
+
+class RelayUnreachable(RelayError):
+    """A relay could not be reached."""
+
+
+class RelayRefused(RelayError):
+    """A relay answered and refused us."""
+
+
+class LinkEnded(TunnelError):
+    """The link to the other side has ended."""

@@ -1,0 +1,1 @@
+"""The gevent drivers: the only code in tunnel that blocks."""

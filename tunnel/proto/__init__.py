@@ -1,0 +1,1 @@
+"""Sans-IO machines: time and bytes come in as arguments, decisions go out as values."""
