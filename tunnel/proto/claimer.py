@@ -1,0 +1,310 @@
+"""Claimer: asks an issuer for a link over the relays of its token; without I/O.
+
+    CLAIMING --decision: accepted--> ADMITTING --first sealed packet--> LINKED
+       |  ^                              |
+       |  +----nothing heard for 3 s-----+        (with a new claim)
+       +--decision: refused--> REFUSED
+
+The relays are tried in order and in a circle: a claim is repeated, byte for byte, after 250 ms and
+then ever later, until the relay says NotHere or 3 s have passed.  A forged decision changes
+nothing.  Source: design, sections 4 and 5.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from tunnel.crypto.aead import BY_ID, AeadId
+from tunnel.crypto.keys import DerpKey, KeyPair
+from tunnel.errors import AuthenticationFailed, DecodeError
+from tunnel.proto.congestion import RELAY_GRANT_MINIMUM, RELAY_GRANT_TOTAL
+from tunnel.proto.handshake import (
+    SUPPORTED_FEATURES,
+    Feature,
+    Meeting,
+    OutgoingClaim,
+    packet_keys,
+)
+from tunnel.proto.link import LinkParameters, PeerLink, Trace
+from tunnel.proto.machine import RelayEndpoint, Transmit
+from tunnel.units import Instant, Seconds
+from tunnel.wire import packet as layout
+from tunnel.wire.handshake import (
+    ACCEPTED,
+    INSTANCE_SIZE,
+    ClaimPayload,
+    Decision,
+    DecisionPayload,
+    decode_message,
+    is_handshake,
+)
+
+# Chosen (design, sections 4 and 5).
+FIRST_RETRY_S = 0.25
+MAX_RETRY_S = 2.0
+RELAY_TURN_S = 3.0  # without an answer the next relay has its turn
+ADMISSION_S = 3.0  # an accepted claim whose link stays silent is made anew
+
+
+class ClaimState(Enum):
+    """What is true of the claim."""
+
+    CLAIMING = "claiming"
+    ADMITTING = "admitting"
+    LINKED = "linked"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimerIdentity:
+    """Whom we claim from, with what, and as whom.
+
+    Args:
+        meeting: the public keys of both sides.
+        header: 64 bytes that name the grant.
+        secret: the grant's secret, 16 bytes.
+        instance: 16 random bytes of this process.
+        features: what we want and can do.
+        fast_aeads: bit set, see `tunnel.crypto.aead.fast_aeads`.
+        give_up_after_s: see `LinkParameters`.
+    """
+
+    meeting: Meeting
+    header: bytes
+    secret: bytes
+    instance: bytes
+    features: Feature
+    fast_aeads: int
+    give_up_after_s: Seconds = 60.0
+
+    def __repr__(self) -> str:
+        return "<ClaimerIdentity>"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """The issuer admitted us."""
+
+    link: PeerLink
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The issuer refused the claim.
+
+    Args:
+        verdict: its reason, whose meaning the owner knows.
+        clock_s: the issuer's wall clock, seconds since 1970.
+    """
+
+    verdict: int
+    clock_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotHere:
+    """A relay says that the issuer is not connected to it."""
+
+    relay: int
+
+
+ClaimerEvent = LinkUp | Refused | NotHere
+
+
+class Claimer:
+    """The claimer's side of meeting.
+
+    Args:
+        now: when claiming starts.
+        identity: who we are and what we claim.
+        relays: the numbers of the relay connections, in the order of the token's hints.
+        entropy: returns that many random bytes.
+        is_polite: tells of a relay, by its number, whether it is a public one.
+        trace: see `PeerLink`.
+    """
+
+    def __init__(
+        self,
+        now: Instant,
+        identity: ClaimerIdentity,
+        relays: list[int],
+        entropy: Callable[[int], bytes],
+        is_polite: Callable[[int], bool],
+        trace: Trace,
+    ) -> None:
+        if len(identity.instance) != INSTANCE_SIZE:
+            raise ValueError("an instance id of 16 bytes")
+        self.state = ClaimState.CLAIMING
+        self.link: PeerLink | None = None
+        self._identity = identity
+        self._relays = relays
+        self._turn = 0
+        self._entropy = entropy
+        self._is_polite = is_polite
+        self._trace = trace
+        self._events: deque[ClaimerEvent] = deque()
+        self._claim = self._new_claim()
+        self._send_at: Instant = now
+        self._retry_s = FIRST_RETRY_S
+        self._turn_ends_at = Instant(now + RELAY_TURN_S)
+        self._away: set[int] = set()  # relays that said NotHere in this round
+        self._admission_ends_at: Instant | None = None
+
+    @property
+    def relay(self) -> int:
+        """The relay whose turn it is."""
+        return self._relays[self._turn]
+
+    def next_event(self) -> ClaimerEvent | None:
+        """Return what happened next, or None."""
+        return self._events.popleft() if self._events else None
+
+    # -- what comes in ----------------------------------------------------------------------
+
+    def handle_packet(self, now: Instant, relay: int, source: DerpKey, data: memoryview) -> None:
+        """Take a packet that `relay` delivered from `source`."""
+        if source != self._identity.meeting.issuer_derp:
+            return
+        if is_handshake(data):
+            if self.state is ClaimState.CLAIMING:
+                self._handle_decision(now, relay, data)
+            return
+        link = self.link
+        if link is None or len(data) < layout.GENERAL_HEADER_SIZE:
+            return
+        if layout.decode_general_header(data)[3] != self._claim.payload.link_index:
+            return
+        is_authentic = link.handle_packet(now, relay, data)
+        if is_authentic and self.state is ClaimState.ADMITTING:
+            self.state = ClaimState.LINKED
+            self._admission_ends_at = None
+            self._events.append(LinkUp(link))
+
+    def handle_peer_gone(self, now: Instant, relay: int, key: DerpKey) -> None:
+        """Take a relay's word that the issuer is not there: a hint, never an end."""
+        if key != self._identity.meeting.issuer_derp:
+            return
+        if self.link is not None:
+            self.link.ping()
+        elif self.state is ClaimState.CLAIMING and relay == self.relay:
+            self._away.add(relay)
+            self._events.append(NotHere(relay))
+            self._next_relay(now)
+
+    def handle_relay_up(self, now: Instant, relay: int) -> None:
+        """Start over on a relay connection that was made anew."""
+        if self.link is not None and self.link.relay == relay:
+            self.link.use_relay(relay)
+        elif self.state is ClaimState.CLAIMING and relay == self.relay:
+            self._send_at = now
+            self._turn_ends_at = Instant(now + RELAY_TURN_S)
+
+    def handle_relay_down(self, now: Instant, relay: int) -> None:
+        """Go on to the next relay while one cannot be reached."""
+        if self.state is ClaimState.CLAIMING and relay == self.relay:
+            self._next_relay(now)
+
+    def _handle_decision(self, now: Instant, relay: int, data: memoryview) -> None:
+        try:
+            message = decode_message(data)
+            if not isinstance(message, Decision):
+                return
+            payload, root = self._claim.read_decision(message)
+        except (DecodeError, AuthenticationFailed) as error:
+            self._trace("decision.dropped", {"reason": str(error)})
+            return
+        self._trace("decision", {"verdict": payload.verdict})
+        if payload.verdict != ACCEPTED:
+            self.state = ClaimState.REFUSED
+            self._events.append(Refused(payload.verdict, payload.clock_ms / 1000))
+            return
+        if payload.aead not in BY_ID:
+            self._trace("decision.dropped", {"reason": "an AEAD we do not know"})
+            return
+        self.link = self._new_link(now, relay, payload, root)
+        self.link.ping()  # our first sealed packet asks for the place
+        self.state = ClaimState.ADMITTING
+        self._admission_ends_at = Instant(now + ADMISSION_S)
+
+    def _new_link(
+        self, now: Instant, relay: int, payload: DecisionPayload, root: bytes
+    ) -> PeerLink:
+        identity = self._identity
+        sealer, opener = packet_keys(
+            root, AeadId(payload.aead), is_issuer=False, peer_index=payload.link_index
+        )
+        parameters = LinkParameters(
+            is_issuer=False,
+            peer_key=identity.meeting.issuer_derp,
+            sealer=sealer,
+            opener=opener,
+            features=payload.features & SUPPORTED_FEATURES,
+            relay=relay,
+            peer_grant=max(payload.relay_grant, RELAY_GRANT_MINIMUM),
+            our_grant=RELAY_GRANT_TOTAL,
+            is_polite=self._is_polite(relay),
+            give_up_after_s=identity.give_up_after_s,
+        )
+        return PeerLink(now, parameters, self._trace)
+
+    def _new_claim(self) -> OutgoingClaim:
+        identity = self._identity
+        payload = ClaimPayload(
+            features=identity.features,
+            instance=identity.instance,
+            link_index=int.from_bytes(self._entropy(4), "little"),
+            fast_aeads=identity.fast_aeads,
+            relay_grant=RELAY_GRANT_TOTAL,
+        )
+        ephemeral = KeyPair.from_secret(self._entropy(32))
+        return OutgoingClaim(identity.meeting, identity.header, identity.secret, payload, ephemeral)
+
+    # -- time and sending -------------------------------------------------------------------
+
+    def next_timeout(self) -> Instant | None:
+        """Return when `handle_timeout` is due."""
+        if self.state is ClaimState.CLAIMING:
+            return min(self._send_at, self._turn_ends_at)
+        times = [self._admission_ends_at]
+        if self.link is not None:
+            times.append(self.link.next_timeout())
+        return min((time for time in times if time is not None), default=None)
+
+    def handle_timeout(self, now: Instant) -> None:
+        """Do what is due at `now`."""
+        if self.state is ClaimState.CLAIMING and now >= self._turn_ends_at:
+            self._next_relay(now)
+        admission_ends_at = self._admission_ends_at
+        if admission_ends_at is not None and now >= admission_ends_at:
+            self._trace("claim.unanswered_link", {})
+            self._admission_ends_at = None
+            self.link = None
+            self._claim = self._new_claim()
+            self.state = ClaimState.CLAIMING
+            self._next_relay(now)
+        if self.link is not None:
+            self.link.handle_timeout(now)
+
+    def packets_to_send(self, now: Instant, limit: int = 64) -> list[Transmit]:
+        """Return what may go out now; ask again until it returns none."""
+        if self.link is not None:
+            return self.link.packets_to_send(now, limit)
+        if self.state is not ClaimState.CLAIMING or now < self._send_at:
+            return []
+        self._send_at = Instant(now + self._retry_s)
+        self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
+        to = RelayEndpoint(self.relay, self._identity.meeting.issuer_derp)
+        return [Transmit(self._claim.message, to, is_control=True)]
+
+    def _next_relay(self, now: Instant) -> None:
+        """Give the next relay its turn; after NotHere from all of them wait a little."""
+        self._turn = (self._turn + 1) % len(self._relays)
+        self._turn_ends_at = Instant(now + RELAY_TURN_S)
+        is_round_over = self._away.issuperset(self._relays)
+        if is_round_over:
+            self._away.clear()
+            self._send_at = Instant(now + self._retry_s)
+            self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
+        else:
+            self._send_at = now

@@ -1,0 +1,81 @@
+"""How much may be in flight on a path: the interface of rate controllers, and the relay's.
+
+The relay's controller keeps a fixed window of frames under the grant of the other side.  The 32
+slots of a DERP server belong to the destination connection, whose owner hands them out: 24 in all
+for ack-eliciting frames, so that a window below the grant never overflows the queue.
+"""
+
+from typing import Protocol
+
+from tunnel.units import ByteCount, Instant
+
+# Fixed by the protocol.
+RELAY_GRANT_TOTAL = 24  # ack-eliciting frames all peers together may have in flight to us
+RELAY_GRANT_MINIMUM = 2
+FIRST_RELAY_FRAME = 16 << 10
+FIRST_RELAY_WINDOW = 2
+MAX_RELAY_FRAME = 60 << 10
+# Chosen: public relays are somebody else's; after a start of 8 MiB 256 KiB in flight will do.
+POLITE_AFTER = 8 << 20
+POLITE_WINDOW = 256 << 10
+
+
+class RateController(Protocol):
+    """Decides for one path; fed with what was sent, acknowledged and lost."""
+
+    def packet_size(self) -> ByteCount:
+        """Return the largest packet to send now, header and tag included."""
+
+    def may_send(self, now: Instant, packets_in_flight: int, bytes_in_flight: int) -> bool:
+        """Tell whether one more ack-eliciting packet may go out now."""
+
+    def next_send_at(self, now: Instant) -> Instant | None:
+        """Return when pacing lets the next packet go, or None if only an ack will."""
+
+    def on_acked(self, now: Instant, packets: int, size: ByteCount) -> None:
+        """Note packets newly acknowledged, `size` bytes in all."""
+
+    def on_lost(self, now: Instant, packets: int, size: ByteCount) -> None:
+        """Note packets lost, `size` bytes in all."""
+
+
+class RelayController:
+    """A fixed window of relay frames: two small ones before the first sample, then the grant.
+
+    Args:
+        grant: ack-eliciting frames the other side lets us have in flight.
+        is_polite: whether the relay is a public one.
+    """
+
+    def __init__(self, grant: int, is_polite: bool) -> None:
+        self.grant = grant
+        self.is_polite = is_polite
+        self._acked_bytes = 0
+
+    def packet_size(self) -> ByteCount:
+        """Return 16 KiB before the first acknowledgement, then 60 KiB."""
+        return MAX_RELAY_FRAME if self._acked_bytes else FIRST_RELAY_FRAME
+
+    def may_send(self, now: Instant, packets_in_flight: int, bytes_in_flight: int) -> bool:
+        """Tell whether the window has room for one more frame."""
+        del now
+        if not self._acked_bytes:
+            return packets_in_flight < min(FIRST_RELAY_WINDOW, self.grant)
+        is_polite = self.is_polite and self._acked_bytes > POLITE_AFTER
+        if is_polite and bytes_in_flight + self.packet_size() > POLITE_WINDOW:
+            return packets_in_flight == 0
+        return packets_in_flight < self.grant
+
+    def next_send_at(self, now: Instant) -> Instant | None:
+        """Return None: the relay is not paced."""
+        del now
+        return None
+
+    def on_acked(self, now: Instant, packets: int, size: ByteCount) -> None:
+        """Count what the other side has."""
+        del now, packets
+        self._acked_bytes += size
+
+    def on_lost(self, now: Instant, packets: int, size: ByteCount) -> None:
+        """Change nothing: the window already stays below what a relay queues."""
+        del now, packets, size

@@ -1,0 +1,193 @@
+"""What was sent on one path and not yet acknowledged, and when to call it lost.
+
+    sent --ack--> acknowledged            a record covers one packet, or one burst of equal bulk
+     |                                    datagrams with consecutive numbers
+     +--older than the time threshold,--> lost: its content is sent again under new numbers
+        or PACKET_THRESHOLD behind
+
+Source: RFC 9002, section 6.  On the relay only the time threshold counts, since a relay keeps the
+order and a late packet there means a queue, not a loss.
+"""
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+from tunnel.errors import ProtocolViolation
+from tunnel.proto.rtt import RttEstimator
+from tunnel.units import Instant, Seconds
+from tunnel.wire.frames import Ack, Frame
+
+# Fixed by RFC 9002.
+PACKET_THRESHOLD = 3
+# Chosen: a probe timeout never backs off beyond this (design: probes at most 2 s apart).
+MAX_PROBE_TIMEOUT_S = 2.0
+
+
+@dataclass(slots=True)
+class StreamRange:
+    """Stream bytes in a packet: [start, stop), and whether the stream ends there."""
+
+    stream: int
+    start: int
+    stop: int
+    is_end: bool = False
+
+
+@dataclass(slots=True)
+class SentRecord:
+    """Packets first .. first+count-1, sent together.
+
+    Args:
+        size: bytes of one packet.
+        unit: stream bytes of one packet, when `count` is more than one.
+    """
+
+    first: int
+    count: int
+    sent_at: Instant
+    size: int
+    is_ack_eliciting: bool
+    ranges: list[StreamRange] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
+    unit: int = 0
+
+    def split(self, count: int) -> "SentRecord":
+        """Cut the first `count` packets off this burst and return them as a record."""
+        (whole,) = self.ranges
+        middle = whole.start + count * self.unit
+        head = SentRecord(
+            self.first, count, self.sent_at, self.size, self.is_ack_eliciting,
+            [StreamRange(whole.stream, whole.start, middle)], [], self.unit,
+        )  # fmt: skip
+        self.first += count
+        self.count -= count
+        whole.start = middle
+        return head
+
+
+class SentLedger:
+    """The records of one path, oldest first.
+
+    Args:
+        has_packet_threshold: whether reordering by PACKET_THRESHOLD counts as loss.
+    """
+
+    def __init__(self, has_packet_threshold: bool) -> None:
+        self.rtt = RttEstimator()
+        self.in_flight_packets = 0  # ack-eliciting ones
+        self.in_flight_bytes = 0
+        self.probe_count = 0
+        self._has_packet_threshold = has_packet_threshold
+        self._records: list[SentRecord] = []
+        self._next_number = 0
+        self._largest_acked = -1
+        self._probe_base: Instant | None = None  # when the probe timeout started
+
+    @property
+    def oldest_unanswered(self) -> Instant | None:
+        """When the oldest ack-eliciting packet in flight was sent."""
+        for record in self._records:
+            if record.is_ack_eliciting:
+                return record.sent_at
+        return None
+
+    def sent(self, record: SentRecord) -> None:
+        """Note packets that were just sealed, in the order of their numbers."""
+        self._next_number = record.first + record.count
+        if not record.is_ack_eliciting:
+            return  # nobody answers it, and its content is worth nothing when lost
+        if not self._records:
+            self._probe_base = record.sent_at
+        self._records.append(record)
+        self.in_flight_packets += record.count
+        self.in_flight_bytes += record.count * record.size
+
+    def acked(self, now: Instant, ack: Ack) -> list[SentRecord]:
+        """Return the records an ACK newly acknowledges; raises `ProtocolViolation`."""
+        largest = ack.ranges[0][1]
+        if largest >= self._next_number:
+            raise ProtocolViolation("an acknowledgement of a packet that was never sent")
+        newly = []
+        for first, last in ack.ranges:
+            newly.extend(self._take(first, last))
+        if newly:
+            newest = max(newly, key=lambda record: record.first)
+            if newest.first + newest.count - 1 == largest:
+                self.rtt.sample(now - newest.sent_at, ack.delay_us / 1e6)
+            self.probe_count = 0
+            self._probe_base = now
+        self._largest_acked = max(self._largest_acked, largest)
+        return newly
+
+    def lost(self, now: Instant) -> list[SentRecord]:
+        """Take out and return the records that count as lost at `now`."""
+        lost = []
+        while self._records and self._is_lost(self._records[0], now):
+            record = self._records.pop(0)
+            self._forget(record)
+            lost.append(record)
+        return lost
+
+    def all_lost(self) -> list[SentRecord]:
+        """Take out and return everything in flight: the path was changed below us."""
+        lost, self._records = self._records, []
+        self.in_flight_packets = self.in_flight_bytes = 0
+        self.probe_count = 0
+        self.rtt = RttEstimator()
+        return lost
+
+    def probed(self, now: Instant) -> None:
+        """Note that the probe timeout was answered by a probe."""
+        self.probe_count += 1
+        self._probe_base = now
+
+    def loss_deadline(self) -> Instant | None:
+        """When the oldest record will count as lost by the time threshold."""
+        if not self._records or self._records[0].first > self._largest_acked:
+            return None
+        return Instant(self._records[0].sent_at + self.rtt.loss_delay_s)
+
+    def probe_deadline(self) -> Instant | None:
+        """When to probe, since nothing was acknowledged for a probe timeout."""
+        if not self._records or self._probe_base is None:
+            return None
+        return Instant(max(self._probe_base, self._records[0].sent_at) + self.probe_timeout_s)
+
+    @property
+    def probe_timeout_s(self) -> Seconds:
+        """The probe timeout with its back-off, at most 2 s (or one PTO where that is longer)."""
+        base = self.rtt.probe_timeout_s
+        return max(base, min(base * 2.0 ** min(self.probe_count, 16), MAX_PROBE_TIMEOUT_S))
+
+    def _is_lost(self, record: SentRecord, now: Instant) -> bool:
+        if record.first > self._largest_acked:
+            return False
+        if now >= record.sent_at + self.rtt.loss_delay_s:
+            return True
+        last = record.first + record.count - 1
+        return self._has_packet_threshold and last + PACKET_THRESHOLD <= self._largest_acked
+
+    def _take(self, first: int, last: int) -> list[SentRecord]:
+        """Take out what lies in first .. last, splitting bursts at its borders."""
+        records = self._records
+        low = bisect_left(records, first, key=lambda record: record.first + record.count - 1)
+        taken = []
+        while low < len(records) and records[low].first <= last:
+            record = records[low]
+            if record.first < first:
+                records.insert(low, record.split(first - record.first))
+                low += 1
+            elif record.first + record.count - 1 > last:
+                head = record.split(last - record.first + 1)
+                self._forget(head)
+                taken.append(head)
+                break
+            else:
+                del records[low]
+                self._forget(record)
+                taken.append(record)
+        return taken
+
+    def _forget(self, record: SentRecord) -> None:
+        self.in_flight_packets -= record.count
+        self.in_flight_bytes -= record.count * record.size

@@ -1,0 +1,62 @@
+"""The contract of sans-IO machines, and what they send.
+
+    handle_*             bytes and time come in; bad input never raises, it is dropped and counted
+    packets_to_send      what to hand to the network now
+    next_timeout         when to call handle_timeout; spurious calls are harmless
+    next_event           what happened, for the owner
+
+A machine does no I/O and so can never yield: between two of its statements no other greenlet runs,
+and it needs no locks.  Drivers never call into a machine while they hold a half-updated view of it.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from tunnel.crypto.keys import DerpKey
+from tunnel.units import Instant
+
+E_co = TypeVar("E_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RelayEndpoint:
+    """A peer as a relay addresses it.
+
+    Args:
+        relay: which of our relay connections, by the number its owner gave it.
+        key: the peer's DERP key.
+    """
+
+    relay: int
+    key: DerpKey
+
+
+@dataclass(frozen=True, slots=True)
+class Transmit:
+    """Bytes to send.
+
+    Args:
+        data: one packet; it must not change any more.
+        to: where to.
+        is_control: whether it goes before data that waits in the same socket.
+    """
+
+    data: bytes | bytearray
+    to: RelayEndpoint
+    is_control: bool
+
+
+class Machine(Protocol[E_co]):
+    """What every machine that speaks packets offers."""
+
+    def handle_timeout(self, now: Instant) -> None:
+        """Do what is due at `now`."""
+
+    def packets_to_send(self, now: Instant, limit: int = 64) -> list[Transmit]:
+        """Return up to about `limit` packets; ask again until it returns none."""
+
+    def next_timeout(self) -> Instant | None:
+        """Return when `handle_timeout` is due; ask after `packets_to_send`."""
+
+    def next_event(self) -> E_co | None:
+        """Return what happened next, or None."""

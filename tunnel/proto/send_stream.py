@@ -1,0 +1,200 @@
+"""The sending half of a stream: bytes wait here until the other side has stored them.
+
+    written --next--> sent --acked--> released
+                       |
+                       +--lost--> sent again, under new packet numbers
+
+Offsets number the bytes of a stream from 0.  What is lost goes out before what is new.  This
+module knows no packets, paths or time.
+"""
+
+from collections import deque
+from enum import Enum
+
+from tunnel.errors import MisuseError
+from tunnel.proto.ranges import RangeSet
+
+Buffer = bytes | bytearray | memoryview
+
+# Chosen: joined when they wait together, so that a thousand one-byte writes are one packet.
+SMALL_CHUNK = 4 << 10
+
+
+class SendState(Enum):
+    """What is true of a sending half."""
+
+    OPEN = "open"  # more may be written
+    ENDED = "ended"  # no more will be written; what waits is still sent
+    DONE = "done"  # every byte and the end are acknowledged
+    RESET = "reset"  # given up; the other side gets no clean end
+
+
+class SendStream:
+    """One direction of a stream, seen from its writer.
+
+    Args:
+        stream: the stream's id.
+        credit: the offset up to which the other side takes bytes at first.
+    """
+
+    def __init__(self, stream: int, credit: int) -> None:
+        self.stream = stream
+        self.state = SendState.OPEN
+        self.limit = credit
+        self.size = 0  # bytes written so far
+        self.stop_code: int | None = None  # the other side wants no more
+        self._chunks: deque[Buffer] = deque()
+        self._base = 0  # offset of the first byte kept
+        self._next = 0  # lowest offset never sent
+        self._lost = RangeSet()
+        self._acked = RangeSet()
+        self._opening_is_due = True
+        self._end_is_due = False
+        self._end_is_acked = False
+
+    @property
+    def buffered(self) -> int:
+        """Bytes written and not yet released."""
+        return self.size - self._base
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for their first sending; credit may hold them back."""
+        return self.size - self._next
+
+    @property
+    def sent_size(self) -> int:
+        """One past the highest byte ever sent."""
+        return self._next
+
+    def forget_opening(self) -> None:
+        """Send no opening frame: the other side opened this stream."""
+        self._opening_is_due = False
+
+    def write(self, data: Buffer) -> None:
+        """Append `data`; the stream keeps the buffer, so it must not change any more."""
+        if self.state is not SendState.OPEN:
+            raise MisuseError(f"write on a stream that is {self.state.value}")
+        if not len(data):
+            return
+        last = self._chunks[-1] if self._chunks else None
+        if isinstance(last, bytearray) and len(last) + len(data) <= SMALL_CHUNK:
+            last += data
+        elif len(data) <= SMALL_CHUNK // 2:
+            grown = bytearray(data)
+            self._chunks.append(grown)
+        else:
+            self._chunks.append(data if isinstance(data, memoryview) else memoryview(data))
+        self.size += len(data)
+
+    def end(self) -> None:
+        """Say that no more will be written."""
+        if self.state is SendState.OPEN:
+            self.state = SendState.ENDED
+            self._end_is_due = True
+
+    def reset(self) -> None:
+        """Give the stream up: forget what waits."""
+        if self.state is not SendState.DONE:
+            self.state = SendState.RESET
+            self._chunks.clear()
+            self._base = self.size
+            self._lost = RangeSet()
+
+    def raise_limit(self, limit: int) -> bool:
+        """Take credit; tells whether it is news."""
+        is_news = limit > self.limit
+        self.limit = max(self.limit, limit)
+        return is_news
+
+    @property
+    def has_something_to_send(self) -> bool:
+        """Whether bytes, the opening or the end may go out now."""
+        if self.state in (SendState.DONE, SendState.RESET):
+            return False
+        can_send_new = self._next < min(self.size, self.limit)
+        return bool(self._lost) or can_send_new or self._opening_is_due or self._end_is_due_now
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether only missing credit keeps bytes from going out."""
+        return not self._lost and self._next == self.limit < self.size
+
+    @property
+    def _end_is_due_now(self) -> bool:
+        return self._end_is_due and self._next == self.size and not self._lost
+
+    def sendable(self) -> tuple[int, int]:
+        """Return (offset, size) of the next range to send; the size may be 0."""
+        if self._lost:
+            start, stop = self._lost.first
+            return start, stop - start
+        return self._next, max(0, min(self.size, self.limit) - self._next)
+
+    def take(self, size: int) -> tuple[int, Buffer, bool]:
+        """Take up to `size` bytes of the next range; returns (offset, data, whether it ends)."""
+        offset, available = self.sendable()
+        size = min(size, available)
+        stop = offset + size
+        if self._lost:
+            self._lost.remove(offset, stop)
+        else:
+            self._next = stop
+        self._opening_is_due = False
+        is_end = self.state is SendState.ENDED and stop == self.size and not self._lost
+        if is_end:
+            self._end_is_due = False
+        return offset, self._slice(offset, size), is_end
+
+    def acked(self, start: int, stop: int, is_end: bool) -> None:
+        """Note that [start, stop) is stored at the other side, and its end if `is_end`."""
+        self._acked.add(start, stop)
+        self._lost.remove(start, stop)
+        self._end_is_acked = self._end_is_acked or is_end
+        if self._acked and self._acked.first[0] <= self._base:
+            self._release(self._acked.first[1])
+        if self.state is SendState.ENDED and self._end_is_acked and self._base == self.size:
+            self.state = SendState.DONE
+
+    def lost(self, start: int, stop: int, is_end: bool) -> None:
+        """Note that a packet with [start, stop) did not arrive."""
+        if self.state is SendState.RESET:
+            return
+        for gap in self._acked.missing(max(start, self._base), stop):
+            self._lost.add(*gap)
+        if is_end and not self._end_is_acked:
+            self._end_is_due = True
+        elif start == stop:
+            self._opening_is_due = True
+
+    def _release(self, offset: int) -> None:
+        while self._chunks and self._base + len(self._chunks[0]) <= offset:
+            self._base += len(self._chunks.popleft())
+        if self._base < offset and self._chunks:
+            # Part of a chunk is still needed: keep a view of the rest.  A bytearray may be growing
+            # at its end, so it is cut instead.
+            first = self._chunks[0]
+            if isinstance(first, bytearray):
+                del first[: offset - self._base]
+            else:
+                self._chunks[0] = first[offset - self._base :]
+            self._base = offset
+
+    def _slice(self, offset: int, size: int) -> Buffer:
+        """Return the bytes [offset, offset+size), without a copy where one chunk holds them."""
+        position = self._base
+        parts: list[Buffer] = []
+        for chunk in self._chunks:
+            stop = position + len(chunk)
+            if stop > offset:
+                start = max(0, offset - position)
+                part = chunk[start : start + size]
+                parts.append(part)
+                size -= len(part)
+                offset += len(part)
+                if not size:
+                    break
+            position = stop
+        if len(parts) == 1:
+            return parts[0]
+        return b"".join(parts)

@@ -1,0 +1,290 @@
+"""All streams of a link: who opened them, what is due on them, whose turn it is to send.
+
+Stream ids count up by two: even ones are opened by the claimer, odd ones by the issuer.  An id
+opens itself and every lower one of its side.  A stream whose two halves are over is forgotten;
+late frames for it say nothing.  This module knows no packets, paths or keys.
+"""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+
+from tunnel.errors import MisuseError, ProtocolViolation
+from tunnel.proto.credit import FLOOR, CreditPool
+from tunnel.proto.loss import StreamRange
+from tunnel.proto.receive_stream import ReceiveState, ReceiveStream
+from tunnel.proto.send_stream import SendState, SendStream
+from tunnel.units import Instant, Seconds
+from tunnel.wire.frames import MAX_OFFSET, Credit, Frame, Reset, Stop
+
+Buffer = bytes | bytearray | memoryview
+
+# Chosen: forwarding allows 1024 connections by default; more streams than this is abuse.
+MAX_PEER_STREAMS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOpened:
+    """The other side opened a stream."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReadable:
+    """Bytes, the end or a reset can be read now."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamWritable:
+    """Bytes were acknowledged, or the other side stopped reading: look at the stream again."""
+
+    stream: int
+
+
+StreamEvent = StreamOpened | StreamReadable | StreamWritable
+
+
+@dataclass(slots=True)
+class _Stream:
+    send: SendStream
+    receive: ReceiveStream
+
+
+class Streams:
+    """The streams of one link.
+
+    Args:
+        is_issuer: which half of the stream ids is ours.
+    """
+
+    def __init__(self, is_issuer: bool) -> None:
+        self._streams: dict[int, _Stream] = {}
+        self._next_ours = 1 if is_issuer else 0
+        self._next_theirs = 0 if is_issuer else 1
+        self._pool = CreditPool()
+        self._due: OrderedDict[tuple[int, str], Frame] = OrderedDict()
+        self._turns: deque[int] = deque()  # streams that may have something to send
+        self._has_turn: set[int] = set()
+        self._events: OrderedDict[StreamEvent, None] = OrderedDict()  # each once until it is told
+
+    # -- commands ---------------------------------------------------------------------------
+
+    def open(self) -> int:
+        """Open a stream; the other side learns of it at once, also if nothing is written."""
+        stream = self._next_ours
+        self._next_ours += 2
+        self._add(stream)
+        self._give_turn(stream)
+        return stream
+
+    def write(self, stream: int, data: Buffer) -> None:
+        """Append `data` (kept, so it must not change) to what is sent."""
+        self._get(stream).send.write(data)
+        self._give_turn(stream)
+
+    def end(self, stream: int) -> None:
+        """Send a clean end behind what was written."""
+        self._get(stream).send.end()
+        self._give_turn(stream)
+
+    def reset(self, stream: int, code: int) -> None:
+        """Give up sending; the other side sees a reset and never a clean end."""
+        send = self._get(stream).send
+        if send.state not in (SendState.DONE, SendState.RESET):
+            self._due[stream, "reset"] = Reset(stream, send.sent_size, code)
+            send.reset()
+            self._settle(stream)
+
+    def stop(self, stream: int, code: int) -> None:
+        """Ask the other side to stop sending; what comes is dropped."""
+        receive = self._get(stream).receive
+        if receive.state not in (ReceiveState.DONE, ReceiveState.RESET):
+            receive.stop()
+            self._due[stream, "stop"] = Stop(stream, code)
+            self._settle(stream)
+
+    def read(self, now: Instant, stream: int, size: int, rtt_s: Seconds) -> list[Buffer]:
+        """Take up to `size` bytes that arrived; may make credit due."""
+        receive = self._get(stream).receive
+        taken = receive.read(size)
+        self._renew(now, receive, rtt_s)
+        self._settle(stream)
+        return taken
+
+    # -- queries ----------------------------------------------------------------------------
+
+    def is_known(self, stream: int) -> bool:
+        """Tell whether `stream` is still held."""
+        return stream in self._streams
+
+    def sending(self, stream: int) -> SendStream | None:
+        """Return the sending half, or None once the stream is over."""
+        entry = self._streams.get(stream)
+        return entry.send if entry else None
+
+    def receiving(self, stream: int) -> ReceiveStream | None:
+        """Return the receiving half, or None once the stream is over."""
+        entry = self._streams.get(stream)
+        return entry.receive if entry else None
+
+    def next_event(self) -> StreamEvent | None:
+        """Return what happened next, or None."""
+        return self._events.popitem(last=False)[0] if self._events else None
+
+    def forget_events(self) -> None:
+        """Drop events: nobody will look at these streams again."""
+        self._events.clear()
+
+    # -- what comes in ----------------------------------------------------------------------
+
+    def receive_data(
+        self, now: Instant, stream: int, offset: int, data: Buffer, is_end: bool, rtt_s: Seconds
+    ) -> bool:
+        """Store bytes; returns False if they must not be acknowledged.
+
+        Raises `ProtocolViolation`.
+        """
+        if offset + len(data) > MAX_OFFSET:
+            raise ProtocolViolation("a stream offset is out of range")
+        entry = self._meet(stream)
+        if entry is None:
+            return True
+        receive = entry.receive
+        if not receive.receive(offset, data, is_end):
+            return False
+        if receive.is_stopped:
+            self._renew(now, receive, rtt_s)
+        if receive.readable or receive.state is not ReceiveState.OPEN:
+            self._tell(StreamReadable(stream))
+        self._settle(stream)
+        return True
+
+    def receive_frame(self, frame: Reset | Stop | Credit) -> None:
+        """Take a frame about one stream; raises `ProtocolViolation`."""
+        entry = self._meet(frame.stream)
+        if entry is None:
+            return
+        if isinstance(frame, Credit):
+            if entry.send.raise_limit(frame.limit):
+                self._give_turn(frame.stream)
+        elif isinstance(frame, Reset):
+            entry.receive.receive_reset(frame.final_size, frame.code)
+            self._tell(StreamReadable(frame.stream))
+        elif entry.send.state not in (SendState.DONE, SendState.RESET):
+            entry.send.stop_code = frame.code
+            self._due[frame.stream, "reset"] = Reset(frame.stream, entry.send.sent_size, frame.code)
+            entry.send.reset()
+            self._tell(StreamWritable(frame.stream))
+        self._settle(frame.stream)
+
+    # -- what goes out ----------------------------------------------------------------------
+
+    def next_due(self) -> Frame | None:
+        """Take the next control frame."""
+        return self._due.popitem(last=False)[1] if self._due else None
+
+    @property
+    def has_due(self) -> bool:
+        """Whether control frames wait."""
+        return bool(self._due)
+
+    def next_sender(self) -> SendStream | None:
+        """Return the stream whose turn it is; call `took_turn` when it has sent."""
+        while self._turns:
+            stream = self._turns[0]
+            entry = self._streams.get(stream)
+            if entry is not None and entry.send.has_something_to_send:
+                return entry.send
+            self._turns.popleft()
+            self._has_turn.discard(stream)
+        return None
+
+    def took_turn(self) -> None:
+        """Move on to the next stream."""
+        self._turns.rotate(-1)
+
+    def acked(self, ranges: list[StreamRange]) -> None:
+        """Note stream ranges that are stored at the other side."""
+        for part in ranges:
+            entry = self._streams.get(part.stream)
+            if entry is not None:
+                entry.send.acked(part.start, part.stop, part.is_end)
+                self._tell(StreamWritable(part.stream))
+                self._settle(part.stream)
+
+    def lost(self, ranges: list[StreamRange], frames: list[Frame]) -> None:
+        """Send again what packets that did not arrive had carried, where it still matters."""
+        for part in ranges:
+            entry = self._streams.get(part.stream)
+            if entry is not None:
+                entry.send.lost(part.start, part.stop, part.is_end)
+                self._give_turn(part.stream)
+        for frame in frames:
+            if isinstance(frame, Credit):
+                entry = self._streams.get(frame.stream)
+                if entry is not None and entry.receive.state is ReceiveState.OPEN:
+                    self._due[frame.stream, "credit"] = Credit(frame.stream, entry.receive.limit)
+            elif isinstance(frame, Reset):
+                self._due[frame.stream, "reset"] = frame
+            elif isinstance(frame, Stop):
+                self._due[frame.stream, "stop"] = frame
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _get(self, stream: int) -> _Stream:
+        entry = self._streams.get(stream)
+        if entry is None:
+            raise MisuseError(f"stream {stream} is over")
+        return entry
+
+    def _add(self, stream: int) -> _Stream:
+        entry = _Stream(SendStream(stream, FLOOR), ReceiveStream(stream, FLOOR))
+        self._streams[stream] = entry
+        return entry
+
+    def _meet(self, stream: int) -> _Stream | None:
+        """Return the stream a frame speaks of, opening it if that is what the frame does."""
+        entry = self._streams.get(stream)
+        if entry is not None:
+            return entry
+        if stream % 2 == self._next_ours % 2:
+            if stream >= self._next_ours:
+                raise ProtocolViolation("a frame of a stream that was never opened")
+            return None
+        while self._next_theirs <= stream:
+            if len(self._streams) >= MAX_PEER_STREAMS:
+                raise ProtocolViolation("too many streams")
+            opened = self._next_theirs
+            self._next_theirs += 2
+            entry = self._add(opened)
+            # Our half needs no opening frame: the opener knows the stream.
+            entry.send.forget_opening()
+            self._tell(StreamOpened(opened))
+        return entry
+
+    def _tell(self, event: StreamEvent) -> None:
+        self._events[event] = None
+
+    def _renew(self, now: Instant, receive: ReceiveStream, rtt_s: Seconds) -> None:
+        limit = self._pool.renew(now, receive, rtt_s)
+        if limit is not None:
+            self._due[receive.stream, "credit"] = Credit(receive.stream, limit)
+
+    def _give_turn(self, stream: int) -> None:
+        if stream not in self._has_turn:
+            self._has_turn.add(stream)
+            self._turns.append(stream)
+
+    def _settle(self, stream: int) -> None:
+        entry = self._streams.get(stream)
+        if entry is None:
+            return
+        has_sent = entry.send.state in (SendState.DONE, SendState.RESET)
+        has_read = entry.receive.state in (ReceiveState.DONE, ReceiveState.RESET)
+        if has_read:
+            self._pool.release(stream)
+            self._due.pop((stream, "credit"), None)
+        if has_sent and has_read:
+            del self._streams[stream]

@@ -1,0 +1,315 @@
+"""The frames of general packets: one type byte each, then fixed little-endian fields.
+
+    0x00 PADDING        nothing; a run of zero bytes
+    0x01 PING           nothing
+    0x02 ACK            path u16, relay grant u8, more ranges u8, delay u32 (microseconds),
+                        largest u64, length u32, then for each further range gap u32, length u32
+    0x03 CHALLENGE      token 8
+    0x04 ANSWER         token 8, address of the challenge as seen: ip 16, port u16
+    0x05 CANDIDATES     count u8, each kind u8, ip 16, port u16
+    0x08 STREAM         stream u64, offset u64, flags u8 (1: the stream ends here), size u16, bytes
+    0x09 RESET          stream u64, final size u64, code u32
+    0x0a STOP           stream u64, code u32
+    0x0b CREDIT         stream u64, limit u64
+    0x10 REKEY          ephemeral key 32
+    0x11 REKEY_ANSWER   ephemeral key 32
+    0x12 DATAGRAM       size u16, bytes (reserved for UDP forwarding)
+    0x13 CLOSE          code u16, size u8, UTF-8 text
+
+Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d.  Ack ranges go downwards: the first covers `length`
+numbers that end at `largest`; `gap` (>= 1) numbers are missing before the next one, of `length`
+(>= 1) numbers.  An unknown type cannot be skipped and makes the packet undecodable.
+Layout: docs/protocol.md, section "Frames".
+"""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from tunnel.errors import DecodeError
+from tunnel.wire.reader import Reader
+
+# Fixed by the protocol.
+MAX_ACK_RANGES = 64
+MAX_CANDIDATES = 32
+MAX_CLOSE_TEXT = 200
+MAX_STREAM_FRAME = 0xFFFF
+MAX_OFFSET = (1 << 62) - 1
+TOKEN_SIZE = 8
+STREAM_HEADER_SIZE = 20  # with the type byte
+STREAM_ENDS = 1
+
+_PADDING, _PING, _ACK, _CHALLENGE, _ANSWER, _CANDIDATES = range(6)
+_STREAM, _RESET, _STOP, _CREDIT = range(8, 12)
+_REKEY, _REKEY_ANSWER, _DATAGRAM, _CLOSE = range(0x10, 0x14)
+_STREAM_HEADER = struct.Struct("<BQQBH")
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Asks for an acknowledgement and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Numbers of one of the receiver's paths that arrived.
+
+    Args:
+        path: the path id of the side that is being answered.
+        relay_grant: ack-eliciting relay frames it may have in flight; 0 leaves it as it was.
+        delay_us: microseconds between the arrival of the largest number and this frame.
+        ranges: (first, last) inclusive, highest first, disjoint and not touching, 1 to 65.
+    """
+
+    path: int
+    relay_grant: int
+    delay_us: int
+    ranges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """Asks the other side to prove that it receives on this path."""
+
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answers a challenge and tells the address it came from."""
+
+    token: bytes
+    ip: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An address at which the sender may be reached."""
+
+    kind: int
+    ip: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Addresses to probe at once: DERP's call-me-maybe, inside the seal."""
+
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamData:
+    """Stream bytes; an empty one opens a stream or ends it."""
+
+    stream: int
+    offset: int
+    data: memoryview | bytes | bytearray
+    is_end: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The sender will send no more of this stream and never ends it cleanly."""
+
+    stream: int
+    final_size: int
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The receiver wants no more of this stream."""
+
+    stream: int
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """The stream's sender may send up to offset `limit`; a lower one than before says nothing."""
+
+    stream: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rekey:
+    """The issuer starts the next key phase."""
+
+    ephemeral: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RekeyAnswer:
+    """The claimer's half of the next key phase."""
+
+    ephemeral: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """An unreliable message, reserved for UDP forwarding."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The sender has ended the link; nothing follows."""
+
+    code: int
+    text: str
+
+
+Frame = (
+    Ping | Ack | Challenge | Answer | Candidates | StreamData | Reset | Stop | Credit | Rekey
+    | RekeyAnswer | Datagram | Close
+)  # fmt: skip
+
+
+def _u(value: int, size: int) -> bytes:
+    return value.to_bytes(size, "little")
+
+
+def _encode_address(ip: str, port: int) -> bytes:
+    packed = IPv6Address(ip if ":" in ip else f"::ffff:{ip}").packed
+    return packed + _u(port, 2)
+
+
+def _decode_address(reader: Reader) -> tuple[str, int]:
+    address = IPv6Address(reader.bytes(16))
+    mapped: IPv4Address | None = address.ipv4_mapped
+    return str(mapped or address), reader.uint(2)
+
+
+def encode_ack(ack: Ack) -> bytes:
+    """Return an ACK frame; ranges beyond MAX_ACK_RANGES + 1 are left out (the oldest)."""
+    ranges = ack.ranges[: MAX_ACK_RANGES + 1]
+    (first, largest), more = ranges[0], ranges[1:]
+    parts = [
+        bytes((_ACK,)),
+        struct.pack("<HBBIQI", ack.path, ack.relay_grant, len(more), ack.delay_us, largest,
+                    largest - first + 1),
+    ]  # fmt: skip
+    for start, last in more:
+        parts.append(struct.pack("<II", first - last - 1, last - start + 1))
+        first = start
+    return b"".join(parts)
+
+
+def encode_stream(frame: StreamData) -> bytes:
+    """Return a STREAM frame of at most MAX_STREAM_FRAME bytes of data."""
+    flags = STREAM_ENDS if frame.is_end else 0
+    header = _STREAM_HEADER.pack(_STREAM, frame.stream, frame.offset, flags, len(frame.data))
+    return header + frame.data
+
+
+def encode(frame: Frame) -> bytes:
+    """Return the bytes of one frame."""
+    match frame:
+        case StreamData():
+            return encode_stream(frame)
+        case Ack():
+            return encode_ack(frame)
+        case Ping():
+            return bytes((_PING,))
+        case Credit(stream, limit):
+            return bytes((_CREDIT,)) + _u(stream, 8) + _u(limit, 8)
+        case Challenge(token):
+            return bytes((_CHALLENGE,)) + token
+        case Answer(token, ip, port):
+            return bytes((_ANSWER,)) + token + _encode_address(ip, port)
+        case Candidates(candidates):
+            packed = (_u(c.kind, 1) + _encode_address(c.ip, c.port) for c in candidates)
+            return bytes((_CANDIDATES, len(candidates))) + b"".join(packed)
+        case Reset(stream, final_size, code):
+            return bytes((_RESET,)) + _u(stream, 8) + _u(final_size, 8) + _u(code, 4)
+        case Stop(stream, code):
+            return bytes((_STOP,)) + _u(stream, 8) + _u(code, 4)
+        case Rekey(ephemeral):
+            return bytes((_REKEY,)) + ephemeral
+        case RekeyAnswer(ephemeral):
+            return bytes((_REKEY_ANSWER,)) + ephemeral
+        case Datagram(data):
+            return bytes((_DATAGRAM,)) + _u(len(data), 2) + data
+        case Close(code, text):
+            packed_text = text.encode()[:MAX_CLOSE_TEXT]
+            return bytes((_CLOSE,)) + _u(code, 2) + _u(len(packed_text), 1) + packed_text
+
+
+def decode_frames(data: bytes | bytearray | memoryview) -> list[Frame]:
+    """Read all frames of a general packet; raises `DecodeError` unless every byte belongs to one.
+
+    The data of StreamData shares the memory of `data`.
+    """
+    reader = Reader(data)
+    frames: list[Frame] = []
+    while reader.remaining:
+        kind = reader.uint(1)
+        if kind == _PADDING:
+            continue
+        decoder = _DECODERS.get(kind)
+        if decoder is None:
+            raise DecodeError(f"unknown frame type {kind:#x}")
+        frames.append(decoder(reader))
+    return frames
+
+
+def _decode_ack(reader: Reader) -> Ack:
+    path, grant, more = reader.uint(2), reader.uint(1), reader.uint(1)
+    delay_us, last, length = reader.uint(4), reader.uint(8), reader.uint(4)
+    if more > MAX_ACK_RANGES:
+        raise DecodeError("too many ack ranges")
+    ranges = []
+    while True:
+        first = last - length + 1
+        if length < 1 or first < 0:
+            raise DecodeError("an ack range is empty or below zero")
+        ranges.append((first, last))
+        if len(ranges) > more:
+            return Ack(path, grant, delay_us, tuple(ranges))
+        gap = reader.uint(4)
+        if gap < 1:
+            raise DecodeError("two ack ranges touch")
+        last, length = first - gap - 1, reader.uint(4)
+
+
+def _decode_stream(reader: Reader) -> StreamData:
+    stream, offset, flags, size = reader.uint(8), reader.uint(8), reader.uint(1), reader.uint(2)
+    if offset + size > MAX_OFFSET:
+        raise DecodeError("a stream offset is out of range")
+    return StreamData(stream, offset, reader.view(size), bool(flags & STREAM_ENDS))
+
+
+def _decode_candidates(reader: Reader) -> Candidates:
+    count = reader.uint(1)
+    if count > MAX_CANDIDATES:
+        raise DecodeError("too many candidates")
+    return Candidates(
+        tuple(Candidate(reader.uint(1), *_decode_address(reader)) for _ in range(count))
+    )
+
+
+def _decode_close(reader: Reader) -> Close:
+    code, size = reader.uint(2), reader.uint(1)
+    return Close(code, reader.bytes(size).decode("utf-8", "replace"))
+
+
+_DECODERS: dict[int, Callable[[Reader], Frame]] = {
+    _PING: lambda reader: Ping(),
+    _ACK: _decode_ack,
+    _CHALLENGE: lambda reader: Challenge(reader.bytes(TOKEN_SIZE)),
+    _ANSWER: lambda reader: Answer(reader.bytes(TOKEN_SIZE), *_decode_address(reader)),
+    _CANDIDATES: _decode_candidates,
+    _STREAM: _decode_stream,
+    _RESET: lambda reader: Reset(reader.uint(8), reader.uint(8), reader.uint(4)),
+    _STOP: lambda reader: Stop(reader.uint(8), reader.uint(4)),
+    _CREDIT: lambda reader: Credit(reader.uint(8), reader.uint(8)),
+    _REKEY: lambda reader: Rekey(reader.bytes(32)),
+    _REKEY_ANSWER: lambda reader: RekeyAnswer(reader.bytes(32)),
+    _DATAGRAM: lambda reader: Datagram(reader.bytes(reader.uint(2))),
+    _CLOSE: _decode_close,
+}

@@ -1,0 +1,202 @@
+"""Claim and decision: the two handshake messages, as bytes.
+
+Both wear the disco magic and are at least 62 bytes long, so that a DERP server answers a claim to
+an absent issuer with PeerGone(NotHere) and keeps handshakes in the queue that bulk cannot flush.
+
+    claim      0   6  magic 54 53 f0 9f 92 ac
+               6   1  kind 1
+               7   1  version
+               8  32  claimer's ephemeral key
+              40  80  sealed header (64 bytes and a 16-byte tag)
+             120  16  MAC
+             136  80  Noise message 1 payload, sealed
+    decision   0   6  magic
+               6   1  kind 2
+               7   1  version
+               8  32  issuer's ephemeral key
+              40  80  Noise message 2 payload, sealed
+
+The payloads are 64 bytes each, zeros behind the last field.  All integers are little-endian.
+What the header says is not known here: to this library it is 64 opaque bytes (`derphole.admission`
+writes and reads it).  Layout: docs/protocol.md, section "Meeting".
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from tunnel.errors import BadMagic, DecodeError, UnknownVersion
+from tunnel.wire.reader import Reader
+
+# Fixed by the protocol.
+MAGIC = bytes.fromhex("5453f09f92ac")
+VERSION = 1
+KEY_SIZE = 32
+TAG_SIZE = 16
+HEADER_SIZE = 64
+MAC_SIZE = 16
+PAYLOAD_SIZE = 64
+INSTANCE_SIZE = 16
+CLAIM_SIZE = 216
+DECISION_SIZE = 120
+ACCEPTED = 0  # the decision's verdict; any other value is a reason of refusal
+MAX_GRANT_FRAMES = 255
+
+
+class Kind(IntEnum):
+    """What a message in the disco magic is."""
+
+    CLAIM = 1
+    DECISION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim as it is on the wire; nothing in it is proved until the MAC is checked."""
+
+    version: int
+    ephemeral: bytes
+    sealed_header: bytes
+    mac: bytes
+    sealed_payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A decision as it is on the wire."""
+
+    version: int
+    ephemeral: bytes
+    sealed_payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimPayload:
+    """What a claimer says of itself.
+
+    Args:
+        features: bit set, see `tunnel.proto.handshake.Feature`.
+        instance: 16 random bytes, one per process.
+        link_index: the index the issuer puts into packets for this link (u32).
+        fast_aeads: bit set of AEADs this machine has hardware for.
+        relay_grant: ack-eliciting relay frames the issuer may have in flight (u8).
+    """
+
+    features: int
+    instance: bytes
+    link_index: int
+    fast_aeads: int
+    relay_grant: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionPayload:
+    """The issuer's answer.
+
+    Args:
+        verdict: `ACCEPTED` or a reason of refusal (u8) whose meaning the caller owns.
+        aead: the AEAD chosen (u8).
+        relay_grant: ack-eliciting relay frames the claimer may have in flight (u8).
+        holds_link: whether the issuer holds a link of the claimer's instance.
+        features: the features both sides have.
+        link_index: the index the claimer puts into packets for this link (u32).
+        clock_ms: the issuer's wall clock, milliseconds since 1970 (u64).
+    """
+
+    verdict: int
+    aead: int
+    relay_grant: int
+    holds_link: bool
+    features: int
+    link_index: int
+    clock_ms: int
+
+
+def is_handshake(data: memoryview | bytes) -> bool:
+    """Tell whether `data` starts with the disco magic."""
+    return bytes(data[: len(MAGIC)]) == MAGIC
+
+
+def encode_claim(claim: Claim) -> bytes:
+    """Return the 216 bytes of a claim."""
+    prefix = MAGIC + bytes((Kind.CLAIM, claim.version))
+    return b"".join((prefix, claim.ephemeral, claim.sealed_header, claim.mac, claim.sealed_payload))
+
+
+def encode_decision(decision: Decision) -> bytes:
+    """Return the 120 bytes of a decision."""
+    prefix = MAGIC + bytes((Kind.DECISION, decision.version))
+    return prefix + decision.ephemeral + decision.sealed_payload
+
+
+def decode_message(data: memoryview | bytes) -> Claim | Decision:
+    """Read a claim or a decision; raises `DecodeError`."""
+    reader = Reader(data)
+    if reader.bytes(len(MAGIC)) != MAGIC:
+        raise BadMagic("not a handshake message")
+    kind, version = reader.uint(1), reader.uint(1)
+    if version != VERSION:
+        raise UnknownVersion(f"handshake version {version}")
+    if kind == Kind.CLAIM:
+        message: Claim | Decision = Claim(
+            version,
+            reader.bytes(KEY_SIZE),
+            reader.bytes(HEADER_SIZE + TAG_SIZE),
+            reader.bytes(MAC_SIZE),
+            reader.bytes(PAYLOAD_SIZE + TAG_SIZE),
+        )
+    elif kind == Kind.DECISION:
+        message = Decision(version, reader.bytes(KEY_SIZE), reader.bytes(PAYLOAD_SIZE + TAG_SIZE))
+    else:
+        raise DecodeError(f"handshake kind {kind}")
+    reader.finish()
+    return message
+
+
+def encode_claim_payload(payload: ClaimPayload) -> bytes:
+    """Return the 64 plaintext bytes of a claim's payload."""
+    return b"".join(
+        (
+            payload.features.to_bytes(4, "little"),
+            payload.instance,
+            payload.link_index.to_bytes(4, "little"),
+            bytes((payload.fast_aeads, payload.relay_grant)),
+        )
+    ).ljust(PAYLOAD_SIZE, b"\0")
+
+
+def decode_claim_payload(data: bytes) -> ClaimPayload:
+    """Read a claim's payload; bytes behind the last field are left to later versions."""
+    reader = Reader(data)
+    return ClaimPayload(
+        features=reader.uint(4),
+        instance=reader.bytes(INSTANCE_SIZE),
+        link_index=reader.uint(4),
+        fast_aeads=reader.uint(1),
+        relay_grant=reader.uint(1),
+    )
+
+
+def encode_decision_payload(payload: DecisionPayload) -> bytes:
+    """Return the 64 plaintext bytes of a decision's payload."""
+    return b"".join(
+        (
+            bytes((payload.verdict, payload.aead, payload.relay_grant, payload.holds_link)),
+            payload.features.to_bytes(4, "little"),
+            payload.link_index.to_bytes(4, "little"),
+            payload.clock_ms.to_bytes(8, "little"),
+        )
+    ).ljust(PAYLOAD_SIZE, b"\0")
+
+
+def decode_decision_payload(data: bytes) -> DecisionPayload:
+    """Read a decision's payload; bytes behind the last field are left to later versions."""
+    reader = Reader(data)
+    return DecisionPayload(
+        verdict=reader.uint(1),
+        aead=reader.uint(1),
+        relay_grant=reader.uint(1),
+        holds_link=bool(reader.uint(1) & 1),
+        features=reader.uint(4),
+        link_index=reader.uint(4),
+        clock_ms=reader.uint(8),
+    )
