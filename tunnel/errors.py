@@ -56,3 +56,53 @@ class RelayRefused(RelayError):
 
 class LinkEnded(TunnelError):
     """The link to the other side has ended."""
+
+
+class PeerClosed(LinkEnded):
+    """The other side closed the link.
+
+    Args:
+        code: its close code; what it means belongs to the owner of the link.
+        text: its words, untrusted.
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"the other side closed the link ({code}): {text}")
+        self.code = code
+        self.text = text
+
+
+class PeerSilent(LinkEnded):
+    """Nothing was heard from the other side for too long.
+
+    Args:
+        silent_s: for how long.
+    """
+
+    def __init__(self, silent_s: float) -> None:
+        super().__init__(f"nothing was heard from the other side for {silent_s:.0f} s")
+        self.silent_s = silent_s
+
+
+class ClosedHere(LinkEnded):
+    """We closed the link ourselves.
+
+    Args:
+        code: the close code that was sent.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the link was closed on this side ({code})")
+        self.code = code
+
+
+class StreamReset(TunnelError):
+    """A stream was given up by one side; it never ends cleanly.
+
+    Args:
+        code: the reason, whose meaning belongs to the owner.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the stream was reset ({code})")
+        self.code = code

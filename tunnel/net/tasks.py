@@ -47,6 +47,10 @@ class TaskGroup:
     def join(self) -> None:
         """Wait until every child has ended; raises the first failure."""
         self._idle.wait()
+        self.raise_failure()
+
+    def raise_failure(self) -> None:
+        """Raise the first failure of a child, if there was one."""
         if self._failure is not None:
             raise self._failure
 

@@ -1,0 +1,29 @@
+"""The option texts that several commands share; docopt reads them as part of each usage text.
+
+An option line has its flags in 28 columns behind four blanks, with two blanks at least before the
+description, which docopt needs.
+"""
+
+NETWORK_OPTIONS = """\
+    --derp-map URL|FILE         Relay map to use in place of the public one
+    --relay URL                 One relay to use in place of a map:
+                                https://host[:port][#sha256:HEX] or http://host[:port]
+    --force-relay               Stay on the relay, take no direct path
+    --timeout SECONDS           Give up waiting for the other side after this time (0: never)
+    --trace FILE                Append a trace as JSON lines, without secrets
+"""
+
+SOURCE_OPTIONS = """\
+    --token TOKEN               Token, in place of the argument
+    --token-file FILE           File that holds the token
+    --token-stdin               Read the token from the first line of standard input
+"""
+
+GLOBAL_OPTIONS = """\
+    -v, --verbose               Print states and debug lines
+    -q, --quiet                 Print tokens, instructions, addresses and errors alone
+    -s, --silent                The same as --quiet
+    --json                      Print one JSON event a line on standard error
+    -h, --help                  Print this help
+    --help-llm                  Print a Markdown reference of all commands
+"""

@@ -1,0 +1,68 @@
+"""SIGINT, SIGTERM and SIGHUP end the command by an exception in its main greenlet.
+
+The exception is `Interrupted`, raised where the main greenlet waits, so that every `finally` runs
+and the other side hears the reason.  A second signal, 300 ms or more after the first, ends the
+process at once; a terminal that sends one signal to a whole pipeline twice does not.
+"""
+
+import os
+import signal
+from types import TracebackType
+from typing import Protocol
+
+import gevent
+
+from derphole.errors import SIGNAL_EXIT_BASE, Interrupted
+from tunnel.net.clock import monotonic
+from tunnel.units import Instant, Seconds
+
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# Chosen: longer than the two signals of a shell and of a launcher that passes its own on.
+SECOND_SIGNAL_S: Seconds = 0.3
+
+
+class Watcher(Protocol):
+    """What `gevent.signal_handler` returns."""
+
+    def cancel(self) -> None:
+        """Stop handling the signal."""
+
+
+class EndingSignals:
+    """A context in which the signals raise `Interrupted` in the greenlet that entered it.
+
+    Signals that were ignored when the program began (nohup, background jobs) stay ignored.
+    """
+
+    def __init__(self) -> None:
+        self._main = gevent.getcurrent()
+        self._first: Instant | None = None
+        self._watchers: list[Watcher] = []
+
+    def __enter__(self) -> "EndingSignals":
+        self._main = gevent.getcurrent()
+        self._watchers = [
+            gevent.signal_handler(signum, self._handle, signum)
+            for signum in ENDING_SIGNALS
+            if signal.getsignal(signum) is not signal.SIG_IGN
+        ]
+
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for watcher in self._watchers:
+            watcher.cancel()
+
+    def _handle(self, signum: int) -> None:
+        now = monotonic()
+        if self._first is None:
+            self._first = now
+            gevent.kill(self._main, Interrupted(signum, signal.Signals(signum).name))
+        elif now - self._first >= SECOND_SIGNAL_S:
+            os._exit(SIGNAL_EXIT_BASE + signum)

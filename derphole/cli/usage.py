@@ -1,0 +1,188 @@
+"""The commands of both programs, and the help texts around them.
+
+A command is a module with a usage text and `run`; it is imported when it is called or when its
+help is, so that `version` starts at once.  The imports stand in functions, not in strings: the
+frozen binary finds what it must contain by reading import statements.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from derphole.cli.arguments import Arguments
+from derphole.cli.options import GLOBAL_OPTIONS
+from derphole.cli.output import Output
+
+COMMAND_COLUMN = 12
+
+HELP_USAGE = """\
+Print the help of a command.
+
+USAGE:
+    derphole help [COMMAND]
+
+ARGUMENTS:
+    COMMAND             Name of a command
+"""
+
+
+class CommandModule(Protocol):
+    """What every module of a command has."""
+
+    @property
+    def USAGE(self) -> str:  # noqa: N802 - a constant of the module
+        """The usage text."""
+
+    def run(self, arguments: Arguments, output: Output) -> int:
+        """Run the command and return the exit code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command of a program.
+
+    Args:
+        summary: half a sentence for the list of commands.
+        load: imports its module.
+        least: positional arguments it needs.
+        most: positional arguments it takes; None for any number, which it ignores.
+        takes_options: whether it has options of its own and needs docopt.
+    """
+
+    summary: str
+    load: Callable[[], CommandModule]
+    least: int = 0
+    most: int | None = 0
+    takes_options: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One of the two programs.
+
+    Args:
+        name: "derphole" or "derptun".
+        description: half a sentence.
+        commands: by name, without `help`.
+        examples: command lines.
+    """
+
+    name: str
+    description: str
+    commands: Mapping[str, Command]
+    examples: tuple[str, ...]
+
+
+def _load_version() -> CommandModule:
+    from derphole.cli import version
+
+    return version
+
+
+def _load_listen() -> CommandModule:
+    from derphole.cli import listen
+
+    return listen
+
+
+def _load_pipe() -> CommandModule:
+    from derphole.cli import pipe
+
+    return pipe
+
+
+def _load_relay() -> CommandModule:
+    from derphole.cli import relay
+
+    return relay
+
+
+VERSION = Command("Print the version", _load_version, most=None, takes_options=False)
+
+DERPHOLE_COMMANDS: Mapping[str, Command] = {
+    "listen": Command("Receive one byte stream on standard output", _load_listen),
+    "pipe": Command("Send standard input to a listener", _load_pipe, most=1),
+    "relay": Command("Run a relay for tests, a LAN or a small group", _load_relay),
+    "version": VERSION,
+}
+DERPTUN_COMMANDS: Mapping[str, Command] = {"version": VERSION}
+
+COMMANDS: Mapping[str, Program] = {
+    "derphole": Program(
+        "derphole",
+        "move bytes between two machines without an open port or an account",
+        DERPHOLE_COMMANDS,
+        (
+            "derphole listen > copy.bin",
+            "derphole pipe TOKEN < original.bin",
+            "derphole help pipe",
+        ),
+    ),
+    "derptun": Program(
+        "derptun",
+        "keep an encrypted link between two machines for months",
+        DERPTUN_COMMANDS,
+        ("derptun version",),
+    ),
+}
+
+
+def root_help(program: Program, spoken: str) -> str:
+    """Return the help of a whole program; `spoken` is what people type to start it."""
+    summaries = {name: command.summary for name, command in program.commands.items()}
+    summaries["help"] = "Print the help of a command"
+    if program.name == "derphole":
+        summaries["derptun"] = "Run the other program, derptun"
+    lines = [
+        f"{program.name} - {program.description}",
+        "",
+        "USAGE:",
+        f"    {spoken} COMMAND [options]",
+        "",
+        "COMMANDS:",
+        *(f"    {name:<{COMMAND_COLUMN}}{text}" for name, text in sorted(summaries.items())),
+        "",
+        "GLOBAL OPTIONS:",
+        GLOBAL_OPTIONS,
+        "EXAMPLES:",
+        *(f"    {_as_spoken(example, program, spoken)}" for example in program.examples),
+        "",
+        f"Run '{spoken} COMMAND --help' for more information on a specific command.",
+    ]
+    return "\n".join(lines)
+
+
+def command_help(program: Program, spoken: str, name: str) -> str:
+    """Return the help of one command: its usage text with the global options."""
+    usage = HELP_USAGE if name == "help" else program.commands[name].load().USAGE
+    before, heading, examples = usage.rstrip("\n").partition("\nEXAMPLES:")
+    text = f"{before.rstrip()}\n\nGLOBAL OPTIONS:\n{GLOBAL_OPTIONS}{heading}{examples}"
+    return _as_spoken(text.rstrip("\n"), program, spoken)
+
+
+def markdown_reference() -> str:
+    """Return the help of every command of both programs as one Markdown document."""
+    parts = []
+    for program in COMMANDS.values():
+        parts += [f"# {program.name}", f"{program.description.capitalize()}.", ""]
+        for name in sorted(program.commands):
+            text = command_help(program, program.name, name)
+            parts += [f"## {program.name} {name}", "", "```text", text, "```", ""]
+    parts += [
+        "## Exit codes and streams",
+        "",
+        "- 0 done, 1 failed, 2 wrong usage or an unreadable token source, 128+n ended by signal n.",
+        "- Standard output carries payload alone; everything else goes to standard error.",
+        '- With `--json` each line of standard error is an event: `{"event": ..., "time": ...}`;',
+        "  errors have `code`, `message` and `exit_code`.",
+        "- `DERPHOLE_TOKEN` and `DERPTUN_TOKEN` give the token when no other source does;",
+        "  `DERPHOLE_RELAY` and `DERPHOLE_DERP_MAP` stand in for `--relay` and `--derp-map`.",
+    ]
+    return "\n".join(parts)
+
+
+def _as_spoken(text: str, program: Program, spoken: str) -> str:
+    """Write the commands in a text as people must type them here."""
+    names = "|".join((*program.commands, "help"))
+    return re.sub(rf"\b{program.name} (?=(?:{names})\b)", lambda _: f"{spoken} ", text)

@@ -1,0 +1,67 @@
+"""The settings that every command with a network shares.
+
+Built once, in `derphole.cli.network`, from arguments and environment; nothing below the command
+line reads the environment, and tests pass settings of their own.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tunnel.units import Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class RelayAddress:
+    """A relay of one's own: `https://host[:port][#sha256:HEX]` or `http://host[:port]`.
+
+    Args:
+        host: DNS name or IP address, without brackets.
+        port: TCP port.
+        tls: whether to speak TLS.
+        pin: SHA-256 of the relay's public key, 32 bytes, or its first 16; None when a public
+            authority vouches for it.
+    """
+
+    host: str
+    port: int
+    tls: bool
+    pin: bytes | None = None
+
+    @property
+    def url(self) -> str:
+        """The relay as people write it, without the pin."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkOptions:
+    """How to reach relays and peers.
+
+    Args:
+        derp_map: URL or file of a relay map; None for the public one.
+        relay: one relay to use in place of a map.
+        force_relay: whether to stay on the relay.
+        timeout_s: bound of the wait for the other side; None for no bound.
+        trace: file that gets the trace as JSON lines.
+        proxy_https: proxy for https destinations, as the environment has it.
+        proxy_http: the same for http destinations; both are secret, they may carry a password.
+        no_proxy: host names, suffixes and addresses that go without a proxy; "*" for all.
+        cache_dir: folder for what may be fetched again; None when there is no home.
+        npm_spec: package the npm shim started us as, such as "derphole@latest".
+        parallel: most direct lanes a transfer may use; None leaves it to measurement.
+        debug: whether to watch for stalls of the event loop and to show tracebacks.
+    """
+
+    derp_map: str | None = None
+    relay: RelayAddress | None = None
+    force_relay: bool = False
+    timeout_s: Seconds | None = None
+    trace: Path | None = None
+    proxy_https: str | None = field(default=None, repr=False)
+    proxy_http: str | None = field(default=None, repr=False)
+    no_proxy: tuple[str, ...] = ()
+    cache_dir: Path | None = None
+    npm_spec: str | None = None
+    parallel: int | None = None
+    debug: bool = False

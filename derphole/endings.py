@@ -1,0 +1,86 @@
+"""How conversations end: the close codes, and the sentence each side gets.
+
+    done           everything was confirmed         interrupted    a person or the system stopped it
+    output closed  the receiver's reader left       output failed  the receiver could not write
+    input failed   the sender could not read        mismatch       size or digest do not agree
+    expired        the token's time is over         busy           see tunnel.proto.issuer
+
+Every ending names its cause on both sides; what is said by the other side stands in quotes.  Pure.
+"""
+
+from enum import IntEnum
+
+from derphole.admission import Refusal
+from derphole.errors import (
+    AlreadyInUse,
+    ClaimRefused,
+    DerpholeError,
+    PeerAborted,
+    PeerLeft,
+    ReceiverOutputClosed,
+    TimedOut,
+    TokenExpired,
+    TokenWrongCapability,
+)
+from derphole.grant import Grant
+from derphole.token import MADE_AND_USED_BY
+from tunnel.errors import LinkEnded, PeerClosed, PeerSilent
+from tunnel.units import WallTime
+
+
+class Ending(IntEnum):
+    """Close codes of conversations; the codes below 16 belong to the tunnel library."""
+
+    PROTOCOL_VIOLATION = 1
+    IN_USE = 2
+    REPLACED = 3
+    DONE = 16
+    INTERRUPTED = 17
+    OUTPUT_CLOSED = 18
+    OUTPUT_FAILED = 19
+    INPUT_FAILED = 20
+    MISMATCH = 21
+    EXPIRED = 22
+    TIMED_OUT = 23
+    FAILED = 24
+
+
+def ending_error(end: LinkEnded, unanswered: str) -> DerpholeError:
+    """Return what the person on this side reads when the other side, or silence, ended the link.
+
+    Args:
+        end: why the link ended.
+        unanswered: what was awaited from the other side.
+    """
+    if isinstance(end, PeerSilent):
+        return TimedOut(f"{unanswered} (nothing was heard from the other side)", end.silent_s)
+    if not isinstance(end, PeerClosed):
+        return PeerLeft(str(end))
+    match end.code:
+        case Ending.IN_USE:
+            return AlreadyInUse()
+        case Ending.OUTPUT_CLOSED:
+            return ReceiverOutputClosed()
+        case Ending.REPLACED:
+            return PeerAborted("another process took over with the same token")
+        case Ending.DONE:
+            return PeerLeft("it ended before everything was confirmed")
+        case _:
+            return PeerAborted(end.text or None)
+
+
+def refusal_error(verdict: int, grant: Grant, now: WallTime, issuer_clock: float) -> DerpholeError:
+    """Return what the claimer's person reads when the issuer refused the claim."""
+    match verdict:
+        case Refusal.EXPIRED:
+            return TokenExpired(grant.expires_at, now, issuer_clock)
+        case Refusal.WRONG_CAPABILITY:
+            return TokenWrongCapability(*MADE_AND_USED_BY[grant.capability])
+        case Refusal.USED_UP:
+            return ClaimRefused("the token was used already")
+        case Refusal.LEAVING:
+            return ClaimRefused("it is about to end")
+        case Refusal.REVOKED:
+            return ClaimRefused("the token was revoked")
+        case _:
+            return ClaimRefused(f"reason {verdict}, unknown to this version")

@@ -1,0 +1,93 @@
+"""Messages of a conversation, on its control stream: the first stream of a link.
+
+    message   type u8 | size u16 LE | body
+    0x01 FIN          size u64 LE, digest 16     the sender has sent everything
+    0x02 CONFIRM      size u64 LE, digest 16     the receiver has written everything
+    0x03 CONFIRM_ACK                             the sender knows
+
+The data itself runs on the link's second stream, bare.  Unknown types are skipped, so that later
+versions can say more.  Pure.  Source: docs/protocol.md, section "Conversations".
+"""
+
+from dataclasses import dataclass
+
+from tunnel.errors import DecodeError
+from tunnel.wire.reader import Reader
+
+# Fixed by the protocol.
+HEADER_SIZE = 3
+DIGEST_SIZE = 16
+MAX_BODY = 4096
+_FIN, _CONFIRM, _CONFIRM_ACK = 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Fin:
+    """Everything was sent: how much, and its XXH3-128."""
+
+    size: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """Everything was written: how much, and its XXH3-128."""
+
+    size: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmAck:
+    """The sender knows that everything was written."""
+
+
+Message = Fin | Confirm | ConfirmAck
+
+
+def encode(message: Message) -> bytes:
+    """Return the bytes of a message."""
+    match message:
+        case Fin(size, digest):
+            kind, body = _FIN, size.to_bytes(8, "little") + digest
+        case Confirm(size, digest):
+            kind, body = _CONFIRM, size.to_bytes(8, "little") + digest
+        case ConfirmAck():
+            kind, body = _CONFIRM_ACK, b""
+    return bytes((kind,)) + len(body).to_bytes(2, "little") + body
+
+
+class MessageReader:
+    """Cuts a stream into messages."""
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Append bytes of the stream."""
+        self._pending += data
+
+    def next_message(self) -> Message | None:
+        """Return the next whole message of a known type, or None; raises `DecodeError`."""
+        while len(self._pending) >= HEADER_SIZE:
+            kind, size = self._pending[0], int.from_bytes(self._pending[1:3], "little")
+            if size > MAX_BODY:
+                raise DecodeError("a message is too long")
+            end = HEADER_SIZE + size
+            if len(self._pending) < end:
+                return None
+            body = bytes(self._pending[HEADER_SIZE:end])
+            del self._pending[:end]
+            message = _decode(kind, body)
+            if message is not None:
+                return message
+        return None
+
+
+def _decode(kind: int, body: bytes) -> Message | None:
+    reader = Reader(body)
+    if kind == _FIN:
+        return Fin(reader.uint(8), reader.bytes(DIGEST_SIZE))
+    if kind == _CONFIRM:
+        return Confirm(reader.uint(8), reader.bytes(DIGEST_SIZE))
+    return ConfirmAck() if kind == _CONFIRM_ACK else None

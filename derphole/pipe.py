@@ -1,0 +1,371 @@
+"""`listen` and `pipe`: one byte stream from the claimer to the issuer, and the proof that it came.
+
+    pipe                                            listen
+    control stream (0), data stream (2)  -------->
+    bytes, end of the data stream        -------->  written, digest kept
+    FIN(size, digest)                    -------->  all written and flushed, digest equal
+                                         <--------  CONFIRM(size, digest)
+    exit 0    CONFIRM_ACK                -------->  exit 0
+
+`pipe` succeeds only on CONFIRM, `listen` only when everything is written and the digest agrees.
+Standard input is read only after the link is up.
+"""
+
+from collections.abc import Callable
+
+import gevent
+from gevent.event import Event
+from xxhash import xxh3_128
+
+from derphole.config import NetworkOptions
+from derphole.endings import Ending, ending_error
+from derphole.errors import (
+    DerpholeError,
+    DigestMismatch,
+    Interrupted,
+    PeerAborted,
+    SinkClosed,
+    SinkFailed,
+    SizeMismatch,
+    SourceFailed,
+    TransferError,
+)
+from derphole.grant import Capability
+from derphole.messages import Confirm, ConfirmAck, Fin, Message, MessageReader, encode
+from derphole.rendezvous import ClaimerRendezvous, IssuerRendezvous, Rendezvous
+from derphole.status import (
+    Direction,
+    Receipt,
+    Report,
+    State,
+    StateChanged,
+    TokenIssued,
+    Warning_,
+)
+from derphole.stdio import ByteSink, ByteSource
+from derphole.token import SessionToken
+from tunnel.errors import DecodeError, LinkEnded, StreamReset
+from tunnel.net.clock import monotonic
+from tunnel.net.link import Link, Stream
+from tunnel.net.tasks import TaskGroup
+from tunnel.units import ByteCount, Instant, Seconds, WallTime
+
+# Chosen (design, section 9).
+CONFIRM_S: Seconds = 10.0  # how long `listen` sees to it that its CONFIRM arrives
+LINGER_S: Seconds = 1.0  # how long `pipe` sees to it that its CONFIRM_ACK arrives
+READ_SIZE: ByteCount = 4 << 20
+# Chosen: what a greenlet that waits on a file or a terminal gets to notice the end of the link.
+NOTICE_S: Seconds = 0.5
+
+
+class Control:
+    """The messages of a conversation, over its control stream."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._reader = MessageReader()
+
+    def send(self, message: Message) -> None:
+        """Send a message; raises `LinkEnded`."""
+        self._stream.write(encode(message))
+
+    def receive(self) -> Message:
+        """Wait for the next message; raises `LinkEnded`, `StreamReset`, `DecodeError`."""
+        while (message := self._reader.next_message()) is None:
+            chunks = self._stream.read()
+            if not chunks:
+                raise DecodeError("the other side ended its messages")
+            for chunk in chunks:
+                self._reader.feed(chunk)
+        return message
+
+
+class Conversation:
+    """Runs the work of one link, and tells the other side how it ended.
+
+    Args:
+        rendezvous: where the link came from.
+        link: the link.
+        unanswered: what this side waits for when nothing comes.
+    """
+
+    def __init__(self, rendezvous: Rendezvous, link: Link, unanswered: str) -> None:
+        self.rendezvous = rendezvous
+        self.link = link
+        self.may_outlive_link = False  # set once nothing more is needed from the other side
+        self._unanswered = unanswered
+        self._done = Event()
+
+    def run(self, *works: Callable[[], None]) -> None:
+        """Run `works` at once until all are done or one fails, or the link ends.
+
+        Raises what failed, the other side's ending included, and tells the other side.
+        """
+        with TaskGroup("conversation", on_failure=lambda _: self._done.set()) as tasks:
+            children = [tasks.spawn(work.__name__, work) for work in works]
+            for child in children:
+                child.rawlink(lambda _: self._done.set())
+            watcher = tasks.spawn("link", self._watch)
+            try:
+                while not all(child.ready() for child in children):
+                    self._done.clear()
+                    self._done.wait()
+                    if self.link.end is not None and not self.may_outlive_link:
+                        gevent.joinall(children, timeout=NOTICE_S)
+                        break
+                watcher.kill()
+                tasks.raise_failure()
+                if not all(child.ready() for child in children) and self.link.end is not None:
+                    raise self.link.end
+            except LinkEnded as end:
+                raise ending_error(end, self._unanswered) from end
+            except StreamReset as reset:
+                end_of_link = self.link.wait_ended(NOTICE_S)
+                if end_of_link is not None:
+                    raise ending_error(end_of_link, self._unanswered) from reset
+                raise PeerAborted(None) from reset
+            except BaseException as error:
+                code, text = _ending_of(error)
+                self.link.close(code, text)
+                raise
+
+    def _watch(self) -> None:
+        self.link.wait_ended()
+        self._done.set()
+
+
+def _ending_of(error: BaseException) -> tuple[Ending, str]:
+    """Return how this side's failure is told to the other side."""
+    match error:
+        case SinkClosed():
+            return Ending.OUTPUT_CLOSED, "its output was closed"
+        case SinkFailed(reason=reason):
+            return Ending.OUTPUT_FAILED, f"it could not write its output: {reason}"
+        case SourceFailed(reason=reason):
+            return Ending.INPUT_FAILED, f"it could not read its input: {reason}"
+        case TransferError():
+            return Ending.MISMATCH, "the bytes it received are not those that were sent"
+        case Interrupted():
+            return Ending.INTERRUPTED, f"it was {error.sentence}"
+        case _:
+            return Ending.FAILED, "it failed"
+
+
+def listen(
+    options: NetworkOptions, *, expires_at: WallTime | None, report: Report, sink: ByteSink
+) -> Receipt:
+    """Print a token and write the stream of whoever uses it to `sink`.
+
+    Raises `DerpholeError`; returns only when every byte is written and its digest agrees.
+    """
+    with IssuerRendezvous(options, report, Capability.LISTEN, expires_at) as rendezvous:
+        with TaskGroup("output", on_failure=_raise_in(gevent.getcurrent())) as tasks:
+            watcher = tasks.spawn("hang-up", _watch_output, sink)
+            token = rendezvous.issue()
+            report(StateChanged(State.WAITING_FOR_CLAIM))
+            report(TokenIssued(token))
+            link = rendezvous.wait_link("the other side to use the token")
+            watcher.kill()
+        report(StateChanged(State.CONNECTED_RELAY))
+        rendezvous.report_path(link)
+        receiver = _Receiver(rendezvous, link, sink, report)
+        receiver.conversation.run(receiver.receive, receiver.watch_output)
+        receiver.finish()
+        report(StateChanged(State.STREAM_COMPLETE))
+        return receiver.receipt()
+
+
+def pipe(
+    options: NetworkOptions, token: SessionToken, *, report: Report, source: ByteSource
+) -> Receipt:
+    """Send `source` to the listener that made `token`.
+
+    Raises `DerpholeError`; returns only when the listener has confirmed every byte.
+    """
+    with ClaimerRendezvous(options, report, token) as rendezvous:
+        report(StateChanged(State.PROBING_DIRECT))
+        link = rendezvous.claim("the listener to answer")
+        report(StateChanged(State.CONNECTED_RELAY))
+        rendezvous.report_path(link)
+        sender = _Sender(rendezvous, link, source)
+        sender.conversation.run(sender.send, sender.await_confirmation)
+        sender.finish()
+        report(StateChanged(State.STREAM_COMPLETE))
+        return sender.receipt()
+
+
+def _raise_in(greenlet: gevent.Greenlet) -> Callable[[BaseException], None]:
+    """Return a function that raises an error in `greenlet`."""
+    return lambda error: gevent.kill(greenlet, error)
+
+
+def _watch_output(sink: ByteSink) -> None:
+    """Fail when nobody reads our output any more."""
+    sink.wait_closed()
+    raise SinkClosed(sink.bytes_written)
+
+
+class _Tally:
+    """Size, digest and duration of a stream."""
+
+    def __init__(self) -> None:
+        self.size: ByteCount = 0
+        self.started_at: Instant = monotonic()
+        self.ended_at: Instant = self.started_at
+        self._digest = xxh3_128()
+
+    def add(self, data: bytes | bytearray | memoryview) -> None:
+        """Count the next bytes."""
+        if not self.size:
+            self.started_at = monotonic()
+        self.size += len(data)
+        self._digest.update(data)
+
+    @property
+    def digest(self) -> bytes:
+        """XXH3-128 of everything so far, big-endian."""
+        return self._digest.digest()
+
+    def receipt(self, direction: Direction, rendezvous: Rendezvous, link: Link) -> Receipt:
+        """Return the proof at the end."""
+        return Receipt(
+            direction,
+            self.size,
+            self.ended_at - self.started_at,
+            rendezvous.path_description(link),
+            rendezvous.reason_relayed(link),
+            self.digest.hex(),
+        )
+
+
+class _Receiver:
+    """The listener's half of the conversation."""
+
+    def __init__(
+        self, rendezvous: IssuerRendezvous, link: Link, sink: ByteSink, report: Report
+    ) -> None:
+        self.conversation = Conversation(rendezvous, link, "the sender")
+        self._rendezvous = rendezvous
+        self._link = link
+        self._sink = sink
+        self._report = report
+        self._tally = _Tally()
+        self._is_confirmed = False
+        self._has_all = Event()
+
+    def receive(self) -> None:
+        """Write the stream; check it against FIN; confirm."""
+        try:
+            control = Control(self._link.accept_stream())
+            data = self._link.accept_stream()
+            while chunks := data.read(READ_SIZE):
+                if not self._tally.size:
+                    self._keep_place()
+                for chunk in chunks:
+                    self._tally.add(chunk)
+                self._sink.write(chunks)
+            fin = self._await_fin(control)
+            self.conversation.may_outlive_link = True
+            self._sink.flush()
+            self._check(fin)
+            self._tally.ended_at = monotonic()
+        finally:
+            self._has_all.set()
+        self._confirm(control, fin)
+
+    def watch_output(self) -> None:
+        """Notice a closed output also while nothing comes; ends with `receive`."""
+        with TaskGroup("output", on_failure=lambda _: self._has_all.set()) as tasks:
+            tasks.spawn("hang-up", _watch_output, self._sink)
+            self._has_all.wait()
+            tasks.raise_failure()
+
+    def finish(self) -> None:
+        """Close the link; warn if the other side may not know that all is well."""
+        self._link.close(Ending.DONE, "done")
+        if not self._is_confirmed:
+            self._report(
+                Warning_(
+                    "everything is written and the digest agrees, but the other side could not "
+                    "be told; it may report a failure"
+                )
+            )
+
+    def receipt(self) -> Receipt:
+        """Return the proof."""
+        return self._tally.receipt(Direction.RECEIVED, self._rendezvous, self._link)
+
+    def _keep_place(self) -> None:
+        # Once a byte was written nobody else can take over: the stream would have a hole.
+        self._rendezvous.machine.may_replace = False
+
+    def _await_fin(self, control: Control) -> Fin:
+        while True:
+            message = control.receive()
+            if isinstance(message, Fin):
+                return message
+
+    def _check(self, fin: Fin) -> None:
+        if fin.size != self._tally.size:
+            raise SizeMismatch(fin.size, self._tally.size)
+        if fin.digest != self._tally.digest:
+            raise DigestMismatch(fin.digest.hex(), self._tally.digest.hex())
+
+    def _confirm(self, control: Control, fin: Fin) -> None:
+        """Send CONFIRM until it is answered: the link repeats it, we only wait."""
+        with gevent.Timeout(CONFIRM_S, False):
+            try:
+                control.send(Confirm(fin.size, fin.digest))
+                while not isinstance(control.receive(), ConfirmAck):
+                    pass
+                self._is_confirmed = True
+            except (LinkEnded, StreamReset, DecodeError):
+                return  # everything is written: what the other side knows is its own matter
+
+
+class _Sender:
+    """The claimer's half of the conversation."""
+
+    def __init__(self, rendezvous: ClaimerRendezvous, link: Link, source: ByteSource) -> None:
+        self.conversation = Conversation(rendezvous, link, "the listener's confirmation")
+        self._rendezvous = rendezvous
+        self._link = link
+        self._source = source
+        self._tally = _Tally()
+        control = link.open_stream()
+        self._control_stream = control
+        self._control = Control(control)
+        self._data = link.open_stream()
+
+    def send(self) -> None:
+        """Send the source, then how much it was."""
+        while data := self._source.read():
+            self._tally.add(data)
+            self._data.write(data)
+        self._data.end()
+        self._control.send(Fin(self._tally.size, self._tally.digest))
+
+    def await_confirmation(self) -> None:
+        """Wait until the listener has written everything; raises `TransferError`."""
+        while True:
+            message = self._control.receive()
+            if isinstance(message, Confirm):
+                break
+        self._tally.ended_at = monotonic()
+        if message.size != self._tally.size:
+            raise SizeMismatch(self._tally.size, message.size)
+        if message.digest != self._tally.digest:
+            raise DigestMismatch(self._tally.digest.hex(), message.digest.hex())
+        self.conversation.may_outlive_link = True
+
+    def finish(self) -> None:
+        """Let the listener know that we know; that it does not hear it changes nothing."""
+        try:
+            self._control.send(ConfirmAck())
+            self._control_stream.wait_acknowledged(LINGER_S)
+        except (DerpholeError, LinkEnded, StreamReset):
+            return
+
+    def receipt(self) -> Receipt:
+        """Return the proof."""
+        return self._tally.receipt(Direction.SENT, self._rendezvous, self._link)

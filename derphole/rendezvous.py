@@ -1,0 +1,339 @@
+"""Rendezvous: from settings or a token to a claimed link; every conversation begins here.
+
+    issuer:   relays chosen -> one connected -> token -> ... claimed -> Link
+    claimer:  token -> its relays -> claim -> ... decision, first sealed packet -> Link
+
+Nobody waits in silence: what is awaited is reported after 2 s, together with what a relay has to
+say for itself.  The link outlives the relays it met on; closing a rendezvous sends what is queued.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import gevent
+from gevent.event import Event
+
+from derphole.admission import ClaimHeader, SessionGate, encode_header
+from derphole.config import NetworkOptions
+from derphole.endings import refusal_error
+from derphole.errors import DerpholeError, RelayTrouble, TimedOut, TokenUnclaimed
+from derphole.grant import GRANT_ID_SIZE, SEED_SIZE, Capability, Grant
+from derphole.grant import Issuer as GrantIssuer
+from derphole.relays import (
+    RelayChoice,
+    claimer_relays,
+    dial_options,
+    issuer_relays,
+    relay_hints,
+)
+from derphole.status import PathChanged, Report, Resumed, Stalled, Waiting
+from derphole.status import RelayTrouble as RelayTroubleStatus
+from derphole.token import SESSION_LIFE_S, SessionToken, session_token, token_text
+from derphole.trace import TraceFile
+from tunnel.crypto.aead import fast_aeads
+from tunnel.crypto.keys import DerpKey, KeyPair
+from tunnel.net.clock import monotonic, wall
+from tunnel.net.link import Link, LinkNews
+from tunnel.net.pump import Pump
+from tunnel.net.relay import RelayConnection, RelayState
+from tunnel.net.tasks import TaskGroup
+from tunnel.proto.claimer import Claimer, ClaimerIdentity, LinkUp, Refused
+from tunnel.proto.handshake import Feature, Meeting
+from tunnel.proto.issuer import ClaimRefused, Issuer, IssuerIdentity, LinkAdmitted
+from tunnel.proto.link import LinkStalled, PeerLink
+from tunnel.units import Instant, Seconds, WallTime
+from tunnel.wire.handshake import INSTANCE_SIZE
+
+# Chosen.
+FIRST_WAIT_REPORT_S: Seconds = 2.0  # design, section 5: nobody waits in silence for longer
+WAIT_REPORT_S: Seconds = 30.0
+CLOSE_LINGER_S: Seconds = 1.0
+RELAYS_OF_ISSUER = 2  # the issuer stays connected to its first two hints
+
+
+class Rendezvous:
+    """What both sides share: relays, a pump, the links that came of it; a context manager.
+
+    Args:
+        options: the settings of the command.
+        report: told what a person wants to know.
+    """
+
+    def __init__(self, options: NetworkOptions, report: Report) -> None:
+        self.options = options
+        self.report = report
+        self.trace = TraceFile(options.trace)
+        self._tasks = TaskGroup("rendezvous", on_failure=self._fail)
+        self._links: list[Link] = []
+        self._new_links: deque[Link] = deque()
+        self._changed = Event()
+        self._failure: BaseException | None = None
+        self._trouble: str | None = None
+        self._pump: Pump | None = None
+        self._choice: RelayChoice | None = None
+
+    # -- what a conversation asks -----------------------------------------------------------
+
+    def path_description(self, link: Link) -> str:
+        """Return the path a link uses now, in words."""
+        if self._pump is None:
+            return "no relay"
+        relay = self._pump.relays[link.machine.relay]
+        where = relay.node.address if relay.node else relay.region.name
+        code = relay.region.code or str(relay.region.id)
+        return f"relay {code} ({where})"
+
+    def reason_relayed(self, link: Link) -> str:
+        """Return why a link uses a relay, in words."""
+        if Feature.RELAY_ONLY in Feature(link.machine.parameters.features):
+            return "--force-relay was given"
+        return "this version has no direct paths yet"
+
+    def report_path(self, link: Link) -> None:
+        """Tell which path a link uses now."""
+        self.report(PathChanged(self.path_description(link), is_direct=False))
+
+    # -- waiting ----------------------------------------------------------------------------
+
+    def _wait(
+        self,
+        what: str,
+        is_true: Callable[[], object],
+        limit_s: Seconds | None,
+        deadline: Instant | None = None,
+    ) -> bool:
+        """Wait until `is_true`, reporting what is awaited; returns False at `deadline`.
+
+        Raises `TimedOut` after `limit_s`, and what failed meanwhile.
+        """
+        started_at = monotonic()
+        next_report_s = FIRST_WAIT_REPORT_S
+        while not is_true():
+            if self._failure is not None:
+                raise self._failure
+            waited_s = monotonic() - started_at
+            if limit_s is not None and waited_s >= limit_s:
+                raise TimedOut(what, waited_s)
+            if deadline is not None and monotonic() >= deadline:
+                return False
+            if waited_s >= next_report_s:
+                self._report_waiting(what, waited_s, limit_s)
+                next_report_s = waited_s + WAIT_REPORT_S
+            ends = [next_report_s - waited_s]
+            ends += [limit_s - waited_s] if limit_s is not None else []
+            ends += [deadline - monotonic()] if deadline is not None else []
+            self._changed.clear()
+            self._changed.wait(max(0.0, min(ends)))
+        return True
+
+    def _report_waiting(self, what: str, waited_s: Seconds, limit_s: Seconds | None) -> None:
+        if self._trouble:
+            self.report(RelayTroubleStatus(self._trouble))
+        self.report(Waiting(what, waited_s, limit_s))
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _open_relays(
+        self, machine: Issuer | Claimer, choice: RelayChoice, keys: KeyPair, count: int
+    ) -> Pump:
+        """Connect to the first `count` regions of a choice, and run `machine` over them."""
+        self._choice = choice
+        pump = self._pump = Pump(machine, self._take_events, self._relay_changed)
+        dial = dial_options(self.options)
+        for region in choice.regions[:count]:
+            relay = RelayConnection(region, keys, pump, dial, self._tasks)
+            pump.add_relay(relay)
+            relay.start()
+        pump.start(self._tasks)
+        return pump
+
+    def _is_polite(self, relay: int) -> bool:
+        del relay
+        return self._choice is not None and self._choice.is_public
+
+    def _features(self) -> Feature:
+        return Feature.RELAY_ONLY if self.options.force_relay else Feature(0)
+
+    def _take_events(self) -> None:
+        """Take what the machine and its links have to say; runs in the pump, never blocks."""
+        if self._pump is None:
+            return
+        while (event := self._pump.machine.next_event()) is not None:
+            self._take_event(event)
+            self._changed.set()
+        for link in list(self._links):
+            link.dispatch()
+            if link.end is not None:
+                self._links.remove(link)
+                self._changed.set()
+
+    def _take_event(self, event: object) -> None:
+        raise NotImplementedError
+
+    def _add_link(self, machine: PeerLink) -> None:
+        if self._pump is None:
+            return
+        link = Link(machine, self._pump.wake, self._link_news)
+        self._links.append(link)
+        self._new_links.append(link)
+
+    def _link_news(self, news: LinkNews) -> None:
+        if isinstance(news, LinkStalled):
+            limit_s = news.silent_s + news.give_up_in_s
+            self.report(Stalled("something sent is unanswered", news.silent_s, limit_s))
+        else:
+            self.report(Resumed(news.silent_s))
+
+    def _relay_changed(self, relay: RelayConnection) -> None:
+        state, error = relay.state, relay.last_error
+        self.trace("relay.state", {"region": relay.region.id, "state": state.value})
+        if error is not None:
+            self._trouble = str(error)
+            self.trace("relay.error", {"region": relay.region.id, "error": str(error)})
+        elif state is RelayState.CONNECTED:
+            self._trouble = None
+        if state is RelayState.DOWN and self._links and error is not None:
+            self.report(RelayTroubleStatus(str(error)))
+        self._changed.set()
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = error
+        self._changed.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hand what is queued to the relays, then let go of everything."""
+        if self._pump is not None:
+            self._pump.wake()
+            gevent.sleep(
+                0
+            )  # one turn for the pump, so that a close that was just asked for goes out
+            for relay in self._pump.relays:
+                relay.close(CLOSE_LINGER_S)
+        self._tasks.kill()
+        self.trace.close()
+
+
+class IssuerRendezvous(Rendezvous):
+    """The side that makes the token.
+
+    Args:
+        options: the settings of the command.
+        report: told what a person wants to know.
+        capability: what the token allows.
+        expires_at: when it ends; None for the usual life.
+    """
+
+    def __init__(
+        self,
+        options: NetworkOptions,
+        report: Report,
+        capability: Capability,
+        expires_at: WallTime | None,
+    ) -> None:
+        super().__init__(options, report)
+        self._identity = GrantIssuer.from_seed(os.urandom(SEED_SIZE))
+        self._expires_at = expires_at if expires_at is not None else wall() + SESSION_LIFE_S
+        self._grant = Grant(os.urandom(GRANT_ID_SIZE), int(self._expires_at), capability)
+        self.gate = SessionGate(self._identity.keys, self._grant)
+        keys = self._identity.keys
+        self._issuer_key = DerpKey(keys.derp.public)
+        identity = IssuerIdentity(keys.noise, self._issuer_key, self._features(), fast_aeads())
+        self.machine = Issuer(identity, self.gate, os.urandom, self._is_polite, self.trace)
+
+    def issue(self) -> str:
+        """Connect to a relay and return the token's text; raises `RelayTrouble`, `TimedOut`."""
+        choice = issuer_relays(self.options, self._issuer_key, self.report)
+        keys = self._identity.keys.derp
+        pump = self._open_relays(self.machine, choice, keys, RELAYS_OF_ISSUER)
+        self._wait("a relay", lambda: self._connected(pump), self.options.timeout_s)
+        relay = self._connected(pump)
+        if relay is None or relay.node is None:
+            raise RelayTrouble(self._trouble or "none is connected")
+        hints = relay_hints(choice, relay.node, relay.leaf_pin)
+        return token_text(session_token(self._identity, self._grant, hints))
+
+    def wait_link(self, what: str) -> Link:
+        """Wait until somebody has used the token.
+
+        Raises `TokenUnclaimed` when nobody did before it expired, `TimedOut`.
+        """
+        left_s = self._expires_at - wall()
+        deadline = Instant(monotonic() + left_s)
+        if not self._wait(what, lambda: self._new_links, self.options.timeout_s, deadline):
+            raise TokenUnclaimed
+        return self._new_links.popleft()
+
+    def _connected(self, pump: Pump) -> RelayConnection | None:
+        connected = (relay for relay in pump.relays if relay.state is RelayState.CONNECTED)
+        return next(connected, None)
+
+    def _take_event(self, event: object) -> None:
+        match event:
+            case LinkAdmitted(machine, _, _):
+                self._add_link(machine)
+            case ClaimRefused(verdict):
+                self.trace("claim.refused", {"verdict": verdict})
+            case _:
+                pass
+
+
+class ClaimerRendezvous(Rendezvous):
+    """The side that uses the token.
+
+    Args:
+        options: the settings of the command.
+        report: told what a person wants to know.
+        token: what the other side printed.
+    """
+
+    def __init__(self, options: NetworkOptions, report: Report, token: SessionToken) -> None:
+        super().__init__(options, report)
+        self._token = token
+        self._refusal: DerpholeError | None = None
+
+    def claim(self, what: str) -> Link:
+        """Use the token and wait until the other side has let us in.
+
+        Raises what the other side refuses with, `RelayTrouble`, `TimedOut`.
+        """
+        token = self._token
+        choice = claimer_relays(self.options, token.hints, token.issuer_derp, self.report)
+        keys = KeyPair.from_secret(os.urandom(32))
+        identity = ClaimerIdentity(
+            meeting=Meeting(token.issuer_noise, token.issuer_derp, DerpKey(keys.public)),
+            header=encode_header(ClaimHeader(token.grant)),
+            secret=token.secret,
+            instance=os.urandom(INSTANCE_SIZE),
+            features=self._features(),
+            fast_aeads=fast_aeads(),
+        )
+        relays = list(range(len(choice.regions)))
+        machine = Claimer(monotonic(), identity, relays, os.urandom, self._is_polite, self.trace)
+        self._open_relays(machine, choice, keys, len(relays))
+        self._wait(what, lambda: self._new_links or self._refusal, self.options.timeout_s)
+        if self._refusal is not None:
+            raise self._refusal
+        return self._new_links.popleft()
+
+    def _take_event(self, event: object) -> None:
+        match event:
+            case LinkUp(machine):
+                self._add_link(machine)
+            case Refused(verdict, clock_s):
+                self._refusal = refusal_error(verdict, self._token.grant, wall(), clock_s)
+            case _:
+                pass

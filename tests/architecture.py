@@ -1,0 +1,212 @@
+"""The rules of the module layout, as a checker that takes a folder and yields sentences.
+
+    height   module                         may import
+    6        derphole/cli, __main__         everything below
+    5        derphole/*                     tunnel, its own height; never derphole.cli
+    4        tunnel/net                     0 to 4; the only place in tunnel that blocks
+    ------   the I/O line                   below it: no clock, no randomness, no sockets, no gevent
+    3 2 1 0  tunnel/proto crypto wire       its own height or lower
+             tunnel/errors units
+
+`test_architecture.py` runs it on the tree, and on trees with one fault planted each.
+"""
+
+import ast
+import graphlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+HEIGHT = {
+    "tunnel": {"errors": 0, "units": 0, "wire": 1, "crypto": 2, "proto": 3, "net": 4},
+    "derphole": {"cli": 6, "__main__": 6},  # every other derphole module: 5
+}
+DERPHOLE_HEIGHT = 5
+PURE_HEIGHT = 3
+PURE_DERPHOLE = {
+    "admission",
+    "config",
+    "derptun.keeper",
+    "errors",
+    "grant",
+    "hints",
+    "status",
+    "token",
+    "transfer.manifest",
+    "when",
+}
+PURE_FORBIDS = {
+    "gevent",
+    "greenlet",
+    "os",
+    "random",
+    "secrets",
+    "select",
+    "selectors",
+    "signal",
+    "socket",
+    "ssl",
+    "subprocess",
+    "threading",
+    "time",
+}
+CLOCK_CALL = re.compile(r"\b(datetime|date)\.(now|utcnow|today)$")
+# Wire modules that are not codecs of their own: every codec may use them.
+WIRE_SHARED = {"reader"}
+MAX_MODULE_LINES = 600
+MAX_TEST_LINES = 800
+LARGE_MODULE_LINES = 400
+
+
+def height(module: str) -> int:
+    """Return the height of a dotted module, or of a name in it."""
+    package, _, rest = module.partition(".")
+    default = DERPHOLE_HEIGHT if package == "derphole" and rest else 0
+    return HEIGHT[package].get(rest.split(".")[0], default)
+
+
+def is_pure(module: str) -> bool:
+    """Tell whether a module lies below the I/O line."""
+    package, _, rest = module.partition(".")
+    if package == "tunnel":
+        return height(module) <= PURE_HEIGHT
+    return any(f"{rest}.".startswith(f"{pure}.") for pure in PURE_DERPHOLE)
+
+
+def modules(root: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the dotted name and path of every module of both packages."""
+    for package in HEIGHT:
+        for path in sorted((root / package).rglob("*.py")):
+            dotted = ".".join(path.relative_to(root).with_suffix("").parts)
+            yield dotted.removesuffix(".__init__"), path
+
+
+def imported_names(path: Path) -> Iterator[str]:
+    """Yield every dotted name that a file imports, late imports and imports for types included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            dots = "." * node.level
+            yield from (f"{dots}{node.module or ''}.{alias.name}" for alias in node.names)
+
+
+def layer_violations(root: Path) -> Iterator[str]:
+    """Yield a sentence for every import that crosses a line."""
+    for module, path in modules(root):
+        for name in imported_names(path):
+            yield from _import_violations(module, name)
+
+
+def _import_violations(module: str, name: str) -> Iterator[str]:
+    head = name.partition(".")[0]
+    if name.startswith("."):
+        yield f"{module}: relative import ({name})"
+    elif name.startswith("gevent.monkey"):
+        yield f"{module}: monkey patching ({name})"
+    elif head in {"tests", "scripts", "build"}:
+        yield f"{module}: the product never imports {head} ({name})"
+    elif module.startswith("tunnel") and head == "derphole":
+        yield f"{module}: tunnel must never import derphole"
+    elif head in HEIGHT and name != f"{head}.__version__" and height(name) > height(module):
+        yield f"{module}: imports upward ({name})"
+    elif is_pure(module) and (head in PURE_FORBIDS or (head in HEIGHT and not is_pure(name))):
+        yield f"{module}: {name} below the I/O line"
+
+
+def codec_violations(root: Path) -> Iterator[str]:
+    """Yield a sentence for every wire codec that imports another."""
+    for module, path in modules(root):
+        if not module.startswith("tunnel.wire."):
+            continue
+        for name in imported_names(path):
+            codec = name.removeprefix("tunnel.wire.").split(".")[0]
+            if name.startswith("tunnel.wire.") and codec not in WIRE_SHARED:
+                yield f"{module}: a codec imports another ({name})"
+
+
+def package_root_violations(root: Path) -> Iterator[str]:
+    """Yield a sentence for every package root that imports something."""
+    for _, path in modules(root):
+        if path.name == "__init__.py" and any(imported_names(path)):
+            yield f"{path.relative_to(root)}: a package root imports nothing"
+
+
+def print_violations(root: Path) -> Iterator[str]:
+    """Yield a sentence for every call of print outside the cli package."""
+    for module, path in modules(root):
+        if module == "derphole.cli" or module.startswith("derphole.cli."):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Name) and node.id == "print":
+                yield f"{module}:{node.lineno}: only the cli package prints"
+
+
+def hidden_input_violations(root: Path) -> Iterator[str]:
+    """Yield a sentence for every clock or file that a pure module reads without an import."""
+    for module, path in modules(root):
+        if not is_pure(module):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            if CLOCK_CALL.search(called) or called == "open":
+                yield f"{module}:{node.lineno}: {called}() below the I/O line"
+
+
+def cycles(root: Path) -> Iterator[str]:
+    """Yield a sentence for an import cycle; imports for types count too."""
+    known = {module for module, _ in modules(root)}
+    graph: dict[str, set[str]] = {}
+    for module, path in modules(root):
+        targets = {_owner(name, known) for name in imported_names(path)} - {None, module}
+        graph[module] = {target for target in targets if target is not None}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        yield f"import cycle: {' -> '.join(error.args[1])}"
+
+
+def _owner(name: str, known: set[str]) -> str | None:
+    """Return the module that an imported name is, or lies in."""
+    if name in known:
+        return name
+    parent = name.rpartition(".")[0]
+    return parent if parent in known else None
+
+
+def size_violations(root: Path) -> Iterator[str]:
+    """Yield a sentence for every module that is too long."""
+    limits = [(path, MAX_MODULE_LINES) for _, path in modules(root)]
+    limits += [(path, MAX_TEST_LINES) for path in sorted((root / "tests").rglob("*.py"))]
+    for path, limit in limits:
+        lines = _line_count(path)
+        if lines > limit:
+            yield f"{path.relative_to(root)}: {lines} lines, over {limit}: split it"
+
+
+def large_modules(root: Path) -> list[str]:
+    """Return the modules that are long enough to ask which second idea moved in."""
+    sizes = ((_line_count(path), path.relative_to(root)) for _, path in modules(root))
+    return [f"{path}: {lines} lines" for lines, path in sizes if lines > LARGE_MODULE_LINES]
+
+
+def _line_count(path: Path) -> int:
+    return path.read_text().count("\n")
+
+
+CHECKS = (
+    layer_violations,
+    codec_violations,
+    package_root_violations,
+    print_violations,
+    hidden_input_violations,
+    cycles,
+    size_violations,
+)
+
+
+def violations(root: Path) -> list[str]:
+    """Return what every check has to say of the tree."""
+    return [sentence for check in CHECKS for sentence in check(root)]

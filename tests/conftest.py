@@ -1,0 +1,42 @@
+"""What all tests share: the `--full` option, skips that may not skip in CI, time limits by folder."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Seconds a test may take; a test marked slow brings its own with pytest.mark.timeout.
+TIMEOUT_S = {"unit": 5, "sim": 10, "property": 30, "net": 60, "e2e": 180, "interop": 600}
+FULL_FACTOR = 20
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run everything at its full size")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    root = Path(__file__).parent
+    factor = FULL_FACTOR if config.getoption("--full") else 1
+    for item in items:
+        folder = item.path.relative_to(root).parts[0]
+        if folder in TIMEOUT_S and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S[folder] * factor))
+        if folder in ("net", "e2e", "interop"):
+            item.add_marker(folder)
+
+
+@pytest.fixture(scope="session")
+def is_full(pytestconfig: pytest.Config) -> bool:
+    """Whether the test runs at its full size."""
+    return bool(pytestconfig.getoption("--full"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> object:
+    """Turn a skip into a failure where everything must run (CI)."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and os.environ.get("DERPHOLE_REQUIRE_ALL") == "1":
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"skipped although DERPHOLE_REQUIRE_ALL=1: {reason}"

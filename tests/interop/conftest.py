@@ -1,0 +1,37 @@
+"""Fixtures of the interoperability tests: the Go tools and servers, each started once a run."""
+
+from collections.abc import Iterator
+
+import pytest
+from interop_go import GoTools, build_go_tools
+from interop_servers import RelayServer, derper_server
+
+
+@pytest.fixture(scope="session")
+def go_tools() -> GoTools:
+    return build_go_tools()
+
+
+@pytest.fixture(scope="session")
+def derper_plain(
+    go_tools: GoTools, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RelayServer]:
+    private = tmp_path_factory.mktemp("derper-plain")
+    with derper_server(go_tools.derper, private, tls=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def derper_tls(
+    go_tools: GoTools, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RelayServer]:
+    private = tmp_path_factory.mktemp("derper-tls")
+    with derper_server(go_tools.derper, private, tls=True) as server:
+        yield server
+
+
+@pytest.fixture(params=["plain", "tls"])
+def derper(request: pytest.FixtureRequest) -> RelayServer:
+    """Both servers in turn."""
+    server: RelayServer = request.getfixturevalue(f"derper_{request.param}")
+    return server

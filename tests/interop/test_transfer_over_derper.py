@@ -1,0 +1,104 @@
+"""`derphole listen` and `derphole pipe` as two processes, with Tailscale's derper between them."""
+
+import contextlib
+import hashlib
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from interop_go import GoTools
+from interop_process import MeasuredProcess, Process, derphole, running
+from interop_servers import RelayServer, derper_on_port, derper_server, free_tcp_port
+from interop_support import MIB, await_size, file_sha256, record_figure, write_random_file
+
+pytestmark = [pytest.mark.interop, pytest.mark.e2e, pytest.mark.timeout(1800)]
+
+CUT_SIZE_BYTES = 8 * MIB
+FULL_SIZE_BYTES = 1024 * MIB
+PEAK_RSS_LIMIT_BYTES = 150_000_000
+TOKEN_LINE = r"^dhp1_[A-Za-z0-9_-]{20,}$"
+TRANSFER_TIMEOUT_S = 120.0
+FULL_TRANSFER_TIMEOUT_S = 900.0
+FIRST_BYTES_TIMEOUT_S = 30.0
+REFUSAL_TIMEOUT_S = 30.0
+# Nobody listens on this loopback port, and an admission service that is away admits nobody.
+ADMIT_NOBODY = ("-verify-client-url", "http://127.0.0.1:1/", "-verify-client-url-fail-open=false")
+
+
+def test_listen_and_pipe_move_a_file_over_derper(
+    derper: RelayServer, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    full = pytestconfig.getoption("--full", default=False)
+    size_bytes = FULL_SIZE_BYTES if full else CUT_SIZE_BYTES
+    timeout_s = FULL_TRANSFER_TIMEOUT_S if full else TRANSFER_TIMEOUT_S
+    source, target = tmp_path / "source", tmp_path / "target"
+    sent_digest = write_random_file(source, size_bytes)
+
+    with target.open("wb") as output, source.open("rb") as file:
+        command = derphole("listen", *derper.arguments)
+        listen = MeasuredProcess("listen", command, tmp_path, stdout=output)
+        with running(listen):
+            token = listen.await_line(TOKEN_LINE).group()
+            started = time.monotonic()
+            command = derphole("pipe", *derper.arguments, token)
+            pipe = MeasuredProcess("pipe", command, tmp_path, stdin=file)
+            with running(pipe):
+                pipe_code = pipe.wait(timeout_s)
+                took_s = time.monotonic() - started
+                listen_code = listen.wait(timeout_s)
+
+    assert pipe_code == 0, pipe.stderr
+    assert listen_code == 0, listen.stderr
+    assert target.stat().st_size == size_bytes
+    assert file_sha256(target) == sent_digest
+    source.unlink()  # pytest keeps the folders of three runs, and these may be a GiB each
+    target.unlink()
+    what = f"{size_bytes // MIB} MiB over derper, {'TLS' if derper.is_tls else 'plain HTTP'}"
+    record_figure(f"{what}: rate", f"{size_bytes / took_s / 1e6:.1f} MB/s", "recorded")
+    for side in (listen, pipe):
+        peak = f"{side.peak_rss_bytes / 1e6:.1f} MB"
+        record_figure(f"{what}: peak memory of {side.name}", peak, "<= 150 MB")
+    assert listen.peak_rss_bytes <= PEAK_RSS_LIMIT_BYTES
+    assert pipe.peak_rss_bytes <= PEAK_RSS_LIMIT_BYTES
+
+
+def test_a_transfer_survives_a_restart_of_derper_in_the_middle(
+    go_tools: GoTools, tmp_path: Path
+) -> None:
+    before, after = os.urandom(CUT_SIZE_BYTES // 2), os.urandom(CUT_SIZE_BYTES // 2)
+    target = tmp_path / "target"
+    port = free_tcp_port()
+
+    with contextlib.ExitStack() as processes, target.open("wb") as output:
+        with derper_on_port(go_tools.derper, tmp_path, port, tls=False) as derper:
+            command = derphole("listen", *derper.arguments)
+            listen = Process("listen", command, tmp_path, stdout=output)
+            processes.enter_context(running(listen))
+            token = listen.await_line(TOKEN_LINE).group()
+            command = derphole("pipe", *derper.arguments, token)
+            pipe = Process("pipe", command, tmp_path, stdin=subprocess.PIPE)
+            processes.enter_context(running(pipe))
+            pipe.feed(before, TRANSFER_TIMEOUT_S)
+            await_size(target, 1, FIRST_BYTES_TIMEOUT_S)
+        with derper_on_port(go_tools.derper, tmp_path, port, tls=False):
+            pipe.feed(after, TRANSFER_TIMEOUT_S)
+            pipe.end_input()
+            pipe_code = pipe.wait(TRANSFER_TIMEOUT_S)
+            listen_code = listen.wait(TRANSFER_TIMEOUT_S)
+
+    assert pipe_code == 0, pipe.stderr
+    assert listen_code == 0, listen.stderr
+    assert file_sha256(target) == hashlib.sha256(before + after).hexdigest()
+
+
+def test_a_derper_that_refuses_our_key_is_named_as_the_cause(
+    go_tools: GoTools, tmp_path: Path
+) -> None:
+    with derper_server(go_tools.derper, tmp_path, tls=False, flags=ADMIT_NOBODY) as derper:
+        listen = Process("listen", derphole("listen", *derper.arguments), tmp_path)
+        with running(listen):
+            refusal = listen.await_line("refused our key", REFUSAL_TIMEOUT_S)
+
+    assert str(derper.port) in refusal.string

@@ -1,0 +1,303 @@
+"""Dialling relays that are real, wrong, distrusted, proxied or away: each cause has its sentence."""
+
+from hashlib import sha256
+
+import gevent
+import pytest
+from fake_proxy import proxying
+from fake_relays import WAIT_S, FakeConnection, make_certificate, running
+from gevent import socket
+
+from tunnel.errors import RelayError, RelayRefused, RelayUnreachable
+from tunnel.net.dial import DialOptions, dial_relay
+from tunnel.net.pins import public_key_pin
+from tunnel.net.proxy import ProxySettings
+from tunnel.wire.derpmap import FAMILY_OFF, RelayNode
+
+pytestmark = pytest.mark.net
+
+NAME = "relay.test"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    return make_certificate(tmp_path_factory.mktemp("tls"), alt="DNS:relay.test,IP:127.0.0.1")
+
+
+def greet(connection: FakeConnection) -> None:
+    connection.upgrade()
+    connection.greet()
+    connection.wait_for_end()
+
+
+def dial(node, options=None):
+    stream = dial_relay(node, options or DialOptions(), WAIT_S)
+    stream.socket.close()
+    return stream
+
+
+def failure_of(node, options=None) -> RelayError:
+    with pytest.raises(RelayError) as caught:
+        dial(node, options)
+    return caught.value
+
+
+def test_bytes_that_come_with_the_upgrade_are_kept():
+    def all_at_once(connection: FakeConnection) -> None:
+        connection.read_request()
+        connection.socket.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\nDERP bytes")
+        connection.wait_for_end()
+
+    with running(all_at_once) as server:
+        assert dial(server.node()).rest == b"DERP bytes"
+
+
+def test_the_request_asks_for_derp_at_the_right_host():
+    seen = []
+
+    def note(connection: FakeConnection) -> None:
+        seen.append(connection.read_request())
+        connection.socket.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+
+    with running(note, "::1") as server:
+        dial(server.node())
+
+        assert seen[0].startswith(b"GET /derp HTTP/1.1\r\n")
+        assert b"\r\nHost: [::1]:%d\r\n" % server.port in seen[0]
+        assert b"\r\nUpgrade: DERP\r\n" in seen[0]
+
+
+def test_another_web_server_is_no_derp_server():
+    def not_found(connection: FakeConnection) -> None:
+        connection.read_request()
+        body = b"<h1>no such \x1b[31mpage</h1>"
+        connection.socket.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 26\r\n\r\n" + body)
+        connection.wait_for_end()
+
+    with running(not_found) as server:
+        error = failure_of(server.node())
+
+    assert isinstance(error, RelayRefused)
+    assert str(error) == (
+        "is not a DERP server: it answered HTTP 404 Not Found (<h1>no such ?[31mpage</h1>)"
+    )
+
+
+def test_a_server_of_another_protocol_is_no_derp_server():
+    def ssh(connection: FakeConnection) -> None:
+        connection.socket.sendall(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+
+    with running(ssh) as server:
+        error = failure_of(server.node())
+
+    assert str(error) == "is not a DERP server: it does not speak HTTP (SSH-2.0-OpenSSH_9.6)"
+
+
+def test_a_server_that_hangs_up_at_once_is_said_to():
+    def hang_up(connection: FakeConnection) -> None:
+        connection.read_request()
+
+    with running(hang_up) as server:
+        assert str(failure_of(server.node())) == "closed the connection without an answer"
+
+
+def test_a_port_where_nothing_listens_is_said_to_refuse():
+    with running(greet) as server:
+        server.close()
+        error = failure_of(server.node())
+
+    assert isinstance(error, RelayUnreachable)
+    assert "the connection was refused" in str(error)
+
+
+def test_a_name_that_does_not_exist_is_said_not_to():
+    error = failure_of(RelayNode("x", 900, "no-such-relay.invalid"))
+
+    assert "its name was not found" in str(error) or "no name server answers" in str(error)
+
+
+def test_both_families_off_leave_no_address():
+    node = RelayNode("x", 900, "relay.invalid", ipv4=FAMILY_OFF, ipv6=FAMILY_OFF)
+
+    assert "no usable address" in str(failure_of(node))
+
+
+def test_a_dead_ipv6_address_does_not_hold_ipv4_up():
+    with running(greet) as server:
+        assert dial(server.node(host=NAME, ipv6="::1")).is_loopback
+
+
+def test_a_socket_that_does_not_accept_costs_the_node_timeout_only():
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    port = listener.getsockname()[1]
+    held = [socket.socket() for _ in range(4)]
+    try:
+        for sock in held:  # fills the backlog, so that the kernel drops further handshakes
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", port))
+        node = RelayNode("x", 900, "127.0.0.1", derp_port=port, use_tls=False)
+
+        error = failure_of(node, DialOptions(node_timeout_s=0.2))
+
+        assert str(error) == "did not answer within 0.2 s"
+    finally:
+        for sock in (*held, listener):
+            sock.close()
+
+
+# ---- TLS ----
+
+
+def test_a_publicly_trusted_certificate_needs_no_pin(certificate):
+    options = DialOptions(ca_file=certificate.cert_file)
+    with running(greet, certificate=certificate) as server:
+        assert dial(server.node(), options).leaf_pin is None
+        assert dial(server.node(host=NAME), options).leaf_pin is None
+
+
+def test_a_trusted_certificate_of_another_name_is_refused(certificate):
+    options = DialOptions(ca_file=certificate.cert_file)
+    with running(greet, certificate=certificate) as server:
+        error = failure_of(server.node(host="other.test"), options)
+
+    assert isinstance(error, RelayRefused)
+    assert "not to be trusted: Hostname mismatch" in str(error)
+
+
+def test_a_self_signed_certificate_is_refused_without_a_pin(certificate):
+    with running(greet, certificate=certificate) as server:
+        error = failure_of(server.node())
+
+    assert "has a certificate that is not to be trusted: self-signed" in str(error)
+
+
+def test_a_certificate_name_of_its_own_is_checked_in_place_of_the_host(certificate):
+    options = DialOptions(ca_file=certificate.cert_file)
+    with running(greet, certificate=certificate) as server:
+        fronted = dial(server.node(host="front.test", cert_name=NAME), options)
+        error = failure_of(server.node(host="front.test", cert_name="third.test"), options)
+        untrusted = failure_of(server.node(host="front.test", cert_name=NAME))
+
+    assert fronted.leaf_pin == public_key_pin(certificate.der)[:16]
+    assert str(error) == "has a certificate that is not valid for third.test"
+    assert "self-signed" in str(untrusted)
+
+
+@pytest.mark.parametrize("size", [16, 17, 32])
+def test_a_pin_of_the_key_or_of_the_certificate_stands_for_trust(certificate, size):
+    pins = [public_key_pin(certificate.der), sha256(certificate.der).digest()]
+    with running(greet, certificate=certificate) as server:
+        for pin in pins:
+            stream = dial(server.node(cert_name="sha256:" + pin[:size].hex()))
+
+            assert stream.leaf_pin == pins[0][:16]
+
+
+@pytest.mark.parametrize("name", ["sha256:" + "00" * 16, "sha256-raw:" + "00" * 32, "sha256-raw:"])
+def test_another_certificate_than_the_pinned_one_is_refused(certificate, name):
+    with running(greet, certificate=certificate) as server:
+        error = failure_of(server.node(cert_name=name))
+
+    assert isinstance(error, RelayRefused)
+    assert "has another certificate than its pin says" in str(error)
+
+
+def test_tests_may_switch_verification_off(certificate):
+    with running(greet, certificate=certificate) as server:
+        stream = dial(server.node(insecure_for_tests=True))
+
+    assert stream.leaf_pin == public_key_pin(certificate.der)[:16]
+
+
+def test_a_relay_without_tls_is_told_from_one_with():
+    def answer_in_plain(connection: FakeConnection) -> None:
+        connection.socket.recv(100)
+        connection.socket.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        connection.socket.recv(100)
+
+    with running(answer_in_plain) as server:
+        error = failure_of(server.node(use_tls=True))
+
+    assert "does not speak TLS" in str(error)
+
+
+def test_a_relay_that_hangs_up_in_the_tls_handshake_is_said_to():
+    with running(lambda connection: connection.socket.recv(1)) as server:
+        error = failure_of(server.node(use_tls=True))
+
+    assert "closed the connection during the TLS handshake" in str(error)
+
+
+# ---- proxies ----
+
+
+def test_a_proxy_is_asked_by_name_and_carries_tls(certificate):
+    options = {"ca_file": certificate.cert_file}
+    with running(greet, certificate=certificate) as server, proxying({NAME: server.port}) as proxy:
+        settings = ProxySettings(https=f"http://127.0.0.1:{proxy.port}")
+        stream = dial(server.node(host=NAME), DialOptions(proxy=settings, **options))
+
+        assert not stream.is_loopback
+        assert proxy.requests == [f"CONNECT {NAME}:{server.port}"]
+
+
+def test_a_relay_without_tls_goes_through_the_http_proxy_with_a_password():
+    with running(greet) as server, proxying({NAME: server.port}, "me:p@ss") as proxy:
+        settings = ProxySettings(http=f"http://me:p%40ss@127.0.0.1:{proxy.port}")
+
+        dial(server.node(host=NAME), DialOptions(proxy=settings))
+
+
+def test_a_wrong_password_for_the_proxy_is_said_to_be_wrong():
+    with running(greet) as server, proxying({NAME: server.port}, "me:right") as proxy:
+        settings = ProxySettings(http=f"http://me:wrong@127.0.0.1:{proxy.port}")
+        error = failure_of(server.node(host=NAME), DialOptions(proxy=settings))
+
+    assert isinstance(error, RelayRefused)
+    assert f"through the proxy 127.0.0.1:{proxy.port}: it wants another user name" in str(error)
+    assert "wrong" not in str(error)
+
+
+def test_a_proxy_that_says_no_is_quoted():
+    with proxying({}) as proxy:
+        settings = ProxySettings(https=f"http://127.0.0.1:{proxy.port}")
+        error = failure_of(RelayNode("x", 1, NAME), DialOptions(proxy=settings))
+
+    assert str(error).endswith(f"the proxy 127.0.0.1:{proxy.port}: it answered 502 Bad Gateway")
+
+
+def test_a_proxy_that_is_away_is_blamed_and_not_passed_by():
+    with running(greet) as server, proxying({}) as proxy:
+        proxy.close()
+        settings = ProxySettings(http=f"http://127.0.0.1:{proxy.port}")
+        error = failure_of(server.node(host=NAME), DialOptions(proxy=settings))
+
+        assert server.connections == 0
+    assert f"through the proxy 127.0.0.1:{proxy.port}: the connection was refused" in str(error)
+
+
+def test_a_proxy_that_hangs_up_is_blamed():
+    with running(lambda connection: connection.read_request()) as not_a_proxy:
+        settings = ProxySettings(https=f"http://127.0.0.1:{not_a_proxy.port}")
+        error = failure_of(RelayNode("x", 1, NAME), DialOptions(proxy=settings))
+
+    assert "it closed the connection without an answer" in str(error)
+
+
+def test_a_dial_that_takes_too_long_leaves_no_socket_behind():
+    closed = []
+
+    def hang(connection: FakeConnection) -> None:
+        connection.read_request()
+        closed.append(connection.socket.recv(1))
+
+    with running(hang) as server:
+        with pytest.raises(RelayUnreachable):
+            dial_relay(server.node(), DialOptions(total_timeout_s=0.1), 0.1)
+
+        with gevent.Timeout(WAIT_S):
+            while not closed:
+                gevent.sleep(0.001)
+        assert closed == [b""]

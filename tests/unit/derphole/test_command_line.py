@@ -1,0 +1,382 @@
+"""The command line as a table: exit code, both streams, and the wording, run in this process."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from derphole import __version__
+from derphole.cli.arguments import Option, scan
+from derphole.cli.main import Invocation, error_code, main, tunnel_sentence
+from derphole.cli.usage import COMMANDS
+from derphole.errors import UsageError
+from derphole.grant import Capability, Grant, Issuer
+from derphole.hints import RegionHints
+from derphole.token import ServerToken, client_token, session_token, token_text
+from tunnel.errors import AuthenticationFailed, PeerError, RelayUnreachable
+
+ISSUER = Issuer.from_seed(bytes(32))
+FAR = 4_000_000_000
+
+
+def minted(capability, expires_at=FAR):
+    grant = Grant(bytes(8), expires_at, capability)
+    return token_text(session_token(ISSUER, grant, RegionHints((1,))))
+
+
+GOOD = minted(Capability.LISTEN)
+CLIENT = token_text(
+    client_token(ISSUER, Grant(bytes(8), FAR, Capability.TUNNEL), RegionHints((1,)))
+)
+SERVER = token_text(ServerToken(bytes(32), FAR, RegionHints((1,))))
+
+
+@pytest.fixture
+def run(capsys):
+    """Return a function that runs a command line and returns (exit code, stdout, stderr)."""
+
+    def run_line(*line, program="derphole", environ=None):
+        exit_code = Invocation([program, *line], environ or {}).run()
+        printed = capsys.readouterr()
+        return exit_code, printed.out, printed.err
+
+    return run_line
+
+
+# --- help and version: payload on standard output -------------------------------------------
+
+
+@pytest.mark.parametrize("line", [["version"], ["version", "extra", "words"], ["-v", "version"]])
+@pytest.mark.parametrize("program", ["derphole", "/usr/bin/derptun", "derptun-1.0-linux"])
+def test_version_is_one_line_on_standard_output(run, program, line):
+    assert run(*line, program=program) == (0, f"v{__version__}\n", "")
+
+
+def test_main_takes_the_program_s_name_and_its_arguments(capsys):
+    assert main(["derphole", "version"]) == 0
+    assert capsys.readouterr().out == f"v{__version__}\n"
+
+
+@pytest.mark.parametrize("line", [[], ["help"], ["--help"], ["-h"], ["-v"], ["-q"], ["--json"]])
+def test_help_that_was_asked_for_is_on_standard_output(run, line):
+    exit_code, out, err = run(*line)
+
+    assert (exit_code, err) == (0, "")
+    assert out.startswith("derphole - ")
+    assert "\nUSAGE:\n    derphole COMMAND [options]\n" in out
+    assert "\nCOMMANDS:\n    derptun     " in out
+    assert "\nGLOBAL OPTIONS:\n    -v, --verbose  " in out
+    assert "\nEXAMPLES:\n" in out
+    assert out.endswith(
+        "Run 'derphole COMMAND --help' for more information on a specific command.\n"
+    )
+
+
+def test_the_list_of_commands_is_sorted_in_12_columns(run):
+    listed = re.search(r"COMMANDS:\n(.*?)\n\n", run()[1], re.DOTALL).group(1).splitlines()
+    names = [line.split()[0] for line in listed]
+
+    assert names == sorted(names)
+    assert "help" in names
+    assert all(line.startswith(f"    {name:<12}") for line, name in zip(listed, names, strict=True))
+
+
+@pytest.mark.parametrize("name", [*COMMANDS["derphole"].commands, "help"])
+def test_each_command_prints_its_help(run, name):
+    exit_code, out, err = run("help", name)
+
+    assert (exit_code, err) == (0, "")
+    assert f"\nUSAGE:\n    derphole {name}" in out
+    assert out == run(name, "--help")[1]
+    assert out == run("-h", name)[1]
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_help_wins_over_missing_arguments_and_says_nothing_else(run):
+    assert run("pipe", "a", "b", "c", "--help")[0] == 0
+
+
+def test_the_reference_for_language_models_is_markdown(run):
+    exit_code, out, err = run("--help-llm")
+
+    assert (exit_code, err) == (0, "")
+    assert out.startswith("# derphole\n")
+    for command in ("## derphole listen", "## derphole pipe", "## derptun version"):
+        assert f"\n{command}\n" in out
+    assert out == run("pipe", "--help-llm")[1] == run("help", "--help-llm")[1]
+
+
+def test_derptun_is_chosen_by_name_or_by_word(run):
+    by_name = run(program="derptun")[1]
+    by_word = run("derptun")[1]
+
+    assert by_name.startswith("derptun - ")
+    assert "\n    derptun COMMAND" in by_name
+    assert "Run 'derphole derptun COMMAND --help'" in by_word
+
+
+def test_printed_commands_start_the_way_the_npm_shim_does(run):
+    out = run("help", "pipe", environ={"DERPHOLE_NPM": "derphole@latest"})[1]
+
+    assert "\n    npx -y derphole@latest pipe [options] [--] [TOKEN]\n" in out
+    assert "tar -cpf - folder | npx -y derphole@latest pipe --token-file token.txt\n" in out
+    assert not re.search(r"^ +derphole ", out, re.MULTILINE)
+
+
+# --- usage errors: exit 2 --------------------------------------------------------------------
+
+WITH_HELP = [
+    (["--bogus"], "unknown flag: --bogus", "derphole - "),
+    (["-x"], "unknown flag: -x", "derphole - "),
+    (["--force-relay", "listen"], "unknown flag: --force-relay", "derphole - "),
+    (["listen", "--forc"], "unknown flag: --forc", "Receive one"),
+    (["listen", "--verb"], "unknown flag: --verb", "Receive one"),
+    (["listen", "--bogus=1"], "unknown flag: --bogus", "Receive one"),
+    (["listen", "-verbose"], "unknown flag: -verbose", "Receive one"),
+    (["listen", "--expires"], "--expires requires a value", "Receive one"),
+    (["listen", "--expires", "--verbose"], "--expires requires a value", "Receive one"),
+    (["listen", "extra"], "'listen' requires 0 argument(s), got 1", "Receive one"),
+    (["listen", "--", "-x"], "'listen' requires 0 argument(s), got 1", "Receive one"),
+    (["listen", "--force-relay=x"], 'invalid bool value "x"', "Receive one"),
+    (["listen", "--expires", "soon"], 'invalid --expires value "soon"; use RFC3339', "Receive one"),
+    (["listen", "--timeout", "x"], 'invalid --timeout value "x"', "Receive one"),
+    (["pipe", "a", "b"], "'pipe' requires 0-1 argument(s), got 2", "Send standard"),
+    (["pipe"], "exactly one of TOKEN, --token, --token-file, or --token-stdin", "Send standard"),
+    (["pipe", "a", "--token", "b"], "at most one of TOKEN, --token,", "Send standard"),
+    (["pipe", "a", "-P", "17"], "parallel must be 1-16 or auto", "Send standard"),
+    (["pipe", "a", "-P17"], "parallel must be 1-16 or auto", "Send standard"),
+    (["pipe", "a", "-P=17"], "parallel must be 1-16 or auto", "Send standard"),
+    (["pipe", "a", "--parallel=no"], "parallel must be 1-16 or auto", "Send standard"),
+    (["pipe", "a", "-P"], "-P requires a value", "Send standard"),
+    (["help", "a", "b"], "'help' requires 0-1 argument(s), got 2", "derphole - "),
+    (["version", "--bogus"], "unknown flag: --bogus", "Print the version"),
+]
+
+
+@pytest.mark.parametrize(("line", "sentence", "help_start"), WITH_HELP)
+def test_a_usage_error_is_a_sentence_and_the_help(run, line, sentence, help_start):
+    exit_code, out, err = run(*line)
+    first, blank, help_text = err.split("\n", 2)
+
+    assert (exit_code, out, blank) == (2, "", "")
+    assert first.startswith(sentence)
+    assert help_text.startswith(help_start)
+
+
+@pytest.mark.parametrize("name", ["frob", "listne", "-", "relay-x", ""])
+def test_an_unknown_command_points_at_the_help(run, name):
+    expected = f"unknown command: {name}\nRun 'derphole --help' for usage\n"
+
+    assert run(name) == (2, "", expected)
+    assert run("help", name) == (2, "", expected)
+
+
+def test_an_unknown_command_of_derptun_points_at_its_help(run):
+    assert run("frob", program="derptun")[2].endswith("Run 'derptun --help' for usage\n")
+    assert run("derptun", "frob")[2].endswith("Run 'derphole derptun --help' for usage\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["-v", "-q", "listen"],
+        ["-q", "-s", "listen"],
+        ["-q", "listen", "--silent"],
+        ["-vq"],
+        ["listen", "-vs"],
+        ["version", "--verbose", "--quiet"],
+    ],
+)
+def test_two_levels_are_refused_without_help(run, line):
+    sentence = "only one of --verbose, --quiet, or --silent may be set\n"
+
+    assert run(*line) == (2, "", sentence)
+
+
+def test_the_same_level_twice_is_fine(run):
+    assert run("-q", "version", "--quiet", "-q")[0] == 0
+    assert run("-q", "--verbose=false", "version")[0] == 0
+
+
+def test_a_usage_error_in_json_is_one_event_without_help(run):
+    exit_code, out, err = run("pipe", "--json", "--forc")
+    event = json.loads(err)
+
+    assert (exit_code, out) == (2, "")
+    assert event["event"] == "error"
+    assert event["code"] == "usage"
+    assert event["message"] == "unknown flag: --forc"
+    assert event["exit_code"] == 2
+
+
+def test_json_behind_the_separator_is_a_word(run):
+    assert not run("listen", "--", "--json")[2].startswith("{")
+
+
+# --- refusals before the network: exit 1 -----------------------------------------------------
+
+REFUSED = [
+    (["pipe", GOOD[:-3]], "token-cut", "the token is cut short"),
+    (["pipe", GOOD[:30] + "AAAA" + GOOD[34:]], "token-damaged", "the token is damaged"),
+    (["pipe", "nonsense"], "token-damaged", "the token is damaged"),
+    (["pipe", "dts1_abc"], "token-foreign", "this token was made by the Go version"),
+    (["pipe", minted(Capability.LISTEN, 1)], "token-expired", "the token expired at 1970"),
+    (["pipe", minted(Capability.SHARE)], "token-wrong-capability", "this token comes from `derp"),
+    (["pipe", CLIENT], "token-wrong-role", "this is a client token"),
+    (["pipe", "--token", SERVER], "token-wrong-role", "this is a server token"),
+    (["listen", "--expires", "8d"], "expiry-refused", "expiry must be within 7 days"),
+    (["listen", "--expires=2020-01-01"], "expiry-refused", "expiry must be in the future"),
+    (["listen", "--expires", "0s"], "expiry-refused", "expiry must be in the future"),
+]
+
+
+@pytest.mark.parametrize(("line", "code", "sentence"), REFUSED)
+def test_a_refusal_is_one_sentence_and_one_code(run, line, code, sentence):
+    exit_code, out, err = run(*line)
+
+    assert (exit_code, out) == (1, "")
+    assert err.startswith(sentence)
+    assert err.count("\n") == 1
+
+    exit_code, out, err = run("--json", *line)
+    event = json.loads(err)
+    assert (exit_code, out, event["code"]) == (1, "", code)
+    assert event["message"].startswith(sentence)
+
+
+def test_a_refused_token_is_not_repeated_in_the_message(run):
+    assert minted(Capability.SHARE)[10:60] not in run("pipe", minted(Capability.SHARE))[2]
+
+
+@pytest.mark.parametrize("path", ["/nonexistent", "/"])
+def test_an_unreadable_token_file_is_exit_2_without_help(run, path):
+    exit_code, out, err = run("pipe", "--token-file", path)
+
+    assert (exit_code, out) == (2, "")
+    assert err.startswith("read --token-file: ")
+    assert err.count("\n") == 1
+
+
+def test_the_environment_gives_the_token(run):
+    exit_code, _, err = run("pipe", environ={"DERPHOLE_TOKEN": "dts1_x"})
+
+    assert exit_code == 1
+    assert err.startswith("this token was made by the Go version")
+
+
+def test_the_last_repeat_of_an_option_wins(run):
+    assert run("pipe", "x", "-P99", "-P", "8")[2].startswith("the token is damaged")
+
+
+def test_a_word_behind_the_separator_may_look_like_an_option(run):
+    assert run("pipe", "--", "--verbose")[2].startswith("the token is damaged")
+    assert run("--", "pipe", "--verbose")[2].startswith("the token is damaged")
+
+
+def test_control_characters_of_the_command_line_are_escaped(run):
+    assert run("\x1b[2J\n")[2].startswith("unknown command: \\x1b[2J\\n\n")
+
+
+# --- the scanner -----------------------------------------------------------------------------
+
+KNOWN = {"-v": Option("--verbose"), "--verbose": Option("--verbose")} | {
+    name: Option("--parallel", takes_value=True) for name in ("-P", "--parallel")
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "words"),
+    [
+        (["-P", "8"], {"--parallel": "8"}, []),
+        (["-P8"], {"--parallel": "8"}, []),
+        (["-P=8"], {"--parallel": "8"}, []),
+        (["-vP8", "x"], {"--parallel": "8", "--verbose": True}, ["x"]),
+        (["--parallel=8", "-P", "9"], {"--parallel": "9"}, []),
+        (["--parallel="], {"--parallel": ""}, []),
+        (["-P", "-"], {"--parallel": "-"}, []),
+        (["x", "-v", "y"], {"--verbose": True}, ["x", "y"]),
+        (["-v", "--verbose=FALSE"], {}, []),
+        (["-", "--", "-v", "--"], {}, ["-", "-v", "--"]),
+    ],
+)
+def test_a_line_is_taken_apart(line, options, words):
+    taken = scan(line, KNOWN)
+
+    assert (taken.options, taken.words) == (options, words)
+
+
+@pytest.mark.parametrize("line", [["-P"], ["-P", "-v"], ["-P", "--"], ["--parallel", "-1"]])
+def test_a_missing_value_is_refused(line):
+    with pytest.raises(UsageError, match="requires a value"):
+        scan(line, KNOWN)
+
+
+# --- failures that nobody foresaw ------------------------------------------------------------
+
+
+class FailingStream:
+    """A standard output that fails in a way no error class covers."""
+
+    def write(self, text):
+        raise RuntimeError("a secret detail")
+
+    def flush(self):
+        raise RuntimeError
+
+
+def test_an_unexpected_exception_is_a_sentence_and_no_traceback(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", FailingStream())
+    exit_code = Invocation(["derphole", "version"], {}).run()
+    err = capsys.readouterr().err
+
+    assert exit_code == 1
+    assert err.startswith("unexpected RuntimeError (test_command_line.py:")
+    assert "report" in err
+    assert err.count("\n") == 1
+    assert "secret detail" not in err
+
+
+def test_a_developer_gets_the_traceback(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", FailingStream())
+    exit_code = Invocation(["derphole", "version"], {"DERPHOLE_DEBUG": "1"}).run()
+
+    assert exit_code == 1
+    assert "Traceback (most recent call last):" in capsys.readouterr().err
+
+
+def test_tunnel_errors_are_told_by_their_class_and_their_words():
+    assert tunnel_sentence(RelayUnreachable("fra")) == "a relay could not be reached: fra"
+    assert tunnel_sentence(AuthenticationFailed()) == "a seal or proof did not verify"
+    assert error_code(AuthenticationFailed()) == "authentication-failed"
+    assert error_code(PeerError()) == "peer-error"
+
+
+# --- start-up --------------------------------------------------------------------------------
+
+
+def test_version_imports_neither_gevent_nor_docopt_nor_nacl():
+    program = (
+        "import sys; from derphole.cli.main import main; code = main(['derphole', 'version']);"
+        "print(sorted({'gevent', 'docopt', 'nacl', 'logging'} & set(sys.modules))); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"v{__version__}\n[]\n", "")
+
+
+@pytest.mark.parametrize("optimise", [[], ["-OO"]])
+def test_the_module_runs_as_a_program_also_without_docstrings(optimise):
+    done = subprocess.run(
+        [sys.executable, *optimise, "-m", "derphole", "listen", "--forc"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("unknown flag: --forc\n\nReceive one byte stream")

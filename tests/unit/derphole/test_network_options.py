@@ -1,0 +1,151 @@
+"""Arguments and environment become settings, or a sentence that says what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from derphole.cli.arguments import Arguments
+from derphole.cli.network import network_options, parse_relay
+from derphole.config import NetworkOptions, RelayAddress
+from derphole.errors import UsageError
+
+HEX = "00112233445566778899aabbccddeeff"
+
+
+def options(environ=None, **values):
+    named = {f"--{name.replace('_', '-')}": value for name, value in values.items()}
+    return network_options(Arguments(named, environ or {}))
+
+
+def test_nothing_given_gives_the_defaults():
+    assert options() == NetworkOptions()
+
+
+def test_the_environment_gives_what_no_option_does():
+    environ = {
+        "DERPHOLE_DERP_MAP": "https://example.com/map",
+        "https_proxy": "http://lower:1",
+        "HTTPS_PROXY": "http://upper:1",
+        "HTTP_PROXY": "http://upper:2",
+        "NO_PROXY": "localhost, .example.com ,",
+        "XDG_CACHE_HOME": "/tmp/cache",
+        "DERPHOLE_NPM": "derphole@latest",
+        "DERPHOLE_DEBUG": "1",
+    }
+
+    assert options(environ) == NetworkOptions(
+        derp_map="https://example.com/map",
+        proxy_https="http://lower:1",
+        proxy_http="http://upper:2",
+        no_proxy=("localhost", ".example.com"),
+        cache_dir=Path("/tmp/cache/derphole"),
+        npm_spec="derphole@latest",
+        debug=True,
+    )
+
+
+def test_an_option_wins_over_the_environment():
+    environ = {"DERPHOLE_RELAY": "http://env:1", "DERPHOLE_DERP_MAP": "env.json"}
+
+    assert options(environ).relay == RelayAddress("env", 1, tls=False)
+    assert options(environ).derp_map is None
+    assert options(environ, derp_map="mine.json").derp_map == "mine.json"
+    assert options(environ, derp_map="mine.json").relay is None
+    assert options(environ, relay="http://mine:2").relay == RelayAddress("mine", 2, tls=False)
+
+
+def test_map_and_relay_together_are_refused():
+    with pytest.raises(UsageError, match="only one of --derp-map or --relay may be set"):
+        options(derp_map="a", relay="http://b:1")
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("https://relay.example", RelayAddress("relay.example", 443, True)),
+        ("https://Relay.Example:8443/", RelayAddress("relay.example", 8443, True)),
+        ("http://127.0.0.1:3340", RelayAddress("127.0.0.1", 3340, False)),
+        ("http://[::1]:3340", RelayAddress("::1", 3340, False)),
+        (f"https://a#sha256:{HEX}", RelayAddress("a", 443, True, bytes.fromhex(HEX))),
+        (f"https://a#sha256:{HEX * 2}", RelayAddress("a", 443, True, bytes.fromhex(HEX * 2))),
+    ],
+)
+def test_a_relay_address_is_understood(text, address):
+    assert parse_relay(text) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "relay.example",
+        "ftp://a",
+        "https://",
+        "https://a/path",
+        "https://a?x=1",
+        "https://user@a",
+        "https://a:0",
+        "https://a:99999",
+        "https://a:x",
+        "https://[::1",
+        "https://under_score",
+        "https://a#md5:00",
+        "https://a#sha256:00",
+        "https://a#sha256:zz",
+        f"http://a#sha256:{HEX}",
+    ],
+)
+def test_another_relay_address_is_refused(text):
+    with pytest.raises(UsageError, match="invalid relay"):
+        parse_relay(text)
+
+
+def test_a_relay_address_is_written_as_people_write_it():
+    assert parse_relay("http://[::1]:3340").url == "http://[::1]:3340"
+    assert parse_relay(f"https://a#sha256:{HEX}").url == "https://a:443"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0", None), ("5", 5.0), ("2.5", 2.5), ("0.0", None), ("2m", 120.0)]
+)
+def test_a_timeout_is_seconds(text, seconds):
+    assert options(timeout=text).timeout_s == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-1", "x", "1e9", "nan", "inf"])
+def test_another_timeout_is_refused(text):
+    with pytest.raises(UsageError, match="invalid --timeout value"):
+        options(timeout=text)
+
+
+@pytest.mark.parametrize(("text", "lanes"), [("1", 1), ("16", 16), ("auto", None), ("AUTO", None)])
+def test_parallel_is_1_to_16_or_auto(text, lanes):
+    assert options(parallel=text).parallel == lanes
+
+
+@pytest.mark.parametrize("text", ["0", "17", "-1", "x", "", "1.5", "٣"])
+def test_another_parallel_is_refused(text):
+    with pytest.raises(UsageError, match="parallel must be 1-16 or auto"):
+        options(parallel=text)
+
+
+def test_the_cache_lies_under_the_home_folder():
+    assert options({"HOME": "/home/me"}).cache_dir in (
+        Path("/home/me/.cache/derphole"),
+        Path("/home/me/Library/Caches/derphole"),
+    )
+    assert options({"HOME": ""}).cache_dir is None
+    assert options({"HOME": "/h", "XDG_CACHE_HOME": "relative"}).cache_dir == (
+        options({"HOME": "/h"}).cache_dir
+    )
+
+
+def test_trace_and_force_relay():
+    settings = options(trace="t.json", force_relay=True)
+
+    assert (settings.trace, settings.force_relay) == (Path("t.json"), True)
+    with pytest.raises(UsageError, match="--trace"):
+        options(trace="")
+
+
+def test_a_proxy_password_does_not_show_in_repr():
+    assert "secret" not in repr(options({"https_proxy": "http://me:secret@proxy:1"}))

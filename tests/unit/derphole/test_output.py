@@ -1,0 +1,199 @@
+"""Output: which level shows what, JSON events, escaping, and streams that misbehave."""
+
+import errno
+import io
+import json
+import os
+import threading
+
+import pytest
+
+from derphole.cli.output import Level, Output, escaped
+from derphole.cli.writer import MAX_WAITING_LINES, LineWriter
+from derphole.errors import Interrupted, PeerAborted, SinkClosed, SinkFailed, UsageError
+from derphole.status import (
+    Instruction,
+    Listening,
+    Notice,
+    PathChanged,
+    Progress,
+    State,
+    StateChanged,
+    TokenIssued,
+    Waiting,
+    Warning_,
+)
+
+VITAL = [TokenIssued("dhp1_x"), Instruction("run it"), Listening("127.0.0.1:1")]
+USUAL = [Notice("note"), Waiting("a claim", 2.0, None), Warning_("careful")]
+DETAILED = [StateChanged(State.CLAIMED), PathChanged("fra", False)]
+
+
+def shown(statuses, **settings):
+    """Report statuses and return what went to standard error."""
+    stream = io.StringIO()
+    output = Output(None, stream, lambda: 12.3456, **settings)
+    for status in statuses:
+        output.report(status)
+    output.debug("detail=1")
+    output.close()
+    return stream.getvalue().splitlines()
+
+
+def test_quiet_leaves_what_people_need_to_go_on():
+    lines = shown(VITAL + USUAL + DETAILED, level=Level.QUIET)
+
+    assert lines == ["dhp1_x", "run it", "listening on 127.0.0.1:1"]
+
+
+def test_the_usual_level_adds_notices_and_warnings():
+    lines = shown(VITAL + USUAL + DETAILED)
+
+    assert lines[3:] == ["note", "waiting for a claim (2 s)", "warning: careful"]
+
+
+def test_verbose_adds_states_and_debug_lines():
+    lines = shown(USUAL + DETAILED, level=Level.VERBOSE)
+
+    assert lines[3:] == ["claimed", "path=relay via=fra", "detail=1"]
+
+
+def test_json_is_one_event_a_line_with_the_time():
+    lines = shown([*DETAILED, Progress(1, None)], is_json=True)
+
+    assert [json.loads(line)["event"] for line in lines] == ["state", "path", "progress"]
+    assert json.loads(lines[0]) == {"event": "state", "time": 12.346, "state": "claimed"}
+
+
+def test_json_and_quiet_leaves_the_token():
+    lines = shown(VITAL + USUAL + DETAILED, level=Level.QUIET, is_json=True)
+
+    assert [json.loads(line)["event"] for line in lines] == ["token", "instruction", "listening"]
+
+
+def test_an_error_is_its_sentence_and_its_hint():
+    stream = io.StringIO()
+    output = Output(None, stream, lambda: 0.0, level=Level.QUIET)
+    output.error(UsageError("unknown command: x", hint="Run 'derphole --help' for usage"))
+    output.close()
+
+    assert stream.getvalue() == "unknown command: x\nRun 'derphole --help' for usage\n"
+
+
+def test_an_error_event_has_code_sentence_and_exit_code():
+    stream = io.StringIO()
+    output = Output(None, stream, lambda: 1.0, is_json=True)
+    output.error(Interrupted(15, "SIGTERM"))
+    output.help_after_error("never shown to programs")
+    output.close()
+
+    assert json.loads(stream.getvalue()) == {
+        "event": "error",
+        "time": 1.0,
+        "code": "interrupted",
+        "message": "interrupted by SIGTERM",
+        "exit_code": 143,
+    }
+
+
+def test_text_of_the_other_side_cannot_reach_the_terminal():
+    stream = io.StringIO()
+    output = Output(None, stream, lambda: 0.0)
+    output.error(PeerAborted("\x1b[2Jgone\r\nfake line\u202e\x9b31m\udc80"))
+    output.close()
+
+    assert stream.getvalue() == (
+        "peer aborted transfer: \\x1b[2Jgone\\r\\nfake line\\u202e\\x9b31m\\udc80; "
+        "see the messages on the other side\n"
+    )
+
+
+@pytest.mark.parametrize("text", ["plain", "Grüße, 世界 🎉", "tab is\\t spelled"])
+def test_letters_of_any_script_stay(text):
+    assert escaped(text) == text
+
+
+def test_payload_goes_to_standard_output_alone():
+    stdout, stderr = io.StringIO(), io.StringIO()
+    output = Output(stdout, stderr, lambda: 0.0)
+    output.payload_line("v1")
+    output.close()
+
+    assert (stdout.getvalue(), stderr.getvalue()) == ("v1\n", "")
+
+
+def test_a_closed_standard_output_is_told():
+    class Broken(io.StringIO):
+        def flush(self):
+            raise BrokenPipeError
+
+    with pytest.raises(SinkClosed):
+        Output(None, None, lambda: 0.0).payload_line("v1")
+    with pytest.raises(SinkClosed):
+        Output(Broken(), None, lambda: 0.0).payload_line("v1")
+
+
+def test_a_full_disk_behind_standard_output_is_told():
+    class Full(io.StringIO):
+        def flush(self):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(SinkFailed, match="No space left on device"):
+        Output(Full(), None, lambda: 0.0).payload_line("v1")
+
+
+def test_a_standard_error_that_broke_swallows_the_rest():
+    class Broken(io.StringIO):
+        def flush(self):
+            raise BrokenPipeError
+
+    lines = LineWriter(Broken())
+    lines.write("one")
+    lines.write("two")
+    lines.close(5.0)
+
+
+class Stalled(io.StringIO):
+    """A stream whose reader sleeps until it is woken."""
+
+    def __init__(self):
+        super().__init__()
+        self.woken = threading.Event()
+        self.reached = threading.Event()
+
+    def flush(self):
+        self.reached.set()
+        self.woken.wait(10)
+
+
+def test_a_stalled_standard_error_blocks_nobody_and_loses_no_vital_line():
+    stream = Stalled()
+    lines = LineWriter(stream)
+    lines.write("first")
+    assert stream.reached.wait(5)
+
+    for number in range(MAX_WAITING_LINES + 5):
+        lines.write(f"line {number}")
+    lines.write("token", is_vital=True)
+    stream.woken.set()
+    lines.close(5.0)
+
+    written = stream.getvalue().splitlines()
+    assert len(written) == 1 + MAX_WAITING_LINES + 2
+    assert written[-2:] == ["(5 lines dropped: standard error was not read)", "token"]
+
+
+def test_the_end_does_not_wait_for_a_stalled_standard_error():
+    stream = Stalled()
+    lines = LineWriter(stream)
+    lines.write("first")
+    assert stream.reached.wait(5)
+
+    lines.close(0.01)
+    stream.woken.set()
+
+
+def test_a_missing_standard_error_swallows_everything():
+    output = Output(None, None, lambda: 0.0)
+    output.report(Notice("nobody reads this"))
+    output.close()

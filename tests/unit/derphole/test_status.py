@@ -1,0 +1,103 @@
+"""Statuses: the line for people and the event for programs."""
+
+import json
+
+import pytest
+
+from derphole.status import (
+    Direction,
+    Instruction,
+    Listening,
+    Notice,
+    PathChanged,
+    Progress,
+    Receipt,
+    RelayTrouble,
+    Resumed,
+    Stalled,
+    State,
+    StateChanged,
+    TokenIssued,
+    Waiting,
+    Warning_,
+    as_event,
+    sentence,
+    size_text,
+)
+
+RECEIPT = Receipt(Direction.SENT, 3 << 20, 2.0, "relay fra", "UDP is blocked", "ab12")
+
+CASES = [
+    (TokenIssued("dhp1_x"), "dhp1_x", "token"),
+    (StateChanged(State.CONNECTED_RELAY), "connected-relay", "state"),
+    (Instruction("derphole pipe dhp1_x"), "derphole pipe dhp1_x", "instruction"),
+    (Listening("127.0.0.1:5432"), "listening on 127.0.0.1:5432", "listening"),
+    (Waiting("a claim", 2.0, None), "waiting for a claim (2 s)", "waiting"),
+    (Waiting("a claim", 2.0, 60.0), "waiting for a claim (2 s of at most 60 s)", "waiting"),
+    (
+        Stalled("64 KiB are unanswered", 5.0, 60.0),
+        "nothing heard from the other side for 5 s while 64 KiB are unanswered; "
+        "giving up after 60 s",
+        "stalled",
+    ),
+    (Resumed(12.3), "the other side is back after 12 s", "resumed"),
+    (PathChanged("fra", False), "path=relay via=fra", "path"),
+    (RelayTrouble("fra hangs"), "relay trouble: fra hangs", "relay-trouble"),
+    (Notice("hello"), "hello", "notice"),
+    (Warning_("mode 0644"), "warning: mode 0644", "warning"),
+    (Progress(1, 2), None, "progress"),
+    (
+        RECEIPT,
+        "sent 3.0MiB in 2.0 s, 1.5MiB/s, by relay fra (relayed: UDP is blocked), digest ab12",
+        "receipt",
+    ),
+]
+
+
+@pytest.mark.parametrize(("status", "line", "name"), CASES)
+def test_a_status_has_a_line_and_an_event(status, line, name):
+    event, keys = as_event(status)
+
+    assert sentence(status) == line
+    assert event == name
+    assert json.loads(json.dumps(keys)) == keys
+    assert not {"event", "time"} & set(keys)
+
+
+def test_the_receipt_event_has_every_figure():
+    assert as_event(RECEIPT)[1] == {
+        "direction": "sent",
+        "bytes": 3 << 20,
+        "seconds": 2.0,
+        "path": "relay fra",
+        "reason_relayed": "UDP is blocked",
+        "digest": "ab12",
+        "digest_kind": "xxh3-128",
+    }
+
+
+def test_a_receipt_of_nothing_has_a_rate_of_nothing():
+    receipt = Receipt(Direction.RECEIVED, 0, 0.0, "direct", None, "00")
+
+    assert sentence(receipt) == "received 0B in 0.0 s, 0B/s, by direct, digest 00"
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0B"),
+        (1023, "1023B"),
+        (1024, "1.0KiB"),
+        (12_900_000, "12.3MiB"),
+        ((1 << 20) - 1, "1.0MiB"),
+        (5 << 30, "5.0GiB"),
+        (3 << 40, "3.0TiB"),
+        (5000 << 40, "5000.0TiB"),
+    ],
+)
+def test_sizes_have_one_decimal_and_base_1024(size, text):
+    assert size_text(size) == text
+
+
+def test_tokens_do_not_show_in_repr():
+    assert "dhp1_secret" not in repr(TokenIssued("dhp1_secret")) + repr(Instruction("dhp1_secret"))

@@ -1,0 +1,171 @@
+"""One TCP connection to a host that may have many addresses: the first that answers wins.
+
+    addresses in turn IPv6, IPv4, IPv6, ...; number n starts at n times 200 ms, or at once when the
+    one before it failed
+
+So IPv4 waits for IPv6 only where there is an IPv6 address, and a dead address costs 200 ms.
+Source: RFC 8305; derphttp_client.go dialNode.  This module knows neither relays nor TLS; its errors
+continue a sentence that begins with the name of what is dialled.
+"""
+
+import ipaddress
+from itertools import chain, zip_longest
+
+from gevent import socket
+from gevent.event import Event
+from gevent.queue import Empty, SimpleQueue
+
+from tunnel.errors import RelayUnreachable
+from tunnel.net.tasks import TaskGroup
+from tunnel.units import Seconds
+from tunnel.wire.derpmap import FAMILY_OFF
+
+# Chosen.
+STAGGER_S = 0.2  # derphttp_client.go waits that long before IPv4
+MAX_ADDRESSES = 6  # the last starts one second after the first
+
+Address = tuple[int, str]  # socket family, address literal
+
+
+def connect_tcp(
+    host: str, port: int, ipv4: str = "", ipv6: str = "", *, source: str = ""
+) -> socket.socket:
+    """Return a connected socket; the caller bounds the time.
+
+    Args:
+        host: a name or an address literal.
+        port: 1 to 65535.
+        ipv4: an address to use, "" to look `host` up, or `FAMILY_OFF`.
+        ipv6: the same.
+        source: words for errors, when `host` is not what the sentence is about (a proxy).
+
+    Raises:
+        RelayUnreachable: no address answered.
+    """
+    addresses = resolve(host, ipv4, ipv6, source=source)[:MAX_ADDRESSES]
+    results: SimpleQueue[socket.socket | OSError] = SimpleQueue()
+    with TaskGroup("connect") as tasks:
+        before: Event | None = None
+        for turn, address in enumerate(addresses):
+            attempt = _Attempt(address, port, STAGGER_S * turn, before)
+            tasks.spawn(address[1], _connect_one, attempt, results)
+            before = attempt.failed
+        try:
+            winner = _first_socket(results, len(addresses), source)
+        finally:
+            tasks.kill()
+            _close_rest(results)
+    winner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return winner
+
+
+def resolve(host: str, ipv4: str, ipv6: str, *, source: str = "") -> list[Address]:
+    """Return the addresses to try, in order and not empty; raises `RelayUnreachable`."""
+    found: dict[int, list[str]] = {
+        socket.AF_INET6: [ipv6] if ipv6 and ipv6 != FAMILY_OFF else [],
+        socket.AF_INET: [ipv4] if ipv4 and ipv4 != FAMILY_OFF else [],
+    }
+    wanted = [family for family, field in _families(ipv4, ipv6) if not field]
+    literal = _literal_family(host)
+    if literal is not None and literal in wanted:
+        found[literal] = [host]
+    elif literal is None and wanted:
+        for family, address in _look_up(host, wanted, source, is_needed=not any(found.values())):
+            found[family].append(address)
+    columns = ([(family, text) for text in found[family]] for family in found)
+    ordered = [entry for entry in chain.from_iterable(zip_longest(*columns)) if entry is not None]
+    if not ordered:
+        raise RelayUnreachable(f"cannot be reached{source}: it has no usable address")
+    return ordered
+
+
+def _families(ipv4: str, ipv6: str) -> tuple[tuple[int, str], tuple[int, str]]:
+    return ((socket.AF_INET6, ipv6), (socket.AF_INET, ipv4))
+
+
+def _literal_family(host: str) -> int | None:
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        return None
+    return int(socket.AF_INET if version == 4 else socket.AF_INET6)
+
+
+def _look_up(host: str, wanted: list[int], source: str, *, is_needed: bool) -> list[Address]:
+    """Ask the resolver; a failure counts only when there is no other address."""
+    family = wanted[0] if len(wanted) == 1 else socket.AF_UNSPEC
+    try:
+        answers = socket.getaddrinfo(host, None, family, socket.SOCK_STREAM)
+    except OSError as error:
+        if not is_needed:
+            return []
+        raise RelayUnreachable(f"cannot be reached{source}: {_lookup_reason(error)}") from error
+    pairs = [(int(answer[0]), str(answer[4][0])) for answer in answers]
+    return [pair for pair in dict.fromkeys(pairs) if pair[0] in wanted]
+
+
+def _lookup_reason(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
+        return "its name could not be looked up, no name server answers"
+    return "its name was not found"
+
+
+class _Attempt:
+    """One address, the longest wait before it is its turn, and the attempt before it."""
+
+    def __init__(self, address: Address, port: int, delay_s: Seconds, before: Event | None) -> None:
+        self.address = address
+        self.port = port
+        self.delay_s = delay_s
+        self.before = before
+        self.failed = Event()
+
+
+def _connect_one(attempt: _Attempt, results: "SimpleQueue[socket.socket | OSError]") -> None:
+    if attempt.before is not None:
+        attempt.before.wait(attempt.delay_s)
+    try:
+        results.put(_connected(attempt.address, attempt.port))
+    except OSError as error:
+        results.put(error)
+        attempt.failed.set()
+
+
+def _connected(address: Address, port: int) -> socket.socket:
+    family, text = address
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.connect((text, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _first_socket(
+    results: "SimpleQueue[socket.socket | OSError]", count: int, source: str
+) -> socket.socket:
+    errors: list[OSError] = []
+    while len(errors) < count:
+        result = results.get()
+        if not isinstance(result, OSError):
+            return result
+        errors.append(result)
+    raise RelayUnreachable(f"cannot be reached{source}: {_connect_reason(errors)}") from errors[0]
+
+
+def _connect_reason(errors: list[OSError]) -> str:
+    # A refusal says more than a family without a route.
+    if any(isinstance(error, ConnectionRefusedError) for error in errors):
+        return "the connection was refused (nothing listens there)"
+    return (errors[0].strerror or str(errors[0])).lower()
+
+
+def _close_rest(results: "SimpleQueue[socket.socket | OSError]") -> None:
+    while True:
+        try:
+            result = results.get_nowait()
+        except Empty:
+            return
+        if not isinstance(result, OSError):
+            result.close()

@@ -1,0 +1,251 @@
+"""Link and Stream: the blocking handles a user of the library holds.
+
+Both wrap machines: a greenlet that calls here changes the machine, wakes the pump and waits until
+an event says that its wish may have come true.  Waiting ends with an error when the link does.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from gevent.event import Event
+
+from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
+from tunnel.net.clock import monotonic
+from tunnel.proto.link import (
+    LinkClosed,
+    LinkEvent,
+    LinkGivenUp,
+    LinkResumed,
+    LinkStalled,
+    PeerLink,
+)
+from tunnel.proto.receive_stream import ReceiveState, ReceiveStream
+from tunnel.proto.send_stream import SendState, SendStream
+from tunnel.proto.streams import Buffer, StreamOpened, StreamReadable, StreamWritable
+from tunnel.units import ByteCount, Seconds
+
+# Chosen: what a stream buffers for sending; more than a relay or a fast path has in flight.
+SEND_HIGH_WATER = 8 << 20
+SEND_LOW_WATER = 4 << 20
+
+LinkNews = LinkStalled | LinkResumed
+
+
+class Stream:
+    """One reliable ordered two-way byte stream.
+
+    Args:
+        link: the link it belongs to.
+        sending: the machine's sending half.
+        receiving: the machine's receiving half.
+    """
+
+    def __init__(self, link: "Link", sending: SendStream, receiving: ReceiveStream) -> None:
+        self.id = sending.stream
+        self._link = link
+        self._sending = sending
+        self._receiving = receiving
+        self._may_read = Event()
+        self._may_write = Event()
+
+    def write(self, data: Buffer) -> None:
+        """Send `data` (kept: it must not change any more), waiting while too much is buffered.
+
+        Raises `StreamReset` if the other side stopped reading, `LinkEnded`.
+        """
+        self._check_writable()
+        self._link.machine.streams.write(self.id, data)
+        self._link.wake()
+        if self._sending.buffered >= SEND_HIGH_WATER:
+            self._wait(self._may_write, lambda: self._sending.buffered < SEND_LOW_WATER)
+            self._check_writable()
+
+    def end(self) -> None:
+        """Send a clean end behind everything written."""
+        if self._sending.state is SendState.OPEN:
+            self._link.machine.streams.end(self.id)
+            self._link.wake()
+
+    def reset(self, code: int) -> None:
+        """Give up sending: the other side sees a reset, never a clean end."""
+        if self._link.machine.streams.is_known(self.id):
+            self._link.machine.streams.reset(self.id, code)
+            self._link.wake()
+
+    def stop(self, code: int) -> None:
+        """Want no more bytes: the other side's writes fail."""
+        if self._link.machine.streams.is_known(self.id):
+            self._link.machine.streams.stop(self.id, code)
+            self._link.wake()
+
+    def read(self, size: ByteCount = 1 << 20) -> list[Buffer]:
+        """Return up to `size` bytes as soon as there are any; an empty list is the clean end.
+
+        Raises `StreamReset` if the other side gave up, `LinkEnded`.
+        """
+        receiving = self._receiving
+        self._wait(
+            self._may_read, lambda: receiving.readable or receiving.state is not ReceiveState.OPEN
+        )
+        if receiving.state is ReceiveState.RESET:
+            raise StreamReset(receiving.reset_code or 0)
+        if not receiving.readable:
+            if not receiving.is_at_end:
+                self._wait(self._may_read, lambda: receiving.readable or receiving.is_at_end)
+            if not receiving.readable:
+                return []
+        chunks = self._link.machine.read(monotonic(), self.id, size)
+        self._link.wake()
+        return chunks
+
+    def wait_acknowledged(self, timeout_s: Seconds | None = None) -> bool:
+        """Wait until the other side has stored everything written, and its end if there is one.
+
+        Returns False after `timeout_s`; raises `StreamReset`, `LinkEnded`.
+        """
+        sending = self._sending
+        has_all = self._wait(
+            self._may_write,
+            lambda: not sending.buffered or sending.state is SendState.RESET,
+            timeout_s,
+        )
+        if sending.state is SendState.RESET:
+            raise StreamReset(sending.stop_code or 0)
+        return has_all
+
+    @property
+    def unacknowledged(self) -> ByteCount:
+        """Bytes written that the other side has not confirmed to have stored."""
+        return self._sending.buffered
+
+    def tell_readable(self) -> None:
+        """Wake a reader; called by the link."""
+        self._may_read.set()
+
+    def tell_writable(self) -> None:
+        """Wake a writer; called by the link."""
+        self._may_write.set()
+
+    def _check_writable(self) -> None:
+        if self._link.end is not None:
+            raise self._link.end
+        if self._sending.state is SendState.RESET:
+            raise StreamReset(self._sending.stop_code or 0)
+
+    def _wait(
+        self, event: Event, is_true: Callable[[], object], timeout_s: Seconds | None = None
+    ) -> bool:
+        """Wait until `is_true`; returns False after `timeout_s`; raises `LinkEnded`."""
+        deadline = None if timeout_s is None else monotonic() + timeout_s
+        while not is_true():
+            if self._link.end is not None:
+                raise self._link.end
+            event.clear()
+            left_s = None if deadline is None else deadline - monotonic()
+            if left_s is not None and left_s <= 0:
+                return False
+            event.wait(left_s)
+        return True
+
+
+class Link:
+    """The authenticated, encrypted association with one peer.
+
+    Args:
+        machine: the link's machine.
+        wake: makes the pump run the machine soon.
+        on_news: told of stalls and of their ends; must not block.
+    """
+
+    def __init__(
+        self,
+        machine: PeerLink,
+        wake: Callable[[], None],
+        on_news: Callable[[LinkNews], None],
+    ) -> None:
+        self.machine = machine
+        self.wake = wake
+        self.end: LinkEnded | None = None
+        self._on_news = on_news
+        self._streams: dict[int, Stream] = {}
+        self._opened: deque[Stream] = deque()
+        self._has_opened = Event()
+        self._has_ended = Event()
+
+    def open_stream(self) -> Stream:
+        """Open a stream; the other side learns of it at once.  Raises `LinkEnded`."""
+        if self.end is not None:
+            raise self.end
+        stream = self._hold(self.machine.streams.open())
+        self.wake()
+        return stream
+
+    def accept_stream(self) -> Stream:
+        """Wait for a stream that the other side opens; raises `LinkEnded`."""
+        while not self._opened:
+            if self.end is not None:
+                raise self.end
+            self._has_opened.clear()
+            self._has_opened.wait()
+        return self._opened.popleft()
+
+    def close(self, code: int, text: str) -> None:
+        """End the link and tell the other side why; does not wait for anything."""
+        self.machine.close(monotonic(), code, text)
+        self.dispatch()
+        self.wake()
+
+    def wait_ended(self, timeout_s: Seconds | None = None) -> LinkEnded | None:
+        """Wait until the link has ended; returns why, or None after `timeout_s`."""
+        self._has_ended.wait(timeout_s)
+        return self.end
+
+    def dispatch(self) -> None:
+        """Turn the machine's events into wake-ups; called by the pump."""
+        while (event := self.machine.next_event()) is not None:
+            self._dispatch(event)
+
+    def _dispatch(self, event: LinkEvent) -> None:
+        match event:
+            case StreamOpened(stream):
+                if self.machine.streams.is_known(stream):
+                    self._opened.append(self._hold(stream))
+                    self._has_opened.set()
+            case StreamReadable(stream):
+                held = self._streams.get(stream)
+                if held is not None:
+                    held.tell_readable()
+            case StreamWritable(stream):
+                held = self._streams.get(stream)
+                if held is not None:
+                    held.tell_writable()
+            case LinkStalled() | LinkResumed():
+                self._on_news(event)
+            case LinkClosed(code, text, is_by_peer):
+                self._finish(PeerClosed(code, text) if is_by_peer else ClosedHere(code))
+            case LinkGivenUp(silent_s):
+                self._finish(PeerSilent(silent_s))
+        self._forget_finished()
+
+    def _hold(self, stream: int) -> Stream:
+        sending = self.machine.streams.sending(stream)
+        receiving = self.machine.streams.receiving(stream)
+        if sending is None or receiving is None:
+            raise ClosedHere(0)
+        held = self._streams[stream] = Stream(self, sending, receiving)
+        return held
+
+    def _forget_finished(self) -> None:
+        # The machine forgets a stream when both halves are over; its reader may still wait.
+        for stream in [s for s in self._streams if not self.machine.streams.is_known(s)]:
+            held = self._streams.pop(stream)
+            held.tell_readable()
+            held.tell_writable()
+
+    def _finish(self, end: LinkEnded) -> None:
+        self.end = end
+        for stream in self._streams.values():
+            stream.tell_readable()
+            stream.tell_writable()
+        self._has_opened.set()
+        self._has_ended.set()

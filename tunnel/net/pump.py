@@ -1,0 +1,174 @@
+"""Pump: runs one meeting machine, an issuer's or a claimer's, over its relay connections.
+
+    relay greenlets --packets--> machine --packets--> relay queues
+                                    |
+    one greenlet here: does what is due, dispatches events, sends what there is room for, and
+    sleeps until the next deadline or until somebody wakes it
+
+The numbers by which machines name relays are indices into `relays`.  Nothing but the pump's own
+greenlet and the relays' readers ever calls into the machine, and no call blocks.
+"""
+
+from collections.abc import Callable
+
+from gevent.event import Event
+
+from tunnel.crypto.keys import DerpKey
+from tunnel.net.clock import monotonic, wall
+from tunnel.net.relay import RelayConnection, RelayState
+from tunnel.net.tasks import TaskGroup
+from tunnel.proto.claimer import Claimer
+from tunnel.proto.issuer import Issuer
+from tunnel.proto.link import PeerLink
+from tunnel.units import Instant
+from tunnel.wire.derp import GoneReason
+
+# Chosen: packets sealed before the queues are looked at again.
+SEND_BATCH = 8
+# Chosen: while a socket is full its `relay_has_room` wakes us; deadlines that passed wait so long.
+FULL_SOCKET_PAUSE_S = 0.02
+
+
+class Pump:
+    """Drives one machine; it is the observer of its relay connections.
+
+    Args:
+        machine: the issuer or claimer to run.
+        on_events: called after the machine worked, to take its events; must not block.
+        on_relay_changed: told when a relay's state or error changed; must not block.
+    """
+
+    def __init__(
+        self,
+        machine: Issuer | Claimer,
+        on_events: Callable[[], None],
+        on_relay_changed: Callable[[RelayConnection], None],
+    ) -> None:
+        self.machine = machine
+        self.relays: list[RelayConnection] = []
+        self._numbers: dict[RelayConnection, int] = {}
+        self._on_events = on_events
+        self._on_relay_changed = on_relay_changed
+        self._wake = Event()
+        self._was_connected: set[int] = set()
+
+    def add_relay(self, relay: RelayConnection) -> int:
+        """Add a relay connection whose observer is this pump; returns its number."""
+        number = len(self.relays)
+        self.relays.append(relay)
+        self._numbers[relay] = number
+        return number
+
+    def start(self, tasks: TaskGroup) -> None:
+        """Run until the task group ends."""
+        tasks.spawn("pump", self._run)
+
+    def wake(self) -> None:
+        """Have the machine looked at soon."""
+        self._wake.set()
+
+    # -- RelayObserver ----------------------------------------------------------------------
+
+    def relay_packet(self, relay: RelayConnection, source: DerpKey, packet: memoryview) -> None:
+        """Hand a packet to the machine."""
+        number = self._numbers[relay]
+        if isinstance(self.machine, Issuer):
+            self.machine.handle_packet(monotonic(), wall(), number, source, packet)
+        else:
+            self.machine.handle_packet(monotonic(), number, source, packet)
+
+    def relay_read_done(self, relay: RelayConnection) -> None:
+        """Work on what a socket read brought."""
+        del relay
+        self.wake()
+
+    def relay_peer_gone(self, relay: RelayConnection, key: DerpKey, reason: GoneReason) -> None:
+        """Tell the machine that a relay misses a key."""
+        if isinstance(self.machine, Issuer):
+            self.machine.handle_peer_gone(monotonic(), key)
+        elif reason is GoneReason.NOT_HERE or self.machine.link is not None:
+            self.machine.handle_peer_gone(monotonic(), self._numbers[relay], key)
+        self.wake()
+
+    def relay_changed(self, relay: RelayConnection) -> None:
+        """Tell the machine that a relay came or went."""
+        number = self._numbers[relay]
+        is_connected = relay.state is RelayState.CONNECTED
+        if is_connected and number not in self._was_connected:
+            self._was_connected.add(number)
+            self._relay_up(number)
+        elif not is_connected and (number in self._was_connected or relay.state is RelayState.DOWN):
+            self._was_connected.discard(number)
+            self._relay_down(number)
+        self._on_relay_changed(relay)
+        self.wake()
+
+    def relay_has_room(self, relay: RelayConnection) -> None:
+        """Go on sending."""
+        del relay
+        self.wake()
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _links(self) -> list[PeerLink]:
+        if isinstance(self.machine, Issuer):
+            return self.machine.links
+        return [self.machine.link] if self.machine.link is not None else []
+
+    def _relay_up(self, number: int) -> None:
+        if isinstance(self.machine, Issuer):
+            self.machine.handle_relay_up(number)
+        else:
+            self.machine.handle_relay_up(monotonic(), number)
+        for link in self._links():
+            # A relay that is down carries nothing: any that is up is better.
+            if link.relay not in self._was_connected:
+                link.use_relay(number)
+
+    def _relay_down(self, number: int) -> None:
+        if isinstance(self.machine, Claimer):
+            self.machine.handle_relay_down(monotonic(), number)
+        for link in self._links():
+            if link.relay == number and self._was_connected:
+                link.use_relay(min(self._was_connected))
+
+    def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            deadline = self._work(monotonic())
+            if deadline is None:
+                self._wake.wait()
+            else:
+                self._wake.wait(max(0.0, deadline - monotonic()))
+
+    def _work(self, now: Instant) -> Instant | None:
+        """Let the machine do what is due and send; returns when to come back."""
+        machine = self.machine
+        due = machine.next_timeout()
+        if due is not None and due <= now:
+            machine.handle_timeout(now)
+        self._on_events()
+        has_room = True
+        while has_room := self._has_room():
+            packets = machine.packets_to_send(now, SEND_BATCH)
+            if not packets:
+                break
+            for packet in packets:
+                self.relays[packet.to.relay].send(
+                    packet.to.key, (packet.data,), is_control=packet.is_control
+                )
+        for number, relay in enumerate(self.relays):
+            relay.is_awaited = any(
+                link.relay == number and link.is_awaiting for link in self._links()
+            )
+        self._on_events()
+        deadline = machine.next_timeout()
+        if deadline is None or has_room:
+            return deadline
+        return Instant(max(deadline, now + FULL_SOCKET_PAUSE_S))
+
+    def _has_room(self) -> bool:
+        """Whether no connected relay has a full queue; packets for one that is down are lost."""
+        return all(
+            relay.has_room or relay.state is not RelayState.CONNECTED for relay in self.relays
+        )

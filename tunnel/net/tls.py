@@ -1,0 +1,164 @@
+"""TLS towards a relay: what is verified, and what of the certificate goes into tokens.
+
+    cert_name           verified
+    ""                  chain up to certifi's roots, and the name `host`
+    another name        the chain, and that name (the server name sent stays `host`)
+    sha256-raw:HEX      SHA-256 of the certificate; no chain, no name, no dates
+    sha256:HEX          16 to 32 bytes: prefix of SHA-256 of its public key or of the certificate
+
+A pin names one certificate or key by itself, so nothing else about the certificate could add to it.
+Sources: derphttp_client.go and net/tlsdial/tlsdial.go of tailscale; RFC 6125 for names.  `ssl` is
+imported here only when a relay is dialled: it costs a fifth of the start-up time.
+"""
+
+import ipaddress
+from functools import lru_cache
+from hashlib import sha256
+from hmac import compare_digest
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import gevent
+from gevent import socket
+
+from tunnel.errors import DecodeError, RelayError, RelayRefused, RelayUnreachable
+from tunnel.net.pins import SHORT_PIN_SIZE, pin_matches, public_key_pin
+from tunnel.wire.derpmap import PIN_PREFIX, RAW_PIN_PREFIX, RelayNode
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+_SHA256_SIZE = 32
+
+
+def start_tls(
+    sock: socket.socket, node: RelayNode, ca_file: Path | None
+) -> tuple[socket.socket, bytes | None]:
+    """Do the TLS handshake and verify the relay; the caller bounds the time.
+
+    Args:
+        sock: connected; closed when this fails.
+        node: whose `host` and `cert_name` decide what is verified.
+        ca_file: PEM roots trusted beside certifi's.
+
+    Returns:
+        The TLS socket, and the 16-byte pin of the public key unless the certificate is publicly
+        trusted for `host`.
+
+    Raises:
+        RelayError: with a text that continues a sentence about the relay.
+    """
+    import ssl
+
+    from gevent.ssl import SSLSocket
+
+    is_pinned = node.cert_name.startswith((RAW_PIN_PREFIX, PIN_PREFIX)) or node.insecure_for_tests
+    context = _context(ca_file, verifies=not is_pinned, checks_host=not node.cert_name)
+    tls = SSLSocket(
+        sock, server_hostname=node.host, do_handshake_on_connect=False, _context=context
+    )
+    try:
+        tls.do_handshake()
+        leaf = tls.getpeercert(binary_form=True) or b""
+        _verify(node, leaf, tls.getpeercert())
+        is_public = not is_pinned and not node.cert_name
+        return tls, None if is_public else public_key_pin(leaf)[:SHORT_PIN_SIZE]
+    except (OSError, DecodeError) as error:
+        tls.close()
+        raise _explained(error, ssl.SSLError, ssl.SSLCertVerificationError) from error
+    except BaseException:
+        tls.close()
+        raise
+
+
+def _explained(
+    error: OSError | DecodeError, tls_error: type[OSError], wrong_certificate: type[OSError]
+) -> RelayError:
+    if isinstance(error, DecodeError):
+        return RelayRefused(f"has a certificate that cannot be read: {error}")
+    if isinstance(error, wrong_certificate):
+        reason = getattr(error, "verify_message", "") or error.strerror
+        return RelayRefused(f"has a certificate that is not to be trusted: {reason}")
+    if isinstance(error, tls_error) and "EOF" not in str(error):
+        reason = getattr(error, "reason", None) or error.strerror
+        return RelayRefused(f"does not speak TLS as it should ({reason})")
+    return RelayUnreachable("closed the connection during the TLS handshake")
+
+
+def _verify(node: RelayNode, leaf: bytes, parsed: dict[str, object] | None) -> None:
+    """Check what OpenSSL did not; raises `RelayRefused`."""
+    name = node.cert_name
+    if node.insecure_for_tests or not name:
+        return
+    if name.startswith(RAW_PIN_PREFIX):
+        wanted = _pin_bytes(name.removeprefix(RAW_PIN_PREFIX))
+        if len(wanted) == _SHA256_SIZE and compare_digest(wanted, sha256(leaf).digest()):
+            return
+    elif name.startswith(PIN_PREFIX):
+        if pin_matches(_pin_bytes(name.removeprefix(PIN_PREFIX)), leaf):
+            return
+    elif certificate_covers(parsed or {}, name):
+        return
+    else:
+        raise RelayRefused(f"has a certificate that is not valid for {name}")
+    raise RelayRefused(
+        "has another certificate than its pin says: it is not the relay that was meant, or its "
+        "certificate was renewed and the pin is out of date"
+    )
+
+
+def certificate_covers(parsed: dict[str, object], name: str) -> bool:
+    """Tell whether a certificate's alternative names, as `getpeercert` gives them, cover `name`."""
+    alternatives = parsed.get("subjectAltName", ())
+    assert isinstance(alternatives, tuple)
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return any(kind == "DNS" and _name_matches(value, name) for kind, value in alternatives)
+    return any(
+        kind == "IP Address" and ipaddress.ip_address(value.strip()) == address
+        for kind, value in alternatives
+    )
+
+
+def _name_matches(pattern: str, name: str) -> bool:
+    """Compare DNS names; a first label `*` in the pattern stands for exactly one label."""
+    pattern, name = pattern.lower().rstrip("."), name.lower().rstrip(".")
+    if pattern.startswith("*."):
+        first, _, parent = name.partition(".")
+        return bool(first) and "." in parent and parent == pattern[2:]
+    return pattern == name
+
+
+def _pin_bytes(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return b""
+
+
+def _context(ca_file: Path | None, *, verifies: bool, checks_host: bool) -> "SSLContext":
+    # Reading 150 roots takes 10 ms and more: not on the event loop.
+    pool = gevent.get_hub().threadpool
+    context: SSLContext = pool.apply(_make_context, (ca_file, verifies, checks_host))
+    return context
+
+
+@lru_cache(maxsize=8)
+def _make_context(ca_file: Path | None, verifies: bool, checks_host: bool) -> "SSLContext":
+    import ssl
+
+    import certifi
+    from gevent.ssl import SSLContext as CooperativeContext
+
+    context: SSLContext = CooperativeContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = verifies and checks_host
+    context.verify_mode = ssl.CERT_REQUIRED if verifies else ssl.CERT_NONE
+    # Automatic certificates of derpers offer h2 too, and the upgrade exists only in HTTP/1.1.
+    context.set_alpn_protocols(["http/1.1"])
+    if verifies:
+        context.load_verify_locations(cafile=certifi.where())
+        if ca_file is not None:
+            context.load_verify_locations(cafile=str(ca_file))
+    return context
