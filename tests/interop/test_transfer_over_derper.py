@@ -28,11 +28,10 @@ ADMIT_NOBODY = ("-verify-client-url", "http://127.0.0.1:1/", "-verify-client-url
 
 
 def test_listen_and_pipe_move_a_file_over_derper(
-    derper: RelayServer, tmp_path: Path, pytestconfig: pytest.Config
+    derper: RelayServer, tmp_path: Path, is_full: bool
 ) -> None:
-    full = pytestconfig.getoption("--full", default=False)
-    size_bytes = FULL_SIZE_BYTES if full else CUT_SIZE_BYTES
-    timeout_s = FULL_TRANSFER_TIMEOUT_S if full else TRANSFER_TIMEOUT_S
+    size_bytes = FULL_SIZE_BYTES if is_full else CUT_SIZE_BYTES
+    timeout_s = FULL_TRANSFER_TIMEOUT_S if is_full else TRANSFER_TIMEOUT_S
     source, target = tmp_path / "source", tmp_path / "target"
     sent_digest = write_random_file(source, size_bytes)
 

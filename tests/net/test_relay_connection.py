@@ -11,6 +11,7 @@ from tunnel.net.dial import DialOptions
 from tunnel.net.pins import public_key_pin
 from tunnel.net.relay import RelayConnection, RelayState
 from tunnel.net.tasks import TaskGroup
+from tunnel.proto.derp_client import ClientTiming
 from tunnel.wire.derp import FrameType, GoneReason
 from tunnel.wire.derpmap import RelayNode, RelayRegion
 
@@ -307,7 +308,78 @@ def test_a_backlog_has_a_bound_even_if_the_relay_never_reads(connect, recorder):
         assert relay.dropped_packets > 100
 
 
-def test_close_lingers_until_the_relay_has_taken_what_was_queued(connect, recorder):
+def test_data_outstanding_and_a_silent_relay_bring_the_next_connection(connect, recorder):
+    pings = []
+
+    def go_silent_once(connection: FakeConnection) -> None:
+        connection.log_in()
+        if server.connections > 1:
+            connection.echo()
+        pings.append(connection.read_frame()[0])
+        connection.read_frame()
+
+    timing = ClientTiming(awaited_silence_s=0.1, answer_limit_s=0.1)
+    with running(go_silent_once) as server:
+        relay = connect(server.region(), DialOptions(timing=timing))
+        assert relay.wait_connected(WAIT_S)
+
+        relay.is_awaited = True
+        recorder.wait_until(lambda: RelayState.DOWN in recorder.states)
+        relay.is_awaited = False
+
+        assert pings == [FrameType.PING]
+        assert "has been silent for" in recorder.errors[0]
+        recorder.wait_until(lambda: relay.state is RelayState.CONNECTED)
+
+
+def test_an_idle_relay_is_pinged_and_stays(connect, recorder):
+    timing = ClientTiming(idle_ping_s=0.02, idle_ping_spread_s=0.02, silence_limit_s=0.5)
+    pings = []
+
+    def count_pings(connection: FakeConnection) -> None:
+        connection.log_in()
+        while True:
+            kind, payload = connection.read_frame()
+            pings.append(kind)
+            connection.send_frame(FrameType.PONG, payload)
+            if len(pings) == 5:
+                connection.deliver(PEER, b"enough")
+
+    with running(count_pings) as server:
+        connect(server.region(), DialOptions(timing=timing))
+        recorder.wait_until(lambda: recorder.packets)
+
+        assert pings[:5] == [FrameType.PING] * 5
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("has_tls", [False, True])
+def test_close_ends_a_connection_whose_relay_never_reads(recorder, tmp_path, has_tls):
+    def stall(connection: FakeConnection) -> None:
+        connection.log_in()
+        gevent.sleep(WAIT_S)
+
+    certificate = make_certificate(tmp_path) if has_tls else None
+    with running(stall, certificate=certificate) as server, TaskGroup("test") as tasks:
+        region = server.region(insecure_for_tests=True)
+        relay = RelayConnection(region, KEYS, recorder, QUICK, tasks)
+        relay.start()
+        assert relay.wait_connected(WAIT_S)
+        for _ in range(70):
+            relay.send(PEER, [bytes(60000)], is_control=False)
+        gevent.sleep(0.02)  # until the writer waits for the socket
+        assert not relay.has_room
+
+        relay.close()
+
+        with gevent.Timeout(1.0):
+            tasks.join()
+
+
+@pytest.mark.parametrize("has_tls", [False, True])
+def test_close_lingers_until_the_relay_has_taken_what_was_queued(
+    connect, recorder, tmp_path, has_tls
+):
     taken = []
     closed = Event()
 
@@ -320,8 +392,9 @@ def test_close_lingers_until_the_relay_has_taken_what_was_queued(connect, record
         finally:
             closed.set()
 
-    with running(read_slowly) as server:
-        relay = connect(server.region())
+    certificate = make_certificate(tmp_path) if has_tls else None
+    with running(read_slowly, certificate=certificate) as server:
+        relay = connect(server.region(insecure_for_tests=True))
         assert relay.wait_connected(WAIT_S)
         for number in range(50):
             relay.send(PEER, [bytes([number]) * 30000], is_control=False)

@@ -20,7 +20,7 @@ from tunnel.net.relay_tls import CertificateUnusable, load_certificate
 from tunnel.proto.derp_relay import DISCO_MAGIC, RoutingLimits
 from tunnel.proto.token_bucket import Allowance
 from tunnel.wire import stun
-from tunnel.wire.derp import FrameType
+from tunnel.wire.derp import FrameType, encode_frame
 
 pytestmark = pytest.mark.net
 
@@ -233,6 +233,19 @@ def test_a_protocol_violation_ends_that_connection_alone():
         assert alice.frame()[0] == FrameType.PONG
 
 
+@pytest.mark.parametrize("is_tls", [False, True])
+def test_what_came_before_a_violation_is_still_answered(is_tls):
+    with relay(tls=load_certificate(CERT, KEY).context if is_tls else None) as server:
+        client = RawClient(server.address, tls=is_tls)
+        watch = encode_frame(FrameType.WATCH_CONNS)
+
+        client.sock.sendall(FAST_START + client.login(KEYS.public) + watch * 100)
+
+        assert client.frame()[0] == FrameType.SERVER_KEY
+        assert client.frame()[0] == FrameType.SERVER_INFO
+        assert client.is_ended()
+
+
 def test_a_silent_client_gets_keep_alives():
     with relay(routing=RoutingLimits(keep_alive_s=0.02)) as server:
         client = RawClient(server.address).connect()
@@ -315,6 +328,20 @@ def test_stopping_twice_and_stopping_before_the_start_are_harmless():
 
     with relay() as running:
         running.stop()
+
+
+def test_a_connection_that_has_not_begun_when_the_server_stops_is_closed():
+    server = RelayServer(LOOPBACK, KEYS, None, None, RelayLimits())
+    server.start()
+    client = socket.create_connection(server.address, PATIENCE_S)
+    # No greenlet runs between the admission and the stop.
+    accepted = server._listener.accept()
+    server._admit(server._board, *accepted)
+
+    server.stop()
+
+    assert server.connections == 0
+    assert client.recv(1) == b""
 
 
 def test_a_taken_address_is_told_with_what_wanted_it():

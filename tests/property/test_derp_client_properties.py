@@ -28,7 +28,7 @@ FRAMES = st.lists(
 
 
 def run(pieces):
-    client = DerpClient(CLIENT, lambda size: bytes(size), Instant(0.0))
+    client = DerpClient(CLIENT, lambda size: bytes(size), Instant(0.0), Instant(10.0))
     seen = []
     for piece in pieces:
         room = client.writable()

@@ -32,7 +32,7 @@ def test_frames_come_out_whole_once_and_in_order(steps):
     for number, (step, first, second) in enumerate(steps):
         if step == "append":
             frame = frame_of(number, second, first)
-            assert backlog.append(frame, is_control=first)
+            assert backlog.append((frame[:3], frame[3:]), len(frame), is_control=first)
             appended[first].append(frame)
         else:
             before = backlog.size_bytes

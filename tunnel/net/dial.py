@@ -21,6 +21,7 @@ from tunnel.errors import DecodeError, RelayRefused, RelayUnreachable
 from tunnel.net.connect import connect_tcp
 from tunnel.net.proxy import ProxyAddress, ProxySettings, host_and_port, request_tunnel
 from tunnel.net.tls import start_tls
+from tunnel.proto.derp_client import DEFAULT_TIMING, ClientTiming
 from tunnel.units import Seconds
 from tunnel.wire.derpmap import RelayNode
 from tunnel.wire.http_head import (
@@ -54,12 +55,14 @@ class DialOptions:
         ca_file: PEM roots to trust beside the public ones.
         node_timeout_s: for the TCP connection to one node.
         total_timeout_s: for everything until the relay has accepted our key.
+        timing: how long a connected relay may be silent.
     """
 
     proxy: ProxySettings = field(default_factory=ProxySettings)
     ca_file: Path | None = None
     node_timeout_s: Seconds = NODE_TIMEOUT_S
     total_timeout_s: Seconds = TOTAL_TIMEOUT_S
+    timing: ClientTiming = DEFAULT_TIMING
 
 
 @dataclass(slots=True)
@@ -81,8 +84,7 @@ class RelayStream:
 
 def dial_relay(node: RelayNode, options: DialOptions, timeout_s: Seconds) -> RelayStream:
     """Connect to a relay and upgrade to DERP; raises `RelayError`."""
-    budget_s = f"{options.total_timeout_s:.0f} s"
-    with limited(timeout_s, f"did not complete the connection within {budget_s}"):
+    with limited(timeout_s, f"did not complete the connection within {timeout_s:.2g} s"):
         stream = open_stream(node, options)
         try:
             _tune(stream.socket)

@@ -15,6 +15,7 @@ from gevent.event import Event
 
 from tunnel.crypto.keys import DerpKey
 from tunnel.net.clock import monotonic, wall
+from tunnel.net.heap import keep_freed_memory
 from tunnel.net.relay import RelayConnection, RelayState
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.claimer import Claimer
@@ -61,6 +62,7 @@ class Pump:
 
     def start(self, tasks: TaskGroup) -> None:
         """Run until the task group ends."""
+        keep_freed_memory()
         tasks.spawn("pump", self._run)
 
     def wake(self) -> None:

@@ -24,6 +24,7 @@ from tunnel.net.relay_session import HIGH_WATER_BYTES, RelaySession
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.backoff import Backoff
 from tunnel.proto.derp_client import ClientEvent, Connected, DerpClient, HealthChanged
+from tunnel.proto.send_backlog import Buffer
 from tunnel.units import Instant, Seconds
 from tunnel.wire import derp
 from tunnel.wire.derp import FrameType, GoneReason, PeerGone, Restarting
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 MAX_RESTART_PAUSE_S = 60.0
 # Chosen: a relay that accepts us and hangs up at once is no reason to come back at once.
 PROVEN_AFTER_S = 5.0
+# Chosen: below it, copying a packet behind its header costs less than one more buffer to write.
+JOINED_BYTES = 4 << 10
 
 _log = logging.getLogger(__name__)
 
@@ -145,15 +148,16 @@ class RelayConnection:
     def send(
         self,
         destination: DerpKey,
-        packet: Sequence[bytes | bytearray | memoryview],
+        packet: Sequence[Buffer],
         *,
         is_control: bool,
     ) -> None:
-        """Queue a packet; never blocks, and the buffers are free again when it returns.
+        """Queue a packet; never blocks.
 
         Args:
             destination: the peer's key.
-            packet: the parts of one packet, together at most 64 KiB.
+            packet: the parts of one packet, together at most 64 KiB; they must not change any more,
+                since they are written later, and not copied before if they are large.
             is_control: goes before all data that waits.
         """
         size = sum(map(len, packet))
@@ -163,7 +167,10 @@ class RelayConnection:
             self.dropped_packets += 1
             return
         header = derp.packet_header(FrameType.SEND_PACKET, destination, size)
-        if not self._session.send(b"".join((header, *packet)), is_control=is_control):
+        parts: tuple[Buffer, ...] = (header, *packet)
+        if size < JOINED_BYTES:
+            parts = (b"".join(parts),)
+        if not self._session.send(parts, len(header) + size, is_control=is_control):
             self.dropped_packets += 1
 
     def check_alive(self) -> None:
@@ -249,7 +256,7 @@ class RelayConnection:
         self.is_loopback = stream.is_loopback
         self.leaf_pin = stream.leaf_pin
         now = monotonic()
-        client = DerpClient(self._keys, os.urandom, now, max(deadline - now, 0.001))
+        client = DerpClient(self._keys, os.urandom, now, deadline, self._options.timing)
         client.set_awaited(now, is_awaited=self._is_awaited)
         self._session = RelaySession(stream, client, self, self._tasks)
         self._session.run()

@@ -95,11 +95,13 @@ class Connection:
     def start(self) -> None:
         """Serve in a greenlet of its own."""
         self._reader = self._tasks.spawn("reader", self._run)
+        # Not in a finally: a greenlet that is killed before it starts runs none.
+        self._reader.rawlink(self._release)
 
     def drain(self) -> None:
-        """End once what waits for this client is written; at once if it is no client yet."""
+        """End once what waits for this client is written; at once if it is none (any more)."""
         self._is_draining = True
-        if self._is_client:
+        if self._is_client and not self._is_closing:
             self._wake.set()
         else:
             self.kill(block=False)
@@ -116,12 +118,11 @@ class Connection:
             _log.debug("connection of %s: %s", self._name, error)
         finally:
             self._is_closing = True
-            try:
-                self._tasks.kill()
-            finally:
-                # Also when we are killed while we wait for the writer's end.
-                self._stream.close()
-                self._on_end()
+            self._tasks.kill()
+
+    def _release(self, _: gevent.Greenlet) -> None:
+        self._stream.close()
+        self._on_end()
 
     def _serve(self) -> None:
         limits = self._board.limits
@@ -164,9 +165,10 @@ class Connection:
 
     def _answer(self, page: Page, *, with_body: bool = True) -> None:
         self._send([relay_pages.encode_page(page, with_body=with_body)])
-        if self._board.tls is not None:
-            return
-        # Closing with unread bytes would reset the connection under the answer.
+        self._linger()
+
+    def _linger(self) -> None:
+        """Let the client read our last bytes: closing with unread ones would reset them away."""
         self._stream.shutdown(socket.SHUT_WR)
         with gevent.Timeout(LINGER_S, False):
             left = LINGER_BYTES
@@ -179,12 +181,24 @@ class Connection:
         board.wake_by_client[client] = self._wake
         self._is_client = True
         try:
-            self._tasks.spawn("writer", self._run_writer, client)
-            self._run_reader(client, rest)
+            writer = self._tasks.spawn("writer", self._run_writer, client)
+            try:
+                self._run_reader(client, rest)
+            except PeerError:
+                self._finish_writing(writer)
+                raise
         finally:
             del board.wake_by_client[client]
             board.relay.close(client)
             board.wake_writers()
+
+    def _finish_writing(self, writer: gevent.Greenlet) -> None:
+        """Write what came before a frame that ends the connection: the login's answer, say."""
+        self._is_closing = self._is_draining = True
+        self._wake.set()
+        writer.join(LINGER_S)
+        if writer.dead:
+            self._linger()
 
     def _run_reader(self, client: Client, rest: bytes) -> None:
         splitter = FrameSplitter(MAX_CLIENT_INFO)

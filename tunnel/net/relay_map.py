@@ -8,7 +8,6 @@ to the cache, so that the sign-in page of a hotel's network never replaces a goo
 """
 
 import os
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -219,6 +218,8 @@ def _write_cache(cache_file: Path | None, data: bytes) -> str | None:
 
 def _replace(path: Path, data: bytes) -> None:
     """Write a file so that readers see the old or the new one, never a part."""
+    import tempfile
+
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:

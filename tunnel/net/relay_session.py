@@ -20,9 +20,9 @@ from tunnel.net.clock import monotonic
 from tunnel.net.dial import RelayStream
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.derp_client import ClientEvent, Connected, DerpClient, PacketArrived
-from tunnel.proto.send_backlog import SendBacklog
+from tunnel.proto.send_backlog import Buffer, SendBacklog
 from tunnel.proto.token_bucket import TokenBucket
-from tunnel.units import Instant, Seconds
+from tunnel.units import ByteCount, Instant, Seconds
 
 # Chosen.
 HIGH_WATER_BYTES = 128 << 10  # above it senders should wait; what waits here control overtakes
@@ -107,9 +107,9 @@ class RelaySession:
             self._end = error
             self._socket.close()
 
-    def send(self, frame: bytes, *, is_control: bool) -> bool:
-        """Queue a whole frame; returns False if it was dropped because too much waits."""
-        is_queued = self._backlog.append(frame, is_control=is_control)
+    def send(self, parts: tuple[Buffer, ...], size: ByteCount, *, is_control: bool) -> bool:
+        """Queue a frame of `size` bytes; returns False if it was dropped: too much waits."""
+        is_queued = self._backlog.append(parts, size, is_control=is_control)
         if self._backlog.size_bytes >= HIGH_WATER_BYTES:
             self._is_over_high_water = True
         self._is_drained.clear()
@@ -183,7 +183,7 @@ class RelaySession:
 
     def _queue_control(self) -> None:
         for frame in self._client.frames_to_send():
-            self.send(frame, is_control=True)
+            self.send((frame,), len(frame), is_control=True)
 
     # ---- writer ----
 
@@ -208,7 +208,7 @@ class RelaySession:
         finally:
             self._is_drained.set()
 
-    def _write_batch(self, batch: list[memoryview]) -> int:
+    def _write_batch(self, batch: list[Buffer]) -> int:
         if self._is_plain:
             return int(self._socket.sendmsg(batch))
         joined = batch[0] if len(batch) == 1 else b"".join(batch)

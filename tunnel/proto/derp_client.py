@@ -30,13 +30,30 @@ from tunnel.wire.derp import FrameType, PeerGone, Restarting
 LOGIN_MESSAGE = b'{"version":2,"CanAckPings":true}'
 
 # Chosen.
-LOGIN_TIMEOUT_S = 10.0  # the Go client's budget for a whole connection
-SILENCE_LIMIT_S = 120.0  # the Go client's; servers send a keepalive every 60 to 65 s
-IDLE_PING_S = 25.0  # keeps mappings of NATs and proxies that forget after 30 s and more
-IDLE_PING_SPREAD_S = 5.0
-AWAITED_SILENCE_S = 5.0  # with data outstanding: silent that long, and we ask
-ANSWER_LIMIT_S = 5.0  # asked, and silent that long again: dead
 MAX_HEALTH_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTiming:
+    """How long a relay may be silent.
+
+    Args:
+        silence_limit_s: dead, whatever is awaited; servers send a keepalive every 60 to 65 s, and
+            the Go client has the same limit.
+        idle_ping_s: a silent relay gets a ping; keeps NATs and proxies that forget after 30 s.
+        idle_ping_spread_s: at most that much later, the same for one connection's life.
+        awaited_silence_s: with data outstanding, silent that long, and we ask.
+        answer_limit_s: asked, and silent that long again: dead.
+    """
+
+    silence_limit_s: Seconds = 120.0
+    idle_ping_s: Seconds = 25.0
+    idle_ping_spread_s: Seconds = 5.0
+    awaited_silence_s: Seconds = 5.0
+    answer_limit_s: Seconds = 5.0
+
+
+DEFAULT_TIMING = ClientTiming()
 
 
 class ClientState(Enum):
@@ -81,7 +98,8 @@ class DerpClient:
         keys: our DERP node key.
         entropy: returns that many random bytes.
         now: when the upgrade was done.
-        login_timeout_s: how long the server may take to accept us.
+        login_deadline: when the server must have accepted us.
+        timing: how long it may be silent then.
     """
 
     def __init__(
@@ -89,7 +107,8 @@ class DerpClient:
         keys: KeyPair,
         entropy: Callable[[int], bytes],
         now: Instant,
-        login_timeout_s: Seconds = LOGIN_TIMEOUT_S,
+        login_deadline: Instant,
+        timing: ClientTiming = DEFAULT_TIMING,
     ) -> None:
         self.state = ClientState.AWAITS_GREETING
         self._keys = keys
@@ -97,9 +116,10 @@ class DerpClient:
         self._splitter = derp.FrameSplitter()
         self._outbox: list[bytes] = []
         self._server_key = b""
-        self._login_timeout_s = login_timeout_s
-        self._login_deadline = Instant(now + login_timeout_s)
-        self._idle_ping_s = IDLE_PING_S + IDLE_PING_SPREAD_S * entropy(1)[0] / 255
+        self._timing = timing
+        self._started_at = now
+        self._login_deadline = login_deadline
+        self._idle_ping_s = timing.idle_ping_s + timing.idle_ping_spread_s * entropy(1)[0] / 255
         self._heard_at = now
         self._pinged_at = now
         self._awaited_since: Instant | None = None
@@ -144,8 +164,8 @@ class DerpClient:
                 raise RelayUnreachable("closed the connection before its DERP greeting")
             case ClientState.AWAITS_ACCEPTANCE:
                 raise RelayRefused(
-                    "refused our key: it serves only clients that its operator admits "
-                    "(verify-clients); use another relay"
+                    "refused our key: it serves only clients that its operator admits (derper's "
+                    "-verify-clients, Headscale's verify_clients); use another relay"
                 )
             case ClientState.CONNECTED:
                 raise RelayUnreachable("closed the connection")
@@ -170,14 +190,15 @@ class DerpClient:
         """Return when `handle_timeout` is due; it moves whenever bytes arrive."""
         if self.state is not ClientState.CONNECTED:
             return self._login_deadline
+        timing = self._timing
         due = min(
-            self._heard_at + SILENCE_LIMIT_S,
+            self._heard_at + timing.silence_limit_s,
             max(self._heard_at, self._pinged_at) + self._idle_ping_s,
         )
         if self._asked_at is not None:
-            due = min(due, self._asked_at + ANSWER_LIMIT_S)
+            due = min(due, self._asked_at + timing.answer_limit_s)
         elif self._awaited_since is not None:
-            due = min(due, max(self._heard_at, self._awaited_since) + AWAITED_SILENCE_S)
+            due = min(due, max(self._heard_at, self._awaited_since) + timing.awaited_silence_s)
         return Instant(due)
 
     def handle_timeout(self, now: Instant) -> None:
@@ -185,8 +206,9 @@ class DerpClient:
         if self.state is not ClientState.CONNECTED:
             self._check_login(now)
             return
-        is_unanswered = self._asked_at is not None and now >= self._asked_at + ANSWER_LIMIT_S
-        if is_unanswered or now >= self._heard_at + SILENCE_LIMIT_S:
+        limit_s, asked_at = self._timing.answer_limit_s, self._asked_at
+        is_unanswered = asked_at is not None and now >= asked_at + limit_s
+        if is_unanswered or now >= self._heard_at + self._timing.silence_limit_s:
             raise RelayUnreachable(f"has been silent for {now - self._heard_at:.0f} s")
         if self._is_suspicious(now):
             self._ask(now)
@@ -254,15 +276,15 @@ class DerpClient:
     def _check_login(self, now: Instant) -> None:
         if now < self._login_deadline:
             return
-        after = f"within {self._login_timeout_s:.0f} s"
+        waited = f"{now - self._started_at:.2g} s"
         if self.state is ClientState.AWAITS_GREETING:
-            raise RelayUnreachable(f"accepted the upgrade and sent no DERP greeting {after}")
-        raise RelayUnreachable(f"did not answer our login {after}")
+            raise RelayUnreachable(f"accepted the upgrade and sent no DERP greeting in {waited}")
+        raise RelayUnreachable(f"did not answer our login in {waited}")
 
     def _is_suspicious(self, now: Instant) -> bool:
         if self._awaited_since is None or self._asked_at is not None:
             return False
-        return now >= max(self._heard_at, self._awaited_since) + AWAITED_SILENCE_S
+        return now >= max(self._heard_at, self._awaited_since) + self._timing.awaited_silence_s
 
     def _ask(self, now: Instant) -> None:
         self._asked_at = now

@@ -6,10 +6,12 @@
 
 A socket may take any part of what was gathered.  The frame it cut stays in front, since frames
 never interleave; the whole frames behind it go back to their queues, so that control which arrives
-meanwhile still passes them.  This module does not know what a frame is or how it is written.
+meanwhile still passes them.  A frame is a tuple of buffers, which nobody changes any more; they are
+never copied here.  This module does not know what a frame means or how it is written.
 """
 
 from collections import deque
+from collections.abc import Iterable
 
 from tunnel.units import ByteCount
 
@@ -21,6 +23,9 @@ MAX_CONTROL_BYTES = 256 << 10
 # Chosen: half of what sendmsg takes on Linux and macOS (IOV_MAX 1024).
 MAX_BUFFERS = 512
 
+Buffer = bytes | bytearray | memoryview
+_Frame = tuple[int, tuple[Buffer, ...]]  # size in bytes, parts
+
 
 class SendBacklog:
     """Two bounded FIFO queues of frames and the frame that is half written."""
@@ -28,79 +33,85 @@ class SendBacklog:
     __slots__ = ("_control", "_control_bytes", "_cut", "_data", "_data_bytes", "_gathered")
 
     def __init__(self) -> None:
-        self._control: deque[bytes] = deque()
-        self._data: deque[bytes] = deque()
+        self._control: deque[_Frame] = deque()
+        self._data: deque[_Frame] = deque()
         self._control_bytes = 0
         self._data_bytes = 0
-        self._cut: memoryview | None = None  # the rest of a frame that was written in part
-        self._gathered: list[tuple[memoryview, bytes | None, bool]] = []
+        self._cut: _Frame | None = None  # the rest of a frame that was written in part
+        self._gathered: list[tuple[_Frame, deque[_Frame] | None]] = []  # and where it waits
 
     @property
     def size_bytes(self) -> ByteCount:
         """Bytes appended and not yet written."""
-        cut = 0 if self._cut is None else len(self._cut)
-        return self._control_bytes + self._data_bytes + cut
+        cut_bytes = 0 if self._cut is None else self._cut[0]
+        return self._control_bytes + self._data_bytes + cut_bytes
 
-    def append(self, frame: bytes, *, is_control: bool) -> bool:
-        """Queue a frame; returns False, and keeps nothing, when its queue is full."""
+    def append(self, parts: tuple[Buffer, ...], size: ByteCount, *, is_control: bool) -> bool:
+        """Queue a frame of `size` bytes; returns False, and keeps nothing, if its queue is full."""
         if is_control:
-            if self._control_bytes + len(frame) > MAX_CONTROL_BYTES:
+            if self._control_bytes + size > MAX_CONTROL_BYTES:
                 return False
-            self._control.append(frame)
-            self._control_bytes += len(frame)
+            self._control.append((size, parts))
+            self._control_bytes += size
         else:
-            if self._data_bytes + len(frame) > MAX_DATA_BYTES:
+            if self._data_bytes + size > MAX_DATA_BYTES:
                 return False
-            self._data.append(frame)
-            self._data_bytes += len(frame)
+            self._data.append((size, parts))
+            self._data_bytes += size
         return True
 
-    def gather(self, limit: ByteCount) -> list[memoryview]:
+    def gather(self, limit: ByteCount) -> list[Buffer]:
         """Return what to write next, in order: about `limit` bytes, at least one frame if any.
 
         Frames stay queued until `advance` reports them written; frames appended meanwhile are not
         touched by it.
         """
-        chosen: list[tuple[memoryview, bytes | None, bool]] = []
+        self._gathered = gathered = []
+        buffers: list[Buffer] = []
         size = 0
         if self._cut is not None:
-            chosen.append((self._cut, None, False))
-            size = len(self._cut)
-        for queue, is_control in ((self._control, True), (self._data, False)):
+            gathered.append((self._cut, None))
+            buffers += self._cut[1]
+            size = self._cut[0]
+        for queue in (self._control, self._data):
             for frame in queue:
-                if size >= limit or len(chosen) >= MAX_BUFFERS:
+                if size >= limit or len(buffers) >= MAX_BUFFERS:
                     break
-                chosen.append((memoryview(frame), frame, is_control))
-                size += len(frame)
-        self._gathered = chosen
-        return [view for view, _, _ in chosen]
+                gathered.append((frame, queue))
+                buffers += frame[1]
+                size += frame[0]
+        return buffers
 
     def advance(self, size: ByteCount) -> None:
         """Note that the first `size` bytes of the last `gather` were written."""
-        for view, frame, is_control in self._gathered:
+        for frame, queue in self._gathered:
             if size <= 0:
                 break
-            if frame is not None:
-                self._take(frame, is_control=is_control)
-            self._cut = view[size:] if size < len(view) else None
-            size -= len(view)
+            if queue is not None:
+                self._take(queue)
+            frame_size, parts = frame
+            self._cut = None
+            if size < frame_size:
+                self._cut = (frame_size - size, _without_start(parts, size))
+            size -= frame_size
         self._gathered = []
 
-    def clear(self) -> int:
-        """Drop everything; returns how many frames were not written whole."""
-        count = len(self._control) + len(self._data) + (self._cut is not None)
-        self._control.clear()
-        self._data.clear()
-        self._control_bytes = self._data_bytes = 0
-        self._cut = None
-        self._gathered = []
-        return count
-
-    def _take(self, frame: bytes, *, is_control: bool) -> None:
-        # Gathered frames are a prefix of their queue, and only `advance` removes from it.
-        if is_control:
-            self._control.popleft()
-            self._control_bytes -= len(frame)
+    def _take(self, queue: deque[_Frame]) -> None:
+        # Gathered frames are the front of their queues, and nothing else removes from them.
+        size, _ = queue.popleft()
+        if queue is self._control:
+            self._control_bytes -= size
         else:
-            self._data.popleft()
-            self._data_bytes -= len(frame)
+            self._data_bytes -= size
+
+
+def _without_start(parts: Iterable[Buffer], size: ByteCount) -> tuple[Buffer, ...]:
+    """Return the parts behind the first `size` bytes."""
+    rest: list[Buffer] = []
+    for part in parts:
+        if size >= len(part):
+            size -= len(part)
+        else:
+            rest.append(memoryview(part)[size:])
+            size = 0
+    return tuple(rest)
