@@ -24,6 +24,7 @@ from tunnel.proto.netcheck import choose_regions, fallback_regions
 from tunnel.units import Seconds
 from tunnel.wire.derpmap import (
     DEFAULT_STUN_PORT,
+    FAMILY_OFF,
     STUN_OFF,
     RelayMap,
     RelayNode,
@@ -114,7 +115,9 @@ def relay_hints(choice: RelayChoice, node: RelayNode, leaf_pin: bytes | None) ->
     if choice.is_public:
         return RegionHints(tuple(region.id for region in choice.regions))
     stun_port = 0 if node.stun_port == STUN_OFF else node.stun_port or DEFAULT_STUN_PORT
-    host = node.host
+    # A pinned node needs no name: where the map gives its address, the claimer needs no DNS for it.
+    has_literal = leaf_pin is not None and node.ipv4 not in ("", FAMILY_OFF)
+    host = node.ipv4 if has_literal else node.host
     try:
         return OwnRelay(host, node.derp_port, stun_port, node.use_tls, leaf_pin)
     except ValueError as error:

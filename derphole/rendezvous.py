@@ -45,6 +45,7 @@ from tunnel.proto.handshake import Feature, Meeting
 from tunnel.proto.issuer import ClaimRefused, Issuer, IssuerIdentity, LinkAdmitted
 from tunnel.proto.link import LinkStalled, PeerLink
 from tunnel.units import Instant, Seconds, WallTime
+from tunnel.wire.derpmap import RelayRegion
 from tunnel.wire.handshake import INSTANCE_SIZE
 
 # Chosen.
@@ -74,6 +75,8 @@ class Rendezvous:
         self._trouble: str | None = None
         self._pump: Pump | None = None
         self._choice: RelayChoice | None = None
+        self._spare_regions: deque[RelayRegion] = deque()
+        self._keys: KeyPair | None = None
 
     # -- what a conversation asks -----------------------------------------------------------
 
@@ -139,16 +142,23 @@ class Rendezvous:
     def _open_relays(
         self, machine: Issuer | Claimer, choice: RelayChoice, keys: KeyPair, count: int
     ) -> Pump:
-        """Connect to the first `count` regions of a choice, and run `machine` over them."""
-        self._choice = choice
+        """Connect to the first `count` reachable regions of a choice, and run `machine`."""
+        self._choice, self._keys = choice, keys
+        self._spare_regions = deque(choice.regions)
         pump = self._pump = Pump(machine, self._take_events, self._relay_changed)
-        dial = dial_options(self.options)
-        for region in choice.regions[:count]:
-            relay = RelayConnection(region, keys, pump, dial, self._tasks)
-            pump.add_relay(relay)
-            relay.start()
+        for _ in range(count):
+            self._open_next_relay()
         pump.start(self._tasks)
         return pump
+
+    def _open_next_relay(self) -> None:
+        if self._pump is None or self._keys is None or not self._spare_regions:
+            return
+        dial = dial_options(self.options)
+        region = self._spare_regions.popleft()
+        relay = RelayConnection(region, self._keys, self._pump, dial, self._tasks)
+        self._pump.add_relay(relay)
+        relay.start()
 
     def _is_polite(self, relay: int) -> bool:
         del relay
@@ -195,8 +205,10 @@ class Rendezvous:
             self.trace("relay.error", {"region": relay.region.id, "error": str(error)})
         elif state is RelayState.CONNECTED:
             self._trouble = None
-        if state is RelayState.DOWN and self._links and error is not None:
-            self.report(RelayTroubleStatus(str(error)))
+        if state is RelayState.DOWN and error is not None:
+            self._open_next_relay()
+            if self._links:
+                self.report(RelayTroubleStatus(str(error)))
         self._changed.set()
 
     def _fail(self, error: BaseException) -> None:

@@ -18,12 +18,12 @@ import select
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec
 
 from gevent.event import AsyncResult, Event
 from gevent.hub import get_hub
-from gevent.threadpool import ThreadPool
 
+from derphole.descriptor_thread import DescriptorThread
 from derphole.errors import SinkClosed, SinkFailed, SourceFailed, UsageError
 
 # Chosen.
@@ -39,7 +39,6 @@ STANDARD_NAMES = {0: "standard input", 1: "standard output", 2: "standard error"
 
 Buffer = bytes | bytearray | memoryview
 P = ParamSpec("P")
-T = TypeVar("T")
 
 
 def standard_input() -> "ByteSource":
@@ -82,7 +81,7 @@ class ByteSource:
         self._is_regular = stat.S_ISREG(mode)
         self._is_pollable = _is_pollable(fd)
         self._watcher = get_hub().loop.io(fd, READABLE) if self._is_pollable else None
-        self._thread = _Thread()
+        self._thread = None if self._is_pollable else DescriptorThread(fd)
         self._ahead: AsyncResult[bytes | OSError] | None = None
         self._read_size = MIN_READ_BYTES
         self._has_nowait = hasattr(os, "RWF_NOWAIT")
@@ -111,7 +110,9 @@ class ByteSource:
         if self._is_at_end:
             return b""
         try:
-            data = self._read_when_ready() if self._is_pollable else self._read_in_thread()
+            data = (
+                self._read_when_ready() if self._thread is None else self._read_ahead(self._thread)
+            )
         except OSError as error:
             raise SourceFailed(self._name, _reason(error)) from error
         self._is_at_end = not data
@@ -121,7 +122,8 @@ class ByteSource:
         """Let go of the watcher and the thread; the descriptor stays open."""
         if self._watcher is not None:
             self._watcher.close()
-        self._thread.close()
+        if self._thread is not None:
+            self._thread.close()
 
     def _read_when_ready(self) -> Buffer:
         while True:
@@ -153,16 +155,16 @@ class ByteSource:
                 return buffer
         return os.read(self._fd, self._read_size)
 
-    def _read_in_thread(self) -> bytes:
+    def _read_ahead(self, thread: DescriptorThread) -> bytes:
         if self._ahead is None:
-            self._ahead = self._thread.start(os.read, self._fd, MAX_READ_BYTES)
+            self._ahead = thread.start(os.read, thread.fd, MAX_READ_BYTES)
         # A kill in here leaves the read, and its bytes, to the next call.
         data: bytes | OSError = self._ahead.get()
         self._ahead = None
         if isinstance(data, OSError):
             raise data
         if data:
-            self._ahead = self._thread.start(os.read, self._fd, MAX_READ_BYTES)
+            self._ahead = thread.start(os.read, thread.fd, MAX_READ_BYTES)
         return data
 
 
@@ -170,19 +172,19 @@ class ByteSink:
     """Writes a descriptor that the caller owns, in one greenlet at a time.
 
     Args:
-        fd: an open descriptor; it is neither closed nor changed.
+        fd: an open descriptor; it is neither closed nor changed.  Writes go to a duplicate.
 
     Raises:
         UsageError: the descriptor is closed.
     """
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
         self._name = _name(fd)
         self._bytes_written = 0
         self._is_regular = stat.S_ISREG(_mode(fd))
         self._is_pollable = _is_pollable(fd)
-        self._thread = _Thread()
+        self._thread = DescriptorThread(fd)
+        self._fd = self._thread.fd
 
     @property
     def is_terminal(self) -> bool:
@@ -241,7 +243,10 @@ class ByteSink:
             hangup.close()
 
     def close(self) -> None:
-        """Let go of the thread; the descriptor stays open."""
+        """Let go of the duplicate and the thread; the caller's descriptor stays open.
+
+        A reader sees the end of a pipe once both are closed.
+        """
         self._thread.close()
 
     def _push(self, batch: list[memoryview]) -> None:
@@ -272,38 +277,6 @@ class ByteSink:
         if error.errno in READER_GONE:
             return SinkClosed(self._bytes_written)
         return SinkFailed(self._name, _reason(error), self._bytes_written)
-
-
-class _Thread:
-    """One native thread, made when first needed, that runs calls in order.
-
-    A failure comes back as a value: gevent prints the traceback of what a thread raises.
-    """
-
-    def __init__(self) -> None:
-        self._pool: ThreadPool | None = None
-        self._latest: AsyncResult[object] | None = None
-
-    def start(
-        self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> "AsyncResult[T | OSError]":
-        """Run the call in the thread; the result holds what it returned, or its OSError."""
-        if self._pool is None:
-            self._pool = ThreadPool(1)
-        self._latest = self._pool.spawn(_outcome, function, *args, **kwargs)
-        return self._latest
-
-    def close(self) -> None:
-        """End the thread, unless it is stuck in the kernel: that would be waited for."""
-        if self._pool is not None and (self._latest is None or self._latest.ready()):
-            self._pool.kill()
-
-
-def _outcome(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | OSError:
-    try:
-        return function(*args, **kwargs)
-    except OSError as error:
-        return error
 
 
 def _name(fd: int) -> str:

@@ -110,8 +110,9 @@ def test_a_port_where_nothing_listens_is_said_to_refuse():
     assert "the connection was refused" in str(error)
 
 
-def test_a_name_that_does_not_exist_is_said_not_to():
-    error = failure_of(RelayNode("x", 900, "no-such-relay.invalid"))
+@pytest.mark.parametrize("host", ["no-such-relay.invalid", "a..b", "a" * 64 + ".invalid"])
+def test_a_name_that_does_not_exist_is_said_not_to(host):
+    error = failure_of(RelayNode("x", 900, host))
 
     assert "its name was not found" in str(error) or "no name server answers" in str(error)
 

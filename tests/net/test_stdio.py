@@ -12,12 +12,14 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 import tty
 
 import gevent
 import pytest
 
+from derphole.descriptor_thread import DescriptorThread
 from derphole.errors import SinkClosed, SinkFailed, SourceFailed, UsageError
 from derphole.stdio import MAX_READ_BYTES, ByteSink, ByteSource
 
@@ -134,6 +136,39 @@ def test_an_endless_device_gives_bytes_for_ever(device):
     os.close(fd)
 
 
+def test_a_late_read_never_touches_what_got_the_number_of_a_closed_descriptor():
+    held_up = threading.Event()
+    fd = os.open("/dev/zero", os.O_RDONLY)
+    thread = DescriptorThread(fd)
+    thread.start(held_up.wait)
+    late = thread.start(os.read, thread.fd, 4)
+    thread.close()
+    os.close(fd)
+    reader, writer = os.pipe()
+    os.write(writer, b"kept")
+    assert fd == reader  # the number did move on
+
+    held_up.set()
+
+    assert late.get() == bytes(4)
+    assert os.read(reader, 10) == b"kept"
+    os.close(reader)
+    os.close(writer)
+
+
+def test_closing_twice_closes_nothing_of_others(file):
+    source, sink = ByteSource(file.fileno()), ByteSink(file.fileno())
+    for _ in range(2):
+        source.close()
+        sink.close()
+        file.seek(0)
+    with tempfile.TemporaryFile() as other:
+        source.close()
+        sink.close()
+        other.write(b"still open")
+        other.flush()
+
+
 def test_dev_null_is_empty():
     fd = os.open("/dev/null", os.O_RDONLY)
 
@@ -177,6 +212,7 @@ def test_a_pipe_of_many_mebibytes_arrives_in_order(pipe):
 
     def write():
         sink.write([content])
+        sink.close()
         os.close(writer)
 
     writing = gevent.spawn(write)
@@ -215,7 +251,7 @@ def test_a_read_stuck_in_the_kernel_neither_stops_the_hub_nor_loses_bytes_when_k
     # No portable file blocks for long, so a pipe stands in for one: read as epoll's refusals are.
     reader, writer = pipe
     source = ByteSource(reader)
-    source._is_pollable = False
+    source._thread = DescriptorThread(reader)
     reading = in_greenlet(source.read)
     turn_hub()
     assert not reading.ready()
@@ -405,6 +441,7 @@ def test_a_pipe_that_came_non_blocking_takes_more_than_it_holds(pipe):
 
     def write():
         sink.write([content])
+        sink.close()
         os.close(writer)
 
     writing = gevent.spawn(write)

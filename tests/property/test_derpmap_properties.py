@@ -17,7 +17,7 @@ from tunnel.wire.derpmap import (
 )
 
 NAMES = st.text(st.characters(categories=["L", "N", "P"]), max_size=20)
-HOSTS = st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?", fullmatch=True)
+HOSTS = st.from_regex(r"[a-z0-9][a-z0-9-]{0,9}(\.[a-z0-9-]{1,9}){0,2}", fullmatch=True)
 PORTS = st.integers(1, 65535)
 
 

@@ -150,9 +150,7 @@ class Host:
 
     def peer_gone(self, key: bytes) -> None:
         """Take the relay's word that a key is not there."""
-        if isinstance(self.machine, Issuer):
-            self.machine.handle_peer_gone(self.world.instant, DerpKey(key))
-        elif self.machine is not None:
+        if self.machine is not None:
             self.machine.handle_peer_gone(self.world.instant, 0, DerpKey(key))
 
     def run(self) -> bool:
@@ -280,6 +278,7 @@ class World:
             self._static, DerpKey(self._issuer_derp.public), Feature(0), fast_aeads, places
         )
         host.machine = Issuer(identity, self.gate, self.rng.randbytes, lambda _: False, self._note)
+        host.machine.handle_relay_up(self.instant, 0)
         return host
 
     def claimer(
@@ -298,6 +297,7 @@ class World:
         host.machine = Claimer(
             self.instant, identity, [0], self.rng.randbytes, lambda _: False, self._note
         )
+        host.machine.handle_relay_up(self.instant, 0)
         return host
 
     def linked_pair(self, **wire: float) -> tuple[Host, Host]:
@@ -309,7 +309,7 @@ class World:
     def step(self) -> bool:
         """Let everybody work, then jump to what comes next; returns False if nothing ever will."""
         for _ in range(1000):
-            if not any([host.run() for host in self.hosts]):
+            if not sum(host.run() for host in self.hosts):
                 break
         else:
             raise AssertionError(f"hosts never rest (seed {self.seed})")

@@ -96,7 +96,7 @@ def _look_up(host: str, wanted: list[int], source: str, *, is_needed: bool) -> l
     family = wanted[0] if len(wanted) == 1 else socket.AF_UNSPEC
     try:
         answers = socket.getaddrinfo(host, None, family, socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot exist
         if not is_needed:
             return []
         raise RelayUnreachable(f"cannot be reached{source}: {_lookup_reason(error)}") from error
@@ -104,7 +104,7 @@ def _look_up(host: str, wanted: list[int], source: str, *, is_needed: bool) -> l
     return [pair for pair in dict.fromkeys(pairs) if pair[0] in wanted]
 
 
-def _lookup_reason(error: OSError) -> str:
+def _lookup_reason(error: Exception) -> str:
     if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
         return "its name could not be looked up, no name server answers"
     return "its name was not found"

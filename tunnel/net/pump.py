@@ -51,7 +51,6 @@ class Pump:
         self._on_events = on_events
         self._on_relay_changed = on_relay_changed
         self._wake = Event()
-        self._was_connected: set[int] = set()
 
     def add_relay(self, relay: RelayConnection) -> int:
         """Add a relay connection whose observer is this pump; returns its number."""
@@ -86,22 +85,18 @@ class Pump:
 
     def relay_peer_gone(self, relay: RelayConnection, key: DerpKey, reason: GoneReason) -> None:
         """Tell the machine that a relay misses a key."""
-        if isinstance(self.machine, Issuer):
-            self.machine.handle_peer_gone(monotonic(), key)
-        elif reason is GoneReason.NOT_HERE or self.machine.link is not None:
-            self.machine.handle_peer_gone(monotonic(), self._numbers[relay], key)
+        del reason
+        self.machine.handle_peer_gone(monotonic(), self._numbers[relay], key)
         self.wake()
 
     def relay_changed(self, relay: RelayConnection) -> None:
         """Tell the machine that a relay came or went."""
-        number = self._numbers[relay]
-        is_connected = relay.state is RelayState.CONNECTED
-        if is_connected and number not in self._was_connected:
-            self._was_connected.add(number)
-            self._relay_up(number)
-        elif not is_connected and (number in self._was_connected or relay.state is RelayState.DOWN):
-            self._was_connected.discard(number)
-            self._relay_down(number)
+        number, now = self._numbers[relay], monotonic()
+        was_up = number in self.machine.relays_up
+        if relay.state is RelayState.CONNECTED and not was_up:
+            self.machine.handle_relay_up(now, number)
+        elif relay.state is RelayState.DOWN or (relay.state is RelayState.CONNECTING and was_up):
+            self.machine.handle_relay_down(now, number)
         self._on_relay_changed(relay)
         self.wake()
 
@@ -116,23 +111,6 @@ class Pump:
         if isinstance(self.machine, Issuer):
             return self.machine.links
         return [self.machine.link] if self.machine.link is not None else []
-
-    def _relay_up(self, number: int) -> None:
-        if isinstance(self.machine, Issuer):
-            self.machine.handle_relay_up(number)
-        else:
-            self.machine.handle_relay_up(monotonic(), number)
-        for link in self._links():
-            # A relay that is down carries nothing: any that is up is better.
-            if link.relay not in self._was_connected:
-                link.use_relay(number)
-
-    def _relay_down(self, number: int) -> None:
-        if isinstance(self.machine, Claimer):
-            self.machine.handle_relay_down(monotonic(), number)
-        for link in self._links():
-            if link.relay == number and self._was_connected:
-                link.use_relay(min(self._was_connected))
 
     def _run(self) -> None:
         while True:

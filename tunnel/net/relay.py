@@ -39,6 +39,7 @@ MAX_RESTART_PAUSE_S = 60.0
 PROVEN_AFTER_S = 5.0
 # Chosen: below it, copying a packet behind its header costs less than one more buffer to write.
 JOINED_BYTES = 4 << 10
+MAX_PARTS = 8
 
 _log = logging.getLogger(__name__)
 
@@ -168,7 +169,7 @@ class RelayConnection:
             return
         header = derp.packet_header(FrameType.SEND_PACKET, destination, size)
         parts: tuple[Buffer, ...] = (header, *packet)
-        if size < JOINED_BYTES:
+        if size < JOINED_BYTES or len(parts) > MAX_PARTS:
             parts = (b"".join(parts),)
         if not self._session.send(parts, len(header) + size, is_control=is_control):
             self.dropped_packets += 1

@@ -137,6 +137,7 @@ class Claimer:
             raise ValueError("an instance id of 16 bytes")
         self.state = ClaimState.CLAIMING
         self.link: PeerLink | None = None
+        self.relays_up: set[int] = set()
         self._identity = identity
         self._relays = relays
         self._turn = 0
@@ -186,23 +187,27 @@ class Claimer:
         if key != self._identity.meeting.issuer_derp:
             return
         if self.link is not None:
-            self.link.ping()
+            self.link.search()
         elif self.state is ClaimState.CLAIMING and relay == self.relay:
             self._away.add(relay)
             self._events.append(NotHere(relay))
             self._next_relay(now)
 
     def handle_relay_up(self, now: Instant, relay: int) -> None:
-        """Start over on a relay connection that was made anew."""
-        if self.link is not None and self.link.relay == relay:
-            self.link.use_relay(relay)
+        """Note that a relay connection is up, the first time or again."""
+        self.relays_up.add(relay)
+        if self.link is not None:
+            self.link.handle_relay_up(now, relay)
         elif self.state is ClaimState.CLAIMING and relay == self.relay:
             self._send_at = now
             self._turn_ends_at = Instant(now + RELAY_TURN_S)
 
     def handle_relay_down(self, now: Instant, relay: int) -> None:
-        """Go on to the next relay while one cannot be reached."""
-        if self.state is ClaimState.CLAIMING and relay == self.relay:
+        """Note that a relay connection is down, or could not be made."""
+        self.relays_up.discard(relay)
+        if self.link is not None:
+            self.link.handle_relay_down(now, relay)
+        elif self.state is ClaimState.CLAIMING and relay == self.relay:
             self._next_relay(now)
 
     def _handle_decision(self, now: Instant, relay: int, data: memoryview) -> None:
@@ -246,7 +251,7 @@ class Claimer:
             is_polite=self._is_polite(relay),
             give_up_after_s=identity.give_up_after_s,
         )
-        return PeerLink(now, parameters, self._trace)
+        return PeerLink(now, parameters, self.relays_up, self._trace)
 
     def _new_claim(self) -> OutgoingClaim:
         identity = self._identity

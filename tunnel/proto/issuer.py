@@ -181,6 +181,7 @@ class Issuer:
         is_polite: Callable[[int], bool],
         trace: Trace,
     ) -> None:
+        self.relays_up: set[int] = set()
         self.may_replace = True  # whether a silent holder loses its place to a newcomer
         self._identity = identity
         self._gate = gate
@@ -230,18 +231,24 @@ class Issuer:
         if entry.link.handle_packet(now, relay, data) and entry.state is LinkState.PENDING:
             self._knock(now, entry)
 
-    def handle_peer_gone(self, now: Instant, key: DerpKey) -> None:
-        """Ping at once whoever a relay says is gone; a hint, never an end."""
-        del now
+    def handle_peer_gone(self, now: Instant, relay: int, key: DerpKey) -> None:
+        """Ping at once, over every relay, whom a relay says is gone; a hint, never an end."""
+        del now, relay
         for entry, link in self._held():
             if entry.claimer == key:
-                link.ping()
+                link.search()
 
-    def handle_relay_up(self, relay: int) -> None:
-        """Start over on a relay connection that was made anew."""
+    def handle_relay_up(self, now: Instant, relay: int) -> None:
+        """Note that a relay connection is up, the first time or again."""
+        self.relays_up.add(relay)
         for _, link in self._held():
-            if link.relay == relay:
-                link.use_relay(relay)
+            link.handle_relay_up(now, relay)
+
+    def handle_relay_down(self, now: Instant, relay: int) -> None:
+        """Note that a relay connection is down, or could not be made."""
+        self.relays_up.discard(relay)
+        for _, link in self._held():
+            link.handle_relay_down(now, relay)
 
     def _handle_handshake(
         self, now: Instant, wall: WallTime, relay: int, source: DerpKey, data: memoryview
@@ -316,7 +323,7 @@ class Issuer:
                 is_polite=self._is_polite(arrival.relay),
                 give_up_after_s=identity.give_up_after_s,
             )
-            entry.link = PeerLink(arrival.now, parameters, self._trace)
+            entry.link = PeerLink(arrival.now, parameters, self.relays_up, self._trace)
             self._by_index[entry.index] = entry
         return entry
 

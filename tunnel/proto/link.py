@@ -1,8 +1,10 @@
 """PeerLink: the authenticated, encrypted association of two peers; a machine without I/O.
 
 It opens what arrives, feeds the streams, acknowledges what is stored, seals what is due and says
-when it must be called again.  Path 0 is the relay: whichever of our relay connections delivered the
-last authenticated packet carries what we send.
+when it must be called again.  Path 0 is the relay: the relay connection that delivers authenticated
+packets carries what we send.  The issuer follows the claimer at once; the claimer leaves a relay
+only when it is down or silent, or else the two could chase each other for ever.  While probes stay
+unanswered they go out over every relay that is up, so the two meet again on any common one.
 
     OPEN --close()--> CLOSED    we ended it
      |  --CLOSE-----> CLOSED    they ended it
@@ -38,6 +40,8 @@ STALL_S = 5.0
 KEEPALIVE_S = 30.0
 KEEPALIVE_STAGGER_S = 5.0  # the issuer waits longer, so that one side's pings serve both
 CLOSE_REPEAT_S = 0.25
+RELAY_SILENCE_S = 1.0  # a claimer whose relay delivered nothing for this long follows the issuer
+WIDE_PROBES = 2  # probes unanswered before they go out over every relay
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +133,17 @@ class PeerLink:
     Args:
         now: the instant of the handshake's end.
         parameters: what the handshake settled.
+        relays_up: the relay connections that are up now; kept by the owner, read here.
         trace: takes (event name, values) of what a person who looks for a fault wants to see.
     """
 
-    def __init__(self, now: Instant, parameters: LinkParameters, trace: Trace) -> None:
+    def __init__(
+        self, now: Instant, parameters: LinkParameters, relays_up: set[int], trace: Trace
+    ) -> None:
         self.parameters = parameters
         self.relay = parameters.relay
+        self._relays_up = relays_up
+        self._relay_heard_at = now
         self.our_grant = parameters.our_grant
         self.streams = Streams(parameters.is_issuer)
         self.counters = LinkCounters()
@@ -147,7 +156,8 @@ class PeerLink:
         self._ledger = SentLedger(has_packet_threshold=False)
         self._controller = RelayController(parameters.peer_grant, parameters.is_polite)
         self._acks: dict[int, AckState] = {}
-        self._pings_due = 0
+        self._ping_is_due = False
+        self._wide_ping_is_due = False
         self._last_sent: Instant = now
         self._unanswered_since: Instant | None = None
         self._is_stalled = False
@@ -159,7 +169,11 @@ class PeerLink:
 
     def ping(self) -> None:
         """Ask the other side for a sign of life."""
-        self._pings_due = max(self._pings_due, 1)
+        self._ping_is_due = True
+
+    def search(self) -> None:
+        """Ask the other side for a sign of life over every relay that is up."""
+        self._ping_is_due = self._wide_ping_is_due = True
 
     def close(self, now: Instant, code: int, text: str) -> None:
         """End the link and tell the other side why; what is in flight is not waited for."""
@@ -173,14 +187,27 @@ class PeerLink:
         """Take up to `size` bytes of a stream."""
         return self.streams.read(now, stream, size, self.rtt_s)
 
-    def use_relay(self, relay: int) -> None:
+    def handle_relay_up(self, now: Instant, relay: int) -> None:
+        """Start over on a relay connection that was made anew, if ours is that one or is down."""
+        if relay == self.relay or self.relay not in self._relays_up:
+            self._use_relay(now, relay)
+
+    def handle_relay_down(self, now: Instant, relay: int) -> None:
+        """Go on over another relay that is up, if there is one."""
+        if relay == self.relay and self._relays_up:
+            self._use_relay(now, min(self._relays_up))
+            self.search()
+
+    def _use_relay(self, now: Instant, relay: int) -> None:
         """Send by another relay connection, or by one that was just made anew.
 
         Everything in flight is sent again and the path's model starts over: nothing is known of
         what a relay still held.
         """
         self.relay = relay
+        self._relay_heard_at = now
         self.counters.relay_changes += 1
+        self._trace("path.relay_changed", {"relay": relay})
         for record in self._ledger.all_lost():
             self._requeue(record)
         self._controller = RelayController(self._controller.grant, self._controller.is_polite)
@@ -239,9 +266,16 @@ class PeerLink:
             silent_s = now - (self.last_heard or self._created_at)
             self._events.append(LinkResumed(silent_s))
         self.last_heard = now
-        if relay != self.relay and not self.is_closed:
-            self._trace("path.relay_changed", {"relay": relay})
-            self.use_relay(relay)
+        if relay == self.relay:
+            self._relay_heard_at = now
+        elif not self.is_closed and self._may_follow(now):
+            self._use_relay(now, relay)
+
+    def _may_follow(self, now: Instant) -> bool:
+        """Tell whether a packet by another relay moves us there; see the module docstring."""
+        patience_s = max(RELAY_SILENCE_S, 2 * self._ledger.rtt.probe_timeout_s)
+        is_silent = now >= self._relay_heard_at + patience_s
+        return self.parameters.is_issuer or is_silent or self.relay not in self._relays_up
 
     def _accept(self, now: Instant, opened: OpenedGeneral | OpenedBulk) -> None:
         acks = self._acks.get(opened.path)
@@ -334,6 +368,7 @@ class PeerLink:
         if probe_at is not None and now >= probe_at:
             self._ledger.probed(now)
             self.ping()
+            self._wide_ping_is_due = self._ledger.probe_count >= WIDE_PROBES
         if now >= self._keepalive_at():
             self.ping()
 
@@ -364,13 +399,25 @@ class PeerLink:
         """Return what may go out now, control first; ask again until it returns none."""
         if self.is_closed:
             return self._close_to_send(now)
-        packets: list[Transmit] = []
+        packets = self._wide_pings(now)
         while len(packets) < limit:
             packet = self._next_control(now) or self._next_data(now)
             if packet is None:
                 break
             packets.append(packet)
         return packets
+
+    def _wide_pings(self, now: Instant) -> list[Transmit]:
+        """Build a ping for every relay that is up but the one in use."""
+        if not self._wide_ping_is_due:
+            return []
+        self._wide_ping_is_due = False
+        pings = []
+        for relay in sorted(self._relays_up - {self.relay}):
+            number, packet = self._sealer.seal_general(layout.RELAY_PATH, wire.encode(wire.Ping()))
+            record = SentRecord(number, 1, now, len(packet), is_ack_eliciting=True)
+            pings.append(self._sent(now, record, packet, is_control=True, relay=relay))
+        return pings
 
     def _may_send(self, now: Instant) -> bool:
         ledger = self._ledger
@@ -381,8 +428,8 @@ class PeerLink:
         packed = bytearray()
         frames: list[wire.Frame] = []
         is_ack_eliciting = False
-        if self._pings_due:
-            self._pings_due = 0
+        if self._ping_is_due:
+            self._ping_is_due = False
             is_ack_eliciting = True
             packed += wire.encode(wire.Ping())
         may_send = self._may_send(now)
@@ -440,17 +487,23 @@ class PeerLink:
         return self._sent(now, record, packet, is_control=False)
 
     def _sent(
-        self, now: Instant, record: SentRecord, packet: bytearray, is_control: bool
+        self,
+        now: Instant,
+        record: SentRecord,
+        packet: bytearray,
+        is_control: bool,
+        relay: int | None = None,
     ) -> Transmit:
         self._ledger.sent(record)
         self._last_sent = now
         self.counters.bytes_sent += len(packet)
         if record.is_ack_eliciting and self._unanswered_since is None:
             self._unanswered_since = now
-        return Transmit(packet, self._endpoint(), is_control)
+        return Transmit(packet, self._endpoint(relay), is_control)
 
-    def _endpoint(self) -> RelayEndpoint:
-        return RelayEndpoint(self.relay, self.parameters.peer_key)
+    def _endpoint(self, relay: int | None = None) -> RelayEndpoint:
+        number = self.relay if relay is None else relay
+        return RelayEndpoint(number, self.parameters.peer_key)
 
     # -- ending -----------------------------------------------------------------------------
 

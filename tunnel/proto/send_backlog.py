@@ -66,7 +66,7 @@ class SendBacklog:
         Frames stay queued until `advance` reports them written; frames appended meanwhile are not
         touched by it.
         """
-        self._gathered = gathered = []
+        gathered: list[tuple[_Frame, deque[_Frame] | None]] = []
         buffers: list[Buffer] = []
         size = 0
         if self._cut is not None:
@@ -80,6 +80,7 @@ class SendBacklog:
                 gathered.append((frame, queue))
                 buffers += frame[1]
                 size += frame[0]
+        self._gathered = gathered
         return buffers
 
     def advance(self, size: ByteCount) -> None:

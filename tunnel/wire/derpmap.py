@@ -40,7 +40,8 @@ MAX_NAME_LENGTH = 100
 MAX_HOST_LENGTH = 253
 MAX_REGION_ID = (1 << 32) - 1
 
-_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_.])?")
+# Labels of 1 to 63 bytes: what resolvers and TLS libraries take without an exception of their own.
+_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _PIN = re.compile(r"sha256:((?:[0-9a-fA-F]{2}){16,32})")
 
 

@@ -44,6 +44,9 @@ _PADDING, _PING, _ACK, _CHALLENGE, _ANSWER, _CANDIDATES = range(6)
 _STREAM, _RESET, _STOP, _CREDIT = range(8, 12)
 _REKEY, _REKEY_ANSWER, _DATAGRAM, _CLOSE = range(0x10, 0x14)
 _STREAM_HEADER = struct.Struct("<BQQBH")
+_ACK_HEADER = struct.Struct("<BHBBIQI")
+_ACK_RANGE = struct.Struct("<II")
+_MAX_U32 = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,18 +189,24 @@ def _decode_address(reader: Reader) -> tuple[str, int]:
 
 
 def encode_ack(ack: Ack) -> bytes:
-    """Return an ACK frame; ranges beyond MAX_ACK_RANGES + 1 are left out (the oldest)."""
-    ranges = ack.ranges[: MAX_ACK_RANGES + 1]
-    (first, largest), more = ranges[0], ranges[1:]
-    parts = [
-        bytes((_ACK,)),
-        struct.pack("<HBBIQI", ack.path, ack.relay_grant, len(more), ack.delay_us, largest,
-                    largest - first + 1),
-    ]  # fmt: skip
-    for start, last in more:
-        parts.append(struct.pack("<II", first - last - 1, last - start + 1))
-        first = start
-    return b"".join(parts)
+    """Return an ACK frame; the oldest ranges and numbers that its fields cannot hold stay untold.
+
+    The numbers are the other side's choice, so none of them may be too large for an answer.
+    """
+    first, largest = ack.ranges[0]
+    first = max(first, largest - _MAX_U32 + 1)
+    length = largest - first + 1
+    further = []
+    for start, last in ack.ranges[1 : MAX_ACK_RANGES + 1]:
+        gap = first - last - 1
+        if gap > _MAX_U32:
+            break
+        first = max(start, last - _MAX_U32 + 1)
+        further.append(_ACK_RANGE.pack(gap, last - first + 1))
+    head = _ACK_HEADER.pack(
+        _ACK, ack.path, ack.relay_grant, len(further), ack.delay_us, largest, length
+    )
+    return head + b"".join(further)
 
 
 def encode_stream(frame: StreamData) -> bytes:
@@ -236,7 +245,9 @@ def encode(frame: Frame) -> bytes:
         case Datagram(data):
             return bytes((_DATAGRAM,)) + _u(len(data), 2) + data
         case Close(code, text):
-            packed_text = text.encode()[:MAX_CLOSE_TEXT]
+            # Cut between characters.
+            packed = text.encode(errors="replace")[:MAX_CLOSE_TEXT]
+            packed_text = packed.decode(errors="ignore").encode()
             return bytes((_CLOSE,)) + _u(code, 2) + _u(len(packed_text), 1) + packed_text
 
 

@@ -16,9 +16,7 @@ from tunnel.wire import stun
 
 TAILSCALE = stun.encode_binding_request(bytes(12))
 PLAIN = TAILSCALE[:2] + b"\0\0" + TAILSCALE[4:20]
-PADDED = (
-    TAILSCALE[:2] + b"\0\x10" + TAILSCALE[4:20] + bytes.fromhex("8022000c") + b"any software"
-)
+PADDED = TAILSCALE[:2] + b"\0\x10" + TAILSCALE[4:20] + bytes.fromhex("8022000c") + b"any software"
 
 
 def answered(responder, data, count, address="192.0.2.1", now=0.0):

@@ -144,6 +144,8 @@ def test_names_lose_what_a_terminal_would_obey():
         one_node(HostName="a\r\nX: y"),
         one_node(HostName="h" * 254),
         one_node(HostName="-a"),
+        one_node(HostName="a..b"),
+        one_node(HostName="a" * 64 + ".example"),
         one_node(DERPPort=65536),
         one_node(DERPPort=-1),
         one_node(STUNPort=-2),

@@ -1,0 +1,119 @@
+"""File to file through the embedded relay, beside a gevent TCP forwarder in the same round.
+
+The forwarder is the simplest program of its kind: one process copies what a sender process writes
+to a receiver process, 256 KiB at a time.
+"""
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from figure import Figure
+from processes import Usage, listen, pipe, relay
+
+CHUNK = 256 << 10
+FORWARDER = """
+import sys
+from gevent import socket
+from gevent.server import StreamServer
+def forward(source, address):
+    target = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+    buffer = bytearray(262144)
+    view = memoryview(buffer)
+    while size := source.recv_into(buffer):
+        target.sendall(view[:size])
+    target.shutdown(1)
+server = StreamServer(("127.0.0.1", 0), forward)
+server.start()
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+SENDER = """
+import socket, sys
+target = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+block = bytes(262144)
+for _ in range(int(sys.argv[2]) // len(block)):
+    target.sendall(block)
+"""
+
+
+def run(rounds: int, is_quick: bool) -> list[Figure]:
+    size = (64 << 20) if is_quick else (1 << 30)
+    ratios, rates, forwarder_rates, peaks, cpu = [], [], [], [], []
+    with tempfile.TemporaryDirectory(prefix="derphole-bench-") as folder:
+        source = Path(folder, "source")
+        digest = write_random(source, size)
+        for _ in range(rounds):
+            forwarder = forwarder_rate(size)
+            rate, usages = transfer_rate(source, Path(folder, "copy"), digest, size)
+            rates.append(rate / 1e6)
+            forwarder_rates.append(forwarder / 1e6)
+            ratios.append(rate / forwarder)
+            peaks.append(max(usage.peak_mb for usage in usages))
+            cpu.append(sum(usage.cpu_s for usage in usages) / (size / (1 << 30)))
+    return [
+        Figure("relayed, file to file, vs gevent TCP forwarder", "x", ratios, 0.3, 0.5),
+        Figure("  relayed rate, whole processes", "MB/s", rates),
+        Figure("  forwarder rate", "MB/s", forwarder_rates),
+        Figure("  CPU, both ends", "s/GiB", cpu),
+        Figure("  peak memory of the larger process", "MB", peaks, 150, 100, is_upper_bound=True),
+    ]
+
+
+def write_random(path: Path, size: int) -> str:
+    """Fill a file with random bytes; returns their SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for _ in range(size >> 20):
+            block = os.urandom(1 << 20)
+            digest.update(block)
+            file.write(block)
+    return digest.hexdigest()
+
+
+def transfer_rate(source: Path, copy: Path, digest: str, size: int) -> tuple[float, list[Usage]]:
+    """Return bytes a second from the start of `pipe` to its exit, and what both ends cost."""
+    with relay() as url:
+        receiver, token = listen(url, copy)
+        started = time.perf_counter()
+        sender = pipe(url, token, source)
+        sent = sender.finish()
+        seconds = time.perf_counter() - started
+        received = receiver.finish()
+    if sent.exit_code or received.exit_code:
+        raise RuntimeError(f"transfer failed: {sender.lines} {receiver.lines}")
+    with copy.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+            raise RuntimeError("the copy differs")
+    return size / seconds, [sent, received]
+
+
+def forwarder_rate(size: int) -> float:
+    """Return bytes a second through the forwarder, from the first byte to the last."""
+    with socket.create_server(("127.0.0.1", 0)) as target:
+        forwarder = subprocess.Popen(
+            [sys.executable, "-c", FORWARDER, str(target.getsockname()[1])],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert forwarder.stdout is not None
+        port = forwarder.stdout.readline().strip()
+        sender = subprocess.Popen([sys.executable, "-c", SENDER, port, str(size)])
+        connection, _ = target.accept()
+        buffer, total = bytearray(CHUNK), 0
+        started = time.perf_counter()
+        with connection:
+            while count := connection.recv_into(buffer):
+                total += count
+        seconds = time.perf_counter() - started
+        sender.wait()
+        forwarder.kill()
+        forwarder.wait()
+    if total != size // CHUNK * CHUNK:
+        raise RuntimeError("the forwarder lost bytes")
+    return total / seconds

@@ -1,0 +1,84 @@
+"""Runs the benchmarks, prints the table and keeps the samples; see scripts/bench --help."""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import packets
+import relayed
+import startup
+from figure import Figure
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULT = ROOT / ".build" / "bench.json"
+BENCHMARKS = {"packets": packets.run, "relayed": relayed.run, "startup": startup.run}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/bench")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", choices=sorted(BENCHMARKS))
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    rounds = 1 if options.quick else options.rounds
+
+    figures: list[Figure] = []
+    for name, benchmark in BENCHMARKS.items():
+        if options.only in (None, name):
+            print(f"running {name} ...", file=sys.stderr, flush=True)
+            figures += benchmark(rounds, is_quick=options.quick)
+    keep(figures)
+    show(figures)
+    return 0 if all(figure.is_met is not False for figure in figures) else 1
+
+
+def show(figures: list[Figure]) -> None:
+    rows = [("what", "figure", "must", "stretch", "samples")]
+    for figure in figures:
+        verdict = {True: "", False: "  MISSED", None: ""}[figure.is_met]
+        samples = " ".join(f"{sample:.3g}" for sample in figure.samples)
+        rows.append(
+            (figure.what, f"{figure.median:.3g} {figure.unit}{verdict}",
+             figure.must_text, figure.stretch_text, samples)
+        )  # fmt: skip
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
+
+
+def keep(figures: list[Figure]) -> None:
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    RESULT.parent.mkdir(exist_ok=True)
+    record = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": commit,
+        "command": sys.argv,
+        "machine": {
+            "cpu": cpu_name(),
+            "cores": os.cpu_count(),
+            "kernel": platform.release(),
+            "python": platform.python_version(),
+            "load": os.getloadavg(),
+        },
+        "figures": [figure.as_record() for figure in figures],
+    }
+    with RESULT.open("w", encoding="utf-8") as file:
+        json.dump(record, file, indent=1)
+
+
+def cpu_name() -> str:
+    with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+        return next((line.split(":")[1].strip() for line in lines if "model name" in line), "?")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""What happens behind the listener's standard output is told on both sides."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from processes import PROGRAM, Desk, token_of
+
+pytestmark = pytest.mark.e2e
+
+MIB = 1 << 20
+TMPFS_SIZE = 1 * MIB
+# A file system of our own, in a mount namespace that ends with the process.
+ON_TINY_DISK = """
+mount -t tmpfs -o size="$1" tmpfs "$2" && shift && folder=$1 && shift && exec "$@" >"$folder/copy"
+"""
+
+
+def can_mount() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    command = ["unshare", "-m", "true"]
+    return subprocess.run(command, capture_output=True, timeout=10).returncode == 0
+
+
+def test_a_reader_that_leaves_early_ends_both_sides(desk: Desk) -> None:
+    read_end, write_end = os.pipe()
+    result_end, head_end = os.pipe()
+    head = desk.run("head", ["head", "-c", "1000"], stdin=read_end, stdout=head_end)
+    listen = desk.listen(stdout=write_end)
+    for end in (read_end, write_end, head_end):
+        os.close(end)
+
+    with open("/dev/zero", "rb") as endless:
+        pipe = desk.pipe(token_of(listen), stdin=endless)
+
+    listen.ends_with(1, r"^standard output was closed after \d+ bytes$")
+    pipe.ends_with(1, "^the receiver's output was closed$")
+    head.ends_with(0)
+    assert os.read(result_end, 2000) == bytes(1000)
+    os.close(result_end)
+
+
+def test_a_reader_that_leaves_while_nothing_is_sent_ends_both_sides(desk: Desk) -> None:
+    read_end, write_end = os.pipe()
+    listen = desk.listen(stdout=write_end)
+    os.close(write_end)
+    pipe = desk.pipe(token_of(listen), stdin=subprocess.PIPE)
+    pipe.feed(b"one")
+    assert os.read(read_end, 10) == b"one"
+
+    os.close(read_end)
+
+    listen.ends_with(1, "^standard output was closed after 3 bytes$")
+    pipe.ends_with(1, "^the receiver's output was closed$")
+
+
+def test_a_reader_that_leaves_before_anybody_sends_ends_the_listener(desk: Desk) -> None:
+    read_end, write_end = os.pipe()
+    listen = desk.listen(stdout=write_end)
+    os.close(write_end)
+    token_of(listen)
+
+    os.close(read_end)
+
+    listen.ends_with(1, "^standard output was closed after 0 bytes$")
+
+
+def test_a_device_without_room_is_named_on_both_sides(desk: Desk) -> None:
+    with open("/dev/full", "wb", buffering=0) as full:
+        listen = desk.listen(stdout=full)
+        pipe = desk.pipe(token_of(listen), stdin=b"does not fit")
+
+    listen.ends_with(
+        1, r"^writing to standard output failed after 0 bytes: no space left on device"
+    )
+    pipe.ends_with(1, "^peer aborted transfer: it could not write its output: no space left on dev")
+
+
+@pytest.mark.skipif(not can_mount(), reason="a file system of one's own needs root")
+def test_a_disk_that_fills_up_is_named_on_both_sides(desk: Desk) -> None:
+    disk = desk.folder / "disk"
+    disk.mkdir()
+    command = ["unshare", "-m", "sh", "-c", ON_TINY_DISK, "sh", str(TMPFS_SIZE), str(disk)]
+    listen = desk.run("listen", [*command, PROGRAM, "listen", "--relay", desk.relay_url])
+
+    pipe = desk.pipe(token_of(listen), stdin=bytes(8 * MIB))
+
+    listen.ends_with(
+        1,
+        rf"^writing to standard output failed after {TMPFS_SIZE} bytes: no space left on device; "
+        "what was written is incomplete$",
+    )
+    pipe.ends_with(1, "^peer aborted transfer: it could not write its output: no space left on dev")
+
+
+def test_an_input_that_cannot_be_read_is_named_on_both_sides(desk: Desk) -> None:
+    listen = desk.listen()
+    with open(desk.folder / "write only", "wb") as unreadable:
+        pipe = desk.pipe(token_of(listen), stdin=unreadable)
+
+    pipe.ends_with(1, "^reading from standard input failed: it is closed, or open for the other")
+    listen.ends_with(1, "^peer aborted transfer: it could not read its input: ")
+    assert listen.stdout == b""
+
+
+def test_a_folder_as_input_is_refused_with_what_to_do(desk: Desk) -> None:
+    listen = desk.listen()
+    folder = os.open(desk.working_folder, os.O_RDONLY)
+
+    pipe = desk.pipe(token_of(listen), stdin=folder)
+
+    pipe.ends_with(2, "^standard input is a directory; to send one, pipe the output of tar$")
+    os.close(folder)
+    assert listen.is_running
+
+
+@pytest.mark.parametrize(
+    ("closed", "name"), [("<&-", "standard input"), (">&-", "standard output")]
+)
+def test_a_closed_descriptor_is_refused_with_what_to_do(desk: Desk, closed: str, name: str) -> None:
+    is_input = "<" in closed
+    words = ["pipe", token_of(desk.listen())] if is_input else ["listen", "--relay", desk.relay_url]
+
+    process = desk.run("closed", ["sh", "-c", f'exec "$@" {closed}', "sh", PROGRAM, *words])
+
+    process.ends_with(2, f"^{name} is closed; connect it to a file, a pipe or /dev/null$")
