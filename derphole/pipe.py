@@ -35,6 +35,7 @@ from derphole.messages import Confirm, ConfirmAck, Fin, Message, MessageReader, 
 from derphole.rendezvous import ClaimerRendezvous, IssuerRendezvous, Rendezvous
 from derphole.status import (
     Direction,
+    Notice,
     Receipt,
     Report,
     State,
@@ -44,7 +45,7 @@ from derphole.status import (
 )
 from derphole.stdio import ByteSink, ByteSource
 from derphole.token import SessionToken
-from tunnel.errors import DecodeError, LinkEnded, StreamReset
+from tunnel.errors import ClosedHere, DecodeError, LinkEnded, StreamReset
 from tunnel.net.clock import monotonic
 from tunnel.net.link import Link, Stream
 from tunnel.net.tasks import TaskGroup
@@ -54,6 +55,7 @@ from tunnel.units import ByteCount, Instant, Seconds, WallTime
 CONFIRM_S: Seconds = 10.0  # how long `listen` sees to it that its CONFIRM arrives
 LINGER_S: Seconds = 1.0  # how long `pipe` sees to it that its CONFIRM_ACK arrives
 READ_SIZE: ByteCount = 4 << 20
+SENDER_AWAITED = "the other side to use the token"
 # Chosen: what a greenlet that waits on a file or a terminal gets to notice the end of the link.
 NOTICE_S: Seconds = 0.5
 
@@ -164,12 +166,10 @@ def listen(
             token = rendezvous.issue()
             report(StateChanged(State.WAITING_FOR_CLAIM))
             report(TokenIssued(token))
-            link = rendezvous.wait_link("the other side to use the token")
+            link = rendezvous.wait_link(SENDER_AWAITED)
             watcher.kill()
-        report(StateChanged(State.CONNECTED_RELAY))
-        rendezvous.report_path(link)
-        receiver = _Receiver(rendezvous, link, sink, report)
-        receiver.conversation.run(receiver.receive, receiver.watch_output)
+        while not (receiver := _receive(rendezvous, link, sink, report)).is_complete:
+            link = rendezvous.wait_link(SENDER_AWAITED)
         receiver.finish()
         report(StateChanged(State.STREAM_COMPLETE))
         return receiver.receipt()
@@ -192,6 +192,22 @@ def pipe(
         sender.finish()
         report(StateChanged(State.STREAM_COMPLETE))
         return sender.receipt()
+
+
+def _receive(
+    rendezvous: IssuerRendezvous, link: Link, sink: ByteSink, report: Report
+) -> "_Receiver":
+    """Receive from one claimer, who may lose the place to another before its first byte."""
+    report(StateChanged(State.CONNECTED_RELAY))
+    rendezvous.report_path(link)
+    receiver = _Receiver(rendezvous, link, sink, report)
+    try:
+        receiver.conversation.run(receiver.receive, receiver.watch_output)
+    except DerpholeError:
+        if not receiver.was_replaced:
+            raise
+        report(Notice("the sender fell silent before its first byte; another one took its place"))
+    return receiver
 
 
 def _raise_in(greenlet: gevent.Greenlet) -> Callable[[BaseException], None]:
@@ -250,6 +266,7 @@ class _Receiver:
         self._sink = sink
         self._report = report
         self._tally = _Tally()
+        self.is_complete = False  # everything is written, and its digest agrees
         self._is_confirmed = False
         self._has_all = Event()
 
@@ -269,6 +286,7 @@ class _Receiver:
             self._sink.flush()
             self._check(fin)
             self._tally.ended_at = monotonic()
+            self.is_complete = True
         finally:
             self._has_all.set()
         self._confirm(control, fin)
@@ -290,6 +308,12 @@ class _Receiver:
                     "be told; it may report a failure"
                 )
             )
+
+    @property
+    def was_replaced(self) -> bool:
+        """Whether the place went to another claimer, which happens before the first byte only."""
+        end = self._link.end
+        return isinstance(end, ClosedHere) and end.code == Ending.REPLACED
 
     def receipt(self) -> Receipt:
         """Return the proof."""

@@ -18,7 +18,7 @@ from gevent.event import Event
 
 from derphole.admission import ClaimHeader, SessionGate, encode_header
 from derphole.config import NetworkOptions
-from derphole.endings import refusal_error
+from derphole.endings import ending_error, refusal_error
 from derphole.errors import DerpholeError, RelayTrouble, TimedOut, TokenUnclaimed
 from derphole.grant import GRANT_ID_SIZE, SEED_SIZE, Capability, Grant
 from derphole.grant import Issuer as GrantIssuer
@@ -43,7 +43,8 @@ from tunnel.net.tasks import TaskGroup
 from tunnel.proto.claimer import Claimer, ClaimerIdentity, LinkUp, Refused
 from tunnel.proto.handshake import Feature, Meeting
 from tunnel.proto.issuer import ClaimRefused, Issuer, IssuerIdentity, LinkAdmitted
-from tunnel.proto.link import LinkStalled, PeerLink
+from tunnel.proto.link import PeerLink
+from tunnel.proto.link_events import LinkStalled
 from tunnel.units import Instant, Seconds, WallTime
 from tunnel.wire.derpmap import RelayRegion
 from tunnel.wire.handshake import INSTANCE_SIZE
@@ -73,6 +74,8 @@ class Rendezvous:
         self._changed = Event()
         self._failure: BaseException | None = None
         self._trouble: str | None = None
+        self._told_troubles: set[str] = set()  # since the last report of a wait
+        self._is_closing = False
         self._pump: Pump | None = None
         self._choice: RelayChoice | None = None
         self._spare_regions: deque[RelayRegion] = deque()
@@ -119,12 +122,15 @@ class Rendezvous:
                 raise self._failure
             waited_s = monotonic() - started_at
             if limit_s is not None and waited_s >= limit_s:
-                raise TimedOut(what, waited_s)
+                self._report_trouble()
+                raise TimedOut(what, waited_s, self._next_step())
             if deadline is not None and monotonic() >= deadline:
                 return False
             if waited_s >= next_report_s:
                 self._report_waiting(what, waited_s, limit_s)
                 next_report_s = waited_s + WAIT_REPORT_S
+            elif waited_s >= FIRST_WAIT_REPORT_S:
+                self._report_trouble()
             ends = [next_report_s - waited_s]
             ends += [limit_s - waited_s] if limit_s is not None else []
             ends += [deadline - monotonic()] if deadline is not None else []
@@ -133,9 +139,29 @@ class Rendezvous:
         return True
 
     def _report_waiting(self, what: str, waited_s: Seconds, limit_s: Seconds | None) -> None:
-        if self._trouble:
-            self.report(RelayTroubleStatus(self._trouble))
+        self._told_troubles.clear()
+        self._report_trouble()
         self.report(Waiting(what, waited_s, limit_s))
+
+    def _report_trouble(self) -> None:
+        """Say what keeps the relays from being used, once for each report of a wait."""
+        trouble = self._trouble or self._silence()
+        if trouble and trouble not in self._told_troubles:
+            self._told_troubles.add(trouble)
+            self.report(RelayTroubleStatus(trouble))
+
+    def _next_step(self) -> str:
+        if self._silence() is not None:
+            return "check the network, the proxy variables, --relay and --derp-map"
+        return "check that the other side runs and reaches the network"
+
+    def _silence(self) -> str | None:
+        """Return which relays have not answered yet; None once one has."""
+        relays = self._pump.relays if self._pump is not None else []
+        if not relays or any(relay.state is RelayState.CONNECTED for relay in relays):
+            return None
+        asked = ", ".join(relay.node.address for relay in relays if relay.node is not None)
+        return f"no relay has accepted us yet (asked: {asked or 'none so far'})"
 
     # -- inside -----------------------------------------------------------------------------
 
@@ -205,7 +231,7 @@ class Rendezvous:
             self.trace("relay.error", {"region": relay.region.id, "error": str(error)})
         elif state is RelayState.CONNECTED:
             self._trouble = None
-        if state is RelayState.DOWN and error is not None:
+        if state is RelayState.DOWN and error is not None and not self._is_closing:
             self._open_next_relay()
             if self._links:
                 self.report(RelayTroubleStatus(str(error)))
@@ -228,11 +254,10 @@ class Rendezvous:
 
     def close(self) -> None:
         """Hand what is queued to the relays, then let go of everything."""
+        self._is_closing = True  # relays answer our goodbye by hanging up: no trouble
         if self._pump is not None:
             self._pump.wake()
-            gevent.sleep(
-                0
-            )  # one turn for the pump, so that a close that was just asked for goes out
+            gevent.sleep(0)  # one turn for the pump: a close that was just asked for goes out
             for relay in self._pump.relays:
                 relay.close(CLOSE_LINGER_S)
         self._tasks.kill()
@@ -339,7 +364,10 @@ class ClaimerRendezvous(Rendezvous):
         self._wait(what, lambda: self._new_links or self._refusal, self.options.timeout_s)
         if self._refusal is not None:
             raise self._refusal
-        return self._new_links.popleft()
+        link = self._new_links.popleft()
+        if link.end is not None:  # its first packet was a close: the place is taken
+            raise ending_error(link.end, what)
+        return link
 
     def _take_event(self, event: object) -> None:
         match event:

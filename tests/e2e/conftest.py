@@ -39,6 +39,5 @@ def desk(tmp_path: Path, relay_url: str, stalls_ms: list[int]) -> Iterator[Desk]
     finally:
         desk.close()
     for process in desk.processes:
-        if process.name != "json":
-            stalls_ms += process.stalls_ms
+        stalls_ms += process.stalls_ms
     desk.assert_nothing_is_left()

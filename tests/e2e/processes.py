@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -104,34 +104,26 @@ class Process:
     @property
     def lines(self) -> list[str]:
         """The lines of standard error so far, without reports of the watchdog."""
-        return [line for line, is_stall in self._marked_lines() if not is_stall]
+        return [line for line in self._all_lines() if not is_of_stall(line)]
 
     @property
     def events(self) -> list[dict[str, object]]:
         """The events of a process with --json, without reports of the watchdog."""
         parsed = [json.loads(line) for line in self._all_lines()]
-        events, is_stall = [], False
-        for event in parsed:
-            text = str(event.get("message", ""))
-            is_stall = bool(STALL_LINE.match(text)) or (is_stall and text.startswith("  "))
-            if not is_stall:
-                events.append(event)
-        return events
+        return [event for event in parsed if not is_of_stall(str(event.get("message", "")))]
 
     @property
     def stalls_ms(self) -> list[int]:
         """Stalls of the hub that the watchdog saw, without those of importing at the start."""
-        stalls, milliseconds, stack = [], 0, []
-        for line, is_stall in [*self._marked_lines(), ("", False)]:
-            found = STALL_LINE.match(line)
-            if (found or not is_stall) and milliseconds:
-                if not any("importlib" in entry for entry in stack):
-                    stalls.append(milliseconds)
-                milliseconds, stack = 0, []
-            if found:
-                milliseconds = int(found.group(1))
-            elif is_stall:
-                stack.append(line)
+        stalls: list[int] = []
+        is_import = False
+        for line in reversed(self._all_lines()):  # a stack follows the line it belongs to
+            found = STALL_LINE.search(line)
+            if found is None:
+                is_import |= "importlib" in line
+            else:
+                stalls += [] if is_import else [int(found.group(1))]
+                is_import = False
         return stalls
 
     def feed(self, data: bytes, timeout_s: float = WAIT_S) -> None:
@@ -223,12 +215,6 @@ class Process:
     def _all_lines(self) -> list[str]:
         with self._changed:
             return list(self._lines)
-
-    def _marked_lines(self) -> Iterator[tuple[str, bool]]:
-        is_stall = False
-        for line in self._all_lines():
-            is_stall = bool(STALL_LINE.match(line)) or (is_stall and line.startswith("  "))
-            yield line, is_stall
 
     def _story(self) -> str:
         state = "it runs" if self.is_running else f"it ended with {self._popen.returncode}"
@@ -364,6 +350,11 @@ class MeasuredCommand:
     @property
     def peak_rss_bytes(self) -> int:
         return int(json.loads(self._report.read_text())["peak_rss_bytes"])
+
+
+def is_of_stall(line: str) -> bool:
+    """Whether a line belongs to a report of the watchdog; other lines may stand between them."""
+    return bool(STALL_LINE.match(line)) or line.startswith("  ")
 
 
 def token_of(listener: Process) -> str:

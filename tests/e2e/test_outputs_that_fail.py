@@ -105,17 +105,6 @@ def test_an_input_that_cannot_be_read_is_named_on_both_sides(desk: Desk) -> None
     assert listen.stdout == b""
 
 
-def test_a_folder_as_input_is_refused_with_what_to_do(desk: Desk) -> None:
-    listen = desk.listen()
-    folder = os.open(desk.working_folder, os.O_RDONLY)
-
-    pipe = desk.pipe(token_of(listen), stdin=folder)
-
-    pipe.ends_with(2, "^standard input is a directory; to send one, pipe the output of tar$")
-    os.close(folder)
-    assert listen.is_running
-
-
 @pytest.mark.parametrize(
     ("closed", "name"), [("<&-", "standard input"), (">&-", "standard output")]
 )

@@ -1,4 +1,4 @@
-"""The simulated world: a clock, a relay with DERP's queues, and hosts that run the real machines.
+"""The simulated world: a clock, relays with DERP's queues, and hosts that run the real machines.
 
     host a --wire--> relay: two queues of 32 a destination, oldest dropped --wire--> host b
 
@@ -11,17 +11,22 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.proto.claimer import Claimer, ClaimerIdentity, LinkUp, Refused
 from tunnel.proto.handshake import Feature, Meeting
 from tunnel.proto.issuer import Issuer, IssuerIdentity, LinkAdmitted
-from tunnel.proto.link import LinkClosed, LinkGivenUp, PeerLink
+from tunnel.proto.link import PeerLink
+from tunnel.proto.link_events import LinkClosed, LinkGivenUp
 from tunnel.proto.machine import Transmit
+from tunnel.proto.receive_stream import ReceiveStream
 from tunnel.proto.streams import StreamOpened, StreamReadable
 from tunnel.units import Instant, WallTime
 from tunnel.wire.handshake import ACCEPTED, is_handshake
 
+E = TypeVar("E")
+NO_FEATURE = Feature(0)
 HEADER = b"simulated grant".ljust(64, b"\0")
 SECRET = b"s" * 16
 
@@ -58,7 +63,7 @@ class Wire:
 
 @dataclass
 class Port:
-    """A host's connection to the relay: what waits for it there, and its two wires."""
+    """A host's connection to a relay: what waits for it there, and its two wires."""
 
     up: Wire
     down: Wire
@@ -68,18 +73,29 @@ class Port:
     is_draining: bool = False
 
 
+Packet = tuple[bytes, bytes, bytes]  # source key, destination key, bytes
+
+
 class Relay:
-    """A DERP server: drops the oldest of more than 32 packets for one connection."""
+    """A DERP server: drops the oldest of more than 32 packets for one connection.
+
+    Attributes:
+        tamper: what a hostile relay makes of a packet; everything it returns is routed.
+        keeps_seen: whether `seen` collects every packet, as a recording relay would.
+        dropped: packets that found a full queue.
+        longest: the longest data queue there was.
+    """
 
     DEPTH = 32
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: "World", number: int = 0) -> None:
         self.world = world
+        self.number = number
         self.ports: dict[bytes, Port] = {}
         self.dropped = 0
         self.longest = 0
         self.is_up = True
-        self.tamper: Callable[[bytes, bytes, bytes], list[tuple[bytes, bytes, bytes]]] | None = None
+        self.tamper: Callable[[bytes, bytes, bytes], list[Packet]] | None = None
         self.seen: list[bytes] = []
         self.keeps_seen = False
 
@@ -101,8 +117,7 @@ class Relay:
         if port is None:
             sender = self.ports.get(source)
             if sender is not None and is_handshake(data):
-                for at in sender.down.arrivals(self.world.now, 38):
-                    self.world.at(at, lambda: sender.host.peer_gone(destination))
+                self._tell_gone(sender, destination)
             return
         queue = port.disco if is_handshake(data) and len(data) >= 62 else port.data
         if len(queue) >= self.DEPTH:
@@ -122,36 +137,126 @@ class Relay:
             return
         source, data = queue.popleft()
         for at in port.down.arrivals(self.world.now, len(data)):
-            self.world.at(at, lambda: port.host.receive(source, data))
+            self.world.at(at, lambda: port.host.receive(self.number, source, data))
         self.world.at(max(self.world.now, port.down.busy_until), lambda: self.drain(port))
+
+    def stop(self) -> None:
+        """Go away with everything that waited; connected hosts notice."""
+        self.is_up = False
+        for port in self.ports.values():
+            port.disco.clear()
+            port.data.clear()
+            port.host.relay_down(self.number)
+
+    def start(self) -> None:
+        """Come back; hosts connect again at once."""
+        self.is_up = True
+        for port in self.ports.values():
+            port.host.relay_up(self.number)
+
+    def disconnect(self, host: "Host") -> None:
+        """Lose one host's connection; whoever sent to it lately is told."""
+        if self.ports.pop(host.key.public, None) is not None:
+            host.relay_down(self.number)
+        for port in self.ports.values():
+            self._tell_gone(port, host.key.public)
+
+    def _tell_gone(self, port: Port, key: bytes) -> None:
+        for at in port.down.arrivals(self.world.now, 38):
+            self.world.at(at, lambda: port.host.peer_gone(self.number, key))
+
+
+@dataclass
+class Inbox:
+    """What arrived on one link; receiving halves are kept, as the link forgets finished streams."""
+
+    receiving: dict[int, ReceiveStream] = field(default_factory=dict)
+    received: dict[int, bytearray] = field(default_factory=dict)
+    ended: set[int] = field(default_factory=set)
+    events: list[object] = field(default_factory=list)
 
 
 class Host:
-    """Runs one machine against the relay and does what an application would."""
+    """Runs one machine over relays and does what an application would.
+
+    Attributes:
+        links: every link there ever was, the newest last.
+        reads: whether what arrives is read at once; `unread` names streams that are not.
+    """
 
     def __init__(self, world: "World", key: KeyPair) -> None:
         self.world = world
         self.key = key
         self.events: list[object] = []
-        self.received: dict[int, bytearray] = {}
-        self.ended: set[int] = set()
+        self.links: list[PeerLink] = []
+        self.inboxes: list[Inbox] = []
         self.reads = True
-        self.link: PeerLink | None = None
+        self.unread: set[int] = set()
         self.machine: Issuer | Claimer | None = None
 
-    def receive(self, source: bytes, data: bytes) -> None:
-        """Take a packet from the relay."""
-        view = memoryview(data)
+    @property
+    def link(self) -> PeerLink | None:
+        """The newest link."""
+        return self.links[-1] if self.links else None
+
+    @property
+    def received(self) -> dict[int, bytearray]:
+        """What was read from each stream of the newest link."""
+        return self.inboxes[-1].received if self.inboxes else {}
+
+    @property
+    def ended(self) -> set[int]:
+        """Streams of the newest link that were read to their clean end."""
+        return self.inboxes[-1].ended if self.inboxes else set()
+
+    def has(self, kind: type) -> bool:
+        """Whether an event of this kind happened."""
+        return any(isinstance(event, kind) for event in self.events)
+
+    def all(self, kind: type[E]) -> list[E]:
+        """Return the events of this kind, in order."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether a link ended or the claim was refused."""
+        return self.has(LinkClosed) or self.has(LinkGivenUp) or self.has(Refused)
+
+    # -- what comes from relays -------------------------------------------------------------
+
+    def receive(self, relay: int, source: bytes, data: bytes) -> None:
+        """Take a packet from a relay."""
+        now, view = self.world.instant, memoryview(data)
         if isinstance(self.machine, Issuer):
             wall = WallTime(self.world.now + self.world.epoch)
-            self.machine.handle_packet(self.world.instant, wall, 0, DerpKey(source), view)
+            self.machine.handle_packet(now, wall, relay, DerpKey(source), view)
         elif self.machine is not None:
-            self.machine.handle_packet(self.world.instant, 0, DerpKey(source), view)
+            self.machine.handle_packet(now, relay, DerpKey(source), view)
 
-    def peer_gone(self, key: bytes) -> None:
-        """Take the relay's word that a key is not there."""
-        if self.machine is not None:
-            self.machine.handle_peer_gone(self.world.instant, 0, DerpKey(key))
+    def peer_gone(self, relay: int, key: bytes) -> None:
+        """Take a relay's word that a key is not there."""
+        if isinstance(self.machine, Issuer):
+            self.machine.handle_peer_gone(self.world.instant, DerpKey(key))
+        elif self.machine is not None:
+            self.machine.handle_peer_gone(self.world.instant, relay, DerpKey(key))
+
+    def relay_down(self, relay: int) -> None:
+        """Lose a relay: its links go to another one that is connected, as the pump does it."""
+        if isinstance(self.machine, Claimer):
+            self.machine.handle_relay_down(self.world.instant, relay)
+        others = [r.number for r in self.world.relays if r.is_up and self.key.public in r.ports]
+        for link in self.links:
+            if link.relay == relay and others and not link.is_closed:
+                link.use_relay(others[0])
+
+    def relay_up(self, relay: int) -> None:
+        """Have a relay again."""
+        if isinstance(self.machine, Issuer):
+            self.machine.handle_relay_up(relay)
+        elif self.machine is not None:
+            self.machine.handle_relay_up(self.world.instant, relay)
+
+    # -- the application --------------------------------------------------------------------
 
     def run(self) -> bool:
         """Let the machine do what is due; returns whether anything happened."""
@@ -168,91 +273,124 @@ class Host:
                 self._send(packet)
         return self._take_events() or has_worked
 
-    def _send(self, packet: Transmit) -> None:
-        port = self.world.relay.ports[self.key.public]
-        data, destination = bytes(packet.data), packet.to.key
-        for at in port.up.arrivals(self.world.now, len(data)):
-            self.world.at(
-                at, lambda: self.world.relay.accept(self.key.public, destination, data)
-            )
+    def open(self) -> int:
+        """Open a stream and return its id."""
+        assert self.link is not None
+        stream = self.link.streams.open()
+        receiving = self.link.streams.receiving(stream)
+        assert receiving is not None
+        self.inboxes[-1].receiving[stream] = receiving
+        return stream
 
-    def _take_events(self) -> bool:
-        has_events = False
-        assert self.machine is not None
-        while (event := self.machine.next_event()) is not None:
-            has_events = True
-            self.events.append(event)
-            if isinstance(event, LinkUp | LinkAdmitted):
-                self.link = event.link
-        while self.link is not None and (happened := self.link.next_event()) is not None:
-            has_events = True
-            self._take_link_event(self.link, happened)
-        return has_events
-
-    def _take_link_event(self, link: PeerLink, event: object) -> None:
-        if not isinstance(event, StreamReadable):
-            self.events.append(event)
-        if isinstance(event, StreamOpened | StreamReadable) and self.reads:
-            self.read_all(link, event.stream)
+    def send_all(self, data: bytes, stream: int | None = None) -> int:
+        """Write `data` and the end to a stream, a new one unless named; returns its id."""
+        assert self.link is not None
+        stream = self.open() if stream is None else stream
+        self.link.streams.write(stream, data)
+        self.link.streams.end(stream)
+        return stream
 
     def read_all(self, link: PeerLink, stream: int) -> None:
         """Read what a stream holds."""
-        receiving = link.streams.receiving(stream)
+        inbox = self.inboxes[self.links.index(link)]
+        known = link.streams.receiving(stream)
+        receiving = inbox.receiving.setdefault(stream, known) if known else inbox.receiving.get(stream)
         if receiving is None:
             return
-        sink = self.received.setdefault(stream, bytearray())
+        sink = inbox.received.setdefault(stream, bytearray())
         while receiving.readable:
             for chunk in link.read(self.world.instant, stream, 1 << 20):
                 sink += chunk
         if receiving.is_at_end:
-            self.ended.add(stream)
+            inbox.ended.add(stream)
 
-    def has(self, kind: type) -> bool:
-        """Whether an event of this kind happened."""
-        return any(isinstance(event, kind) for event in self.events)
+    def _send(self, packet: Transmit) -> None:
+        relay = self.world.relays[packet.to.relay]
+        port = relay.ports.get(self.key.public)
+        if port is None or not relay.is_up:
+            return
+        data, destination = bytes(packet.data), packet.to.key
+        self.world.watch(self, packet)
+        for at in port.up.arrivals(self.world.now, len(data)):
+            self.world.at(at, lambda: relay.accept(self.key.public, destination, data))
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the link ended or the claim was refused."""
-        return self.has(LinkClosed) or self.has(LinkGivenUp) or self.has(Refused)
+    def _take_events(self) -> bool:
+        assert self.machine is not None
+        count = len(self.events)
+        has_read = False
+        while (event := self.machine.next_event()) is not None:
+            self.events.append(event)
+            if isinstance(event, LinkUp | LinkAdmitted):
+                self.links.append(event.link)
+                self.inboxes.append(Inbox())
+        for link, inbox in zip(self.links, self.inboxes, strict=True):
+            while (happened := link.next_event()) is not None:
+                has_read = True
+                self._take_link_event(link, inbox, happened)
+        return has_read or len(self.events) > count
+
+    def _take_link_event(self, link: PeerLink, inbox: Inbox, event: object) -> None:
+        if not isinstance(event, StreamReadable):
+            self.events.append(event)
+            inbox.events.append(event)
+        is_about_bytes = isinstance(event, StreamOpened | StreamReadable)
+        if is_about_bytes and self.reads and event.stream not in self.unread:
+            self.read_all(link, event.stream)
 
 
-class OneGrantGate:
-    """Admits whoever knows SECRET."""
+class Grants:
+    """A gate that knows one grant, and more if a test adds them."""
 
     def __init__(self) -> None:
-        self.answer = ACCEPTED
+        self.answer: int = ACCEPTED
+        self.secrets = {HEADER: SECRET}
 
     def secret(self, header: bytes) -> bytes | None:
-        return SECRET if header == HEADER else None
+        return self.secrets.get(header)
 
     def grant_id(self, header: bytes) -> bytes:
-        return header[:8]
+        return header[:32]
 
     def verdict(self, header: bytes, instance: bytes, wall: WallTime) -> int:
         return self.answer
 
 
 class World:
-    """Hosts, a relay between them and the clock."""
+    """Hosts, relays between them and the clock.
 
-    def __init__(self, seed: int = 0) -> None:
+    Attributes:
+        trace: what the machines noted: (time, name, values).
+        watch: called with every packet that a host hands to a relay.
+    """
+
+    def __init__(self, seed: int = 0, relays: int = 1, is_polite: bool = False) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.now = 1000.0
         self.epoch = 1_800_000_000.0
-        self.relay = Relay(self)
+        self.is_polite = is_polite
+        self.relays = [Relay(self, number) for number in range(relays)]
         self.hosts: list[Host] = []
-        self.gate = OneGrantGate()
+        self.gate = Grants()
         self.trace: list[tuple[float, str, dict[str, object]]] = []
+        self.watch: Callable[[Host, Transmit], None] = lambda host, packet: None
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = 0
         self._static = KeyPair.from_secret(self.rng.randbytes(32))
         self._issuer_derp = KeyPair.from_secret(self.rng.randbytes(32))
 
     @property
+    def relay(self) -> Relay:
+        """The first relay."""
+        return self.relays[0]
+
+    @property
     def instant(self) -> Instant:
         return Instant(self.now)
+
+    def noted(self, name: str) -> list[dict[str, object]]:
+        """Return the values of every trace event of this name."""
+        return [values for _, event, values in self.trace if event == name]
 
     def at(self, time: float, action: Callable[[], None]) -> None:
         """Do something later."""
@@ -262,42 +400,83 @@ class World:
     def wire(self, **options: float) -> Wire:
         return Wire(self.rng, **options)
 
-    def _host(self, key: KeyPair, **options: float) -> Host:
-        host = Host(self, key)
-        self.hosts.append(host)
-        self.relay.ports[key.public] = Port(self.wire(**options), self.wire(**options), host)
-        return host
+    def connect(self, host: Host, relay: int, **wire: float) -> None:
+        """Connect a host to a relay."""
+        port = Port(self.wire(**wire), self.wire(**wire), host)
+        self.relays[relay].ports[host.key.public] = port
 
-    def _note(self, name: str, values: dict[str, object]) -> None:
-        self.trace.append((self.now, name, values))
+    def wires(self, host: Host) -> list[Wire]:
+        """Return every wire of a host."""
+        ports = [
+            relay.ports[host.key.public] for relay in self.relays if host.key.public in relay.ports
+        ]
+        return [wire for port in ports for wire in (port.up, port.down)]
 
-    def issuer(self, places: int = 1, fast_aeads: int = 3, **wire: float) -> Host:
-        """Add the host that made the token."""
-        host = self._host(self._issuer_derp, **wire)
+    def cut(self, host: Host, is_cut: bool = True) -> None:
+        """Let nothing through from and to a host, or everything again; nobody is told."""
+        for wire in self.wires(host):
+            wire.is_cut = is_cut
+
+    def issuer(
+        self,
+        places: int = 1,
+        fast_aeads: int = 3,
+        features: Feature = NO_FEATURE,
+        on: tuple[int, ...] | None = None,
+        give_up_after_s: float = 60.0,
+        **wire: float,
+    ) -> Host:
+        """Add the host that made the token, connected to the relays `on` (all of them)."""
+        host = self._host(self._issuer_derp, on, wire)
         identity = IssuerIdentity(
-            self._static, DerpKey(self._issuer_derp.public), Feature(0), fast_aeads, places
+            self._static,
+            DerpKey(self._issuer_derp.public),
+            features,
+            fast_aeads,
+            places,
+            give_up_after_s,
         )
-        host.machine = Issuer(identity, self.gate, self.rng.randbytes, lambda _: False, self._note)
-        host.machine.handle_relay_up(self.instant, 0)
+        host.machine = Issuer(
+            identity, self.gate, self.rng.randbytes, lambda _: self.is_polite, self._note
+        )
         return host
 
     def claimer(
-        self, secret: bytes = SECRET, instance: bytes | None = None, fast_aeads: int = 3, **wire: float
+        self,
+        secret: bytes = SECRET,
+        instance: bytes | None = None,
+        fast_aeads: int = 3,
+        features: Feature = NO_FEATURE,
+        header: bytes = HEADER,
+        key: KeyPair | None = None,
+        give_up_after_s: float = 60.0,
+        **wire: float,
     ) -> Host:
-        """Add a host that uses the token."""
-        host = self._host(KeyPair.from_secret(self.rng.randbytes(32)), **wire)
+        """Add a host that uses the token, connected to every relay."""
+        host = self._host(key or KeyPair.from_secret(self.rng.randbytes(32)), None, wire)
         meeting = Meeting(
             NoiseKey(self._static.public),
             DerpKey(self._issuer_derp.public),
             DerpKey(host.key.public),
         )
         identity = ClaimerIdentity(
-            meeting, HEADER, secret, instance or self.rng.randbytes(16), Feature(0), fast_aeads
+            meeting,
+            header,
+            secret,
+            instance or self.rng.randbytes(16),
+            features,
+            fast_aeads,
+            give_up_after_s,
         )
+        numbers = [relay.number for relay in self.relays]
         host.machine = Claimer(
-            self.instant, identity, [0], self.rng.randbytes, lambda _: False, self._note
+            self.instant,
+            identity,
+            numbers,
+            self.rng.randbytes,
+            lambda _: self.is_polite,
+            self._note,
         )
-        host.machine.handle_relay_up(self.instant, 0)
         return host
 
     def linked_pair(self, **wire: float) -> tuple[Host, Host]:
@@ -307,12 +486,7 @@ class World:
         return issuer, claimer
 
     def step(self) -> bool:
-        """Let everybody work, then jump to what comes next; returns False if nothing ever will."""
-        for _ in range(1000):
-            if not sum(host.run() for host in self.hosts):
-                break
-        else:
-            raise AssertionError(f"hosts never rest (seed {self.seed})")
+        """Jump to what comes next and let everybody work; returns False if nothing ever comes."""
         deadlines = [host.machine.next_timeout() for host in self.hosts if host.machine]
         times = [deadline for deadline in deadlines if deadline is not None]
         if self._queue:
@@ -322,13 +496,23 @@ class World:
         self.now = max(self.now, min(times))
         while self._queue and self._queue[0][0] <= self.now:
             heapq.heappop(self._queue)[2]()
+        self.settle()
         return True
+
+    def settle(self) -> None:
+        """Let everybody work until nobody has anything to do now."""
+        for _ in range(1000):
+            has_worked = [host.run() for host in self.hosts]  # all of them, so no generator
+            if not any(has_worked):
+                return
+        raise AssertionError(f"hosts never rest (seed {self.seed})")
 
     def drive(
         self, until: Callable[[], bool], seconds: float = 600.0, steps: int = 400_000
     ) -> None:
         """Run until a condition holds; a world that does not get there fails with its seed."""
         deadline = self.now + seconds
+        self.settle()
         for _ in range(steps):
             if until():
                 return
@@ -339,10 +523,21 @@ class World:
 
     def run_for(self, seconds: float) -> None:
         """Let time pass."""
-        self.at(self.now + seconds, lambda: None)
         end = self.now + seconds
+        self.at(end, lambda: None)
+        self.settle()
         while self.now < end and self.step():
             pass
+
+    def _host(self, key: KeyPair, on: tuple[int, ...] | None, wire: dict[str, float]) -> Host:
+        host = Host(self, key)
+        self.hosts.append(host)
+        for relay in self.relays if on is None else (self.relays[number] for number in on):
+            self.connect(host, relay.number, **wire)
+        return host
+
+    def _note(self, name: str, values: dict[str, object]) -> None:
+        self.trace.append((self.now, name, values))
 
 
 def patterned(size: int, seed: int = 1) -> bytes:

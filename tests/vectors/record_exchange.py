@@ -29,9 +29,11 @@ from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.proto.claimer import Claimer, ClaimerIdentity, LinkUp
 from tunnel.proto.handshake import Feature, Meeting
 from tunnel.proto.issuer import Issuer, IssuerIdentity, LinkAdmitted
-from tunnel.proto.link import LinkClosed, PeerLink
+from tunnel.proto.link import PeerLink
+from tunnel.proto.link_events import LinkClosed
 from tunnel.proto.streams import StreamOpened, StreamReadable
 from tunnel.units import Instant, WallTime
+from tunnel.wire.packet import BULK
 
 FOLDER = Path(__file__).parent
 FILES = {aead: FOLDER / f"exchange_{aead.name.lower()}.json" for aead in AeadId}
@@ -40,10 +42,11 @@ SEED = bytes(range(32))
 GRANT = Grant(bytes.fromhex("a0a1a2a3a4a5a6a7"), 1_900_003_600, Capability.LISTEN, "recorded")
 CLOCK = 1_900_000_000.0  # wall clock of the issuer when the recording begins
 DELAY_S = 0.010  # one way, through the relay
-LOST = 6  # the claimer's packet, counted from 0, that the relay drops: one of the bulk packets
-DATA = b"".join(b"line %05d of the recorded stream\n" % number for number in range(600))[:20_483]
+LOST = 1  # the bulk packet, counted from 0, that the relay drops
+DATA = b"".join(b"line %05d of the recorded stream\n" % number for number in range(700))[:20_483]
 CONTROL, PAYLOAD, GIVEN_UP = 0, 2, 4  # the claimer's streams
 UNWANTED = 1  # the issuer's
+GIVEN_UP_DATA, GIVEN_UP_CODE, UNWANTED_CODE = b"never mind", 7, 8
 LIMIT_S = 20.0
 
 
@@ -70,7 +73,7 @@ class Side:
         self.link: PeerLink | None = None
         self.messages = MessageReader()
         self.received = bytearray()
-        self.sent = 0
+        self.bulk_sent = 0
         self.is_over = False
 
 
@@ -159,8 +162,9 @@ class Recording:
         self._take_events(side)
 
     def _send(self, side: Side, data: bytes) -> None:
-        is_lost = side is self.claimer and side.sent == LOST
-        side.sent += 1
+        is_bulk = data[0] == BULK
+        is_lost = is_bulk and side.bulk_sent == LOST
+        side.bulk_sent += is_bulk
         self.packets.append(
             {"at_ms": round(self.now * 1000), "from": side.name, "arrives": not is_lost,
              "bytes": data.hex()}
@@ -191,16 +195,14 @@ class Recording:
         streams.write(PAYLOAD, DATA)
         streams.end(PAYLOAD)
         streams.write(CONTROL, encode(Fin(len(DATA), xxh3_128(DATA).digest())))
-        streams.write(GIVEN_UP, b"never mind")
+        streams.write(GIVEN_UP, GIVEN_UP_DATA)
 
     def _read(self, side: Side, link: PeerLink, stream: int) -> None:
         receiving = link.streams.receiving(stream)
         if receiving is None:
             return
         if stream == UNWANTED and side is self.claimer and not receiving.is_stopped:
-            link.streams.stop(stream, 8)
-            link.streams.reset(stream, 0)
-            link.streams.reset(GIVEN_UP, 7)
+            link.streams.stop(stream, UNWANTED_CODE)
             return
         while receiving.readable:
             for chunk in link.read(Instant(self.now), stream, 1 << 20):
@@ -217,6 +219,7 @@ class Recording:
         if isinstance(message, Fin):
             link.streams.write(CONTROL, encode(Confirm(message.size, message.digest)))
         elif isinstance(message, Confirm):
+            link.streams.reset(GIVEN_UP, GIVEN_UP_CODE)
             link.streams.write(CONTROL, encode(ConfirmAck()))
         elif isinstance(message, ConfirmAck):
             link.close(Instant(self.now), Ending.DONE, "done")
@@ -250,6 +253,11 @@ class Recording:
                 "sha256": sha256(DATA).hexdigest(),
                 "xxh3_128": xxh3_128(DATA).hexdigest(),
             },
+            "resets": {
+                "claimer": [[GIVEN_UP, len(GIVEN_UP_DATA), GIVEN_UP_CODE]],
+                "issuer": [[UNWANTED, 0, UNWANTED_CODE]],
+            },
+            "stops": {"claimer": [[UNWANTED, UNWANTED_CODE]], "issuer": []},
             "packets": self.packets,
         }
 

@@ -11,14 +11,8 @@ from gevent.event import Event
 
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
 from tunnel.net.clock import monotonic
-from tunnel.proto.link import (
-    LinkClosed,
-    LinkEvent,
-    LinkGivenUp,
-    LinkResumed,
-    LinkStalled,
-    PeerLink,
-)
+from tunnel.proto.link import PeerLink
+from tunnel.proto.link_events import LinkClosed, LinkEvent, LinkGivenUp, LinkResumed, LinkStalled
 from tunnel.proto.receive_stream import ReceiveState, ReceiveStream
 from tunnel.proto.send_stream import SendState, SendStream
 from tunnel.proto.streams import Buffer, StreamOpened, StreamReadable, StreamWritable

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from tunnel.crypto.aead import BY_ID, AeadId
-from tunnel.crypto.keys import DerpKey, KeyPair
+from tunnel.crypto.keys import DerpKey, KeyPair, Secret
 from tunnel.errors import AuthenticationFailed, DecodeError
 from tunnel.proto.congestion import RELAY_GRANT_MINIMUM, RELAY_GRANT_TOTAL
 from tunnel.proto.handshake import (
@@ -24,9 +24,9 @@ from tunnel.proto.handshake import (
     Feature,
     Meeting,
     OutgoingClaim,
-    packet_keys,
 )
-from tunnel.proto.link import LinkParameters, PeerLink, Trace
+from tunnel.proto.link import PeerLink
+from tunnel.proto.link_events import LinkParameters, Trace
 from tunnel.proto.machine import RelayEndpoint, Transmit
 from tunnel.units import Instant, Seconds
 from tunnel.wire import packet as layout
@@ -236,14 +236,12 @@ class Claimer:
         self, now: Instant, relay: int, payload: DecisionPayload, root: bytes
     ) -> PeerLink:
         identity = self._identity
-        sealer, opener = packet_keys(
-            root, AeadId(payload.aead), is_issuer=False, peer_index=payload.link_index
-        )
         parameters = LinkParameters(
             is_issuer=False,
             peer_key=identity.meeting.issuer_derp,
-            sealer=sealer,
-            opener=opener,
+            root=Secret(root),
+            aead=AeadId(payload.aead),
+            peer_index=payload.link_index,
             features=payload.features & SUPPORTED_FEATURES,
             relay=relay,
             peer_grant=max(payload.relay_grant, RELAY_GRANT_MINIMUM),
@@ -251,7 +249,7 @@ class Claimer:
             is_polite=self._is_polite(relay),
             give_up_after_s=identity.give_up_after_s,
         )
-        return PeerLink(now, parameters, self.relays_up, self._trace)
+        return PeerLink(now, parameters, self.relays_up, self._entropy, self._trace)
 
     def _new_claim(self) -> OutgoingClaim:
         identity = self._identity
@@ -303,13 +301,10 @@ class Claimer:
         return [Transmit(self._claim.message, to, is_control=True)]
 
     def _next_relay(self, now: Instant) -> None:
-        """Give the next relay its turn; after NotHere from all of them wait a little."""
+        """Give the next relay its turn; after NotHere from all of them keep to the retry's time."""
         self._turn = (self._turn + 1) % len(self._relays)
         self._turn_ends_at = Instant(now + RELAY_TURN_S)
-        is_round_over = self._away.issuperset(self._relays)
-        if is_round_over:
+        if self._away.issuperset(self._relays):
             self._away.clear()
-            self._send_at = Instant(now + self._retry_s)
-            self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
         else:
             self._send_at = now

@@ -19,7 +19,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from tunnel.crypto.aead import choose_aead
-from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
+from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey, Secret
 from tunnel.errors import AuthenticationFailed, DecodeError
 from tunnel.proto.congestion import RELAY_GRANT_MINIMUM, RELAY_GRANT_TOTAL
 from tunnel.proto.handshake import (
@@ -29,9 +29,9 @@ from tunnel.proto.handshake import (
     Meeting,
     check_mac,
     open_header,
-    packet_keys,
 )
-from tunnel.proto.link import LinkParameters, PeerLink, Trace
+from tunnel.proto.link import PeerLink
+from tunnel.proto.link_events import LinkParameters, Trace
 from tunnel.proto.machine import RelayEndpoint, Transmit
 from tunnel.proto.token_bucket import Allowance, Buckets, TokenBucket
 from tunnel.units import Instant, Seconds, WallTime
@@ -310,12 +310,12 @@ class Issuer:
         decision, root = incoming.decide(payload, KeyPair.from_secret(self._entropy(32)))
         entry = _Entry(arrival, decision, theirs.instance, payload.link_index)
         if verdict == ACCEPTED:
-            sealer, opener = packet_keys(root, aead, is_issuer=True, peer_index=theirs.link_index)
             parameters = LinkParameters(
                 is_issuer=True,
                 peer_key=arrival.meeting.claimer_derp,
-                sealer=sealer,
-                opener=opener,
+                root=Secret(root),
+                aead=aead,
+                peer_index=theirs.link_index,
                 features=payload.features,
                 relay=arrival.relay,
                 peer_grant=max(theirs.relay_grant, RELAY_GRANT_MINIMUM),
@@ -323,7 +323,9 @@ class Issuer:
                 is_polite=self._is_polite(arrival.relay),
                 give_up_after_s=identity.give_up_after_s,
             )
-            entry.link = PeerLink(arrival.now, parameters, self.relays_up, self._trace)
+            entry.link = PeerLink(
+                arrival.now, parameters, self.relays_up, self._entropy, self._trace
+            )
             self._by_index[entry.index] = entry
         return entry
 
@@ -377,6 +379,9 @@ class Issuer:
             link, knocked_at = entry.link, entry.knocked_at
             if link is None or knocked_at is None:
                 continue
+            if link.is_closed:  # it left while it waited; a close of ours still goes out
+                entry.state = LinkState.ADMITTED
+                continue
             holders = self._held()
             silent = [h for _, h in holders if h.last_heard is None or h.last_heard < knocked_at]
             is_over = now >= knocked_at + PROBE_S
@@ -408,9 +413,10 @@ class Issuer:
         """Return when `handle_timeout` is due."""
         times: list[Instant] = []
         for entry in self._by_index.values():
+            # A link that may not send yet would name deadlines that nobody can meet.
             if entry.state is LinkState.KNOCKING and entry.knocked_at is not None:
                 times.append(Instant(entry.knocked_at + PROBE_S))
-            if entry.link is not None and entry.state is not LinkState.PENDING:
+            if entry.link is not None and entry.state is LinkState.ADMITTED:
                 deadline = entry.link.next_timeout()
                 if deadline is not None:
                     times.append(deadline)
@@ -422,7 +428,7 @@ class Issuer:
         """Do what is due at `now`."""
         self._settle_knocks(now)
         for entry in list(self._by_index.values()):
-            if entry.link is not None and entry.state is not LinkState.PENDING:
+            if entry.link is not None and entry.state is LinkState.ADMITTED:
                 entry.link.handle_timeout(now)
         while self._pending:
             key, entry = next(iter(self._pending.items()))

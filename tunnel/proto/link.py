@@ -17,16 +17,28 @@ No unauthenticated byte changes anything here.  What a close code means belongs 
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
-from tunnel.crypto.keys import DerpKey
-from tunnel.crypto.packets import OpenedBulk, OpenedGeneral, PacketOpener, PacketSealer
+from tunnel.crypto.keys import Secret
+from tunnel.crypto.packets import OpenedBulk, OpenedGeneral
 from tunnel.errors import DecodeError, ProtocolViolation
 from tunnel.proto.acks import AckState
 from tunnel.proto.congestion import RelayController
+from tunnel.proto.handshake import packet_keys
+from tunnel.proto.link_events import (
+    LinkClosed,
+    LinkCounters,
+    LinkEvent,
+    LinkGivenUp,
+    LinkParameters,
+    LinkResumed,
+    LinkStalled,
+    Trace,
+)
 from tunnel.proto.loss import SentLedger, SentRecord, StreamRange
 from tunnel.proto.machine import RelayEndpoint, Transmit
-from tunnel.proto.streams import Buffer, StreamEvent, Streams
+from tunnel.proto.rekey import Rekeying
+from tunnel.proto.streams import Buffer, Streams
 from tunnel.units import Instant, Seconds
 from tunnel.wire import frames as wire
 from tunnel.wire import packet as layout
@@ -44,89 +56,6 @@ RELAY_SILENCE_S = 1.0  # a claimer whose relay delivered nothing for this long f
 WIDE_PROBES = 2  # probes unanswered before they go out over every relay
 
 
-@dataclass(frozen=True, slots=True)
-class LinkParameters:
-    """What the handshake settled.
-
-    Args:
-        is_issuer: our role.
-        peer_key: the peer's DERP key.
-        sealer: seals what we send.
-        opener: opens what they send.
-        features: what both sides can do, see `tunnel.proto.handshake.Feature`.
-        relay: our relay connection to start with.
-        peer_grant: relay frames they let us have in flight.
-        our_grant: relay frames we let them have in flight.
-        is_polite: whether the relay is a public one.
-        give_up_after_s: silence after which the link is given up, once something is unanswered.
-    """
-
-    is_issuer: bool
-    peer_key: DerpKey
-    sealer: PacketSealer
-    opener: PacketOpener
-    features: int
-    relay: int
-    peer_grant: int
-    our_grant: int
-    is_polite: bool
-    give_up_after_s: Seconds = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class LinkStalled:
-    """Something has been unanswered for `silent_s`; the link is given up in `give_up_in_s`."""
-
-    silent_s: Seconds
-    give_up_in_s: Seconds
-
-
-@dataclass(frozen=True, slots=True)
-class LinkResumed:
-    """The other side is heard again after `silent_s`."""
-
-    silent_s: Seconds
-
-
-@dataclass(frozen=True, slots=True)
-class LinkClosed:
-    """The link is over.
-
-    Args:
-        code: of the close frame; PROTOCOL_VIOLATION when a side broke the rules.
-        text: a sentence from the other side, untrusted; empty otherwise.
-        is_by_peer: whether the other side closed it.
-    """
-
-    code: int
-    text: str
-    is_by_peer: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LinkGivenUp:
-    """Nothing was heard for `silent_s`; whether the peer lives is unknown."""
-
-    silent_s: Seconds
-
-
-LinkEvent = StreamEvent | LinkStalled | LinkResumed | LinkClosed | LinkGivenUp
-Trace = Callable[[str, dict[str, object]], None]
-
-
-@dataclass(slots=True)
-class LinkCounters:
-    """What a link did so far, for receipts and traces."""
-
-    packets_received: int = 0
-    packets_dropped: int = 0  # not authentic, replayed, or from the wrong place
-    packets_lost: int = 0
-    bytes_sent: int = 0
-    bytes_received: int = 0
-    relay_changes: int = 0
-    stalls: int = 0
-
-
 class PeerLink:
     """One link; see the module docstring.
 
@@ -134,13 +63,20 @@ class PeerLink:
         now: the instant of the handshake's end.
         parameters: what the handshake settled.
         relays_up: the relay connections that are up now; kept by the owner, read here.
+        entropy: returns that many random bytes.
         trace: takes (event name, values) of what a person who looks for a fault wants to see.
     """
 
     def __init__(
-        self, now: Instant, parameters: LinkParameters, relays_up: set[int], trace: Trace
+        self,
+        now: Instant,
+        parameters: LinkParameters,
+        relays_up: set[int],
+        entropy: Callable[[int], bytes],
+        trace: Trace,
     ) -> None:
-        self.parameters = parameters
+        # The root lives in `_rekeying` alone, which forgets it at the first re-key.
+        self.parameters = replace(parameters, root=Secret(b""))
         self.relay = parameters.relay
         self._relays_up = relays_up
         self._relay_heard_at = now
@@ -151,8 +87,10 @@ class PeerLink:
         self.last_heard: Instant | None = None
         self._created_at = now
         self._trace = trace
-        self._sealer = parameters.sealer
-        self._opener = parameters.opener
+        root, aead, is_issuer = parameters.root, parameters.aead, parameters.is_issuer
+        self._sealer, self._opener = packet_keys(root.value, aead, is_issuer, parameters.peer_index)
+        self._rekeying = Rekeying(now, is_issuer, root, aead, self._sealer, self._opener, entropy)
+        self._frames_due: deque[wire.Frame] = deque()  # of the link itself, sent until acked
         self._ledger = SentLedger(has_packet_threshold=False)
         self._controller = RelayController(parameters.peer_grant, parameters.is_polite)
         self._acks: dict[int, AckState] = {}
@@ -247,6 +185,8 @@ class PeerLink:
             return False
         self.counters.packets_received += 1
         self.counters.bytes_received += len(data)
+        self._rekeying.count(len(data))
+        self._rekeying.handle_opened(now)
         self._heard(now, relay)
         if self.is_closed:
             self._repeat_close(now)
@@ -308,6 +248,15 @@ class PeerLink:
             case wire.Close(code, text):
                 self._trace("link.closed_by_peer", {"code": code})
                 self._finish(LinkClosed(code, text, is_by_peer=True))
+            case wire.Rekey():
+                answer = self._rekeying.handle_rekey(now, frame)
+                if answer is not None:
+                    self._trace("link.rekeyed", {"phase": self._rekeying.phase})
+                    self._frames_due.append(answer)
+            case wire.RekeyAnswer():
+                self._rekeying.handle_answer(now, frame)
+                self._trace("link.rekeyed", {"phase": self._rekeying.phase})
+                self.ping()  # the claimer goes on at our first packet of the new phase
             case wire.Ping():
                 pass  # the acknowledgement is the answer
             case _:
@@ -335,6 +284,9 @@ class PeerLink:
 
     def _requeue(self, record: SentRecord) -> None:
         self.streams.lost(record.ranges, record.frames)
+        for frame in record.frames:
+            if isinstance(frame, wire.Rekey | wire.RekeyAnswer):
+                self._frames_due.append(frame)
 
     # -- time -------------------------------------------------------------------------------
 
@@ -345,6 +297,7 @@ class PeerLink:
         times = [acks.deadline for acks in self._acks.values()]
         times += [self._ledger.loss_deadline(), self._ledger.probe_deadline()]
         times += [self._keepalive_at(), self._stall_at(), self._give_up_at()]
+        times.append(self._rekeying.next_timeout())
         return min((time for time in times if time is not None), default=None)
 
     def handle_timeout(self, now: Instant) -> None:
@@ -371,6 +324,9 @@ class PeerLink:
             self._wide_ping_is_due = self._ledger.probe_count >= WIDE_PROBES
         if now >= self._keepalive_at():
             self.ping()
+        rekey = self._rekeying.handle_timeout(now)
+        if rekey is not None:
+            self._frames_due.append(rekey)
 
     def _silent_since(self) -> Instant:
         heard = self.last_heard if self.last_heard is not None else self._created_at
@@ -433,12 +389,13 @@ class PeerLink:
             is_ack_eliciting = True
             packed += wire.encode(wire.Ping())
         may_send = self._may_send(now)
-        while may_send and self.streams.has_due and len(packed) < MAX_CONTROL_SIZE // 2:
-            frame = self.streams.next_due()
-            if frame is not None:
-                frames.append(frame)
-                packed += wire.encode(frame)
-                is_ack_eliciting = True
+        while may_send and len(packed) < MAX_CONTROL_SIZE // 2:
+            frame = self._frames_due.popleft() if self._frames_due else self.streams.next_due()
+            if frame is None:
+                break
+            frames.append(frame)
+            packed += wire.encode(frame)
+            is_ack_eliciting = True
         for acks in self._acks.values():
             if acks.is_due(now) or (acks.is_waiting and packed):
                 packed += wire.encode_ack(acks.take(now, self.our_grant))
@@ -497,6 +454,7 @@ class PeerLink:
         self._ledger.sent(record)
         self._last_sent = now
         self.counters.bytes_sent += len(packet)
+        self._rekeying.count(len(packet))
         if record.is_ack_eliciting and self._unanswered_since is None:
             self._unanswered_since = now
         return Transmit(packet, self._endpoint(relay), is_control)

@@ -232,8 +232,8 @@ def encode(frame: Frame) -> bytes:
         case Answer(token, ip, port):
             return bytes((_ANSWER,)) + token + _encode_address(ip, port)
         case Candidates(candidates):
-            packed = (_u(c.kind, 1) + _encode_address(c.ip, c.port) for c in candidates)
-            return bytes((_CANDIDATES, len(candidates))) + b"".join(packed)
+            entries = (_u(c.kind, 1) + _encode_address(c.ip, c.port) for c in candidates)
+            return bytes((_CANDIDATES, len(candidates))) + b"".join(entries)
         case Reset(stream, final_size, code):
             return bytes((_RESET,)) + _u(stream, 8) + _u(final_size, 8) + _u(code, 4)
         case Stop(stream, code):

@@ -10,6 +10,7 @@ from tunnel.crypto.aead import (
     AeadId,
     choose_aead,
     fast_aeads,
+    from_buffer,
     new_key,
 )
 
@@ -21,15 +22,12 @@ SUNSCREEN = (
 
 def seal(aead, key, nonce, ad, message):
     out = bytearray(len(message) + aead.tag_size)
-    code = aead.seal(aead_buffer(out), NULL, message, len(message), ad, len(ad), NULL, nonce, new_key(key))
+    memory = from_buffer("unsigned char[]", out)
+    code = aead.seal(
+        memory, NULL, message, len(message), ad, len(ad), NULL, nonce, new_key(key)
+    )
     assert code == 0
     return bytes(out)
-
-
-def aead_buffer(data):
-    from tunnel.crypto.aead import from_buffer
-
-    return from_buffer("unsigned char[]", data)
 
 
 def test_chacha20_poly1305_is_that_of_rfc_8439():

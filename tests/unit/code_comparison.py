@@ -1,0 +1,248 @@
+"""Compares the tables of docs/protocol.md with what the code has."""
+
+from collections.abc import Mapping
+
+from protocol_document import number, parse_whole, value_of
+
+from derphole import hints, messages, pipe, token
+from derphole.admission import FLAG_RESUMING, Refusal
+from derphole.endings import Ending
+from derphole.grant import GRANT_ID_SIZE, MAX_NAME_SIZE, Capability, Grant, Issuer, resumption_secret
+from tunnel.crypto import aead, kdf, noise, replay
+from tunnel.crypto.keys import DerpKey
+from tunnel.proto import acks, claimer, congestion, credit, handshake, issuer, link, link_events, loss, receive_stream, rtt, streams
+from tunnel.proto.netcheck import fallback_regions
+from tunnel.wire import derp, frames, packet
+from tunnel.wire import handshake as wire
+from tunnel.wire.derpmap import RelayMap, RelayNode, RelayRegion
+
+CONSTANTS = {
+    "kdf_personalisation": kdf.PERSONALISATION,
+    "kdf_length_size": 2,
+    "checksum_size": token.CHECKSUM_SIZE,
+    "grant_id_size": GRANT_ID_SIZE,
+    "max_name_size": MAX_NAME_SIZE,
+    "max_regions": hints.MAX_REGIONS,
+    "own_relay": hints.OWN_RELAY,
+    "own_relay_tls": hints.FLAG_TLS,
+    "own_relay_pin": hints.FLAG_PIN,
+    "pin_size": hints.PIN_SIZE,
+    "max_host_size": hints.MAX_HOST_SIZE,
+    "host_alphabet": hints.HOST_ALPHABET[1:].encode(),
+    "session_life_s": token.SESSION_LIFE_S,
+    "max_session_life_s": token.MAX_SESSION_LIFE_S,
+    "reader_grace_s": token.READER_GRACE_S,
+    "derp_magic": derp.MAGIC,
+    "derp_not_here": derp.GoneReason.NOT_HERE,
+    "handshake_magic": wire.MAGIC,
+    "kind_claim": wire.Kind.CLAIM,
+    "kind_decision": wire.Kind.DECISION,
+    "version": wire.VERSION,
+    "header_nonce_size": handshake.HEADER_NONCE_SIZE,
+    "noise_name": noise.PROTOCOL_NAME,
+    "prologue_label": handshake.PROLOGUE_LABEL,
+    "feature_relay_only": handshake.Feature.RELAY_ONLY,
+    "first_retry_s": claimer.FIRST_RETRY_S,
+    "max_retry_s": claimer.MAX_RETRY_S,
+    "relay_turn_s": claimer.RELAY_TURN_S,
+    "admission_s": claimer.ADMISSION_S,
+    "probe_s": issuer.PROBE_S,
+    "pending_s": issuer.PENDING_S,
+    "max_pending": issuer.MAX_PENDING,
+    "max_pending_of_grant": issuer.MAX_PENDING_OF_GRANT,
+    "claims_per_s": issuer.CLAIMS.rate,
+    "claims_of_grant_per_s": issuer.CLAIMS_OF_GRANT.rate,
+    "direction_issuer": b"issuer",
+    "direction_claimer": b"claimer",
+    "type_bulk": packet.BULK,
+    "type_general": packet.GENERAL,
+    "relay_path": packet.RELAY_PATH,
+    "bulk_alignment": packet.BULK_ALIGNMENT,
+    "max_number": packet.MAX_NUMBER,
+    "max_relay_packet": packet.MAX_RELAY_PACKET,
+    "replay_window": replay.WINDOW,
+    "stream_ends": frames.STREAM_ENDS,
+    "max_offset": frames.MAX_OFFSET,
+    "max_ack_ranges": frames.MAX_ACK_RANGES,
+    "max_candidates": frames.MAX_CANDIDATES,
+    "max_close_text": frames.MAX_CLOSE_TEXT,
+    "credit_floor": credit.FLOOR,
+    "credit_pool": credit.POOL,
+    "max_window": credit.MAX_WINDOW,
+    "max_gaps": receive_stream.MAX_GAPS,
+    "max_streams": streams.MAX_PEER_STREAMS,
+    "packets_per_ack": acks.PACKETS_PER_ACK,
+    "max_ack_delay_s": rtt.MAX_ACK_DELAY_S,
+    "prompt_packets": acks.PROMPT_PACKETS,
+    "initial_rtt_s": rtt.INITIAL_RTT_S,
+    "max_probe_timeout_s": loss.MAX_PROBE_TIMEOUT_S,
+    "keepalive_s": link.KEEPALIVE_S,
+    "stall_s": link.STALL_S,
+    "give_up_s": link_events.LinkParameters.__dataclass_fields__["give_up_after_s"].default,
+    "relay_grant_total": congestion.RELAY_GRANT_TOTAL,
+    "relay_grant_minimum": congestion.RELAY_GRANT_MINIMUM,
+    "first_relay_window": congestion.FIRST_RELAY_WINDOW,
+    "first_relay_packet": congestion.FIRST_RELAY_FRAME,
+    "polite_after": congestion.POLITE_AFTER,
+    "polite_window": congestion.POLITE_WINDOW,
+    "control_stream": 0,
+    "data_stream": 2,
+    "digest_size": messages.DIGEST_SIZE,
+    "max_message_body": messages.MAX_BODY,
+    "confirm_s": pipe.CONFIRM_S,
+    "linger_s": pipe.LINGER_S,
+    "accepted": wire.ACCEPTED,
+    **{f"refused_{reason.name.lower()}": reason for reason in Refusal},
+    **{ending.name.lower(): ending for ending in Ending},
+    **{f"capability_{capability.name.lower()}": capability for capability in Capability},
+}
+DERP_FRAMES = {
+    f"derp_{kind.name.lower()}": kind
+    for kind in derp.FrameType
+    if not 0x09 <= kind <= 0x11 and kind is not derp.FrameType.NOTE_PREFERRED
+}
+MAXIMUM = {8: (1 << 62) - 1, 4: 0xFFFFFFFF}
+TOP, GAP = 0x5000000000, 0xF8F9FAFB
+FRAMES = {
+    "ping": (frames.Ping(), {}),
+    "ack": (
+        frames.Ack(0xF1F2, 0xF3, 0xF4F5F6F7, ((TOP, TOP + 1), (TOP - GAP - 0x13, TOP - GAP - 1))),
+        {"path": 0xF1F2, "relay_grant": 0xF3, "more": 1, "delay_us": 0xF4F5F6F7, "largest": TOP + 1, "length": 2},
+    ),
+    "challenge": (frames.Challenge(b"\xf1" * 8), {"token": number(b"\xf1" * 8)}),
+    "answer": (
+        frames.Answer(b"\xf1" * 8, "192.0.2.7", 0xF2F3),
+        {"token": number(b"\xf1" * 8), "ip": number(bytes(10) + b"\xff\xff\xc0\x00\x02\x07"), "port": 0xF2F3},
+    ),
+    "candidates": (
+        frames.Candidates((frames.Candidate(0xF1, "ff::", 0xF2F3), frames.Candidate(0xF4, "ff::f", 0xF5F6))),
+        {"count": 2},
+    ),
+    "stream": (
+        frames.StreamData(MAXIMUM[8], MAXIMUM[8] - 3, b"abc", is_end=True),
+        {"stream": MAXIMUM[8], "offset": MAXIMUM[8] - 3, "flags": 1, "size": 3, "data": number(b"abc")},
+    ),
+    "reset": (
+        frames.Reset(MAXIMUM[8], MAXIMUM[8] - 1, MAXIMUM[4]),
+        {"stream": MAXIMUM[8], "final_size": MAXIMUM[8] - 1, "code": MAXIMUM[4]},
+    ),
+    "stop": (frames.Stop(MAXIMUM[8], MAXIMUM[4]), {"stream": MAXIMUM[8], "code": MAXIMUM[4]}),
+    "credit": (frames.Credit(MAXIMUM[8], MAXIMUM[8] - 1), {"stream": MAXIMUM[8], "limit": MAXIMUM[8] - 1}),
+    "rekey": (frames.Rekey(b"\xf1" * 32), {"ephemeral": number(b"\xf1" * 32)}),
+    "rekey_answer": (frames.RekeyAnswer(b"\xf1" * 32), {"ephemeral": number(b"\xf1" * 32)}),
+    "datagram": (frames.Datagram(b"abc" * 100), {"size": 300, "data": number(b"abc" * 100)}),
+    "close": (frames.Close(0xF1F2, "why"), {"code": 0xF1F2, "size": 3, "text": number(b"why")}),
+}
+
+
+def differences(document) -> list[str]:
+    """Return what the document and the code do not agree on, in words."""
+    checks = (constants, frame_table, derivations, layouts, tokens, own_relay, aeads)
+    return [line for check in checks for line in check(document)]
+
+
+def constants(document):
+    wanted: Mapping[str, object] = {**CONSTANTS, **DERP_FRAMES}
+    written = {}
+    for rows in document.tables.values():
+        for row in rows:
+            if "constant" in row:
+                written[row.name] = value_of(row["value"])
+    for name in sorted(written.keys() | wanted.keys()):
+        if written.get(name) != wanted.get(name):
+            yield f"{name}: {written.get(name)!r} is written, the code has {wanted.get(name)!r}"
+
+
+def frame_table(document):
+    names = {row.name for row in document.tables["frames"]}
+    if names != FRAMES.keys() | {"padding"}:
+        yield "the document has other frames than the code"
+    padding = document.row("frames", "padding")
+    zeros = bytes((value_of(padding["type"]),)) * 3
+    try:
+        is_padding = frames.decode_frames(zeros) == [] and not padding["fields"]
+    except frames.DecodeError:
+        is_padding = False
+    if not is_padding:
+        yield "padding is another byte"
+    for name, (frame, expected) in FRAMES.items():
+        row, data = document.row("frames", name), frames.encode(frame)
+        values = parse_whole(row["fields"].strip("`"), data[1:])
+        got = {key: number(value) for key, value in values.items() if not key.endswith("*")}
+        if data[0] != value_of(row["type"]) or got != expected:
+            yield f"{name} is written otherwise by the code"
+    ack = parse_whole(document.row("frames", "ack")["fields"].strip("`"), frames.encode(FRAMES["ack"][0])[1:])
+    gap = {"gap": GAP, "length": 0x13}
+    if [{key: number(value) for key, value in more.items()} for more in ack["more*"]] != [gap]:
+        yield "further ranges are written otherwise by the code"
+    row = document.row("frames", "candidates")
+    values = parse_whole(row["fields"].strip("`"), frames.encode(FRAMES["candidates"][0])[1:])
+    first = values["count*"][0]
+    if [number(value) for value in first.values()] != [0xF1, number(b"\x00\xff" + bytes(14)), 0xF2F3]:
+        yield "candidates are written otherwise by the code"
+
+
+def derivations(document):
+    keys = Issuer.from_seed(bytes(range(32))).keys
+    header, instance = bytes(range(64)), bytes(range(16))
+    values = {"minting_key": keys.minting, "bare_header": header, "instance": instance}
+    if document.derive("resumption_secret", values) != resumption_secret(keys.minting, header, instance):
+        yield "the resumption secret is derived otherwise by the code"
+    nodes = (RelayNode("n", 1, "relay.example"),)
+    regions = {id_: RelayRegion(id_, "", "", nodes) for id_ in range(1, 40)}
+    relay_map, key = RelayMap(regions), DerpKey(keys.derp.public)
+    ranks = {
+        id_: document.derive("region_rank", {"issuer_derp": key, "region_id": id_.to_bytes(4, "little")}) for id_ in regions
+    }
+    if len(next(iter(ranks.values()))) != 16 or sorted(ranks, key=ranks.get)[:9] != fallback_regions(relay_map, key, 9):
+        yield "regions are ranked otherwise by the code"
+
+
+def layouts(document):
+    payload = wire.DecisionPayload(0xF1, 0xF2, 0xF3, True, 0xF4F5F6F7, 0xF8F9FAFB, (1 << 64) - 2)
+    data = wire.encode_decision_payload(payload)
+    values = [number(value) for value in parse_whole(document.layout("decision_payload") + " zeros:rest", data).values()]
+    if values != [0xF1, 0xF2, 0xF3, 1, 0xF4F5F6F7, 0xF8F9FAFB, (1 << 64) - 2, 0]:
+        yield "the decision's payload is written otherwise by the code"
+    nonce = document.row("nonces", "nonce")["fields"].strip("`")
+    if nonce.split() != ["path:4", "number:8"]:
+        yield "the nonce is made otherwise by the code"
+
+
+def tokens(document):
+    issuer_ = Issuer.from_seed(bytes(range(32)))
+    grant = Grant(bytes(8), 0xF1F2F3F4, Capability.TUNNEL, "name")
+    relay = hints.RegionHints((0xF1F2,))
+    made = {
+        "client": token.client_token(issuer_, grant, relay),
+        "server": token.ServerToken(bytes(range(32)), 0xF1F2F3F4, relay),
+    }
+    for name, value in made.items():
+        row, text = document.row("tokens", name), token.token_text(value)
+        prefix = value_of(row["prefix"]).decode()
+        body = token.urlsafe_b64decode(text.removeprefix(prefix) + "==")[: -token.CHECKSUM_SIZE]
+        values = parse_whole(row["body"].strip("`"), body)
+        if not text.startswith(prefix) or values["hints"] != hints.encode_hints(relay):
+            yield f"{name} tokens are written otherwise by the code"
+        if number(values["expiry"]) != 0xF1F2F3F4:
+            yield f"the expiry of {name} tokens is written otherwise by the code"
+
+
+def own_relay(document):
+    relay = hints.OwnRelay("relay.example", 0xF1F2, 0xF3F4, tls=True, pin=b"\xf5" * 16)
+    row = document.row("hints", "own_relay")
+    values = parse_whole(row["fields"].strip("`"), hints.encode_hints(relay))
+    flags = hints.OWN_RELAY | hints.FLAG_TLS | hints.FLAG_PIN
+    numbers = [number(values[name]) for name in ("flags", "port", "stun_port", "host_size")]
+    if numbers != [flags, 0xF1F2, 0xF3F4, 13]:
+        yield "an own relay is written otherwise by the code"
+    if values["packed_host"] != hints.pack_host(relay.host) + relay.pin:
+        yield "the host of an own relay is written otherwise by the code"
+
+
+def aeads(document):
+    written = [(value_of(row["id"]), value_of(row["name"]).decode(), int(row["nonce"]), int(row["tag"])) for row in document.tables["aeads"]]
+    if written != [(a.id, a.id.name, a.nonce_size, a.tag_size) for a in aead.BY_ID.values()]:
+        yield "the AEADs are others in the code"
+    if FLAG_RESUMING != 1:
+        yield "the header's flag is another in the code"
