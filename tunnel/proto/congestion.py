@@ -5,8 +5,11 @@ slots of a DERP server belong to the destination connection, whose owner hands t
 for ack-eliciting frames, so that a window below the grant never overflows the queue.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from tunnel.proto.loss import SentRecord
+from tunnel.proto.rtt import RttEstimator
 from tunnel.units import ByteCount, Instant
 
 # Fixed by the protocol.
@@ -21,22 +24,28 @@ POLITE_WINDOW = 256 << 10
 
 
 class RateController(Protocol):
-    """Decides for one path; fed with what was sent, acknowledged and lost."""
+    """Decides for one path; fed with what was sent, acknowledged and lost on it.
+
+    A controller may keep what it wants to know of a record in `SentRecord.mark`.
+    """
 
     def packet_size(self) -> ByteCount:
         """Return the largest packet to send now, header and tag included."""
 
-    def may_send(self, now: Instant, packets_in_flight: int, bytes_in_flight: int) -> bool:
+    def may_send(self, now: Instant, packets_in_flight: int, bytes_in_flight: ByteCount) -> bool:
         """Tell whether one more ack-eliciting packet may go out now."""
 
     def next_send_at(self, now: Instant) -> Instant | None:
         """Return when pacing lets the next packet go, or None if only an ack will."""
 
-    def on_acked(self, now: Instant, packets: int, size: ByteCount) -> None:
-        """Note packets newly acknowledged, `size` bytes in all."""
+    def on_sent(self, now: Instant, record: SentRecord, has_more: bool) -> None:
+        """Note an ack-eliciting record; `has_more`: the sender would send more if it might."""
 
-    def on_lost(self, now: Instant, packets: int, size: ByteCount) -> None:
-        """Note packets lost, `size` bytes in all."""
+    def on_acked(self, now: Instant, records: Sequence[SentRecord], rtt: RttEstimator) -> None:
+        """Note records newly acknowledged together, and the estimate after them."""
+
+    def on_lost(self, now: Instant, records: Sequence[SentRecord]) -> None:
+        """Note records that were called lost together."""
 
 
 class RelayController:
@@ -71,11 +80,15 @@ class RelayController:
         del now
         return None
 
-    def on_acked(self, now: Instant, packets: int, size: ByteCount) -> None:
-        """Count what the other side has."""
-        del now, packets
-        self._acked_bytes += size
+    def on_sent(self, now: Instant, record: SentRecord, has_more: bool) -> None:
+        """Need nothing: the window counts packets in flight."""
+        del now, record, has_more
 
-    def on_lost(self, now: Instant, packets: int, size: ByteCount) -> None:
+    def on_acked(self, now: Instant, records: Sequence[SentRecord], rtt: RttEstimator) -> None:
+        """Count what the other side has."""
+        del now, rtt
+        self._acked_bytes += sum(record.count * record.size for record in records)
+
+    def on_lost(self, now: Instant, records: Sequence[SentRecord]) -> None:
         """Change nothing: the window already stays below what a relay queues."""
-        del now, packets, size
+        del now, records

@@ -270,17 +270,19 @@ class PeerLink:
             self._controller.grant = ack.relay_grant
         newly = self._ledger.acked(now, ack)
         for record in newly:
-            self._controller.on_acked(now, record.count, record.count * record.size)
             self.streams.acked(record.ranges)
         if newly:
+            self._controller.on_acked(now, newly, self._ledger.rtt)
             self._detect_losses(now)
 
     def _detect_losses(self, now: Instant) -> None:
-        for record in self._ledger.lost(now):
+        lost = self._ledger.lost(now)
+        for record in lost:
             self.counters.packets_lost += record.count
-            self._controller.on_lost(now, record.count, record.count * record.size)
             self._trace("packet.lost", {"number": record.first, "count": record.count})
             self._requeue(record)
+        if lost:
+            self._controller.on_lost(now, lost)
 
     def _requeue(self, record: SentRecord) -> None:
         self.streams.lost(record.ranges, record.frames)

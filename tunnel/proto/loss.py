@@ -40,6 +40,7 @@ class SentRecord:
     Args:
         size: bytes of one packet.
         unit: stream bytes of one packet, when `count` is more than one.
+        mark: what the path's rate controller remembers of the moment of sending.
     """
 
     first: int
@@ -50,6 +51,7 @@ class SentRecord:
     ranges: list[StreamRange] = field(default_factory=list)
     frames: list[Frame] = field(default_factory=list)
     unit: int = 0
+    mark: object = None
 
     def split(self, count: int) -> "SentRecord":
         """Cut the first `count` packets off this burst and return them as a record."""
@@ -57,7 +59,7 @@ class SentRecord:
         middle = whole.start + count * self.unit
         head = SentRecord(
             self.first, count, self.sent_at, self.size, self.is_ack_eliciting,
-            [StreamRange(whole.stream, whole.start, middle)], [], self.unit,
+            [StreamRange(whole.stream, whole.start, middle)], [], self.unit, self.mark,
         )  # fmt: skip
         self.first += count
         self.count -= count
