@@ -55,6 +55,8 @@ from tunnel.units import ByteCount, Instant, Seconds, WallTime
 CONFIRM_S: Seconds = 10.0  # how long `listen` sees to it that its CONFIRM arrives
 LINGER_S: Seconds = 1.0  # how long `pipe` sees to it that its CONFIRM_ACK arrives
 READ_SIZE: ByteCount = 4 << 20
+# Chosen: when our output's reader leaves, what the sender gets to end its stream as well.
+HANG_UP_GRACE_S: Seconds = 2.0
 SENDER_AWAITED = "the other side to use the token"
 # Chosen: what a greenlet that waits on a file or a terminal gets to notice the end of the link.
 NOTICE_S: Seconds = 0.5
@@ -103,6 +105,7 @@ class Conversation:
 
         Raises what failed, the other side's ending included, and tells the other side.
         """
+        self.rendezvous.watch(self._done.set)
         with TaskGroup("conversation", on_failure=lambda _: self._done.set()) as tasks:
             children = [tasks.spawn(work.__name__, work) for work in works]
             for child in children:
@@ -111,6 +114,8 @@ class Conversation:
             try:
                 while not all(child.ready() for child in children):
                     self._done.clear()
+                    if self.rendezvous.failure is not None:
+                        raise self.rendezvous.failure
                     self._done.wait()
                     if self.link.end is not None and not self.may_outlive_link:
                         gevent.joinall(children, timeout=NOTICE_S)
@@ -269,6 +274,7 @@ class _Receiver:
         self.is_complete = False  # everything is written, and its digest agrees
         self._is_confirmed = False
         self._has_all = Event()
+        self._is_over = Event()
 
     def receive(self) -> None:
         """Write the stream; check it against FIN; confirm."""
@@ -287,16 +293,24 @@ class _Receiver:
             self._check(fin)
             self._tally.ended_at = monotonic()
             self.is_complete = True
-        finally:
             self._has_all.set()
+        finally:
+            self._is_over.set()
         self._confirm(control, fin)
 
     def watch_output(self) -> None:
         """Notice a closed output also while nothing comes; ends with `receive`."""
-        with TaskGroup("output", on_failure=lambda _: self._has_all.set()) as tasks:
-            tasks.spawn("hang-up", _watch_output, self._sink)
-            self._has_all.wait()
+        with TaskGroup("output", on_failure=lambda _: self._is_over.set()) as tasks:
+            tasks.spawn("hang-up", self._await_hang_up)
+            self._is_over.wait()
             tasks.raise_failure()
+
+    def _await_hang_up(self) -> None:
+        self._sink.wait_closed()
+        # A reader may know the end of its data before we do, as tar does: that is no failure if
+        # nothing but the end of the stream was still to come.
+        if not self._has_all.wait(HANG_UP_GRACE_S):
+            raise SinkClosed(self._sink.bytes_written)
 
     def finish(self) -> None:
         """Close the link; warn if the other side may not know that all is well."""

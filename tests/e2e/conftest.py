@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import Desk, record_figure
+from desk import Desk
+from support.processes import record_figure
 
 # What the watchdog calls a stall.  On a machine that others load as well, a process that waits for
 # its turn looks the same, so stalls are recorded and decide nothing.

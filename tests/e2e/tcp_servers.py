@@ -6,7 +6,9 @@ import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Self
 
 from tunnel.wire import derp
 
@@ -38,7 +40,7 @@ class TcpServer:
         self.port = int(self._listener.getsockname()[1])
         self._spawn(self._accept)
 
-    def __enter__(self) -> "TcpServer":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,7 +63,7 @@ class TcpServer:
             sock.settimeout(PATIENCE_S)
             self.connections += 1
             self._sockets.append(sock)
-            self._spawn(lambda taken=sock: self._serve(taken))
+            self._spawn(partial(self._serve, sock))
 
     def _serve(self, sock: socket.socket) -> None:
         with sock, contextlib.suppress(OSError):

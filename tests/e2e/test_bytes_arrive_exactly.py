@@ -5,10 +5,12 @@ import hashlib
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from processes import Desk, MeasuredCommand, record_figure, token_of
+from desk import Desk, token_of, unread_bytes
+from support.processes import PROGRAM, MeasuredCommand, await_true, record_figure
 
 pytestmark = pytest.mark.e2e
 
@@ -16,6 +18,8 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 SIZES = [0, 1, 7, 8, 9, KIB, 64 * KIB + 1, 8 * MIB + 3]
 PEAK_RSS_LIMIT_BYTES = 150_000_000
 FULL_TIMEOUT_S = 1500.0
+LONGER_THAN_GIVE_UP_S = 75.0
+STILL_S = 1.0
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -57,6 +61,26 @@ def test_an_input_that_pauses_is_sent_as_it_comes(desk: Desk) -> None:
     pipe.ends_with(0, "^sent ")
     listen.ends_with(0, "^received ")
     assert listen.stdout == first + second + last
+
+
+def test_an_input_that_is_silent_for_long_loses_nothing(desk: Desk, is_full: bool) -> None:
+    silence_s = LONGER_THAN_GIVE_UP_S if is_full else 1.0
+    listen = desk.listen()
+    pipe = desk.pipe(token_of(listen), stdin=subprocess.PIPE)
+    pipe.feed(b"before")
+    listen.await_output(6)
+
+    time.sleep(silence_s)  # the time itself is what is tested
+    assert pipe.is_running
+    assert listen.is_running
+    pipe.feed(b" and after")
+    pipe.end_input()
+
+    pipe.ends_with(0, "^sent 16B")
+    listen.ends_with(0, "^received 16B")
+    assert len(pipe.lines) == 1, "silence without anything unanswered is no stall"
+    assert len(listen.lines) == 2
+    assert listen.stdout == b"before and after"
 
 
 def test_what_is_typed_at_a_terminal_is_sent_until_ctrl_d(desk: Desk) -> None:
@@ -104,6 +128,36 @@ def test_a_long_stream_of_zeros_runs_through_pipes(desk: Desk, is_full: bool) ->
     assert zeros == size
 
 
+def test_a_reader_that_pauses_stalls_the_sender_and_fills_no_memory(
+    desk: Desk, tmp_path: Path
+) -> None:
+    size = 256 * MIB
+    read_end, write_end = os.pipe()
+    listening, sending = MeasuredCommand(tmp_path, "listen"), MeasuredCommand(tmp_path, "pipe")
+    command = listening.line(PROGRAM, "listen", "--relay", desk.relay_url)
+    listen = desk.run("listen", command, stdout=write_end)
+    os.close(write_end)
+    token = token_of(listen)
+    source_end, head_end = os.pipe()
+    desk.run("head", ["sh", "-c", f"head -c {size} /dev/zero"], stdout=head_end)
+    os.close(head_end)
+    pipe = desk.run("pipe", sending.line(PROGRAM, "pipe", token), stdin=source_end)
+
+    await_stillness(lambda: unread_bytes(read_end), 1)
+    await_stillness(lambda: unread_bytes(source_end), 1)
+    os.close(source_end)
+    count = 0
+    with open(read_end, "rb", buffering=0) as stream:
+        while chunk := stream.read(MIB):
+            count += len(chunk)
+
+    pipe.ends_with(0, "^sent 256.0MiB")
+    listen.ends_with(0, "^received 256.0MiB")
+    assert count == size
+    for measured in (listening, sending):
+        assert measured.peak_rss_bytes <= PEAK_RSS_LIMIT_BYTES
+
+
 def test_a_folder_goes_through_tar_and_pv_unchanged(desk: Desk, tmp_path: Path) -> None:
     if subprocess.run(["sh", "-c", "command -v pv"], capture_output=True).returncode:
         pytest.skip("pv is not installed")
@@ -142,12 +196,14 @@ def test_a_large_file_arrives_whole_in_little_memory(
     write_random_file(source, size)
     listening, sending = MeasuredCommand(tmp_path, "listen"), MeasuredCommand(tmp_path, "pipe")
     with target.open("wb") as output:
-        command = listening.line("listen", "--relay", desk.relay_url)
+        command = listening.line(PROGRAM, "listen", "--relay", desk.relay_url)
         listen = desk.run("listen", command, stdout=output, DERPHOLE_DEBUG="0")
     token = token_of(listen)
     started_at = time.monotonic()
     with source.open("rb") as file:
-        pipe = desk.run("pipe", sending.line("pipe", token), stdin=file, DERPHOLE_DEBUG="0")
+        pipe = desk.run(
+            "pipe", sending.line(PROGRAM, "pipe", token), stdin=file, DERPHOLE_DEBUG="0"
+        )
 
     pipe.ends_with(0, "^sent ", timeout_s=timeout_s)
     took_s = time.monotonic() - started_at
@@ -183,6 +239,18 @@ def test_the_flags_of_inherited_descriptors_stay_as_they_are(desk: Desk) -> None
     assert after == [before[0], before[2], before[3]]
     for end in (stdin_end, result_end, stdout_end):
         os.close(end)
+
+
+def await_stillness(figure: Callable[[], int], at_least: int) -> None:
+    """Wait until a figure has reached a value and has not changed for a second."""
+    seen = [(time.monotonic(), figure())]
+
+    def is_still() -> bool:
+        if figure() != seen[-1][1]:
+            seen.append((time.monotonic(), figure()))
+        return seen[-1][1] >= at_least and time.monotonic() > seen[-1][0] + STILL_S
+
+    await_true(is_still, "nothing moves any more")
 
 
 def digest_of(lines: list[str]) -> str:

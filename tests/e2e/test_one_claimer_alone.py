@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 import pytest
-from processes import Desk, token_of
+from desk import Desk, token_of
 
 pytestmark = pytest.mark.e2e
 

@@ -5,7 +5,8 @@ import shutil
 import subprocess
 
 import pytest
-from processes import PROGRAM, Desk, token_of
+from desk import Desk, token_of
+from support.processes import PROGRAM
 
 pytestmark = pytest.mark.e2e
 
@@ -17,11 +18,14 @@ mount -t tmpfs -o size="$1" tmpfs "$2" && shift && folder=$1 && shift && exec "$
 """
 
 
-def can_mount() -> bool:
-    if shutil.which("unshare") is None:
-        return False
-    command = ["unshare", "-m", "true"]
-    return subprocess.run(command, capture_output=True, timeout=10).returncode == 0
+def own_mounts() -> list[str]:
+    """The command line before one that may mount; empty where the system allows nobody to."""
+    if shutil.which("unshare") is not None:
+        for words in (["unshare", "-m"], ["unshare", "-r", "-m"]):
+            command = [*words, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+            if subprocess.run(command, capture_output=True, timeout=10).returncode == 0:
+                return words
+    return []
 
 
 def test_a_reader_that_leaves_early_ends_both_sides(desk: Desk) -> None:
@@ -78,11 +82,13 @@ def test_a_device_without_room_is_named_on_both_sides(desk: Desk) -> None:
     pipe.ends_with(1, "^peer aborted transfer: it could not write its output: no space left on dev")
 
 
-@pytest.mark.skipif(not can_mount(), reason="a file system of one's own needs root")
 def test_a_disk_that_fills_up_is_named_on_both_sides(desk: Desk) -> None:
+    mounting = own_mounts()
+    if not mounting:
+        pytest.skip("a file system of one's own needs root or user namespaces")
     disk = desk.folder / "disk"
     disk.mkdir()
-    command = ["unshare", "-m", "sh", "-c", ON_TINY_DISK, "sh", str(TMPFS_SIZE), str(disk)]
+    command = [*mounting, "sh", "-c", ON_TINY_DISK, "sh", str(TMPFS_SIZE), str(disk)]
     listen = desk.run("listen", [*command, PROGRAM, "listen", "--relay", desk.relay_url])
 
     pipe = desk.pipe(token_of(listen), stdin=bytes(8 * MIB))
@@ -115,3 +121,46 @@ def test_a_closed_descriptor_is_refused_with_what_to_do(desk: Desk, closed: str,
     process = desk.run("closed", ["sh", "-c", f'exec "$@" {closed}', "sh", PROGRAM, *words])
 
     process.ends_with(2, f"^{name} is closed; connect it to a file, a pipe or /dev/null$")
+
+
+def test_a_closed_standard_error_changes_nothing_but_the_messages(desk: Desk) -> None:
+    listen = desk.listen()
+    token = token_of(listen)
+
+    words = ["sh", "-c", 'exec "$@" 2>&-', "sh", PROGRAM, "pipe", token]
+    pipe = desk.run("pipe", words, stdin=b"without a word")
+
+    pipe.ends_with(0)
+    listen.ends_with(0, "^received 14B")
+    assert listen.stdout == b"without a word"
+    assert pipe.stdout == b""
+    assert pipe.lines == []
+
+
+def test_raw_bytes_for_a_terminal_are_warned_about(desk: Desk) -> None:
+    screen, terminal = os.openpty()
+    listen = desk.listen(stdout=terminal)
+    os.close(terminal)
+
+    listen.await_line("^warning: standard output is a terminal: the raw bytes appear here$")
+    desk.pipe(token_of(listen), stdin=b"shown").ends_with(0)
+
+    listen.ends_with(0)
+    assert os.read(screen, 100) == b"shown"
+    os.close(screen)
+
+
+def test_a_reader_that_leaves_after_the_last_byte_is_no_failure(desk: Desk) -> None:
+    # tar stops at the end of its archive and closes the pipe before our stream has ended.
+    read_end, write_end = os.pipe()
+    listen = desk.listen(stdout=write_end)
+    os.close(write_end)
+    pipe = desk.pipe(token_of(listen), stdin=subprocess.PIPE)
+    pipe.feed(b"x" * 10240)
+    assert os.read(read_end, 10240) == b"x" * 10240
+
+    os.close(read_end)
+    pipe.end_input()
+
+    pipe.ends_with(0)
+    listen.ends_with(0)

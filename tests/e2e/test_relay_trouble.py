@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import tcp_servers
-from processes import Desk, await_true, free_port, token_of
+from desk import Desk, token_of
+from support.processes import await_true, free_port
 from tcp_servers import TcpServer
 from tokens import session_text
 
@@ -76,6 +77,21 @@ def test_a_relay_whose_certificate_nobody_trusts_is_named(desk: Desk) -> None:
             where + "has another certificate than its pin says",
             "^timed out after 3 s waiting for a relay",
         )
+
+
+def test_a_token_carries_the_pin_of_a_relay_with_a_certificate_of_its_own(desk: Desk) -> None:
+    certificate, key = make_certificate(desk.folder)
+    words = ["--listen", "127.0.0.1:0", "--stun-port", "off"]
+    words += ["--tls-cert", str(certificate), "--tls-key", str(key)]
+    relay = desk.derphole("relay", "relay", *words)
+    url = relay.await_line(r"^relay ready: (https://\S+#sha256:[0-9a-f]{64}) ").group(1)
+    listen = desk.derphole("listen", "listen", "--relay", url)
+
+    pipe = desk.pipe(token_of(listen), stdin=b"through TLS")
+
+    pipe.ends_with(0, "^sent 11B")
+    listen.ends_with(0, "^received 11B")
+    assert listen.stdout == b"through TLS"
 
 
 def test_a_relay_that_hangs_after_the_upgrade_is_given_up_and_tried_again(desk: Desk) -> None:

@@ -4,7 +4,8 @@ import signal
 import subprocess
 
 import pytest
-from processes import Desk, Process, token_of
+from desk import Desk, token_of
+from support.processes import Process
 from tokens import session_text
 
 from derphole.grant import Capability
@@ -67,6 +68,21 @@ def test_a_signal_in_a_flood_is_named_on_both_sides(desk: Desk, side: str) -> No
 
     ended.ends_with(130, "^interrupted by SIGINT$")
     other.ends_with(1, "^peer aborted transfer: it was interrupted by SIGINT; ", timeout_s=5.0)
+
+
+def test_a_signal_is_named_on_both_sides_also_when_the_way_is_jammed(desk: Desk) -> None:
+    words = ["--listen", "127.0.0.1:0", "--stun-port", "off", "--rate", "2M"]
+    relay = desk.derphole("relay", "relay", *words)
+    url = relay.await_line(r"^relay ready: (http\S+)").group(1)
+    listen = desk.derphole("listen", "listen", "--relay", url)
+    with open("/dev/zero", "rb") as endless:
+        pipe = desk.pipe(token_of(listen), stdin=endless)
+    listen.await_output(4 << 20)
+
+    pipe.send_signal(signal.SIGINT)
+
+    pipe.ends_with(130, "^interrupted by SIGINT$")
+    listen.ends_with(1, "^peer aborted transfer: it was interrupted by SIGINT; ", timeout_s=5.0)
 
 
 @each_side

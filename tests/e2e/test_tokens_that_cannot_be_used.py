@@ -1,13 +1,10 @@
 """A token that cannot work is named for what it is, before a byte of the input is read."""
 
-import fcntl
 import os
-import struct
-import termios
 import time
 
 import pytest
-from processes import Desk, token_of
+from desk import Desk, token_of, unread_bytes
 from tokens import ISSUER, grant_for, session_text
 
 from derphole.grant import Capability
@@ -133,9 +130,3 @@ def test_an_expiry_out_of_range_is_refused_before_anything_starts(desk: Desk) ->
     past.ends_with(1, "expiry must be in the future")
     far.ends_with(1, "expiry must be within 7 days")
     nonsense.ends_with(2, 'invalid --expires value "soon"; use RFC3339')
-
-
-def unread_bytes(descriptor: int) -> int:
-    """How many bytes wait in a pipe."""
-    answer = fcntl.ioctl(descriptor, termios.FIONREAD, struct.pack("i", 0))
-    return int(struct.unpack("i", answer)[0])

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from processes import Desk, await_true, token_of
+from desk import Desk, token_of
 from stranger import Stranger
+from support.processes import await_true
 from tcp_servers import RecordingProxy
 
 from derphole.admission import ClaimHeader, encode_header

@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from processes import Desk, Process, free_port, token_of
+from desk import Desk, token_of
+from support.processes import Process, free_port
 
 from derphole.token import SessionToken, parse_token
 
@@ -126,6 +127,17 @@ def test_verbose_prints_the_states(desk: Desk) -> None:
     assert any(re.fullmatch(path, line) for line in pipe.lines)
 
 
+@pytest.mark.parametrize("side", ["listen", "pipe"])
+def test_force_relay_on_either_side_is_the_reason_on_both(desk: Desk, side: str) -> None:
+    forced = {side: ["--force-relay"]}
+    listen = desk.listen(*forced.get("listen", []))
+    pipe = desk.pipe(token_of(listen), *forced.get("pipe", []), stdin=PAYLOAD)
+
+    assert_delivered(listen, pipe)
+    for process in (listen, pipe):
+        assert "(relayed: --force-relay was given)" in process.lines[-1]
+
+
 def test_the_relay_may_come_from_the_environment(desk: Desk) -> None:
     listen = desk.derphole("listen", "listen", DERPHOLE_RELAY=desk.relay_url)
 
@@ -137,7 +149,12 @@ def test_the_relay_may_come_from_the_environment(desk: Desk) -> None:
 def test_an_option_wins_over_the_environment(desk: Desk) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     listen = desk.derphole(
-        "listen", "listen", "--relay", desk.relay_url, DERPHOLE_RELAY=nowhere, DERPHOLE_DERP_MAP="x"
+        "listen",
+        "listen",
+        "--relay",
+        desk.relay_url,
+        DERPHOLE_RELAY=nowhere,
+        DERPHOLE_DERP_MAP="x",
     )
 
     pipe = desk.pipe(token_of(listen), stdin=PAYLOAD)
@@ -164,18 +181,18 @@ def test_the_relay_may_come_from_a_map(desk: Desk, way: str) -> None:
 def test_a_token_may_come_from_anywhere(desk: Desk, tmp_path: Path, way: str) -> None:
     listen = desk.listen()
     token = token_of(listen)
-    stdin, words, variables = PAYLOAD, ["pipe"], {}
+    stdin, words, variable = PAYLOAD, ["pipe"], ""
     if way == "--token-file":
         words += ["--token-file", str(private_file(tmp_path / "token", token + "\n"))]
     elif way == "--token-stdin":
         words += ["--token-stdin"]
         stdin = token.encode() + b"\n" + PAYLOAD
     elif way == "DERPHOLE_TOKEN":
-        variables = {"DERPHOLE_TOKEN": token}
+        variable = token
     else:
         words += [way, token]
 
-    pipe = desk.derphole("pipe", *words, stdin=stdin, **variables)
+    pipe = desk.derphole("pipe", *words, stdin=stdin, DERPHOLE_TOKEN=variable)
 
     assert_delivered(listen, pipe)
     assert len(pipe.lines) == 1, pipe.lines

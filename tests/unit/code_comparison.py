@@ -7,11 +7,33 @@ from protocol_document import number, parse_whole, value_of
 from derphole import hints, messages, pipe, token
 from derphole.admission import FLAG_RESUMING, Refusal
 from derphole.endings import Ending
-from derphole.grant import GRANT_ID_SIZE, MAX_NAME_SIZE, Capability, Grant, Issuer, resumption_secret
+from derphole.grant import (
+    GRANT_ID_SIZE,
+    MAX_NAME_SIZE,
+    Capability,
+    Grant,
+    Issuer,
+    resumption_secret,
+)
 from tunnel.crypto import aead, kdf, noise, replay
-from tunnel.crypto.keys import DerpKey
-from tunnel.proto import acks, claimer, congestion, credit, handshake, issuer, link, link_events, loss, receive_stream, rtt, streams
+from tunnel.crypto.keys import DerpKey, KeyPair, Secret
+from tunnel.proto import (
+    acks,
+    claimer,
+    congestion,
+    credit,
+    handshake,
+    issuer,
+    link,
+    link_events,
+    loss,
+    receive_stream,
+    rekey,
+    rtt,
+    streams,
+)
 from tunnel.proto.netcheck import fallback_regions
+from tunnel.units import Instant
 from tunnel.wire import derp, frames, packet
 from tunnel.wire import handshake as wire
 from tunnel.wire.derpmap import RelayMap, RelayNode, RelayRegion
@@ -61,6 +83,10 @@ CONSTANTS = {
     "max_number": packet.MAX_NUMBER,
     "max_relay_packet": packet.MAX_RELAY_PACKET,
     "replay_window": replay.WINDOW,
+    "rekey_after_s": rekey.REKEY_AFTER_S,
+    "rekey_after_bytes": rekey.REKEY_AFTER_BYTES,
+    "rekey_overlap_s": rekey.OVERLAP_S,
+    "max_frames": frames.MAX_FRAMES,
     "stream_ends": frames.STREAM_ENDS,
     "max_offset": frames.MAX_OFFSET,
     "max_ack_ranges": frames.MAX_ACK_RANGES,
@@ -85,6 +111,8 @@ CONSTANTS = {
     "first_relay_packet": congestion.FIRST_RELAY_FRAME,
     "polite_after": congestion.POLITE_AFTER,
     "polite_window": congestion.POLITE_WINDOW,
+    "relay_silence_s": link.RELAY_SILENCE_S,
+    "wide_probes": link.WIDE_PROBES,
     "control_stream": 0,
     "data_stream": 2,
     "digest_size": messages.DIGEST_SIZE,
@@ -107,27 +135,49 @@ FRAMES = {
     "ping": (frames.Ping(), {}),
     "ack": (
         frames.Ack(0xF1F2, 0xF3, 0xF4F5F6F7, ((TOP, TOP + 1), (TOP - GAP - 0x13, TOP - GAP - 1))),
-        {"path": 0xF1F2, "relay_grant": 0xF3, "more": 1, "delay_us": 0xF4F5F6F7, "largest": TOP + 1, "length": 2},
+        {
+            "path": 0xF1F2,
+            "relay_grant": 0xF3,
+            "more": 1,
+            "delay_us": 0xF4F5F6F7,
+            "largest": TOP + 1,
+            "length": 2,
+        },
     ),
     "challenge": (frames.Challenge(b"\xf1" * 8), {"token": number(b"\xf1" * 8)}),
     "answer": (
         frames.Answer(b"\xf1" * 8, "192.0.2.7", 0xF2F3),
-        {"token": number(b"\xf1" * 8), "ip": number(bytes(10) + b"\xff\xff\xc0\x00\x02\x07"), "port": 0xF2F3},
+        {
+            "token": number(b"\xf1" * 8),
+            "ip": number(bytes(10) + b"\xff\xff\xc0\x00\x02\x07"),
+            "port": 0xF2F3,
+        },
     ),
     "candidates": (
-        frames.Candidates((frames.Candidate(0xF1, "ff::", 0xF2F3), frames.Candidate(0xF4, "ff::f", 0xF5F6))),
+        frames.Candidates(
+            (frames.Candidate(0xF1, "ff::", 0xF2F3), frames.Candidate(0xF4, "ff::f", 0xF5F6))
+        ),
         {"count": 2},
     ),
     "stream": (
         frames.StreamData(MAXIMUM[8], MAXIMUM[8] - 3, b"abc", is_end=True),
-        {"stream": MAXIMUM[8], "offset": MAXIMUM[8] - 3, "flags": 1, "size": 3, "data": number(b"abc")},
+        {
+            "stream": MAXIMUM[8],
+            "offset": MAXIMUM[8] - 3,
+            "flags": 1,
+            "size": 3,
+            "data": number(b"abc"),
+        },
     ),
     "reset": (
         frames.Reset(MAXIMUM[8], MAXIMUM[8] - 1, MAXIMUM[4]),
         {"stream": MAXIMUM[8], "final_size": MAXIMUM[8] - 1, "code": MAXIMUM[4]},
     ),
     "stop": (frames.Stop(MAXIMUM[8], MAXIMUM[4]), {"stream": MAXIMUM[8], "code": MAXIMUM[4]}),
-    "credit": (frames.Credit(MAXIMUM[8], MAXIMUM[8] - 1), {"stream": MAXIMUM[8], "limit": MAXIMUM[8] - 1}),
+    "credit": (
+        frames.Credit(MAXIMUM[8], MAXIMUM[8] - 1),
+        {"stream": MAXIMUM[8], "limit": MAXIMUM[8] - 1},
+    ),
     "rekey": (frames.Rekey(b"\xf1" * 32), {"ephemeral": number(b"\xf1" * 32)}),
     "rekey_answer": (frames.RekeyAnswer(b"\xf1" * 32), {"ephemeral": number(b"\xf1" * 32)}),
     "datagram": (frames.Datagram(b"abc" * 100), {"size": 300, "data": number(b"abc" * 100)}),
@@ -171,14 +221,20 @@ def frame_table(document):
         got = {key: number(value) for key, value in values.items() if not key.endswith("*")}
         if data[0] != value_of(row["type"]) or got != expected:
             yield f"{name} is written otherwise by the code"
-    ack = parse_whole(document.row("frames", "ack")["fields"].strip("`"), frames.encode(FRAMES["ack"][0])[1:])
+    ack = parse_whole(
+        document.row("frames", "ack")["fields"].strip("`"), frames.encode(FRAMES["ack"][0])[1:]
+    )
     gap = {"gap": GAP, "length": 0x13}
     if [{key: number(value) for key, value in more.items()} for more in ack["more*"]] != [gap]:
         yield "further ranges are written otherwise by the code"
     row = document.row("frames", "candidates")
     values = parse_whole(row["fields"].strip("`"), frames.encode(FRAMES["candidates"][0])[1:])
     first = values["count*"][0]
-    if [number(value) for value in first.values()] != [0xF1, number(b"\x00\xff" + bytes(14)), 0xF2F3]:
+    if [number(value) for value in first.values()] != [
+        0xF1,
+        number(b"\x00\xff" + bytes(14)),
+        0xF2F3,
+    ]:
         yield "candidates are written otherwise by the code"
 
 
@@ -186,22 +242,64 @@ def derivations(document):
     keys = Issuer.from_seed(bytes(range(32))).keys
     header, instance = bytes(range(64)), bytes(range(16))
     values = {"minting_key": keys.minting, "bare_header": header, "instance": instance}
-    if document.derive("resumption_secret", values) != resumption_secret(keys.minting, header, instance):
+    if document.derive("resumption_secret", values) != resumption_secret(
+        keys.minting, header, instance
+    ):
         yield "the resumption secret is derived otherwise by the code"
+    yield from rekeyed(document)
     nodes = (RelayNode("n", 1, "relay.example"),)
     regions = {id_: RelayRegion(id_, "", "", nodes) for id_ in range(1, 40)}
     relay_map, key = RelayMap(regions), DerpKey(keys.derp.public)
     ranks = {
-        id_: document.derive("region_rank", {"issuer_derp": key, "region_id": id_.to_bytes(4, "little")}) for id_ in regions
+        id_: document.derive(
+            "region_rank", {"issuer_derp": key, "region_id": id_.to_bytes(4, "little")}
+        )
+        for id_ in regions
     }
-    if len(next(iter(ranks.values()))) != 16 or sorted(ranks, key=ranks.get)[:9] != fallback_regions(relay_map, key, 9):
+    if len(next(iter(ranks.values()))) != 16 or sorted(ranks, key=ranks.get)[
+        :9
+    ] != fallback_regions(relay_map, key, 9):
         yield "regions are ranked otherwise by the code"
+
+
+def rekeyed(document):
+    """Run a re-key of both sides, and derive its root from what went over the wire."""
+    root, secrets = bytes(range(32)), {True: b"\x21" * 32, False: b"\x43" * 32}
+    sides = {}
+    for is_issuer, secret in secrets.items():
+        sealer, opener = handshake.packet_keys(root, aead.AeadId.AEGIS_256, is_issuer, 1)
+        sides[is_issuer] = rekey.Rekeying(
+            Instant(0),
+            is_issuer,
+            Secret(root),
+            aead.AeadId.AEGIS_256,
+            sealer,
+            opener,
+            lambda _, drawn=secret: drawn,
+        )
+    now = Instant(rekey.REKEY_AFTER_S)
+    answer = sides[False].handle_rekey(now, sides[True].handle_timeout(now))
+    sides[True].handle_answer(now, answer)
+    publics = {
+        is_issuer: KeyPair.from_secret(secret).public for is_issuer, secret in secrets.items()
+    }
+    values = {
+        "root": root,
+        "shared": KeyPair.from_secret(secrets[True]).exchange(publics[False]),
+        "issuer_ephemeral": publics[True],
+        "claimer_ephemeral": publics[False],
+    }
+    if {side._root.value for side in sides.values()} != {document.derive("next_root", values)}:
+        yield "the next root is derived otherwise by the code"
 
 
 def layouts(document):
     payload = wire.DecisionPayload(0xF1, 0xF2, 0xF3, True, 0xF4F5F6F7, 0xF8F9FAFB, (1 << 64) - 2)
     data = wire.encode_decision_payload(payload)
-    values = [number(value) for value in parse_whole(document.layout("decision_payload") + " zeros:rest", data).values()]
+    values = [
+        number(value)
+        for value in parse_whole(document.layout("decision_payload") + " zeros:rest", data).values()
+    ]
     if values != [0xF1, 0xF2, 0xF3, 1, 0xF4F5F6F7, 0xF8F9FAFB, (1 << 64) - 2, 0]:
         yield "the decision's payload is written otherwise by the code"
     nonce = document.row("nonces", "nonce")["fields"].strip("`")
@@ -241,7 +339,10 @@ def own_relay(document):
 
 
 def aeads(document):
-    written = [(value_of(row["id"]), value_of(row["name"]).decode(), int(row["nonce"]), int(row["tag"])) for row in document.tables["aeads"]]
+    written = [
+        (value_of(row["id"]), value_of(row["name"]).decode(), int(row["nonce"]), int(row["tag"]))
+        for row in document.tables["aeads"]
+    ]
     if written != [(a.id, a.id.name, a.nonce_size, a.tag_size) for a in aead.BY_ID.values()]:
         yield "the AEADs are others in the code"
     if FLAG_RESUMING != 1:

@@ -58,7 +58,9 @@ class Noise:
         self.mix_key(public)
 
     def open(self, sealed):
-        plain = bindings.crypto_aead_chacha20poly1305_ietf_decrypt(sealed, self.hash, bytes(12), self.key)
+        plain = bindings.crypto_aead_chacha20poly1305_ietf_decrypt(
+            sealed, self.hash, bytes(12), self.key
+        )
         self.mix_hash(sealed)
         return plain
 
@@ -225,7 +227,9 @@ class ExchangeReader:
         }
         for name, sender in self.senders.items():
             direction = document.constant(f"direction_{name}")
-            sender.key = document.derive("traffic_key", values, aead_name=value, direction=direction)
+            sender.key = document.derive(
+                "traffic_key", values, aead_name=value, direction=direction
+            )
 
     def payload(self, table, data):
         values, rest = parse(self.document.layout(table), data)
@@ -320,7 +324,11 @@ class ExchangeReader:
         document = self.document
         for name, sender in self.senders.items():
             for kind in ("reset", "stop"):
-                said = [[number(part) for part in body.values()] for f, body in sender.frames if f == kind]
+                said = [
+                    [number(part) for part in body.values()]
+                    for f, body in sender.frames
+                    if f == kind
+                ]
                 check(said == self.exchange[f"{kind}s"][name], f"{kind} of the {name}")
         claimer, issuer = self.senders["claimer"], self.senders["issuer"]
         half = claimer.streams[document.constant("data_stream")]
@@ -345,5 +353,10 @@ class ExchangeReader:
         while data:
             message, data = parse(header, bytes(data))
             row = document.by_value("messages", "type", number(message["type"]))
-            found.append((row["message"].strip("`"), parse_whole(document.fields("messages", row), message["body"])))
+            found.append(
+                (
+                    row["message"].strip("`"),
+                    parse_whole(document.fields("messages", row), message["body"]),
+                )
+            )
         return found

@@ -43,7 +43,10 @@ class Row(dict):
 
     @property
     def name(self):
-        return next((self[column].strip("`") for column in NAMES if self.get(column, "")[:1] == "`"), self.get("name", ""))
+        return next(
+            (self[column].strip("`") for column in NAMES if self.get(column, "")[:1] == "`"),
+            self.get("name", ""),
+        )
 
 
 def cells_of(line):
@@ -207,7 +210,9 @@ def other_cells(old):
     value = value_of(old)
     if isinstance(value, bytes):
         flipped = bytes((value[0] ^ 1,)) + value[1:]
-        return [f'"{flipped.decode("ascii")}"' if old.startswith('"') else f"hex {flipped.hex(' ')}"]
+        return [
+            f'"{flipped.decode("ascii")}"' if old.startswith('"') else f"hex {flipped.hex(' ')}"
+        ]
     return [str(value + 1)]
 
 

@@ -108,10 +108,17 @@ def assert_as_recorded(name, text):
     assert sha256(reader.data).hexdigest() == exchange["data"]["sha256"]
 
 
-@pytest.mark.parametrize("path", [HERE / "protocol_document.py", HERE / "exchange_reader.py", Path(__file__)])
+@pytest.mark.parametrize(
+    "path", [HERE / "protocol_document.py", HERE / "exchange_reader.py", Path(__file__)]
+)
 def test_the_second_implementation_imports_nothing_of_ours(path):
     tree = ast.parse(path.read_text())
-    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    names = [
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    ]
     names += [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
 
     assert {name.partition(".")[0] for name in names} <= ALLOWED

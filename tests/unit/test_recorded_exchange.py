@@ -33,7 +33,9 @@ def test_the_document_and_the_code_agree():
     assert differences(Document(TEXT)) == []
 
 
-@pytest.mark.parametrize("cell", [pytest.param(cell, id=str(cell)) for cell in cells_that_no_exchange_shows()])
+@pytest.mark.parametrize(
+    "cell", [pytest.param(cell, id=str(cell)) for cell in cells_that_no_exchange_shows()]
+)
 def test_a_changed_cell_that_no_exchange_shows_is_noticed(cell):
     for changed in Document(TEXT).changes(cell):
         try:

@@ -23,9 +23,7 @@ SUNSCREEN = (
 def seal(aead, key, nonce, ad, message):
     out = bytearray(len(message) + aead.tag_size)
     memory = from_buffer("unsigned char[]", out)
-    code = aead.seal(
-        memory, NULL, message, len(message), ad, len(ad), NULL, nonce, new_key(key)
-    )
+    code = aead.seal(memory, NULL, message, len(message), ad, len(ad), NULL, nonce, new_key(key))
     assert code == 0
     return bytes(out)
 

@@ -60,7 +60,9 @@ def test_our_initiator_agrees_with_the_reference_responder():
     theirs = reference(is_initiator=False)
     ours = initiator()
 
-    assert theirs.read_message(INITIATOR_EPHEMERAL.public + ours.write_message_1(b"hello")) == b"hello"
+    assert (
+        theirs.read_message(INITIATOR_EPHEMERAL.public + ours.write_message_1(b"hello")) == b"hello"
+    )
     answer = bytes(theirs.write_message(b"welcome"))
     payload, keys = ours.read_message_2(answer[:32], answer[32:])
 
@@ -107,9 +109,7 @@ def test_another_static_key_reads_nothing():
     sealed = initiator().write_message_1(b"hello")
 
     with pytest.raises(AuthenticationFailed):
-        noise.Responder(
-            RESPONDER_EPHEMERAL, PSK, PROLOGUE, INITIATOR_EPHEMERAL.public, sealed
-        )
+        noise.Responder(RESPONDER_EPHEMERAL, PSK, PROLOGUE, INITIATOR_EPHEMERAL.public, sealed)
 
 
 def test_every_flipped_bit_of_message_1_is_refused():

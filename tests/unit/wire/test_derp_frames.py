@@ -80,7 +80,9 @@ def collect(splitter):
 
 
 def test_frames_come_out_whole_wherever_the_stream_is_cut():
-    stream = derp.encode_frame(4, b"a" * 10) + derp.encode_frame(6) + derp.encode_frame(5, b"b", b"c")
+    stream = (
+        derp.encode_frame(4, b"a" * 10) + derp.encode_frame(6) + derp.encode_frame(5, b"b", b"c")
+    )
     for cut in range(len(stream) + 1):
         splitter = FrameSplitter()
         splitter.feed(stream[:cut])

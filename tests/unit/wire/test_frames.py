@@ -52,7 +52,9 @@ GOLDEN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("frame", "data"), [row[1:] for row in GOLDEN], ids=[row[0] for row in GOLDEN])
+@pytest.mark.parametrize(
+    ("frame", "data"), [row[1:] for row in GOLDEN], ids=[row[0] for row in GOLDEN]
+)
 def test_frames_are_these_bytes_both_ways(frame, data):
     packed = bytes.fromhex(data)
 

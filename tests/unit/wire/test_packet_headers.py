@@ -39,7 +39,9 @@ def test_types_keep_apart_from_stun_and_from_the_disco_magic():
         assert kind != 0x54
 
 
-@pytest.mark.parametrize(("size", "tag", "capacity"), [(1400, 32, 1336), (1400, 16, 1352), (57, 16, 8)])
+@pytest.mark.parametrize(
+    ("size", "tag", "capacity"), [(1400, 32, 1336), (1400, 16, 1352), (57, 16, 8)]
+)
 def test_bulk_capacity_is_what_fits_in_whole_words(size, tag, capacity):
     assert packet.bulk_capacity(size, tag) == capacity
     assert packet.BULK_HEADER_SIZE + capacity + tag <= size

@@ -1,0 +1,74 @@
+"""What a person reads when a link ends or a claim is refused."""
+
+import pytest
+
+from derphole.admission import Refusal
+from derphole.endings import Ending, ending_error, refusal_error
+from derphole.errors import (
+    AlreadyInUse,
+    ClaimRefused,
+    PeerAborted,
+    PeerLeft,
+    ReceiverOutputClosed,
+    TimedOut,
+    TokenExpired,
+    TokenWrongCapability,
+)
+from derphole.grant import Capability, Grant
+from tunnel.errors import ClosedHere, PeerClosed, PeerSilent
+from tunnel.proto import issuer
+from tunnel.proto.link import PROTOCOL_VIOLATION
+from tunnel.units import WallTime
+
+GRANT = Grant(bytes(8), 1_800_000_000, Capability.LISTEN)
+
+
+def test_the_library_s_codes_are_the_same_here():
+    assert Ending.PROTOCOL_VIOLATION == PROTOCOL_VIOLATION
+    assert Ending.IN_USE == issuer.IN_USE
+    assert Ending.REPLACED == issuer.REPLACED
+    assert min(Ending.DONE, Ending.FAILED) >= 16
+
+
+@pytest.mark.parametrize(
+    ("end", "error", "words"),
+    [
+        (PeerSilent(60.2), TimedOut, "60 s waiting for the confirmation"),
+        (ClosedHere(16), PeerLeft, "peer disconnected"),
+        (PeerClosed(Ending.IN_USE, "x"), AlreadyInUse, "already in use"),
+        (PeerClosed(Ending.OUTPUT_CLOSED, "x"), ReceiverOutputClosed, "receiver's output was closed"),
+        (PeerClosed(Ending.REPLACED, "x"), PeerAborted, "another process took over"),
+        (PeerClosed(Ending.DONE, ""), PeerLeft, "before everything was confirmed"),
+        (PeerClosed(Ending.FAILED, "it fell over"), PeerAborted, "it fell over"),
+        (PeerClosed(9999, ""), PeerAborted, "peer aborted"),
+    ],
+)  # fmt: skip
+def test_every_end_of_a_link_has_a_sentence(end, error, words):
+    raised = ending_error(end, "the confirmation")
+
+    assert type(raised) is error
+    assert words in str(raised)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "error", "words"),
+    [
+        (Refusal.EXPIRED, TokenExpired, "the issuer's 2027-01-15"),
+        (Refusal.WRONG_CAPABILITY, TokenWrongCapability, "listen"),
+        (Refusal.USED_UP, ClaimRefused, "used already"),
+        (Refusal.LEAVING, ClaimRefused, "about to end"),
+        (Refusal.REVOKED, ClaimRefused, "revoked"),
+        (200, ClaimRefused, "reason 200"),
+    ],
+)
+def test_every_refusal_has_a_sentence(verdict, error, words):
+    raised = refusal_error(verdict, GRANT, WallTime(1_800_000_010), 1_800_000_020)
+
+    assert type(raised) is error
+    assert words in str(raised)
+
+
+def test_no_two_refusals_read_the_same():
+    errors = [refusal_error(v, GRANT, WallTime(0), 0) for v in (*Refusal, 77, 78)]
+
+    assert len({str(error) for error in errors}) == len(errors)

@@ -1,0 +1,217 @@
+"""Round-trip times, and what counts as lost: RFC 9002 by hand."""
+
+import pytest
+
+from tunnel.errors import ProtocolViolation
+from tunnel.proto.loss import MAX_PROBE_TIMEOUT_S, SentLedger, SentRecord, StreamRange
+from tunnel.proto.rtt import GRANULARITY_S, INITIAL_RTT_S, MAX_ACK_DELAY_S, RttEstimator
+from tunnel.units import Instant
+from tunnel.wire.frames import Ack, Credit
+
+
+def ack(*ranges, delay_us=0):
+    return Ack(0, 24, delay_us, ranges)
+
+
+def sent(ledger, first, at, count=1, size=1000, is_ack_eliciting=True, **content):
+    record = SentRecord(first, count, Instant(at), size, is_ack_eliciting, **content)
+    ledger.sent(record)
+    return record
+
+
+def burst(ledger, first, count, at=0.0, start=0, unit=100):
+    ranges = [StreamRange(4, start, start + count * unit)]
+    return sent(ledger, first, at, count, ranges=ranges, unit=unit)
+
+
+def shape(records):
+    """Return (first number, count, stream range) of records."""
+    return [(r.first, r.count, r.ranges[0].start, r.ranges[0].stop) for r in records]
+
+
+def test_before_a_sample_the_rtt_is_that_of_rfc_9002():
+    rtt = RttEstimator()
+
+    assert not rtt.has_sample
+    assert rtt.smoothed_s == INITIAL_RTT_S
+    assert rtt.probe_timeout_s == pytest.approx(0.333 + 4 * 0.1665 + MAX_ACK_DELAY_S)
+
+
+def test_samples_are_smoothed_and_the_peer_s_delay_taken_off():
+    rtt = RttEstimator()
+    rtt.sample(0.100, 0.0)
+    assert (rtt.smoothed_s, rtt.minimum_s, rtt.variation_s) == (0.100, 0.100, 0.050)
+
+    rtt.sample(0.140, 0.020)
+
+    assert rtt.minimum_s == 0.100
+    assert rtt.latest_s == 0.140
+    assert rtt.smoothed_s == pytest.approx(0.875 * 0.100 + 0.125 * 0.120)
+    assert rtt.variation_s == pytest.approx(0.75 * 0.050 + 0.25 * 0.020)
+
+
+def test_a_delay_that_would_go_below_the_minimum_is_not_believed():
+    rtt = RttEstimator()
+    rtt.sample(0.100, 0.0)
+    rtt.sample(0.101, 5.0)
+
+    assert rtt.smoothed_s == pytest.approx(0.875 * 0.100 + 0.125 * 0.101)
+
+
+def test_timeouts_never_fall_below_the_clock_s_granularity():
+    rtt = RttEstimator()
+    for _ in range(100):
+        rtt.sample(-1.0, 0.0)
+
+    assert rtt.smoothed_s == 0.0
+    assert rtt.loss_delay_s == GRANULARITY_S
+    assert rtt.probe_timeout_s == pytest.approx(GRANULARITY_S + MAX_ACK_DELAY_S)
+
+
+def test_an_ack_takes_packets_out_of_flight_and_gives_a_sample():
+    ledger = SentLedger(has_packet_threshold=False)
+    for number in range(3):
+        sent(ledger, number, at=number / 10)
+    assert (ledger.in_flight_packets, ledger.in_flight_bytes) == (3, 3000)
+    assert ledger.oldest_unanswered == 0.0
+
+    newly = ledger.acked(Instant(0.5), ack((1, 2)))
+
+    assert [record.first for record in newly] == [1, 2]
+    assert (ledger.in_flight_packets, ledger.in_flight_bytes) == (1, 1000)
+    assert ledger.rtt.latest_s == pytest.approx(0.3)
+    assert ledger.acked(Instant(0.6), ack((1, 2))) == []
+
+
+def test_an_ack_that_confirms_only_old_packets_gives_no_sample():
+    ledger = SentLedger(has_packet_threshold=False)
+    for number in range(3):
+        sent(ledger, number, at=0.0)
+    ledger.acked(Instant(0.1), ack((2, 2)))
+
+    ledger.acked(Instant(9.0), ack((0, 2)))
+
+    assert ledger.rtt.latest_s == pytest.approx(0.1)
+
+
+def test_an_ack_of_what_was_never_sent_is_a_violation():
+    ledger = SentLedger(has_packet_threshold=False)
+    sent(ledger, 0, at=0.0)
+
+    with pytest.raises(ProtocolViolation):
+        ledger.acked(Instant(1.0), ack((1, 1)))
+
+
+def test_packets_that_elicit_no_ack_are_never_in_flight_but_may_be_acked():
+    ledger = SentLedger(has_packet_threshold=False)
+    sent(ledger, 0, at=0.0, is_ack_eliciting=False)
+
+    assert ledger.in_flight_packets == 0
+    assert ledger.oldest_unanswered is None
+    assert ledger.probe_deadline() is None
+    assert ledger.acked(Instant(1.0), ack((0, 0))) == []
+
+
+def test_on_a_relay_a_packet_is_lost_by_time_alone():
+    ledger = SentLedger(has_packet_threshold=False)
+    for number in range(10):
+        sent(ledger, number, at=0.0)
+    assert ledger.loss_deadline() is None
+
+    ledger.acked(Instant(0.1), ack((1, 9)))
+
+    assert ledger.lost(Instant(0.111)) == []
+    assert ledger.loss_deadline() == pytest.approx(0.1125)
+    assert [record.first for record in ledger.lost(Instant(0.113))] == [0]
+    assert ledger.in_flight_packets == 0
+
+
+def test_on_a_direct_path_three_packets_later_is_lost_too():
+    ledger = SentLedger(has_packet_threshold=True)
+    for number in range(6):
+        sent(ledger, number, at=0.0)
+
+    ledger.acked(Instant(0.1), ack((3, 3)))
+
+    assert [record.first for record in ledger.lost(Instant(0.1))] == [0]
+    ledger.acked(Instant(0.1), ack((5, 5)))
+    assert [record.first for record in ledger.lost(Instant(0.1))] == [1, 2]
+
+
+def test_what_was_sent_after_the_newest_acked_packet_is_never_lost():
+    ledger = SentLedger(has_packet_threshold=True)
+    sent(ledger, 0, at=0.0)
+    sent(ledger, 1, at=0.0)
+    ledger.acked(Instant(0.1), ack((0, 0)))
+
+    assert ledger.lost(Instant(99.0)) == []
+    assert ledger.loss_deadline() is None
+
+
+def test_probes_back_off_to_two_seconds_and_start_over_with_an_answer():
+    ledger = SentLedger(has_packet_threshold=False)
+    sent(ledger, 0, at=10.0)
+    first = ledger.probe_timeout_s
+    assert ledger.probe_deadline() == pytest.approx(10.0 + first)
+
+    for count in range(1, 20):
+        ledger.probed(Instant(10.0 + count))
+        sent(ledger, count, at=10.0 + count)
+    assert ledger.probe_timeout_s == MAX_PROBE_TIMEOUT_S
+    assert ledger.probe_deadline() == pytest.approx(29.0 + MAX_PROBE_TIMEOUT_S)
+
+    ledger.acked(Instant(30.0), ack((5, 5)))
+    assert ledger.probe_count == 0
+
+
+def test_a_probe_timeout_over_two_seconds_is_not_cut():
+    ledger = SentLedger(has_packet_threshold=False)
+    sent(ledger, 0, at=0.0)
+    ledger.acked(Instant(5.0), ack((0, 0)))
+
+    assert ledger.probe_timeout_s > 5.0
+
+
+def test_a_changed_path_returns_everything_and_starts_its_model_anew():
+    ledger = SentLedger(has_packet_threshold=False)
+    for number in range(3):
+        sent(ledger, number, at=0.0, frames=[Credit(number, 5)])
+    ledger.acked(Instant(0.1), ack((0, 0)))
+    ledger.probed(Instant(0.2))
+
+    lost = ledger.all_lost()
+
+    assert [record.first for record in lost] == [1, 2]
+    assert (ledger.in_flight_packets, ledger.in_flight_bytes, ledger.probe_count) == (0, 0, 0)
+    assert not ledger.rtt.has_sample
+    assert ledger.acked(Instant(0.3), ack((1, 2))) == []
+    sent(ledger, 3, at=1.0)
+    assert ledger.in_flight_packets == 1
+
+
+def test_a_burst_is_acked_in_any_pieces():
+    ledger = SentLedger(has_packet_threshold=True)
+    burst(ledger, 10, 10)
+    burst(ledger, 20, 5, start=1000)
+
+    assert shape(ledger.acked(Instant(0.1), ack((13, 15)))) == [(13, 3, 300, 600)]
+    assert ledger.in_flight_packets == 12
+    assert shape(ledger.acked(Instant(0.1), ack((18, 21), (10, 10)))) == [
+        (18, 2, 800, 1000),
+        (20, 2, 1000, 1200),
+        (10, 1, 0, 100),
+    ]
+    assert ledger.in_flight_packets == 7
+    assert shape(ledger.lost(Instant(99.0))) == [(11, 2, 100, 300), (16, 2, 600, 800)]
+    assert shape(ledger.acked(Instant(99.0), ack((10, 24)))) == [(22, 3, 1200, 1500)]
+    assert (ledger.in_flight_packets, ledger.in_flight_bytes) == (0, 0)
+
+
+def test_a_piece_of_a_burst_that_is_the_newest_gives_the_sample():
+    ledger = SentLedger(has_packet_threshold=True)
+    burst(ledger, 0, 45, at=1.0)
+
+    ledger.acked(Instant(1.2), ack((0, 9)))
+
+    assert ledger.rtt.latest_s == pytest.approx(0.2)
+    assert ledger.in_flight_packets == 35
