@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from gevent.threadpool import ThreadPool
 
+from tunnel.units import Seconds
+
 if TYPE_CHECKING:
     from gevent.event import AsyncResult
 
@@ -49,6 +51,11 @@ class DescriptorThread:
             self._pool = ThreadPool(1)
         self._latest = self._pool.spawn(_outcome, function, *args, **kwargs)
         return self._latest
+
+    def settle(self, timeout_s: Seconds) -> None:
+        """Wait until the call under way has ended, `timeout_s` seconds at most."""
+        if self._latest is not None:
+            self._latest.wait(timeout_s)
 
     def close(self) -> None:
         """Close the duplicate, after what is under way; waits for nothing that may be stuck."""

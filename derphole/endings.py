@@ -15,12 +15,17 @@ from derphole.errors import (
     AlreadyInUse,
     ClaimRefused,
     DerpholeError,
+    Interrupted,
     PeerAborted,
     PeerLeft,
     ReceiverOutputClosed,
+    SinkClosed,
+    SinkFailed,
+    SourceFailed,
     TimedOut,
     TokenExpired,
     TokenWrongCapability,
+    TransferError,
 )
 from derphole.grant import Grant
 from derphole.token import MADE_AND_USED_BY
@@ -67,6 +72,23 @@ def ending_error(end: LinkEnded, unanswered: str) -> DerpholeError:
             return PeerLeft("it ended before everything was confirmed")
         case _:
             return PeerAborted(end.text or None)
+
+
+def ending_of(error: BaseException) -> tuple[Ending, str]:
+    """Return how this side's failure is told to the other side."""
+    match error:
+        case SinkClosed():
+            return Ending.OUTPUT_CLOSED, "its output was closed"
+        case SinkFailed(reason=reason):
+            return Ending.OUTPUT_FAILED, f"it could not write its output: {reason}"
+        case SourceFailed(reason=reason):
+            return Ending.INPUT_FAILED, f"it could not read its input: {reason}"
+        case TransferError():
+            return Ending.MISMATCH, "the bytes it received are not those that were sent"
+        case Interrupted():
+            return Ending.INTERRUPTED, f"it was {error.sentence}"
+        case _:
+            return Ending.FAILED, "it failed"
 
 
 def refusal_error(verdict: int, grant: Grant, now: WallTime, issuer_clock: float) -> DerpholeError:

@@ -18,17 +18,13 @@ from gevent.event import Event
 from xxhash import xxh3_128
 
 from derphole.config import NetworkOptions
-from derphole.endings import Ending, ending_error
+from derphole.endings import Ending, ending_error, ending_of
 from derphole.errors import (
     DerpholeError,
     DigestMismatch,
-    Interrupted,
     PeerAborted,
     SinkClosed,
-    SinkFailed,
     SizeMismatch,
-    SourceFailed,
-    TransferError,
 )
 from derphole.grant import Capability
 from derphole.messages import Confirm, ConfirmAck, Fin, Message, MessageReader, encode
@@ -132,30 +128,13 @@ class Conversation:
                     raise ending_error(end_of_link, self._unanswered) from reset
                 raise PeerAborted(None) from reset
             except BaseException as error:
-                code, text = _ending_of(error)
+                code, text = ending_of(error)
                 self.link.close(code, text)
                 raise
 
     def _watch(self) -> None:
         self.link.wait_ended()
         self._done.set()
-
-
-def _ending_of(error: BaseException) -> tuple[Ending, str]:
-    """Return how this side's failure is told to the other side."""
-    match error:
-        case SinkClosed():
-            return Ending.OUTPUT_CLOSED, "its output was closed"
-        case SinkFailed(reason=reason):
-            return Ending.OUTPUT_FAILED, f"it could not write its output: {reason}"
-        case SourceFailed(reason=reason):
-            return Ending.INPUT_FAILED, f"it could not read its input: {reason}"
-        case TransferError():
-            return Ending.MISMATCH, "the bytes it received are not those that were sent"
-        case Interrupted():
-            return Ending.INTERRUPTED, f"it was {error.sentence}"
-        case _:
-            return Ending.FAILED, "it failed"
 
 
 def listen(

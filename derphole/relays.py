@@ -15,7 +15,7 @@ from derphole.errors import RelayTrouble
 from derphole.hints import OwnRelay, RegionHints, RelayHints
 from derphole.status import Notice, Report
 from tunnel.crypto.keys import DerpKey
-from tunnel.errors import RelayUnreachable
+from tunnel.errors import DecodeError, RelayUnreachable
 from tunnel.net.dial import DialOptions
 from tunnel.net.home import measure_regions
 from tunnel.net.proxy import ProxySettings
@@ -88,18 +88,18 @@ def claimer_relays(
 
 
 def own_region(address: RelayAddress) -> RelayRegion:
-    """Return the region of one relay that the person named."""
+    """Return the region of one relay that the person named; raises `RelayTrouble`."""
     pin = f"#sha256:{address.pin.hex()}" if address.pin else ""
-    return parse_relay_url(address.url + pin)
+    return _parse_url(address.url + pin)
 
 
 def hinted_region(hint: OwnRelay) -> RelayRegion:
-    """Return the region of the relay that a token carries."""
+    """Return the region of the relay that a token carries; raises `RelayTrouble`."""
     stun = hint.stun_port or "off"
     pin = f"#sha256:{hint.pin.hex()}" if hint.pin else ""
     host = f"[{hint.host}]" if ":" in hint.host else hint.host
     scheme = "https" if hint.tls else "http"
-    return parse_relay_url(f"{scheme}://{host}:{hint.port}?stun={stun}{pin}")
+    return _parse_url(f"{scheme}://{host}:{hint.port}?stun={stun}{pin}")
 
 
 def relay_hints(choice: RelayChoice, node: RelayNode, leaf_pin: bytes | None) -> RelayHints:
@@ -121,6 +121,13 @@ def relay_hints(choice: RelayChoice, node: RelayNode, leaf_pin: bytes | None) ->
     try:
         return OwnRelay(host, node.derp_port, stun_port, node.use_tls, leaf_pin)
     except ValueError as error:
+        raise RelayTrouble(str(error)) from error
+
+
+def _parse_url(url: str) -> RelayRegion:
+    try:
+        return parse_relay_url(url)
+    except DecodeError as error:
         raise RelayTrouble(str(error)) from error
 
 

@@ -10,6 +10,7 @@ say for itself.  The link outlives the relays it met on; closing a rendezvous se
 import os
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +19,7 @@ from gevent.event import Event
 
 from derphole.admission import ClaimHeader, SessionGate, encode_header
 from derphole.config import NetworkOptions
-from derphole.endings import ending_error, refusal_error
+from derphole.endings import ending_error, ending_of, refusal_error
 from derphole.errors import DerpholeError, RelayTrouble, TimedOut, TokenUnclaimed
 from derphole.grant import GRANT_ID_SIZE, SEED_SIZE, Capability, Grant
 from derphole.grant import Issuer as GrantIssuer
@@ -32,7 +33,7 @@ from derphole.relays import (
 from derphole.status import PathChanged, Report, Resumed, Stalled, Waiting
 from derphole.status import RelayTrouble as RelayTroubleStatus
 from derphole.token import SESSION_LIFE_S, SessionToken, session_token, token_text
-from derphole.trace import TraceFile
+from derphole.trace import LinkTrace, TraceFile
 from tunnel.crypto.aead import fast_aeads
 from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.net.clock import monotonic, wall
@@ -40,7 +41,7 @@ from tunnel.net.link import Link, LinkNews
 from tunnel.net.pump import Pump
 from tunnel.net.relay import RelayConnection, RelayState
 from tunnel.net.tasks import TaskGroup
-from tunnel.proto.claimer import Claimer, ClaimerIdentity, LinkUp, Refused
+from tunnel.proto.claimer import Claimer, ClaimerIdentity, LinkUp, NotHere, Refused
 from tunnel.proto.handshake import Feature, Meeting
 from tunnel.proto.issuer import ClaimRefused, Issuer, IssuerIdentity, LinkAdmitted
 from tunnel.proto.link import PeerLink
@@ -52,7 +53,8 @@ from tunnel.wire.handshake import INSTANCE_SIZE
 # Chosen.
 FIRST_WAIT_REPORT_S: Seconds = 2.0  # design, section 5: nobody waits in silence for longer
 WAIT_REPORT_S: Seconds = 30.0
-CLOSE_LINGER_S: Seconds = 1.0
+CLOSE_LINGER_S: Seconds = 3.0  # for a jammed relay; one that is well takes milliseconds
+ROOM_POLL_S: Seconds = 0.01  # at the end only; until then relays tell the pump of room
 RELAYS_OF_ISSUER = 2  # the issuer stays connected to its first two hints
 
 
@@ -70,9 +72,12 @@ class Rendezvous:
         self.trace = TraceFile(options.trace)
         self._tasks = TaskGroup("rendezvous", on_failure=self._fail)
         self._links: list[Link] = []
+        self._link_traces: dict[Link, LinkTrace] = {}
+        self._link_count = 0
         self._new_links: deque[Link] = deque()
         self._changed = Event()
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None  # what ended the work in the background
+        self._on_failure: Callable[[], None] = self._changed.set
         self._trouble: str | None = None
         self._told_troubles: set[str] = set()  # since the last report of a wait
         self._is_closing = False
@@ -102,6 +107,10 @@ class Rendezvous:
         """Tell which path a link uses now."""
         self.report(PathChanged(self.path_description(link), is_direct=False))
 
+    def watch(self, on_failure: Callable[[], None]) -> None:
+        """Have `on_failure` called when the work in the background fails: no link goes on then."""
+        self._on_failure = on_failure
+
     # -- waiting ----------------------------------------------------------------------------
 
     def _wait(
@@ -118,8 +127,8 @@ class Rendezvous:
         started_at = monotonic()
         next_report_s = FIRST_WAIT_REPORT_S
         while not is_true():
-            if self._failure is not None:
-                raise self._failure
+            if self.failure is not None:
+                raise self.failure
             waited_s = monotonic() - started_at
             if limit_s is not None and waited_s >= limit_s:
                 self._report_trouble()
@@ -202,8 +211,10 @@ class Rendezvous:
             self._changed.set()
         for link in list(self._links):
             link.dispatch()
+            self._link_traces[link].sample(monotonic())
             if link.end is not None:
                 self._links.remove(link)
+                self._link_traces.pop(link).ended(link.end)
                 self._changed.set()
 
     def _take_event(self, event: object) -> None:
@@ -212,11 +223,15 @@ class Rendezvous:
     def _add_link(self, machine: PeerLink) -> None:
         if self._pump is None:
             return
-        link = Link(machine, self._pump.wake, self._link_news)
+        self._link_count += 1
+        traced = LinkTrace(self.trace, self._link_count, machine)
+        link = Link(machine, self._pump.wake, partial(self._link_news, traced), self.trace)
         self._links.append(link)
+        self._link_traces[link] = traced
         self._new_links.append(link)
 
-    def _link_news(self, news: LinkNews) -> None:
+    def _link_news(self, traced: LinkTrace, news: LinkNews) -> None:
+        traced.news(news)
         if isinstance(news, LinkStalled):
             limit_s = news.silent_s + news.give_up_in_s
             self.report(Stalled("something sent is unanswered", news.silent_s, limit_s))
@@ -228,7 +243,8 @@ class Rendezvous:
         self.trace("relay.state", {"region": relay.region.id, "state": state.value})
         if error is not None:
             self._trouble = str(error)
-            self.trace("relay.error", {"region": relay.region.id, "error": str(error)})
+            if not self._is_closing:
+                self.trace("relay.error", {"region": relay.region.id, "error": str(error)})
         elif state is RelayState.CONNECTED:
             self._trouble = None
         if state is RelayState.DOWN and error is not None and not self._is_closing:
@@ -238,8 +254,9 @@ class Rendezvous:
         self._changed.set()
 
     def _fail(self, error: BaseException) -> None:
-        self._failure = error
+        self.failure = error
         self._changed.set()
+        self._on_failure()
 
     def __enter__(self) -> Self:
         return self
@@ -250,18 +267,43 @@ class Rendezvous:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if isinstance(error, DerpholeError):
+            self.trace("run.failed", {"error": type(error).__name__, "code": error.code})
+        if error is not None:
+            self._say_goodbye(error)
         self.close()
 
     def close(self) -> None:
         """Hand what is queued to the relays, then let go of everything."""
         self._is_closing = True  # relays answer our goodbye by hanging up: no trouble
+        deadline = monotonic() + CLOSE_LINGER_S
         if self._pump is not None:
+            self._await_room(self._pump)
             self._pump.wake()
             gevent.sleep(0)  # one turn for the pump: a close that was just asked for goes out
             for relay in self._pump.relays:
-                relay.close(CLOSE_LINGER_S)
+                relay.close(max(0.0, deadline - monotonic()))
         self._tasks.kill()
+        for traced in self._link_traces.values():
+            traced.left()
         self.trace.close()
+
+    def _say_goodbye(self, error: BaseException) -> None:
+        """Tell the other side, which may hold a link that no conversation here has taken yet."""
+        if self._pump is None:
+            return
+        machine = self._pump.machine
+        links = machine.links if isinstance(machine, Issuer) else [machine.link]
+        code, text = ending_of(error)
+        for link in links:
+            if link is not None:
+                link.close(monotonic(), code, text)
+
+    def _await_room(self, pump: Pump) -> None:
+        """Wait until the relays take packets again: a close stands in line behind the data."""
+        with gevent.Timeout(CLOSE_LINGER_S, False):
+            while any(r.state is RelayState.CONNECTED and not r.has_room for r in pump.relays):
+                gevent.sleep(ROOM_POLL_S)
 
 
 class IssuerRendezvous(Rendezvous):
@@ -373,7 +415,10 @@ class ClaimerRendezvous(Rendezvous):
         match event:
             case LinkUp(machine):
                 self._add_link(machine)
+            case NotHere(relay):
+                self.trace("claim.not_here", {"relay": relay})
             case Refused(verdict, clock_s):
+                self.trace("claim.refused", {"verdict": verdict})
                 self._refusal = refusal_error(verdict, self._token.grant, wall(), clock_s)
             case _:
                 pass

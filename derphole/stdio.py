@@ -25,12 +25,14 @@ from gevent.hub import get_hub
 
 from derphole.descriptor_thread import DescriptorThread
 from derphole.errors import SinkClosed, SinkFailed, SourceFailed, UsageError
+from tunnel.units import Seconds
 
 # Chosen.
 MIN_READ_BYTES = 64 << 10  # what a pipe holds unless somebody enlarged it
 MAX_READ_BYTES = 1 << 20  # a thread costs 66 us a call: at 1 MiB that is a third of the copy
 MAX_WRITE_BYTES = 4 << 20  # 1 MiB batches write a fifth slower, larger ones no faster
 MAX_WRITE_CHUNKS = 1024  # IOV_MAX of Linux and macOS
+CUT_WRITE_S: Seconds = 0.2  # a write to a reader that hung up ends at once
 
 READABLE, WRITABLE = 1, 2  # libev's EV_READ and EV_WRITE
 NOT_SUPPORTED = frozenset((errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ESPIPE))
@@ -228,6 +230,7 @@ class ByteSink:
 
         Waits for ever on what has no reader, such as a file.  An epoll set that asks for no event
         becomes readable on an error or hang-up alone, which the hub waits for without waking up.
+        The write that the hang-up cut short is counted before this returns.
         """
         if not self._is_pollable or not hasattr(select, "epoll"):
             Event().wait()
@@ -241,6 +244,7 @@ class ByteSink:
                 watcher.close()
         finally:
             hangup.close()
+        self._thread.settle(CUT_WRITE_S)
 
     def close(self) -> None:
         """Let go of the duplicate and the thread; the caller's descriptor stays open.

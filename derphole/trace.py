@@ -2,17 +2,56 @@
 
     {"t": seconds since the start, "event": "path.relay_changed", ...}
 
+    run      trace.started          unix_s, version, python, platform
+             run.failed             error, code: why the command ends, as in --json
+             crash                  time, traceback: a bug of ours
+    relay    relay.state            region, state: connecting, connected or down
+             relay.error            region, error
+    claim    claim.not_here         relay: it says that the issuer is not connected to it
+             claim.answered         verdict: 0 accepted, else a reason (issuer)
+             claim.refused          verdict (both sides)
+             claim.dropped          reason: nothing was answered (issuer)
+             claim.unanswered_link  accepted, then nothing was heard; a new claim goes out
+             decision               verdict (claimer)
+             decision.dropped       reason
+    link     link.up                link, role, relay, aead
+             link.sample            link, relay, rtt_ms, minimum_rtt_ms, and the counters; once a
+                                    second at most, and only if something was sent or received
+             link.stalled           link, silent_s, give_up_in_s
+             link.resumed           link, silent_s
+             link.rekeyed           phase
+             link.violation         reason: the other side broke the protocol
+             link.closed_by_peer    code
+             link.given_up          silent_s
+             link.ended             link, side: ours, peer or none; code, and the counters
+             link.left              link, and the counters: still open when the run ended
+    path     path.relay_changed     relay: number of the relay connection used from now on
+             packet.lost            number, count: called lost, its content goes out again
+    stream   stream.opened          stream, side: ours or peer
+             stream.ended           stream, sent, received: bytes; both halves are over
+
 The machines hand over names and plain values; what they hand over is public by construction (no
-keys, no stream bytes, no token text).  The file is made with mode 0600.
+keys, no stream bytes, no token text).  Names and keys are only ever added.  The file is made with
+mode 0600.
 """
 
 import json
 import os
+import platform
+import sys
 from pathlib import Path
 from typing import TextIO
 
+from derphole import __version__
 from derphole.errors import UsageError
+from tunnel.errors import ClosedHere, LinkEnded, PeerClosed
 from tunnel.net.clock import monotonic, wall
+from tunnel.proto.link import PeerLink
+from tunnel.proto.link_events import LinkResumed, LinkStalled
+from tunnel.units import Instant, Seconds
+
+# Chosen: enough to see a queue build up, little enough for hours.
+SAMPLE_S: Seconds = 1.0
 
 
 class TraceFile:
@@ -33,13 +72,20 @@ class TraceFile:
             raise UsageError(
                 f"the trace file {path} cannot be written: {error.strerror}", shows_help=False
             ) from error
-        self("trace.started", {"unix_s": round(wall(), 3)})
+        program = {"version": __version__, "python": platform.python_version()}
+        self("trace.started", {"unix_s": round(wall(), 3), **program, "platform": sys.platform})
+
+    @property
+    def is_on(self) -> bool:
+        """Whether events are kept."""
+        return self._file is not None
 
     def __call__(self, event: str, values: dict[str, object]) -> None:
         """Write one event; a full disk ends the trace and nothing else."""
         if self._file is None:
             return
-        line = json.dumps({"t": round(monotonic() - self._started_at, 6), "event": event, **values})
+        named = {"t": round(monotonic() - self._started_at, 6), "event": event, **values}
+        line = json.dumps(named, default=_named_by_type)
         try:
             self._file.write(line + "\n")
         except OSError:
@@ -53,3 +99,85 @@ class TraceFile:
                 file.close()
             except OSError:
                 return  # what the disk did not take is lost; the trace is no result
+
+
+class LinkTrace:
+    """What the trace says of one link from its beginning to its end.
+
+    Args:
+        trace: where it goes.
+        number: of the link in this run, from 1.
+        machine: the link.
+    """
+
+    def __init__(self, trace: TraceFile, number: int, machine: PeerLink) -> None:
+        self._trace = trace
+        self._number = number
+        self._machine = machine
+        self._sampled_at: Instant | None = None
+        self._sampled_bytes = -1
+        parameters = machine.parameters
+        values = {"relay": machine.relay, "aead": parameters.aead.name}
+        role = "issuer" if parameters.is_issuer else "claimer"
+        trace("link.up", {"link": number, "role": role, **values})
+
+    def sample(self, now: Instant) -> None:
+        """Note how the link is, if a second has passed and something was sent or received."""
+        if not self._trace.is_on:
+            return
+        if self._sampled_at is not None and now < self._sampled_at + SAMPLE_S:
+            return
+        counters = self._machine.counters
+        if counters.bytes_sent + counters.bytes_received == self._sampled_bytes:
+            return
+        self._sampled_at = now
+        self._sampled_bytes = counters.bytes_sent + counters.bytes_received
+        minimum_s = self._machine.minimum_rtt_s
+        values = {
+            "relay": self._machine.relay,
+            "rtt_ms": None if minimum_s is None else round(1000 * self._machine.rtt_s, 3),
+            "minimum_rtt_ms": None if minimum_s is None else round(1000 * minimum_s, 3),
+        }
+        self._trace("link.sample", {"link": self._number, **values, **self._counters()})
+
+    def news(self, news: LinkStalled | LinkResumed) -> None:
+        """Note a stall or its end."""
+        values: dict[str, object] = {"link": self._number, "silent_s": round(news.silent_s, 3)}
+        if isinstance(news, LinkStalled):
+            self._trace("link.stalled", {**values, "give_up_in_s": round(news.give_up_in_s, 3)})
+        else:
+            self._trace("link.resumed", values)
+
+    def ended(self, end: LinkEnded) -> None:
+        """Note which side ended the link, and with which code."""
+        number: int | None
+        match end:
+            case PeerClosed(code=code):
+                side, number = "peer", code
+            case ClosedHere(code=code):
+                side, number = "ours", code
+            case _:
+                side, number = "none", None
+        values: dict[str, object] = {"link": self._number, "side": side, "code": number}
+        self._trace("link.ended", {**values, **self._counters()})
+
+    def left(self) -> None:
+        """Note how the link was when the run ended without closing it."""
+        self._trace("link.left", {"link": self._number, **self._counters()})
+
+    def _counters(self) -> dict[str, object]:
+        counters = self._machine.counters
+        return {
+            "packets_received": counters.packets_received,
+            "packets_dropped": counters.packets_dropped,
+            "packets_lost": counters.packets_lost,
+            "bytes_sent": counters.bytes_sent,
+            "bytes_received": counters.bytes_received,
+            "relay_changes": counters.relay_changes,
+            "stalls": counters.stalls,
+        }
+
+
+def _named_by_type(value: object) -> str:
+    """Stand in for a value that JSON has not: its bytes might be a secret."""
+    return f"<{type(value).__name__}>"

@@ -22,7 +22,8 @@ MOMENT = re.compile(
 DURATION = re.compile(
     r"(?=.)(?:([0-9]{1,6})d)?(?:([0-9]{1,8})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,10})s)?"
 )
-UNITS_S = (86400, 3600, 60, 1)
+DAY_S = 86400
+UNITS_S = (DAY_S, 3600, 60, 1)
 
 
 def parse_when(text: str, now: WallTime, utc_offset_s: UtcOffset) -> WallTime:
@@ -42,7 +43,9 @@ def parse_when(text: str, now: WallTime, utc_offset_s: UtcOffset) -> WallTime:
         seconds = moment.timestamp()
     elif DATE.fullmatch(text):
         midnight = _calendar(text)
-        seconds = midnight.replace(tzinfo=datetime.UTC).timestamp() - utc_offset_s(midnight)
+        seconds = midnight.replace(tzinfo=datetime.UTC).timestamp()
+        if -DAY_S <= seconds <= MAX_EXPIRY + DAY_S:  # far from there no time zone has an answer
+            seconds -= utc_offset_s(midnight)
     else:
         duration = parse_duration(text)
         if duration is None:

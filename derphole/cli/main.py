@@ -36,6 +36,8 @@ LEVEL_FLAGS = {
     "--silent": Level.QUIET,
 }
 
+TOKEN = re.compile(r"\b(dhp1_|dtsrv1_|dtcli1_)[A-Za-z0-9_-]{20,}")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code.
@@ -182,7 +184,7 @@ class Invocation:
     def _bug(self, error: Exception) -> int:
         """Say that this is a bug; the traceback goes only where it was asked for."""
         told = InternalError(type(error).__name__, location(error))
-        trace = "".join(traceback.format_exception(error))
+        trace = without_tokens("".join(traceback.format_exception(error)))
         if self._trace:
             append_crash(Path(self._trace), trace)
         self._output.error(told, trace if self._is_debug else None)
@@ -233,13 +235,19 @@ def location(error: Exception) -> str:
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
 
 
+def without_tokens(text: str) -> str:
+    """Return `text` with every token in it cut: an exception may quote what it was called with."""
+    return TOKEN.sub(r"\1<cut>", text)
+
+
 def append_crash(path: Path, trace: str) -> None:
     """Append a traceback to the trace file; a file that cannot be written is no second error."""
     import json
 
     line = json.dumps({"event": "crash", "time": round(wall(), 3), "traceback": trace})
     try:
-        with path.open("a", encoding="utf-8") as file:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
             file.write(line + "\n")
     except OSError:
         return

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from desk import Desk, token_of
 from secret_forms import forms_of, leaks
-from support.processes import Process, free_port
+from support.processes import Process, clean_environment, free_port
 from tokens import ISSUER, grant_for, session_text
 
 from derphole.grant import Capability
@@ -54,7 +54,11 @@ class Watched:
             arguments = (arguments[0], "--trace", str(self.traces[-1]), *arguments[1:])
         planted = [fault] if fault else []
         recorder = [sys.executable, RECORDER, self._record, *planted, "--"]
-        process = self.desk.run(name, [*recorder, *arguments], stdin=stdin, variables=variables)
+        environment = {**clean_environment(self.desk.folder), "DERPHOLE_DEBUG": "1"}
+        environment |= variables or {}
+        folder = self.desk.working_folder
+        process = Process(name, [*recorder, *arguments], folder, environment, stdin=stdin)
+        self.desk.processes.append(process)
         self.processes.append(process)
         return process
 

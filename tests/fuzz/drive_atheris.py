@@ -35,11 +35,13 @@ def main(name: str, seconds: str, seed: str, folder: str) -> None:
 
     kept = Path(folder) / "corpus"
     kept.mkdir(parents=True, exist_ok=True)
-    words = Path(folder) / "words"
-    words.write_text("".join(f'"{_escaped(word)}"\n' for word in target.words))
-    arguments = [sys.argv[0], f"-max_total_time={seconds}", f"-seed={seed}", f"-dict={words}"]
+    arguments = [sys.argv[0], f"-max_total_time={seconds}", f"-seed={seed}"]
+    if target.words:  # libFuzzer refuses an empty dictionary
+        words = Path(folder) / "words"
+        words.write_text("".join(f'"{_escaped(word)}"\n' for word in target.words))
+        arguments.append(f"-dict={words}")
     arguments += [f"-max_len={MAX_INPUT}", f"-rss_limit_mb={MAX_RSS_MIB}", f"-timeout={HANG_S}"]
-    arguments += [f"-artifact_prefix={folder}/", "-print_final_stats=1", "-verbosity=1", str(kept)]
+    arguments += [f"-artifact_prefix={folder}/", str(kept)]
     arguments += [str(path / name) for path in (CORPUS, VECTORS) if (path / name).is_dir()]
     atheris.Setup(arguments, run)
     atheris.Fuzz()

@@ -73,7 +73,7 @@ class Driver:
     def run(self, seconds: float) -> None:
         """Fuzz; raises what the target raises."""
         deadline, report_at = time.monotonic() + seconds, time.monotonic() + REPORT_S
-        kept = [self._folder / "corpus" / path.name for path in (self._folder / "corpus").iterdir()]
+        kept = sorted((self._folder / "corpus").iterdir())
         name = self._target.name
         for path in [*inputs(CORPUS, name), *inputs(VECTORS, name), *kept]:
             self._try(path.read_bytes(), keeps=False)
@@ -130,7 +130,7 @@ def main(name: str, seconds: str, seed: str, folder: str) -> int:
     print(f"{name}: {target.invariant}", flush=True)
     try:
         Driver(target, int(seed), Path(folder)).run(float(seconds))
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever a target raises is what was looked for
         traceback.print_exc()
         return CRASHED
     return 0

@@ -2,6 +2,7 @@
 
     targets/NAME.py        line 1: its invariant;  run(data) raises when the invariant is broken
                            seeds() yields inputs made by the real encoders
+                           cost(data), if there, is what the bounds are about in place of run
     corpus/NAME/           those inputs, and small ones that a fuzzer found worth keeping
     vectors/NAME/          inputs that once broke the invariant
 
@@ -41,6 +42,7 @@ class Target:
         invariant: what must hold for every input.
         run: raises for an input that breaks it.
         seeds: yields inputs made by the real encoders.
+        cost: what the bounds are about: `run`, or only the part of it that is the product's.
         cpu_s: processor seconds that one input may cost.
         allocation: bytes that one input may hold at once.
         words: byte strings that a mutator should know.
@@ -50,6 +52,7 @@ class Target:
     invariant: str
     run: Callable[[bytes], None]
     seeds: Callable[[], Iterator[bytes]]
+    cost: Callable[[bytes], object]
     cpu_s: float
     allocation: int
     words: tuple[bytes, ...]
@@ -71,6 +74,7 @@ def load(name: str) -> Target:
         first_line.removeprefix("# Invariant: "),
         module.run,
         module.seeds,
+        getattr(module, "cost", module.run),
         getattr(module, "CPU_S", CPU_S),
         getattr(module, "ALLOCATION", ALLOCATION),
         getattr(module, "WORDS", ()),
@@ -91,7 +95,7 @@ def check_cost(target: Target, data: bytes) -> None:
     with _untraced():
         tracemalloc.start()
         try:
-            target.run(data)
+            target.cost(data)
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -104,7 +108,7 @@ def _cpu_s(target: Target, data: bytes, allowed_s: float) -> Iterator[float]:
     for _ in range(TRIES):
         with _untraced():
             began = time.process_time()
-            target.run(data)
+            target.cost(data)
             spent_s = time.process_time() - began
         yield spent_s
         if spent_s <= allowed_s:

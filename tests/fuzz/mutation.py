@@ -73,7 +73,9 @@ class Mutator:
     def _grow(self, data: bytearray) -> None:
         piece, place = bytes(data[self._piece(data)]), self._place(data)
         if piece and self._rng.random() < 0.2:
-            data[place:place] = piece * min(1 << self._rng.randrange(GROWTH), self._limit // len(piece))
+            data[place:place] = piece * min(
+                1 << self._rng.randrange(GROWTH), self._limit // len(piece)
+            )
 
     def _cut(self, data: bytearray) -> None:
         if self._rng.random() < 0.3:

@@ -1,7 +1,6 @@
 """Requirements, figures and files of the interoperability tests."""
 
 import hashlib
-import json
 import os
 import time
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FIGURES = ROOT / ".build" / "figures.jsonl"
 
 LOOPBACK = "127.0.0.1"
 MIB = 1 << 20
@@ -23,13 +21,6 @@ def require(condition: object, reason: str) -> None:
     """
     if not condition:
         pytest.skip(reason)
-
-
-def record_figure(what: str, figure: str, must: str) -> None:
-    """Append one measured figure, with the bound it is held to, to .build/figures.jsonl."""
-    FIGURES.parent.mkdir(parents=True, exist_ok=True)
-    with FIGURES.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"what": what, "figure": figure, "must": must}) + "\n")
 
 
 def write_random_file(path: Path, size_bytes: int) -> str:

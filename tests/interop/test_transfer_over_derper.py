@@ -11,7 +11,8 @@ import pytest
 from interop_go import GoTools
 from interop_process import MeasuredProcess, Process, derphole, running
 from interop_servers import RelayServer, derper_on_port, derper_server, free_tcp_port
-from interop_support import MIB, await_size, file_sha256, record_figure, write_random_file
+from interop_support import MIB, await_size, file_sha256, write_random_file
+from support.processes import record_figure
 
 pytestmark = [pytest.mark.interop, pytest.mark.e2e, pytest.mark.timeout(1800)]
 

@@ -3,6 +3,7 @@
 import pytest
 from world import HEADER, SECRET, World
 
+from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.proto import issuer as issuer_module
 from tunnel.proto.claimer import ClaimState, LinkUp, NotHere, Refused
@@ -178,7 +179,10 @@ def test_all_grants_together_get_twenty_answers_a_second():
     headers = [bytes([i]).ljust(64, b"\0") for i in range(60)]
     world.gate.secrets = dict.fromkeys(headers, SECRET)
 
-    claims = [knocker.claim(source=i + 1, ephemeral=i + 1, header=header) for i, header in enumerate(headers)]
+    claims = [
+        knocker.claim(source=i + 1, ephemeral=i + 1, header=header)
+        for i, header in enumerate(headers)
+    ]
 
     assert sum(len(knocker.knock(*claim)) for claim in claims[:30]) == 20
     knocker.pass_time(1.0)
@@ -188,7 +192,9 @@ def test_all_grants_together_get_twenty_answers_a_second():
 def test_only_claims_with_a_good_mac_count_for_the_limits():
     knocker = Knocker(World())
     for source in range(100, 200):
-        assert knocker.knock(*knocker.claim(source=source, ephemeral=source, secret=b"x" * 16)) == []
+        assert (
+            knocker.knock(*knocker.claim(source=source, ephemeral=source, secret=b"x" * 16)) == []
+        )
 
     assert len(knocker.knock(*knocker.claim())) == 1
 
@@ -384,7 +390,10 @@ def test_a_forged_decision_changes_nothing():
             return [(source, destination, data)]
         forgeries = [(source, destination, data[:8] + bytes(112))]
         forgeries += [(source, destination, data[:8] + b"\x09" * 32 + data[40:])]
-        forgeries += [(source, destination, data[:40] + bytes(80)), (source, destination, data[:60])]
+        forgeries += [
+            (source, destination, data[:40] + bytes(80)),
+            (source, destination, data[:60]),
+        ]
         forgeries += [(destination, destination, data)]
         return [*forgeries, (source, destination, data)]
 
@@ -439,7 +448,9 @@ def test_the_issuer_says_whether_it_holds_a_link_of_the_claimer_s_process():
         meeting, claim = knocker.outgoing(source=source, ephemeral=ephemeral)
         (answer,) = knocker.knock(meeting.claimer_derp, claim.message)
         payload, root = claim.read_decision(decode_message(answer))
-        sealer, _ = packet_keys(root, payload.aead, is_issuer=False, peer_index=payload.link_index)
+        sealer, _ = packet_keys(
+            root, AeadId(payload.aead), is_issuer=False, peer_index=payload.link_index
+        )
         return meeting.claimer_derp, payload, sealer
 
     key, payload, sealer = decided(1, 1)

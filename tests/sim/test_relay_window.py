@@ -11,7 +11,7 @@ from tunnel.proto.congestion import (
     RELAY_GRANT_TOTAL,
 )
 from tunnel.proto.link import LinkClosed
-from tunnel.units import KIB, MIB
+from tunnel.units import KIB, MIB, Instant
 from tunnel.wire.handshake import is_handshake
 from tunnel.wire.packet import BULK
 
@@ -88,8 +88,8 @@ def test_eight_senders_share_one_receiver_s_slots_without_a_drop():
 def test_only_two_small_frames_go_out_before_the_first_answer():
     world = World()
     issuer, claimer = world.linked_pair(delay=0.1)
-    # A link over another relay connection starts its model anew.
-    claimer.link.use_relay(0)
+    # A relay connection that was made anew starts its model anew.
+    claimer.relay_up(0)
     flight = Flight(world, claimer)
     claimer.send_all(patterned(MIB))
 
@@ -182,3 +182,21 @@ def test_a_relay_that_drops_everything_for_a_while_costs_no_byte():
 
     assert issuer.received[stream] == patterned(4 * MIB)
     assert not issuer.has(LinkClosed)
+
+
+def test_a_frame_full_of_small_streams_has_room_for_its_acks():
+    world = World()
+    issuer, claimer = world.linked_pair()
+    claimer.send_all(b"x")
+    world.run_for(1)
+    acks = claimer.link._acks[0]
+    for i in range(100):
+        acks.received(world.instant, 1000 + 2 * i, 1, is_ack_eliciting=True)
+    acks.deadline = Instant(world.now + 0.02)  # it waits for company
+    for _ in range(100):
+        claimer.send_all(bytes(1020))
+
+    packets = claimer.link.packets_to_send(world.instant)
+
+    assert not acks.is_waiting
+    assert 59 * KIB < max(len(packet.data) for packet in packets) <= MAX_RELAY_FRAME

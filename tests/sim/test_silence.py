@@ -66,14 +66,12 @@ def test_a_link_resumes_before_it_is_given_up():
 def test_every_stall_is_told():
     world = World()
     issuer, claimer = world.linked_pair()
-    stream = claimer.send_all(patterned(8 * MIB))
-    for _ in range(3):
-        world.run_for(0.1)
+    for i in range(3):
+        stream = claimer.send_all(patterned(MIB, seed=i))
         world.cut(issuer)
         world.run_for(10)
         world.cut(issuer, is_cut=False)
-        world.drive(lambda: claimer.has(LinkResumed))
-    world.drive(lambda: stream in issuer.ended)
+        world.drive(lambda: stream in issuer.ended)  # noqa: B023
 
     assert len(claimer.all(LinkStalled)) == len(claimer.all(LinkResumed)) == 3
     assert claimer.link.counters.stalls == 3
@@ -168,7 +166,7 @@ def test_a_link_goes_on_over_another_relay():
     assert issuer.received[stream] == patterned(8 * MIB)
     assert claimer.received[back] == patterned(8 * MIB, seed=2)
     assert claimer.link.relay == issuer.link.relay == 1
-    assert world.noted("path.relay_changed") or claimer.link.counters.relay_changes
+    assert world.noted("path.relay_changed")
 
 
 def test_one_side_alone_may_lose_a_relay():
@@ -186,25 +184,24 @@ def test_one_side_alone_may_lose_a_relay():
     assert claimer.received[back] == patterned(8 * MIB, seed=2)
 
 
-def test_a_late_packet_from_the_relay_left_behind_moves_nothing_back():
+def test_late_packets_of_the_relay_left_behind_do_not_make_the_two_chase_each_other():
     world = World(relays=2)
     issuer, claimer = world.linked_pair()
+    stream = claimer.send_all(patterned(8 * MIB))
+    back = issuer.send_all(patterned(8 * MIB, seed=2))
+    world.drive(lambda: len(issuer.received.get(stream, b"")) > 2 * MIB)
     late = []
     world.relays[0].tamper = lambda *packet: late.append(packet) or []
-    claimer.send_all(b"by the first relay")
-    world.run_for(0.1)
 
-    claimer.link.use_relay(1)
-    world.run_for(0.5)
-    assert issuer.link.relay == 1
+    world.relays[0].disconnect(claimer)
+    world.run_for(0.2)
     world.relays[0].tamper = None
     for packet in late:
         world.relays[0].accept(*packet)
-    world.run_for(0.01 + 0.001)
+    world.drive(lambda: stream in issuer.ended and back in claimer.ended, seconds=20)
 
-    assert issuer.link.relay == 1
-    world.drive(lambda: 0 in issuer.ended)
-    assert issuer.received[0] == b"by the first relay"
+    assert issuer.received[stream] == patterned(8 * MIB)
+    assert len(world.noted("path.relay_changed")) <= 6
 
 
 def test_a_relay_s_word_that_the_peer_is_gone_is_a_hint_and_never_an_end():

@@ -235,25 +235,17 @@ class Host:
 
     def peer_gone(self, relay: int, key: bytes) -> None:
         """Take a relay's word that a key is not there."""
-        if isinstance(self.machine, Issuer):
-            self.machine.handle_peer_gone(self.world.instant, DerpKey(key))
-        elif self.machine is not None:
+        if self.machine is not None:
             self.machine.handle_peer_gone(self.world.instant, relay, DerpKey(key))
 
     def relay_down(self, relay: int) -> None:
-        """Lose a relay: its links go to another one that is connected, as the pump does it."""
-        if isinstance(self.machine, Claimer):
+        """Lose a relay connection."""
+        if self.machine is not None:
             self.machine.handle_relay_down(self.world.instant, relay)
-        others = [r.number for r in self.world.relays if r.is_up and self.key.public in r.ports]
-        for link in self.links:
-            if link.relay == relay and others and not link.is_closed:
-                link.use_relay(others[0])
 
     def relay_up(self, relay: int) -> None:
-        """Have a relay again."""
-        if isinstance(self.machine, Issuer):
-            self.machine.handle_relay_up(relay)
-        elif self.machine is not None:
+        """Have a relay connection, the first time or again."""
+        if self.machine is not None:
             self.machine.handle_relay_up(self.world.instant, relay)
 
     # -- the application --------------------------------------------------------------------
@@ -294,7 +286,9 @@ class Host:
         """Read what a stream holds."""
         inbox = self.inboxes[self.links.index(link)]
         known = link.streams.receiving(stream)
-        receiving = inbox.receiving.setdefault(stream, known) if known else inbox.receiving.get(stream)
+        receiving = (
+            inbox.receiving.setdefault(stream, known) if known else inbox.receiving.get(stream)
+        )
         if receiving is None:
             return
         sink = inbox.received.setdefault(stream, bytearray())
@@ -404,6 +398,7 @@ class World:
         """Connect a host to a relay."""
         port = Port(self.wire(**wire), self.wire(**wire), host)
         self.relays[relay].ports[host.key.public] = port
+        host.relay_up(relay)
 
     def wires(self, host: Host) -> list[Wire]:
         """Return every wire of a host."""
@@ -427,7 +422,7 @@ class World:
         **wire: float,
     ) -> Host:
         """Add the host that made the token, connected to the relays `on` (all of them)."""
-        host = self._host(self._issuer_derp, on, wire)
+        host = Host(self, self._issuer_derp)
         identity = IssuerIdentity(
             self._static,
             DerpKey(self._issuer_derp.public),
@@ -439,7 +434,7 @@ class World:
         host.machine = Issuer(
             identity, self.gate, self.rng.randbytes, lambda _: self.is_polite, self._note
         )
-        return host
+        return self._join(host, on, wire)
 
     def claimer(
         self,
@@ -453,7 +448,7 @@ class World:
         **wire: float,
     ) -> Host:
         """Add a host that uses the token, connected to every relay."""
-        host = self._host(key or KeyPair.from_secret(self.rng.randbytes(32)), None, wire)
+        host = Host(self, key or KeyPair.from_secret(self.rng.randbytes(32)))
         meeting = Meeting(
             NoiseKey(self._static.public),
             DerpKey(self._issuer_derp.public),
@@ -477,7 +472,7 @@ class World:
             lambda _: self.is_polite,
             self._note,
         )
-        return host
+        return self._join(host, None, wire)
 
     def linked_pair(self, **wire: float) -> tuple[Host, Host]:
         """Return (issuer, claimer) with a link that is up."""
@@ -529,11 +524,10 @@ class World:
         while self.now < end and self.step():
             pass
 
-    def _host(self, key: KeyPair, on: tuple[int, ...] | None, wire: dict[str, float]) -> Host:
-        host = Host(self, key)
+    def _join(self, host: Host, on: tuple[int, ...] | None, wire: dict[str, float]) -> Host:
         self.hosts.append(host)
-        for relay in self.relays if on is None else (self.relays[number] for number in on):
-            self.connect(host, relay.number, **wire)
+        for number in range(len(self.relays)) if on is None else on:
+            self.connect(host, number, **wire)
         return host
 
     def _note(self, name: str, values: dict[str, object]) -> None:

@@ -40,11 +40,13 @@ class KeyPair:
 
     @classmethod
     def from_secret(cls, secret: bytes) -> "KeyPair":
-        """Derive the public key of 32 secret bytes."""
+        """Derive the public key of 32 secret bytes; raises `ValueError` for another size."""
+        _check_size(secret)
         return cls(secret, bindings.crypto_scalarmult_base(secret))
 
     def exchange(self, their_public: bytes) -> bytes:
         """Return the X25519 shared secret; raises `AuthenticationFailed` for low-order keys."""
+        _check_size(their_public)
         try:
             return bindings.crypto_scalarmult(self.secret, their_public)
         except (CryptoError, RuntimeError) as error:
@@ -52,3 +54,9 @@ class KeyPair:
 
     def __repr__(self) -> str:
         return f"<KeyPair {self.public.hex()[:8]}>"
+
+
+def _check_size(key: bytes) -> None:
+    # pynacl hands the bytes to libsodium as they are, which reads 32 of them whatever there is.
+    if len(key) != KEY_SIZE:
+        raise ValueError(f"a key of {len(key)} bytes")

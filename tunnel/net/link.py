@@ -12,7 +12,14 @@ from gevent.event import Event
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
 from tunnel.net.clock import monotonic
 from tunnel.proto.link import PeerLink
-from tunnel.proto.link_events import LinkClosed, LinkEvent, LinkGivenUp, LinkResumed, LinkStalled
+from tunnel.proto.link_events import (
+    LinkClosed,
+    LinkEvent,
+    LinkGivenUp,
+    LinkResumed,
+    LinkStalled,
+    Trace,
+)
 from tunnel.proto.receive_stream import ReceiveState, ReceiveStream
 from tunnel.proto.send_stream import SendState, SendStream
 from tunnel.proto.streams import Buffer, StreamOpened, StreamReadable, StreamWritable
@@ -100,7 +107,7 @@ class Stream:
         sending = self._sending
         has_all = self._wait(
             self._may_write,
-            lambda: not sending.buffered or sending.state is SendState.RESET,
+            lambda: not sending.buffered and sending.state is not SendState.ENDED,
             timeout_s,
         )
         if sending.state is SendState.RESET:
@@ -111,6 +118,11 @@ class Stream:
     def unacknowledged(self) -> ByteCount:
         """Bytes written that the other side has not confirmed to have stored."""
         return self._sending.buffered
+
+    @property
+    def sizes(self) -> dict[str, object]:
+        """Bytes sent and received so far."""
+        return {"sent": self._sending.sent_size, "received": self._receiving.highest}
 
     def tell_readable(self) -> None:
         """Wake a reader; called by the link."""
@@ -149,6 +161,7 @@ class Link:
         machine: the link's machine.
         wake: makes the pump run the machine soon.
         on_news: told of stalls and of their ends; must not block.
+        trace: takes (event name, values); see `tunnel.proto.link`.
     """
 
     def __init__(
@@ -156,11 +169,13 @@ class Link:
         machine: PeerLink,
         wake: Callable[[], None],
         on_news: Callable[[LinkNews], None],
+        trace: Trace,
     ) -> None:
         self.machine = machine
         self.wake = wake
         self.end: LinkEnded | None = None
         self._on_news = on_news
+        self._trace = trace
         self._streams: dict[int, Stream] = {}
         self._opened: deque[Stream] = deque()
         self._has_opened = Event()
@@ -227,12 +242,17 @@ class Link:
         if sending is None or receiving is None:
             raise ClosedHere(0)
         held = self._streams[stream] = Stream(self, sending, receiving)
+        is_ours = stream % 2 == self.machine.parameters.is_issuer
+        self._trace("stream.opened", {"stream": stream, "side": "ours" if is_ours else "peer"})
         return held
 
     def _forget_finished(self) -> None:
         # The machine forgets a stream when both halves are over; its reader may still wait.
         for stream in [s for s in self._streams if not self.machine.streams.is_known(s)]:
             held = self._streams.pop(stream)
+            if held in self._opened:  # given up by the other side before anybody took it
+                self._opened.remove(held)
+            self._trace("stream.ended", {"stream": stream, **held.sizes})
             held.tell_readable()
             held.tell_writable()
 

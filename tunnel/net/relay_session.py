@@ -131,10 +131,14 @@ class RelaySession:
         """Hand what is queued to the relay and let it close; waits at most `timeout_s`."""
         with gevent.Timeout(timeout_s, False):
             self._is_drained.wait()
-            if self._end is None:
+            if self._end is not None:
+                return
+            try:
                 # The base class: SSLSocket.shutdown would end reading as well.
                 socket.socket.shutdown(self._socket, socket.SHUT_WR)
-                self._is_finished.wait()
+            except OSError:
+                return  # the relay went first, and took what it took
+            self._is_finished.wait()
 
     # ---- reader ----
 

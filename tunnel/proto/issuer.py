@@ -119,7 +119,7 @@ class LinkState(IntEnum):
     ADMITTED = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Arrival:
     """A claim whose MAC is good, and how it came."""
 

@@ -430,7 +430,8 @@ class PeerLink:
         """Join what several streams have into one general packet."""
         packed = bytearray()
         ranges: list[StreamRange] = []
-        while len(packed) + wire.STREAM_HEADER_SIZE + BULK_MINIMUM <= size:
+        room = size - wire.MAX_ACK_SIZE
+        while len(packed) + wire.STREAM_HEADER_SIZE + BULK_MINIMUM <= room:
             stream = self.streams.next_sender()
             if stream is None or stream.sendable()[1] >= BULK_MINIMUM:
                 break

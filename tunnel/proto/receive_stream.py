@@ -1,7 +1,7 @@
 """The receiving half of a stream: bytes arrive in any order and are read in one.
 
-Memory is bounded by the credit that was given and by MAX_GAPS runs; small segments are merged, so
-that a million one-byte packets cost a few large buffers and not a million objects.
+Memory is bounded by the credit that was given and by the number of gaps; small segments are
+merged, so that a million one-byte packets cost a few large buffers and not a million objects.
 This module knows no packets, paths or time.
 """
 
@@ -15,6 +15,8 @@ Buffer = bytes | bytearray | memoryview
 
 # Fixed by the protocol: a segment that would make one more gap is not stored and not acked.
 MAX_GAPS = 1024
+# Chosen: a gap costs up to 1 KiB of bookkeeping; all streams of a link get 16 MiB of it together.
+MAX_GAPS_OF_LINK = 16 * MAX_GAPS
 # Chosen: segments up to this size are copied together.
 SMALL_SEGMENT = 4 << 10
 MERGED_SIZE = 64 << 10
@@ -57,15 +59,25 @@ class _Run:
             self.append(chunk)
 
 
+class GapCount:
+    """How many gaps the streams of one link have together."""
+
+    __slots__ = ("gaps",)
+
+    def __init__(self) -> None:
+        self.gaps = 0
+
+
 class ReceiveStream:
     """One direction of a stream, seen from its reader.
 
     Args:
         stream: the stream's id.
         credit: the offset up to which bytes are taken at first.
+        of_link: counts the gaps of all streams of the link; one of its own by default.
     """
 
-    def __init__(self, stream: int, credit: int) -> None:
+    def __init__(self, stream: int, credit: int, of_link: GapCount | None = None) -> None:
         self.stream = stream
         self.state = ReceiveState.OPEN
         self.limit = credit
@@ -75,6 +87,7 @@ class ReceiveStream:
         self._ready = _Run(0)  # from read_offset on, without a gap
         self._later: list[_Run] = []  # sorted, disjoint, not touching each other or `_ready`
         self._final_size: int | None = None
+        self._of_link = of_link or GapCount()
 
     @property
     def highest(self) -> int:
@@ -152,6 +165,7 @@ class ReceiveStream:
     def _drop(self) -> None:
         self.read_offset = self.highest
         self._ready = _Run(self.read_offset)
+        self._of_link.gaps -= len(self._later)
         self._later = []
 
     def _settle(self) -> None:
@@ -186,7 +200,7 @@ class ReceiveStream:
             merged = self._ready
         elif touched and touched[0].start <= start:
             merged = touched.pop(0)  # it grows in place
-        elif touched or len(runs) < MAX_GAPS:
+        elif touched or self._may_open_a_gap:
             merged = _Run(start)
         else:
             return False
@@ -195,5 +209,12 @@ class ReceiveStream:
             merged.join(run)
         if merged.stop < stop:
             merged.append(data[merged.stop - start :])
+        before = len(runs)
         runs[low:high] = [] if touches_ready else [merged]
+        self._of_link.gaps += len(runs) - before
         return True
+
+    @property
+    def _may_open_a_gap(self) -> bool:
+        # What fills the lowest gap needs no new one, so a full count delays and never blocks.
+        return len(self._later) < MAX_GAPS and self._of_link.gaps < MAX_GAPS_OF_LINK

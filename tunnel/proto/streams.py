@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tunnel.errors import MisuseError, ProtocolViolation
 from tunnel.proto.credit import FLOOR, CreditPool
 from tunnel.proto.loss import StreamRange
-from tunnel.proto.receive_stream import ReceiveState, ReceiveStream
+from tunnel.proto.receive_stream import GapCount, ReceiveState, ReceiveStream
 from tunnel.proto.send_stream import SendState, SendStream
 from tunnel.units import Instant, Seconds
 from tunnel.wire.frames import MAX_OFFSET, Credit, Frame, Reset, Stop
@@ -20,6 +20,9 @@ Buffer = bytes | bytearray | memoryview
 
 # Chosen: forwarding allows 1024 connections by default; more streams than this is abuse.
 MAX_PEER_STREAMS = 4096
+# A reset, a stop and a credit of each.  Streams that are over may still have theirs due, so a peer
+# that opens streams, gives them up and acknowledges nothing is stopped here.
+MAX_DUE = 3 * MAX_PEER_STREAMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Streams:
         self._next_ours = 1 if is_issuer else 0
         self._next_theirs = 0 if is_issuer else 1
         self._pool = CreditPool()
+        self._gaps = GapCount()
         self._due: OrderedDict[tuple[int, str], Frame] = OrderedDict()
         self._turns: deque[int] = deque()  # streams that may have something to send
         self._has_turn: set[int] = set()
@@ -240,7 +244,7 @@ class Streams:
         return entry
 
     def _add(self, stream: int) -> _Stream:
-        entry = _Stream(SendStream(stream, FLOOR), ReceiveStream(stream, FLOOR))
+        entry = _Stream(SendStream(stream, FLOOR), ReceiveStream(stream, FLOOR, self._gaps))
         self._streams[stream] = entry
         return entry
 
@@ -254,7 +258,7 @@ class Streams:
                 raise ProtocolViolation("a frame of a stream that was never opened")
             return None
         while self._next_theirs <= stream:
-            if len(self._streams) >= MAX_PEER_STREAMS:
+            if len(self._streams) >= MAX_PEER_STREAMS or len(self._due) >= MAX_DUE:
                 raise ProtocolViolation("too many streams")
             opened = self._next_theirs
             self._next_theirs += 2

@@ -42,6 +42,8 @@ MAX_REGION_ID = (1 << 32) - 1
 
 # Labels of 1 to 63 bytes: what resolvers and TLS libraries take without an exception of their own.
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+# An address, with the name of an interface behind it at most: the library takes any text there.
+_LITERAL = re.compile(r"[0-9A-Fa-f:.]{1,45}(%[A-Za-z0-9._-]{1,32})?")
 _PIN = re.compile(r"sha256:((?:[0-9a-fA-F]{2}){16,32})")
 
 
@@ -270,7 +272,7 @@ def _checked_host(host: str, where: str) -> str:
 
 def _literal(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(text) if text.isascii() and text.isprintable() else None
+        return ipaddress.ip_address(text) if _LITERAL.fullmatch(text) else None
     except ValueError:
         return None
 

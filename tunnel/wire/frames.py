@@ -31,6 +31,9 @@ from tunnel.errors import DecodeError
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
+# More frames than this cost their reader more time than any packet is worth; no sender of stream
+# bytes comes near, since the smallest useful stream frame has 21 bytes.
+MAX_FRAMES = 4096
 MAX_ACK_RANGES = 64
 MAX_CANDIDATES = 32
 MAX_CLOSE_TEXT = 200
@@ -47,6 +50,7 @@ _STREAM_HEADER = struct.Struct("<BQQBH")
 _ACK_HEADER = struct.Struct("<BHBBIQI")
 _ACK_RANGE = struct.Struct("<II")
 _MAX_U32 = 0xFFFFFFFF
+MAX_ACK_SIZE = _ACK_HEADER.size + MAX_ACK_RANGES * _ACK_RANGE.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +265,10 @@ def decode_frames(data: bytes | bytearray | memoryview) -> list[Frame]:
     while reader.remaining:
         kind = reader.uint(1)
         if kind == _PADDING:
+            reader.skip_zeros()
             continue
+        if len(frames) == MAX_FRAMES:
+            raise DecodeError(f"a packet of more than {MAX_FRAMES} frames")
         decoder = _DECODERS.get(kind)
         if decoder is None:
             raise DecodeError(f"unknown frame type {kind:#x}")

@@ -42,6 +42,13 @@ class Reader:
         """Take everything that is left."""
         return self.view(self.remaining)
 
+    def skip_zeros(self) -> None:
+        """Pass over the zero bytes at the front, if there are any."""
+        data, position = self._data, self._position
+        while position < self._end and not data[position]:
+            position += 1
+        self._position = position
+
     def uint(self, size: int) -> int:
         """Take a little-endian unsigned integer of `size` bytes."""
         return int.from_bytes(self.view(size), "little")

@@ -20,7 +20,9 @@ from tunnel.units import Instant
 
 ROOT = Path(__file__).resolve().parents[3]
 EMITTERS = {"trace", "_trace"}
-TABLE = set(re.findall(r"^    [a-z ]{9}([a-z_]+(?:\.[a-z_]+)?)(?: |$)", trace.__doc__, re.MULTILINE))
+TABLE = set(
+    re.findall(r"^    [a-z ]{9}([a-z_]+(?:\.[a-z_]+)?)(?: |$)", trace.__doc__, re.MULTILINE)
+)
 
 
 def emitted(root):
@@ -43,7 +45,11 @@ def _names(node, place, is_trace_module):
     if isinstance(node, ast.Dict):  # an event written past TraceFile
         for key, value in zip(node.keys, node.values, strict=True):
             is_event = isinstance(key, ast.Constant) and key.value == "event"
-            if is_event and isinstance(value, ast.Constant) and not place.endswith("relay_ready.py"):
+            if (
+                is_event
+                and isinstance(value, ast.Constant)
+                and not place.endswith("relay_ready.py")
+            ):
                 yield f"{place}:{node.lineno}", value.value
 
 
@@ -100,7 +106,9 @@ def test_a_value_that_json_has_not_is_told_by_its_type_alone(tmp_path):
     secret = b"sixteen secret b"
 
     file = TraceFile(path)
-    file("link.up", {"key": secret, "pair": KeyPair.from_secret(secret * 2), "root": Secret(secret)})
+    file(
+        "link.up", {"key": secret, "pair": KeyPair.from_secret(secret * 2), "root": Secret(secret)}
+    )
     file.close()
 
     assert lines_of(path)[1] | {"t": 0} == {
@@ -155,7 +163,11 @@ def test_a_link_is_sampled_once_a_second_and_only_while_it_is_used(tmp_path):
 
 @pytest.mark.parametrize(
     ("end", "side", "code"),
-    [(PeerClosed(17, "bye"), "peer", 17), (ClosedHere(16), "ours", 16), (PeerSilent(60), "none", None)],
+    [
+        (PeerClosed(17, "bye"), "peer", 17),
+        (ClosedHere(16), "ours", 16),
+        (PeerSilent(60), "none", None),
+    ],
 )
 def test_the_end_of_a_link_names_side_and_code(tmp_path, end, side, code):
     _, traced, file = traced_link(tmp_path / "trace")

@@ -1,0 +1,71 @@
+# Invariant: no authentic packet of a hostile peer raises out of a link or grows it beyond its bounds.
+from collections.abc import Iterator
+
+from fuzzing import Feed
+from hostile import (
+    ACK,
+    BULK,
+    CHURN,
+    DRAIN,
+    FORGED,
+    READ,
+    RELAY,
+    WAIT,
+    WRITE,
+    Scene,
+    chunk,
+    general,
+    step,
+)
+
+from tunnel.crypto.keys import KeyPair
+from tunnel.wire import frames as wire
+
+CPU_S = 2.0
+ALLOCATION = 64 << 20
+KEY = KeyPair.from_secret(bytes(range(40, 72)))
+
+
+def run(data: bytes) -> None:
+    feed = Feed(data)
+    Scene(is_issuer=bool(feed.uint(1) & 1)).play(feed)
+
+
+def seeds() -> Iterator[bytes]:
+    drain, wait = step(DRAIN), step(WAIT, b"\x64\0")
+    theirs = {0: 1, 1: 0}  # the peer's first stream, by our role
+    for role, stream in theirs.items():
+        opening = general(wire.Ping(), wire.StreamData(stream, 0, b"hello", False))
+        more = step(BULK, bytes((stream, 5, 0, 0)), chunk(bytes(4096)))
+        read = step(READ, bytes((stream, 0, 8)))
+        ack = step(ACK, bytes((24, 1, 0, 0, 0)))
+        end = general(wire.StreamData(stream, 4101, b"", True), wire.Stop(stream, 1))
+        yield bytes((role,)) + opening + more + read + drain + ack + end + read + drain
+        write = step(WRITE, bytes((1, 0, 64))) + step(WRITE, bytes((1, 0, 64)))
+        yield (
+            bytes((role,))
+            + write
+            + drain
+            + ack
+            + wait
+            + drain
+            + general(wire.Credit(1 - stream, 1 << 20))
+        )
+        yield (
+            bytes((role,))
+            + write
+            + drain
+            + wait * 70
+            + step(RELAY, b"\0")
+            + step(RELAY, b"\3")
+            + drain
+        )
+        yield bytes((role,)) + general(wire.Reset(stream, 0, 1), wire.Stop(stream, 1)) + drain
+        yield bytes((role,)) + step(FORGED, b"\0", chunk(bytes(60))) + general(wire.Close(1, "bye"))
+        half_hours = step(WAIT, b"\xff\xff") * 6
+        for key in (bytes(32), KEY.public):
+            asked = general(wire.Rekey(key), wire.RekeyAnswer(key))
+            yield bytes((role,)) + asked + drain + half_hours + asked + drain
+            yield bytes((role,)) + half_hours + drain + general(wire.RekeyAnswer(key)) + drain
+        yield bytes((role,)) + step(CHURN, b"\x10\0") + drain + ack
+        yield bytes((role,)) + step(WRITE, b"\xff\0\0") + step(WRITE, b"\xc8\0\0") + drain + ack

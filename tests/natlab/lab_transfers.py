@@ -1,0 +1,154 @@
+"""Transfers in the lab: a relay in the public namespace, `listen` on one host, `pipe` on the other.
+
+Processes are those of `support.processes`: every wait is bounded and ends with what the process
+had said.  What a transfer tells of itself is read from the events of `--json`.
+"""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import DEVNULL, PIPE
+
+from lab import Host, Lab
+from support.processes import PROGRAM, Process, await_true, clean_environment
+
+# Chosen.
+RELAY_PORT = 3340
+STUN_PORT = 3478
+END_LIMIT_S = 60.0
+TOKEN_EVENT = r'"event": "token".*"token": "(dhp1_[A-Za-z0-9_-]{20,})"'
+DIRECT_EVENT = r'"event": "path".*"direct": true'
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a transfer ended.
+
+    Args:
+        path: "direct" or "relay", what carried the traffic at the end.
+        direct_after_s: from the link's start to the first direct path; None without one.
+        is_exact: whether the receiver wrote what the sender read, and both ended with 0.
+        reason: why it was relayed, or what went wrong, in the words of the programs.
+    """
+
+    path: str
+    direct_after_s: float | None
+    is_exact: bool
+    reason: str
+
+
+class Transfer:
+    """One `pipe` on its way to one `listen`."""
+
+    def __init__(self, listen: Process, pipe: Process, payload: bytes) -> None:
+        self.listen = listen
+        self.pipe = pipe
+        self._payload = payload
+
+    def await_received(self, size: int, limit_s: float = END_LIMIT_S) -> None:
+        """Wait until the receiver has written that many bytes, or either side has ended."""
+        both = (self.listen, self.pipe)
+        await_true(
+            lambda: self.received_size >= size or not all(side.is_running for side in both),
+            f"{size} bytes have come",
+            limit_s,
+        )
+        stories = "\n".join(side.story for side in both)
+        assert self.received_size >= size, f"{self.received_size} bytes of {size}\n{stories}"
+
+    @property
+    def received_size(self) -> int:
+        """Bytes that the receiver has written so far."""
+        return len(self.listen.stdout)
+
+    def finish(self, limit_s: float = END_LIMIT_S) -> Outcome:
+        """Wait for the end of both and tell how it went; raises AssertionError when none comes."""
+        codes = (self.pipe.wait(limit_s), self.listen.wait(limit_s))
+        is_exact = self.listen.stdout == self._payload
+        return self._outcome(is_exact and codes == (0, 0))
+
+    def _outcome(self, is_exact: bool) -> Outcome:
+        events = self.pipe.events
+        paths = [event for event in events if event.get("event") == "path"]
+        direct = [event for event in paths if event.get("direct")]
+        receipt = [event for event in events if event.get("event") == "receipt"]
+        errors = [
+            f"{process.name}: {event.get('message')}"
+            for process in (self.pipe, self.listen)
+            for event in process.events
+            if event.get("event") == "error"
+        ]
+        after_s = _time(direct[0]) - _time(paths[0]) if direct else None
+        is_direct = bool(paths) and bool(paths[-1].get("direct"))
+        reason = str(receipt[-1].get("reason_relayed") or "") if receipt else "; ".join(errors)
+        return Outcome("direct" if is_direct else "relay", after_s, is_exact, reason)
+
+
+class Stage:
+    """Starts derphole in a lab; `close` ends what it started."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self._lab = lab
+        self._folder = folder
+        self._processes: list[Process] = []
+        self.url = ""
+
+    def close(self) -> None:
+        """Stop what still runs."""
+        for process in reversed(self._processes):
+            process.stop()
+
+    def start_relay(self) -> Process:
+        """Start a relay with STUN at the first public address; its URL is the stage's from now."""
+        address = self._lab.public_addresses[0]
+        host = f"[{address}]" if ":" in address else address
+        options = ["--listen", f"{host}:{RELAY_PORT}", "--stun-port", STUN_PORT]
+        relay = self._run("relay", self._lab.public, "relay", *options)
+        self.url = relay.await_line(r"^relay ready: (http\S+)").group(1)
+        return relay
+
+    def transfer(
+        self,
+        payload: bytes,
+        *,
+        sender: str = "a",
+        receiver: str = "b",
+        options: tuple[str, ...] = (),
+    ) -> Transfer:
+        """Start a transfer through the stage's relay; `options` go to both commands."""
+        listen = self._listen(receiver, options)
+        token = listen.await_line(TOKEN_EVENT).group(1)
+        arguments = ["pipe", "--json", *options, token]
+        pipe = self._run("pipe", self._lab.host(sender), *arguments, stdin=payload)
+        return Transfer(listen, pipe, payload)
+
+    def transfer_when_direct(self, payload: bytes, direct_limit_s: float) -> Outcome:
+        """Move a payload from a to b, its second half when the path is direct or time is up."""
+        if not direct_limit_s:
+            return self.transfer(payload).finish()
+        listen = self._listen("b", ())
+        token = listen.await_line(TOKEN_EVENT).group(1)
+        pipe = self._run("pipe", self._lab.a, "pipe", "--json", token, stdin=PIPE)
+        pipe.feed(payload[: len(payload) // 2])
+        with contextlib.suppress(AssertionError):  # staying on the relay is an outcome too
+            pipe.await_line(DIRECT_EVENT, direct_limit_s)
+        pipe.feed(payload[len(payload) // 2 :])
+        pipe.end_input()
+        return Transfer(listen, pipe, payload).finish()
+
+    def _listen(self, host: str, options: tuple[str, ...]) -> Process:
+        arguments = ["listen", "--json", "--relay", self.url, *options]
+        return self._run("listen", self._lab.host(host), *arguments)
+
+    def _run(
+        self, name: str, host: Host, *arguments: object, stdin: bytes | int = DEVNULL
+    ) -> Process:
+        command = host.command([PROGRAM, *arguments])
+        environment = clean_environment(self._folder)
+        process = Process(name, command, self._folder, environment, stdin=stdin)
+        self._processes.append(process)
+        return process
+
+
+def _time(event: dict[str, object]) -> float:
+    return float(str(event["time"]))

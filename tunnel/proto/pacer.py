@@ -1,0 +1,113 @@
+"""Pacing of one path: bytes leave at a rate, in bursts that spare system calls.
+
+    credit grows with the rate     closed --credit reaches one burst--> open
+    up to its depth, and every       ^                                    |
+    packet sent takes from it        +--less credit than one packet-------+
+
+Waiting for a whole burst before opening keeps the wake-ups few and the bursts long.  The depth is
+what a late wake-up may catch up with.  Sans-IO: the clock is an argument.  Knows nothing of acks.
+"""
+
+from tunnel.units import ByteCount, BytesPerSecond, Instant, Seconds
+
+# Fixed by the protocol: what the other side's socket must be able to take at once.
+BURST_S: Seconds = 0.001
+MIN_BURST = 2  # packets: an acknowledgement is due after two
+MAX_BURST = 45  # packets: 45 x 1400 bytes fit into one segmented send of less than 64000 bytes
+CATCH_UP_S: Seconds = 0.002
+BUFFER_SHARE = 4  # a burst takes at most a quarter of the other side's receive buffer
+# Chosen: two instants closer than this are the same; far below any timer's precision.
+CLOCK_GRAIN_S: Seconds = 1e-6
+MAX_PACKETS_WAITING = 512  # at one instant, when the other side did not tell its buffer
+
+
+class Pacer:
+    """Credit for packets of one path; starts with one burst.
+
+    Args:
+        now: when it was made.
+        rate: bytes a second to start with, over 0.
+        packet_size: bytes of a full packet.
+        peer_buffer: bytes of the other side's receive buffer, or None if it did not tell.
+    """
+
+    __slots__ = (
+        "_credit", "_filled_at", "_is_open", "_packet_size", "_peer_buffer", "_rate",
+        "burst_packets", "depth",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        now: Instant,
+        rate: BytesPerSecond,
+        packet_size: ByteCount,
+        peer_buffer: ByteCount | None,
+    ) -> None:
+        self._rate = rate
+        self._packet_size = packet_size
+        self._peer_buffer = peer_buffer
+        self._filled_at = now
+        self._is_open = True
+        self.burst_packets = self.depth = 0
+        self._set_limits()
+        self._credit: float = self.burst_packets * packet_size
+
+    def set_rate(self, now: Instant, rate: BytesPerSecond) -> None:
+        """Go on at another rate, over 0; credit already earned stays, within the new depth."""
+        self._fill(now)
+        self._rate = rate
+        self._set_limits()
+
+    def set_packet_size(self, packet_size: ByteCount) -> None:
+        """Go on with packets of another size."""
+        self._packet_size = packet_size
+        self._set_limits()
+
+    def sendable_packets(self, now: Instant) -> int:
+        """Return how many full packets may leave now in one burst; 0 while it is closed."""
+        self._fill(now)
+        if not self._is_open:
+            self._is_open = self._missing_s() <= CLOCK_GRAIN_S
+            if not self._is_open:
+                return 0
+        return max(1, min(int(self._credit / self._packet_size + 0.01), self.burst_packets))
+
+    def next_send_at(self, now: Instant) -> Instant:
+        """Return when the next burst may leave; `now` if it may already."""
+        self._fill(now)
+        if self._is_open:
+            return now
+        return Instant(now + max(0.0, self._missing_s()))
+
+    def is_overflowing(self, now: Instant) -> bool:
+        """Tell whether credit is being lost since nobody sends."""
+        self._fill(now)
+        return self._credit >= self.depth
+
+    def on_sent(self, now: Instant, size: ByteCount) -> None:
+        """Take the credit of `size` bytes that left; control packets may run into debt."""
+        self._fill(now)
+        # One depth of debt at most, so that many control packets cannot silence the path.
+        self._credit = max(self._credit - size, -float(self.depth))
+        if self._credit < self._packet_size:
+            self._is_open = False
+
+    def _set_limits(self) -> None:
+        """Work out the longest burst, and the most bytes that may leave at one instant."""
+        packet_rate = self._rate / self._packet_size
+        most = MAX_PACKETS_WAITING
+        if self._peer_buffer is not None:
+            most = max(MIN_BURST, self._peer_buffer // BUFFER_SHARE // self._packet_size)
+        self.burst_packets = max(MIN_BURST, min(int(packet_rate * BURST_S), MAX_BURST, most))
+        late_packets = min(int(packet_rate * CATCH_UP_S), most)
+        self.depth = max(self.burst_packets, late_packets) * self._packet_size
+
+    def _missing_s(self) -> Seconds:
+        """How long until the credit makes one burst; negative when there is more."""
+        return (self.burst_packets * self._packet_size - self._credit) / self._rate
+
+    def _fill(self, now: Instant) -> None:
+        # A clock that stands still or goes back fills nothing.
+        elapsed_s = max(0.0, now - self._filled_at)
+        self._credit = min(self._credit + elapsed_s * self._rate, self.depth)
+        self._filled_at = max(self._filled_at, now)
