@@ -4,7 +4,7 @@ import fcntl
 import struct
 import subprocess
 import termios
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -36,11 +36,11 @@ class Desk:
         *,
         stdin: IO[bytes] | int | bytes = subprocess.DEVNULL,
         stdout: IO[bytes] | int = subprocess.PIPE,
-        **variables: str,
+        variables: Mapping[str, str] | None = None,
     ) -> Process:
         """Start any command; `variables` are added to its environment."""
         environment = {**clean_environment(self.folder), "DERPHOLE_DEBUG": "1"}
-        environment |= variables
+        environment |= variables or {}
         process = Process(
             name, command, self.working_folder, environment, stdin=stdin, stdout=stdout
         )
@@ -53,10 +53,12 @@ class Desk:
         *arguments: str | Path,
         stdin: IO[bytes] | int | bytes = subprocess.DEVNULL,
         stdout: IO[bytes] | int = subprocess.PIPE,
-        **variables: str,
+        variables: Mapping[str, str] | None = None,
     ) -> Process:
         """Start a derphole command."""
-        return self.run(name, [PROGRAM, *arguments], stdin=stdin, stdout=stdout, **variables)
+        return self.run(
+            name, [PROGRAM, *arguments], stdin=stdin, stdout=stdout, variables=variables
+        )
 
     def listen(self, *arguments: str, stdout: IO[bytes] | int = subprocess.PIPE) -> Process:
         """Start a listener at the desk's relay."""

@@ -197,12 +197,15 @@ def test_a_large_file_arrives_whole_in_little_memory(
     listening, sending = MeasuredCommand(tmp_path, "listen"), MeasuredCommand(tmp_path, "pipe")
     with target.open("wb") as output:
         command = listening.line(PROGRAM, "listen", "--relay", desk.relay_url)
-        listen = desk.run("listen", command, stdout=output, DERPHOLE_DEBUG="0")
+        listen = desk.run("listen", command, stdout=output, variables={"DERPHOLE_DEBUG": "0"})
     token = token_of(listen)
     started_at = time.monotonic()
     with source.open("rb") as file:
         pipe = desk.run(
-            "pipe", sending.line(PROGRAM, "pipe", token), stdin=file, DERPHOLE_DEBUG="0"
+            "pipe",
+            sending.line(PROGRAM, "pipe", token),
+            stdin=file,
+            variables={"DERPHOLE_DEBUG": "0"},
         )
 
     pipe.ends_with(0, "^sent ", timeout_s=timeout_s)

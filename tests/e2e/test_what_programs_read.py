@@ -139,7 +139,7 @@ def test_force_relay_on_either_side_is_the_reason_on_both(desk: Desk, side: str)
 
 
 def test_the_relay_may_come_from_the_environment(desk: Desk) -> None:
-    listen = desk.derphole("listen", "listen", DERPHOLE_RELAY=desk.relay_url)
+    listen = desk.derphole("listen", "listen", variables={"DERPHOLE_RELAY": desk.relay_url})
 
     pipe = desk.pipe(token_of(listen), stdin=PAYLOAD)
 
@@ -153,8 +153,7 @@ def test_an_option_wins_over_the_environment(desk: Desk) -> None:
         "listen",
         "--relay",
         desk.relay_url,
-        DERPHOLE_RELAY=nowhere,
-        DERPHOLE_DERP_MAP="x",
+        variables={"DERPHOLE_RELAY": nowhere, "DERPHOLE_DERP_MAP": "x"},
     )
 
     pipe = desk.pipe(token_of(listen), stdin=PAYLOAD)
@@ -168,7 +167,7 @@ def test_the_relay_may_come_from_a_map(desk: Desk, way: str) -> None:
     if way == "option":
         listen = desk.derphole("listen", "listen", "--derp-map", url)
     else:
-        listen = desk.derphole("listen", "listen", DERPHOLE_DERP_MAP=url)
+        listen = desk.derphole("listen", "listen", variables={"DERPHOLE_DERP_MAP": url})
 
     pipe = desk.pipe(token_of(listen), stdin=PAYLOAD)
 
@@ -192,7 +191,7 @@ def test_a_token_may_come_from_anywhere(desk: Desk, tmp_path: Path, way: str) ->
     else:
         words += [way, token]
 
-    pipe = desk.derphole("pipe", *words, stdin=stdin, DERPHOLE_TOKEN=variable)
+    pipe = desk.derphole("pipe", *words, stdin=stdin, variables={"DERPHOLE_TOKEN": variable})
 
     assert_delivered(listen, pipe)
     assert len(pipe.lines) == 1, pipe.lines

@@ -267,4 +267,7 @@ class Wire:
 
 
 def _chance(percent: float) -> str:
+    """Return the condition that is true for a share of the packets."""
+    if percent >= 100:
+        return ""
     return f"numgen random mod {PARTS} < {round(percent * PARTS_PER_PERCENT)}"

@@ -47,6 +47,7 @@ START_FLAT_ROUNDS = 2  # rounds without growth: one alone may be a hiccup
 HINT_SAMPLES = 8  # that many acks in a row, all late: STARTING has filled a queue
 DRAIN_GAIN = 0.5
 PROBE_GAIN = 1.25  # BBR's: what a probe that finds nothing leaves in the queue drains in one round
+PROBE_PACKETS = 4  # and so many a round on top, or a small flow would never catch up
 PROBE_PAID = 1.1  # a probe that delivered so much more is followed by the next at once
 CRUISE_ROUNDS = 6  # with probing and draining one cycle of eight, as in BBR
 COURTEOUS_ROUNDS = 32  # while others keep a queue: a Reno flow wins that many packets first
@@ -140,6 +141,7 @@ class DirectController:
         self._rounds_in_state = 0
         self._flat_rounds = 0
         self._fallen_rounds = 0
+        self._cruise_rounds = CRUISE_ROUNDS
         self._has_paid = False  # the last probe delivered more
         self._rate_before_probe: BytesPerSecond | None = None  # while its outcome is open
         self._late_acks = 0  # in a row, while STARTING
@@ -232,12 +234,15 @@ class DirectController:
             case State.DRAINING:
                 self.rate_limit = self.rate * DRAIN_GAIN
             case State.PROBING:
-                self.rate_limit = self.rate * PROBE_GAIN
+                self.rate_limit = self._more_than(self.rate)
             case State.CRUISING | State.MEASURING:
                 self.rate_limit = self.rate
         self._round.lowest_pace = min(self._round.lowest_pace, self.rate_limit)
         self._pacer.set_rate(now, self.rate_limit)
         self._set_window()
+
+    def _more_than(self, rate: BytesPerSecond) -> BytesPerSecond:
+        return rate * PROBE_GAIN + PROBE_PACKETS * self._packet_size / self._round_span_s
 
     def _set_window(self) -> None:
         """Allow about what fits the path twice; the queue it tolerates where that is little."""
@@ -313,10 +318,12 @@ class DirectController:
             self._cut(now, BACK_OFF * rate)
         elif is_lossy and probed_from is not None:
             self._ceiling = probed_from
+            self._cruise_rounds = min(2 * self._cruise_rounds, COURTEOUS_ROUNDS)
         elif is_lossy and self._pace_before >= rate:
             self._cut(now, min(ended.rate, rate))
         elif probed_from is not None:
-            self._ceiling *= PROBE_GAIN
+            self._ceiling = self._more_than(self._ceiling)
+            self._cruise_rounds = CRUISE_ROUNDS
             if ended.rate > PROBE_PAID * probed_from:
                 self._has_paid = True
 
@@ -337,7 +344,7 @@ class DirectController:
                     return
                 if now >= self._minimum_seen_at + MINIMUM_RTT_LIFE_S:
                     self._enter(now, State.MEASURING)
-                elif self._rounds_in_state >= CRUISE_ROUNDS or self._has_paid:
+                elif self._has_paid or self._rounds_in_state >= self._cruise_rounds:
                     self._enter(now, self._after_cruising(now, ended))
             case State.PROBING:
                 self._enter(now, State.DRAINING)
