@@ -80,6 +80,7 @@ class Rendezvous:
         self._on_failure: Callable[[], None] = self._changed.set
         self._trouble: str | None = None
         self._told_troubles: set[str] = set()  # since the last report of a wait
+        self._told_downs: dict[RelayConnection, str] = {}  # what was said last of one that is down
         self._is_closing = False
         self._pump: Pump | None = None
         self._choice: RelayChoice | None = None
@@ -247,9 +248,11 @@ class Rendezvous:
                 self.trace("relay.error", {"region": relay.region.id, "error": str(error)})
         elif state is RelayState.CONNECTED:
             self._trouble = None
+            self._told_downs.pop(relay, None)
         if state is RelayState.DOWN and error is not None and not self._is_closing:
             self._open_next_relay()
-            if self._links:
+            if self._links and self._told_downs.get(relay) != str(error):
+                self._told_downs[relay] = str(error)  # it is tried again and again: said once
                 self.report(RelayTroubleStatus(str(error)))
         self._changed.set()
 

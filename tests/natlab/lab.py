@@ -39,8 +39,8 @@ from types import TracebackType
 from namespaces import (
     Namespace,
     ip_batch,
+    new_folder,
     own_name,
-    private_folder,
     remove_namespaces,
 )
 from nat_kinds import NatKind
@@ -82,8 +82,8 @@ class Lab:
 
     def __init__(self, topology: Topology | None = None) -> None:
         self.topology = topology or Topology()
-        number = next(_labs)
-        self._names = {node: own_name(number, node) for node in self._nodes()}
+        self._number = next(_labs)
+        self._names = {node: own_name(self._number, node) for node in self._nodes()}
         self._wires: dict[str, Wire] = {}
         self._routers: dict[str, Router] = {}
         self.public = Host(self._names["public"])
@@ -198,7 +198,7 @@ class Lab:
         return ["public", "wires", "a", "b", *routers, *self.topology.carriers]
 
     def _build(self) -> None:
-        self.folder = private_folder()
+        self.folder = new_folder(self._number)
         ip_batch(f"netns add {name}" for name in self._names.values())
         for node, name in self._names.items():
             forwarding = {} if node in ("a", "b", "wires") else FORWARDING

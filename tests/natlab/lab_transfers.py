@@ -98,11 +98,14 @@ class Stage:
         for process in reversed(self._processes):
             process.stop()
 
-    def start_relay(self) -> Process:
-        """Start a relay with STUN at the first public address; its URL is the stage's from now."""
-        address = self._lab.public_addresses[0]
+    def start_relay(self, address: str = "", stun_port: int | None = STUN_PORT) -> Process:
+        """Start a relay, at the first public address if none is given; transfers use the latest.
+
+        Without a port for STUN there is room for another STUN server on its address.
+        """
+        address = address or self._lab.public_addresses[0]
         host = f"[{address}]" if ":" in address else address
-        options = ["--listen", f"{host}:{RELAY_PORT}", "--stun-port", STUN_PORT]
+        options = ["--listen", f"{host}:{RELAY_PORT}", "--stun-port", stun_port or "off"]
         relay = self._run("relay", self._lab.public, "relay", *options)
         self.url = relay.await_line(r"^relay ready: (http\S+)").group(1)
         return relay

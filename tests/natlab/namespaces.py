@@ -122,17 +122,31 @@ def own_name(lab: object, node: str) -> str:
     return f"derphole-{os.getpid()}-{_start_time(os.getpid())}-{lab}-{node}"
 
 
+def new_folder(lab: object) -> Path:
+    """Return a new folder for configuration and logs; any user may read it."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{own_name(lab, 'folder')}-"))
+    folder.chmod(0o755)  # servers drop their rights before they read
+    return folder
+
+
 def remove_leftovers() -> list[str]:
-    """Remove namespaces of processes that are gone, with what still runs in them; return them."""
-    if not RUN_NETNS.is_dir():
-        return []
-    left = []
-    for path in RUN_NETNS.iterdir():
-        match = NAME.match(path.name)
-        if match and _start_time(int(match[1])) != int(match[2]):
-            left.append(path.name)
+    """Remove what processes left that are gone: folders, namespaces and what still runs in them.
+
+    Returns the names of the namespaces.
+    """
+    for path in Path(tempfile.gettempdir()).glob("derphole-*"):
+        if _is_leftover(path.name) and path.lstat().st_uid == os.geteuid():
+            shutil.rmtree(path, ignore_errors=True)
+    there = RUN_NETNS.iterdir() if RUN_NETNS.is_dir() else ()
+    left = sorted(path.name for path in there if _is_leftover(path.name))
     remove_namespaces(left)
-    return sorted(left)
+    return left
+
+
+def _is_leftover(name: str) -> bool:
+    """Tell whether a name is one of ours whose process is gone."""
+    match = NAME.match(name)
+    return match is not None and _start_time(int(match[1])) != int(match[2])
 
 
 def remove_namespaces(names: Iterable[str]) -> None:
@@ -292,10 +306,3 @@ def _set_namespace(descriptor: int) -> None:
     if _libc.setns(descriptor, CLONE_NEWNET):
         number = ctypes.get_errno()
         raise OSError(number, f"setns: {os.strerror(number)}")
-
-
-def private_folder() -> Path:
-    """Return a new folder for configuration and logs that any user may read."""
-    folder = Path(tempfile.mkdtemp(prefix="derphole-lab-"))
-    folder.chmod(0o755)  # servers drop their rights before they read
-    return folder

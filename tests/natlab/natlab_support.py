@@ -19,6 +19,7 @@ PACKAGES = {
     "iperf3": "iperf3",
 }
 WAIT_S = 10.0
+QUIET_S = 0.3  # a busy machine may pause for so long
 POLL_S = 0.02
 
 
@@ -36,7 +37,7 @@ def require_program(name: str) -> None:
     require(shutil.which(name), f"needs {name}: apt-get install {PACKAGES[name]}")
 
 
-def can_ping(namespace: Namespace, address: str, limit_s: float = 1) -> bool:
+def can_ping(namespace: Namespace, address: str, limit_s: float = 5) -> bool:
     """Tell whether one echo comes back in time."""
     try:
         namespace.run("ping", "-c1", f"-W{limit_s:g}", address)
@@ -53,9 +54,9 @@ def tcp_socket(namespace: Namespace, like: str = "") -> socket.socket:
 
 
 def connects(namespace: Namespace, address: str, port: int) -> bool:
-    """Tell whether a TCP connection can be made within a second."""
+    """Tell whether a TCP connection can be made within some seconds."""
     with tcp_socket(namespace, address) as tcp:
-        tcp.settimeout(1)
+        tcp.settimeout(5)
         return tcp.connect_ex((address, port)) == 0
 
 
@@ -67,7 +68,7 @@ def tcp_listener(namespace: Namespace, address: str) -> socket.socket:
     return tcp
 
 
-def drain(udp: socket.socket, quiet_s: float = 0.1) -> list[bytes]:
+def drain(udp: socket.socket, quiet_s: float = QUIET_S) -> list[bytes]:
     """Read datagrams until none has come for a while."""
     found = []
     while select.select([udp], [], [], quiet_s)[0]:

@@ -12,7 +12,7 @@ from lab import Lab
 from namespaces import (
     RUN_NETNS,
     missing_requirements,
-    private_folder,
+    new_folder,
     remove_leftovers,
     rootless_command,
 )
@@ -25,7 +25,7 @@ sys.path.insert(0, sys.argv[1])
 from lab import Lab
 lab = Lab().__enter__()
 sleeper = lab.a.start(["sleep", "1000"])
-print(sleeper.pid, lab.a.name, flush=True)
+print(sleeper.pid, lab.a.name, lab.folder, flush=True)
 sys.stdin.read()
 """
 ROOTLESS = """
@@ -75,13 +75,15 @@ def test_what_a_killed_run_left_is_removed_with_its_processes():
     )
     with crashing:
         assert crashing.stdout is not None
-        pid, name = crashing.stdout.readline().split()
+        pid, name, folder = crashing.stdout.readline().split()
         assert name not in remove_leftovers()  # its owner lives
+        assert Path(folder).exists()
         crashing.kill()
         crashing.wait()
 
     assert name in remove_leftovers()
     assert not (RUN_NETNS / name).exists()
+    assert not Path(folder).exists()
     await_gone(lambda: is_running(int(pid)), "a process of the killed run")
 
 
@@ -120,7 +122,7 @@ def is_running(pid: int) -> bool:
 
 def open_copy(source: Path) -> Path:
     """Return a copy of the lab's modules that every user may read."""
-    folder = private_folder()
+    folder = new_folder("copy")
     for module in source.glob("*.py"):
         shutil.copy(module, folder)
         (folder / module.name).chmod(0o644)

@@ -177,3 +177,13 @@ def test_a_file_that_is_no_map_is_named(tmp_path, content):
 
     with pytest.raises(RelayUnreachable, match=r"map\.json"):
         load_relay_map(str(path), None, NO_PROXY)
+
+
+def test_a_failure_in_a_thread_is_told_by_its_sentence_alone(tmp_path, capfd):
+    # gevent prints, traceback and all, what is raised in a thread of its pool.
+    with running(answering(b"gone", b"410 Gone")) as server, pytest.raises(RelayUnreachable):
+        load_relay_map(f"http://127.0.0.1:{server.port}/", None, NO_PROXY)
+    with pytest.raises(RelayUnreachable):
+        load_relay_map(str(tmp_path / "missing"), None, NO_PROXY)
+
+    assert capfd.readouterr().err == ""

@@ -70,8 +70,6 @@ class Tally:
 
     began: float
     delivered: dict[int, int] = field(default_factory=dict)
-    entered: int = 0
-    dropped: int = 0
     drops: dict[int, int] = field(default_factory=dict)
     entries: dict[int, int] = field(default_factory=dict)
 
@@ -201,6 +199,8 @@ class Flow:
         start_after: seconds after now.
         late: how much later than asked a timer wakes the sender.
         has_supply: whether there is always something to send; else `supply` gives bytes.
+        peer_buffer: what the other side tells of its receive buffer.
+        is_one_by_one: whether every packet is a record of its own, as general packets are.
     """
 
     _ids = itertools.count()
@@ -212,7 +212,9 @@ class Flow:
         late: float = 0.0,
         has_supply: bool = True,
         peer_buffer: int | None = None,
+        is_one_by_one: bool = False,
     ) -> None:
+        self.is_one_by_one = is_one_by_one
         self.link, self.clock, self.late = link, link.clock, late
         self.id = next(self._ids)
         self.tally = Tally(link.clock.now)
@@ -250,6 +252,8 @@ class Flow:
             if not controller.may_send(now, ledger.in_flight_packets, ledger.in_flight_bytes):
                 break
             count = controller.sendable_packets(now, ledger.in_flight_bytes)
+            if self.is_one_by_one:
+                count = 1
             if self.waiting < count * PACKET:
                 count = -(-int(self.waiting) // PACKET)
             self.waiting -= count * PACKET

@@ -181,6 +181,11 @@ class Host:
 
     Attributes:
         links: every link there ever was, the newest last.
+        application: called whenever the machine has worked; tells whether it did anything.
+        lag: how far the monotonic clock is behind the world's: it stood still during sleep.
+        wall_error: how far the wall clock is ahead of the world's.
+        is_asleep: whether nothing runs here; what arrives is lost.
+        lateness: how much too late a timer fires.
         reads: whether what arrives is read at once; `unread` names streams that are not.
     """
 
@@ -193,6 +198,34 @@ class Host:
         self.reads = True
         self.unread: set[int] = set()
         self.machine: Issuer | Claimer | None = None
+        self.application: Callable[[], bool] = lambda: False
+        self.lag = 0.0
+        self.wall_error = 0.0
+        self.is_asleep = False
+        self.lateness: Callable[[], float] = lambda: 0.0
+        self._timer: tuple[float, float] | None = None
+        self._fires_at = 0.0
+
+    @property
+    def instant(self) -> Instant:
+        """What the monotonic clock here says."""
+        return Instant(self.world.now - self.lag)
+
+    @property
+    def wall(self) -> WallTime:
+        """What the wall clock here says."""
+        return WallTime(self.world.now + self.world.epoch + self.wall_error)
+
+    @property
+    def wakes_at(self) -> float | None:
+        """When, in the world's time, the machine's timer is due."""
+        deadline = self.machine.next_timeout() if self.machine and not self.is_asleep else None
+        if deadline is None:
+            return None
+        if self._timer != (deadline, self.lag):
+            self._timer = (deadline, self.lag)
+            self._fires_at = deadline + self.lag + self.lateness()
+        return self._fires_at
 
     @property
     def link(self) -> PeerLink | None:
@@ -226,44 +259,47 @@ class Host:
 
     def receive(self, relay: int, source: bytes, data: bytes) -> None:
         """Take a packet from a relay."""
-        now, view = self.world.instant, memoryview(data)
+        now, view = self.instant, memoryview(data)
+        if self.is_asleep:
+            return
         if isinstance(self.machine, Issuer):
-            wall = WallTime(self.world.now + self.world.epoch)
-            self.machine.handle_packet(now, wall, relay, DerpKey(source), view)
+            self.machine.handle_packet(now, self.wall, relay, DerpKey(source), view)
         elif self.machine is not None:
             self.machine.handle_packet(now, relay, DerpKey(source), view)
 
     def peer_gone(self, relay: int, key: bytes) -> None:
         """Take a relay's word that a key is not there."""
         if self.machine is not None:
-            self.machine.handle_peer_gone(self.world.instant, relay, DerpKey(key))
+            self.machine.handle_peer_gone(self.instant, relay, DerpKey(key))
 
     def relay_down(self, relay: int) -> None:
         """Lose a relay connection."""
         if self.machine is not None:
-            self.machine.handle_relay_down(self.world.instant, relay)
+            self.machine.handle_relay_down(self.instant, relay)
 
     def relay_up(self, relay: int) -> None:
         """Have a relay connection, the first time or again."""
         if self.machine is not None:
-            self.machine.handle_relay_up(self.world.instant, relay)
+            self.machine.handle_relay_up(self.instant, relay)
 
     # -- the application --------------------------------------------------------------------
 
     def run(self) -> bool:
         """Let the machine do what is due; returns whether anything happened."""
         machine = self.machine
-        if machine is None:
+        if machine is None or self.is_asleep:
             return False
-        deadline = machine.next_timeout()
-        if deadline is not None and deadline <= self.world.now:
-            machine.handle_timeout(self.world.instant)
+        wakes_at = self.wakes_at
+        if wakes_at is not None and wakes_at <= self.world.now:
+            # No earlier than asked, whatever the rounding of clocks makes of it.
+            machine.handle_timeout(max(self.instant, machine.next_timeout() or self.instant))
         has_worked = self._take_events()
-        while packets := machine.packets_to_send(self.world.instant):
+        while packets := machine.packets_to_send(self.instant):
             has_worked = True
             for packet in packets:
                 self._send(packet)
-        return self._take_events() or has_worked
+        has_worked |= self._take_events()
+        return self.application() or has_worked
 
     def open(self) -> int:
         """Open a stream and return its id."""
@@ -293,7 +329,7 @@ class Host:
             return
         sink = inbox.received.setdefault(stream, bytearray())
         while receiving.readable:
-            for chunk in link.read(self.world.instant, stream, 1 << 20):
+            for chunk in link.read(self.instant, stream, 1 << 20):
                 sink += chunk
         if receiving.is_at_end:
             inbox.ended.add(stream)
@@ -353,11 +389,18 @@ class World:
     """Hosts, relays between them and the clock.
 
     Attributes:
+        issuer_keys: the issuer's Noise and DERP key pairs, where several worlds share them.
         trace: what the machines noted: (time, name, values).
         watch: called with every packet that a host hands to a relay.
     """
 
-    def __init__(self, seed: int = 0, relays: int = 1, is_polite: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        relays: int = 1,
+        is_polite: bool = False,
+        issuer_keys: tuple[KeyPair, KeyPair] | None = None,
+    ) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.now = 1000.0
@@ -370,8 +413,10 @@ class World:
         self.watch: Callable[[Host, Transmit], None] = lambda host, packet: None
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = 0
-        self._static = KeyPair.from_secret(self.rng.randbytes(32))
-        self._issuer_derp = KeyPair.from_secret(self.rng.randbytes(32))
+        self._static, self._issuer_derp = issuer_keys or (
+            KeyPair.from_secret(self.rng.randbytes(32)),
+            KeyPair.from_secret(self.rng.randbytes(32)),
+        )
 
     @property
     def relay(self) -> Relay:
@@ -482,10 +527,9 @@ class World:
 
     def step(self) -> bool:
         """Jump to what comes next and let everybody work; returns False if nothing ever comes."""
-        deadlines = [host.machine.next_timeout() for host in self.hosts if host.machine]
-        times = [deadline for deadline in deadlines if deadline is not None]
+        times = [time for host in self.hosts if (time := host.wakes_at) is not None]
         if self._queue:
-            times.append(Instant(self._queue[0][0]))
+            times.append(self._queue[0][0])
         if not times:
             return False
         self.now = max(self.now, min(times))
@@ -523,6 +567,13 @@ class World:
         self.settle()
         while self.now < end and self.step():
             pass
+
+    def sleep(self, host: Host, seconds: float, does_clock_stop: bool = True) -> None:
+        """Let a host sleep: nothing runs there, and its monotonic clock stands still or not."""
+        host.is_asleep = True
+        self.run_for(seconds)
+        host.is_asleep = False
+        host.lag += seconds if does_clock_stop else 0.0
 
     def _join(self, host: Host, on: tuple[int, ...] | None, wire: dict[str, float]) -> Host:
         self.hosts.append(host)

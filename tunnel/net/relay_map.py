@@ -8,11 +8,12 @@ to the cache, so that the sign-in page of a hotel's network never replaces a goo
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 from urllib.parse import urlsplit
 
 import gevent
@@ -25,6 +26,9 @@ from tunnel.wire.derpmap import MAX_MAP_SIZE, RelayMap, decode_derp_map
 if TYPE_CHECKING:
     from http.client import HTTPResponse
     from urllib.request import OpenerDirector
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # Fixed by the protocol: where Tailscale publishes its relays.
 PUBLIC_MAP_URL = "https://controlplane.tailscale.com/derpmap/default"
@@ -83,7 +87,7 @@ def load_relay_map(
 
 def _read_map_file(path: Path) -> LoadedRelayMap:
     try:
-        relay_map = decode_derp_map(_in_thread_read(path))
+        relay_map = decode_derp_map(_in_thread(_read, path))
     except OSError as error:
         raise RelayUnreachable(
             f"the relay map {path} cannot be read ({(error.strerror or str(error)).lower()}); "
@@ -100,8 +104,26 @@ def _fetch_map(url: str, proxy: ProxySettings, timeout_s: Seconds) -> tuple[byte
     """Fetch and decode; raises `RelayUnreachable` or `DecodeError`."""
     late = RelayUnreachable(f"no answer within {timeout_s:g} s")
     with gevent.Timeout(timeout_s, late):
-        data: bytes = gevent.get_hub().threadpool.apply(_fetch, (url, proxy, timeout_s))
+        data = _in_thread(_fetch, url, proxy, timeout_s)
     return data, decode_derp_map(data)
+
+
+def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run what may block in the thread pool; raises the failures that callers here expect.
+
+    They come back as values: the pool would print what is raised in it, traceback and all.
+    """
+
+    def run() -> T | Exception:
+        try:
+            return work(*args, **kwargs)
+        except (OSError, RelayUnreachable, DecodeError) as error:
+            return error
+
+    result: T | Exception = gevent.get_hub().threadpool.apply(run)
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 def _fetch(url: str, proxy: ProxySettings, timeout_s: Seconds) -> bytes:
@@ -187,17 +209,12 @@ def _read_cache(cache_file: Path | None, url: str, reason: str) -> LoadedRelayMa
     if cache_file is None:
         raise RelayUnreachable(f"{failure}; {_NEXT_STEP}")
     try:
-        relay_map = decode_derp_map(_in_thread_read(cache_file))
+        relay_map = decode_derp_map(_in_thread(_read, cache_file))
         saved_at = datetime.fromtimestamp(cache_file.stat().st_mtime, UTC)
     except (OSError, DecodeError) as error:
         raise RelayUnreachable(f"{failure}, and no copy is saved; {_NEXT_STEP}") from error
     notice = f"{failure}; using the copy saved on {saved_at:%Y-%m-%d}"
     return LoadedRelayMap(relay_map, MapOrigin.CACHED, notice)
-
-
-def _in_thread_read(path: Path) -> bytes:
-    data: bytes = gevent.get_hub().threadpool.apply(_read, (path,))
-    return data
 
 
 def _read(path: Path) -> bytes:
@@ -210,7 +227,7 @@ def _write_cache(cache_file: Path | None, data: bytes) -> str | None:
     if cache_file is None:
         return None
     try:
-        gevent.get_hub().threadpool.apply(_replace, (cache_file, data))
+        _in_thread(_replace, cache_file, data)
     except OSError as error:
         return f"the relay map could not be saved to {cache_file} ({error.strerror})"
     return None

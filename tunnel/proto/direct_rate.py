@@ -3,20 +3,24 @@
 Time is cut into rounds of at least max(RTT, 5 ms); each gives one sample of the delivery rate and
 one judgement.  The estimate is the best of the last samples, under a ceiling that congestion sets.
 
-    state         sends at                goes on to
-    STARTING      twice more each round   DRAINING: delivery stopped growing, a queue, heavy loss
-    DRAINING      half the estimate       CRUISING: in flight no more than rate x minimum RTT
-    CRUISING      the estimate            PROBING: after some rounds, at once if the last one paid
-                                          MEASURING: minimum RTT not seen for 10 s
-    PROBING       1.25 x the estimate     DRAINING: after one round
-    MEASURING     half a window           CRUISING: after a round with an empty pipe
+    state         sends at                     goes on to
+    STARTING      twice more each round        DRAINING: delivery flat for 2 rounds, all acks
+                                               late, or heavy loss
+    DRAINING      half the estimate            CRUISING: no more in flight than fits the path
+    CRUISING      the estimate                 PROBING: after 6 rounds, at once if one paid
+                                               DRAINING: instead, while a queue stands
+                                               MEASURING: minimum RTT not seen for 10 s
+    PROBING       1.25 x the estimate and      DRAINING: after a round
+                  4 packets a round
+    MEASURING     half of what fits the path   CRUISING: after 2 rounds, with a new minimum RTT
 
-What a round's end says, most urgent first:
+What the end of a round says, the first that is true; a lower ceiling begins with DRAINING:
 
-    loss and a queue                 congestion: ceiling = 0.7 x the rate
-    over 5 % lost, no queue          a policer: ceiling = what was delivered
-    a queue, delivery fell           the link got slower: ceiling = 0.7 x the rate
-    else, after PROBING              ceiling x 1.25
+    a queue and a loss               congestion: ceiling = 0.7 x the estimate
+    a queue, delivery below pace     the link got slower: the same, each round
+    over 5 % lost after PROBING      nothing to gain: ceiling = the estimate before
+    over 5 % lost                    a policer: ceiling = what was delivered
+    nothing of this after PROBING    the ceiling goes up as the probe did
 
 Source: the model is BBR's (draft-ietf-ccwg-bbr), the rounds and the ceiling are ours.  Knows
 nothing of what is sent, of other paths, or whether the path still lives.
@@ -24,24 +28,24 @@ nothing of what is sent, of other paths, or whether the path still lives.
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 
+from tunnel.proto.delivery import MINIMUM_ROUND_S, Round
 from tunnel.proto.loss import SentRecord
 from tunnel.proto.pacer import Pacer
 from tunnel.proto.rtt import RttEstimator
 from tunnel.units import ByteCount, BytesPerSecond, Instant, Seconds
 
 # Fixed by the protocol.
-MINIMUM_ROUND_S: Seconds = 0.005  # a sample over less than this measures bursts, not the path
-LOSS_TOLERANCE = 0.05  # random loss up to this changes nothing
 QUEUE_TOLERANCE_S: Seconds = 0.005  # a queue below max(this, QUEUE_TOLERANCE of the RTT) is none
 QUEUE_TOLERANCE = 0.25
 BACK_OFF = 0.7  # CUBIC's factor, RFC 9438: what a TCP flow beside us does
 # Chosen.
 INITIAL_PACKETS = 10  # RFC 6928's initial window
 INITIAL_ROUND_S: Seconds = 0.02  # the first packets leave over this, while no RTT is known
-START_LEAD = 4.0  # STARTING runs at most two doublings ahead of what was delivered: one is in flight
+START_LEAD = (
+    4.0  # STARTING runs at most two doublings ahead of what was delivered: one is in flight
+)
 START_GROWTH = 1.25  # delivery that grew by less has stopped growing
 START_FLAT_ROUNDS = 2  # rounds without growth: one alone may be a hiccup
 HINT_SAMPLES = 8  # that many acks in a row, all late: STARTING has filled a queue
@@ -70,48 +74,6 @@ class State(Enum):
     MEASURING = "measuring"
 
 
-@dataclass(slots=True)
-class Round:
-    """What was acknowledged and lost since `began`.
-
-    Args:
-        began: when it began, at the acknowledgement that ended the round before.
-        sent_from: when the newest packet acknowledged before it was sent.
-    """
-
-    began: Instant
-    sent_from: Instant
-    sent_until: Instant
-    acked_at: Instant
-    lowest_pace: BytesPerSecond
-    delivered: ByteCount = 0
-    acked_packets: int = 0
-    lost_packets: int = 0
-    minimum_rtt_s: Seconds = float("inf")
-    is_app_limited: bool = False
-
-    def add(self, now: Instant, record: SentRecord) -> None:
-        """Count an acknowledged record."""
-        self.delivered += record.count * record.size
-        self.acked_packets += record.count
-        self.minimum_rtt_s = min(self.minimum_rtt_s, now - record.sent_at)
-        self.sent_until = max(self.sent_until, record.sent_at)
-        self.acked_at = now
-        self.is_app_limited |= record.mark is True
-
-    @property
-    def rate(self) -> BytesPerSecond:
-        """The delivery rate: over the acks' time or the packets' own, whichever is longer."""
-        span_s = max(self.acked_at - self.began, self.sent_until - self.sent_from, MINIMUM_ROUND_S)
-        return self.delivered / span_s
-
-    @property
-    def is_lossy(self) -> bool:
-        """Whether more than LOSS_TOLERANCE was lost, by two standard deviations of chance."""
-        expected = LOSS_TOLERANCE * (self.acked_packets + self.lost_packets)
-        return self.lost_packets > expected + 2 * expected**0.5 + 1
-
-
 class DirectController:
     """Decides for one direct path; a new or returned path gets a new one.
 
@@ -121,9 +83,7 @@ class DirectController:
         peer_buffer: bytes of the other side's receive buffer, or None if it did not tell.
     """
 
-    def __init__(
-        self, now: Instant, packet_size: ByteCount, peer_buffer: ByteCount | None
-    ) -> None:
+    def __init__(self, now: Instant, packet_size: ByteCount, peer_buffer: ByteCount | None) -> None:
         self.state = State.STARTING
         self.rate: BytesPerSecond  # what the path is thought to deliver
         self.rate_limit: BytesPerSecond  # what the pacer lets pass now
@@ -187,6 +147,7 @@ class DirectController:
     def on_sent(self, now: Instant, record: SentRecord, has_more: bool) -> None:
         """Note an ack-eliciting record; `has_more`: the sender would send more if it might.
 
+        Probes and control count too, though they need not ask: what is acked was noted here.
         The mark of a record says that the sender, not the path, set its time of sending.
         """
         record.mark = self._has_run_dry and self._pacer.is_overflowing(now)
@@ -196,14 +157,13 @@ class DirectController:
         self._pacer.on_sent(now, size)
 
     def on_acked(self, now: Instant, records: Sequence[SentRecord], rtt: RttEstimator) -> None:
-        """Note records newly acknowledged together, and the estimate after them."""
+        """Note records newly acknowledged together, at least one, and the estimate after them."""
         del rtt  # its minimum never grows again, ours does when a route gets longer
         for record in records:
             self._in_flight -= record.count * record.size
             self._round.add(now, record)
-        self._learn_rtt(now, now - records[-1].sent_at)
-        has_answer = self._round.sent_until >= self._round.began
-        if has_answer and now >= self._round.began + self._round_span_s:
+        self._learn_rtt(now, now - max(record.sent_at for record in records))
+        if self._round.is_answered and now >= self._round.began + self._round_span_s:
             self._end_round(now)
             self._decide(now)
         if self.state is State.STARTING and self._late_acks >= HINT_SAMPLES:
@@ -318,9 +278,10 @@ class DirectController:
             self._cut(now, BACK_OFF * rate)
         elif is_lossy and probed_from is not None:
             self._ceiling = probed_from
-            self._cruise_rounds = min(2 * self._cruise_rounds, COURTEOUS_ROUNDS)
+            self._cruise_rounds = 2 * CRUISE_ROUNDS
         elif is_lossy and self._pace_before >= rate:
-            self._cut(now, min(ended.rate, rate))
+            delivered = BACK_OFF * rate if ended.is_app_limited else ended.rate
+            self._cut(now, min(delivered, rate))
         elif probed_from is not None:
             self._ceiling = self._more_than(self._ceiling)
             self._cruise_rounds = CRUISE_ROUNDS
@@ -329,6 +290,7 @@ class DirectController:
 
     def _cut(self, now: Instant, ceiling: BytesPerSecond) -> None:
         self._ceiling = max(ceiling, MINIMUM_RATE)
+        self._rate_before_probe = None
         self._enter(now, State.DRAINING)
         self._judged_from = now
 
@@ -350,8 +312,9 @@ class DirectController:
                 self._enter(now, State.DRAINING)
             case State.MEASURING:
                 if self._rounds_in_state >= 2:
-                    self._minimum_rtt_s = ended.minimum_rtt_s
-                    self._minimum_seen_at = now
+                    if not ended.is_app_limited:  # lone packets are acknowledged late
+                        self._minimum_rtt_s = ended.minimum_rtt_s
+                        self._minimum_seen_at = now
                     self._enter(now, State.CRUISING)
 
     def _after_cruising(self, now: Instant, ended: Round) -> State:

@@ -1,0 +1,90 @@
+"""Junk from strangers: an issuer stays reachable, small and exact, waiting or in a transfer."""
+
+import json
+from pathlib import Path
+
+import pytest
+from desk import Desk, token_of
+from faults import MIB, FileTransfer, Stopwatch, rss_bytes, start_relay
+from junk import Flood
+from support.processes import record_figure
+
+from derphole.token import SessionToken, parse_token
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc"),
+]
+
+CUT_COUNT, FULL_COUNT = 2_000, 20_000
+SEED = 11
+SIZE, FULL_SIZE = 48 * MIB, 192 * MIB
+RATE = "8M"
+WARM_UP = 200  # packets after which every code path has run once
+FLAT_BYTES = 4 * MIB
+# Half of each kind of junk may be lost in the relay's queues, which is what they are for.
+ARRIVED = 0.5
+KINDS_OF_CLAIMS = 4 / 7
+
+
+def token_at(text: str) -> SessionToken:
+    token = parse_token(text)
+    assert isinstance(token, SessionToken)
+    return token
+
+
+@pytest.mark.timeout(600)
+def test_a_waiting_issuer_outlasts_junk_and_meets_the_true_claimer_meanwhile(
+    desk: Desk, is_full: bool, tmp_path: Path
+) -> None:
+    count = FULL_COUNT if is_full else CUT_COUNT
+    _, address = start_relay(desk)
+    port = int(address.rpartition(":")[2])
+    trace = tmp_path / "trace"
+    where = ("--relay", f"http://{address}", "--trace", str(trace))
+    transfer = FileTransfer(desk, MIB, *where)
+    listen = transfer.listen
+    flood = Flood(port, token_at(token_of(listen)), SEED)
+
+    flood.send(WARM_UP)
+    before = rss_bytes(listen)
+    flood.send(count)
+    after = rss_bytes(listen)
+    with flood:
+        clock = Stopwatch()
+        transfer.send()
+        transfer.ends_well()
+        meeting_s = clock.seconds
+
+    events = [json.loads(line)["event"] for line in trace.read_text().splitlines()]
+    assert events.count("claim.dropped") >= count * KINDS_OF_CLAIMS * ARRIVED
+    assert events.count("claim.answered") == 1
+    assert after - before <= FLAT_BYTES
+    what = f"{count} packets of junk at a waiting issuer"
+    record_figure(f"{what}: memory", f"{(after - before) / MIB:+.1f} MiB", "4 MiB")
+    record_figure(f"{what}, and pipe of 1 MiB in a flood", f"{meeting_s:.2f} s", "recorded")
+
+
+@pytest.mark.timeout(900)
+def test_a_transfer_goes_on_through_junk_and_is_exact(desk: Desk, is_full: bool) -> None:
+    count, size = (FULL_COUNT, FULL_SIZE) if is_full else (CUT_COUNT, SIZE)
+    _, address = start_relay(desk, "127.0.0.1:0", "--rate", RATE)
+    port = int(address.rpartition(":")[2])
+    transfer = FileTransfer(desk, size, "--relay", f"http://{address}")
+    flood = Flood(port, token_at(token_of(transfer.listen)), SEED)
+    transfer.send()
+    transfer.await_written(size // 8)
+
+    flood.send(WARM_UP)
+    before = rss_bytes(transfer.listen)
+    clock = Stopwatch()
+    flood.send(count)
+    junk_s = clock.seconds
+    after = rss_bytes(transfer.listen)
+    assert transfer.written < size, "the junk came too late"
+
+    transfer.ends_well(300.0)
+    assert after - before <= FLAT_BYTES
+    what = f"{count} packets of junk at a transferring issuer, in {junk_s:.1f} s"
+    record_figure(f"{what}: memory", f"{(after - before) / MIB:+.1f} MiB", "4 MiB")

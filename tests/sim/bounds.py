@@ -1,0 +1,63 @@
+"""What a machine may hold, whatever was done to it."""
+
+from world import Host
+
+from tunnel.crypto.packets import MAX_RECEIVE_PATHS
+from tunnel.proto.credit import FLOOR, POOL
+from tunnel.proto.issuer import (
+    CLAIMS,
+    MAX_PENDING,
+    MAX_PENDING_OF_GRANT,
+    MAX_RATED_GRANTS,
+    PENDING_S,
+    Issuer,
+)
+from tunnel.proto.link import PeerLink
+from tunnel.proto.receive_stream import MAX_GAPS
+from tunnel.wire.frames import MAX_ACK_RANGES
+
+# Links that were admitted or refused are remembered for PENDING_S, so that they repeat their close.
+MAX_LINKS = MAX_PENDING + int(CLAIMS.burst + CLAIMS.rate * PENDING_S) + 2
+MAX_IN_FLIGHT = 1024  # packets; a window of 2 x rate x RTT never comes near with these payloads
+
+
+def check_host(host: Host, grants: int = 1) -> None:
+    """See that a host's machine holds no more than its bounds; `grants` were used."""
+    machine = host.machine
+    links = list(host.links)
+    if isinstance(machine, Issuer):
+        assert len(machine._pending) <= min(MAX_PENDING, grants * MAX_PENDING_OF_GRANT)
+        assert len(machine._claims_of_grant) <= min(MAX_RATED_GRANTS, grants)
+        assert len(machine._by_index) <= MAX_LINKS
+        assert len(machine._answers) <= MAX_PENDING
+        links += [entry.link for entry in machine._by_index.values() if entry.link is not None]
+    elif machine is not None and machine.link is not None:
+        links.append(machine.link)
+    if machine is not None:
+        assert not machine._events
+    for link in links:
+        check_link(link)
+
+
+def check_link(link: PeerLink) -> None:
+    """See that a link of a conversation, which has two streams, holds no more than its bounds."""
+    streams = link.streams
+    assert len(streams._streams) <= 2
+    assert len(streams._due) <= 6
+    assert len(streams._turns) <= 2
+    assert len(streams._events) <= 6
+    assert len(link._events) <= 4
+    assert len(link._frames_due) <= 2
+    assert len(link._acks) <= 1
+    assert len(link._opener._windows) <= min(1, MAX_RECEIVE_PATHS)
+    assert len(link._opener._key_by_phase) <= 2
+    assert len(link._ledger._records) <= MAX_IN_FLIGHT
+    for acks in link._acks.values():
+        assert len(acks._received) <= MAX_ACK_RANGES
+    for window in link._opener._windows.values():
+        assert window._seen.bit_length() <= 8192
+    held = 0
+    for stream in streams._streams.values():
+        assert len(stream.receive._later) <= MAX_GAPS
+        held += stream.receive.highest - stream.receive.read_offset
+    assert held <= POOL + 2 * FLOOR

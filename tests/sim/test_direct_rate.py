@@ -1,0 +1,247 @@
+"""What a direct path's rate controller makes of links of many kinds, in numbers.
+
+Every flow is also watched packet by packet: no burst above its limit, never more in flight than the
+window, never more at one instant than 2 ms of the rate, no deadline in the past.
+"""
+
+import random
+
+import pytest
+from bottleneck import PACKET, Bottleneck, Clock, Flow, Shape, TcpFlow, mbit
+
+
+def run(shape, seconds, seed=1, **options):
+    clock = Clock()
+    link = Bottleneck(clock, shape, seed)
+    flow = Flow(link, **options)
+    clock.run_until(clock.now + seconds)
+    assert flow.faults == []
+    return link, flow
+
+
+def line(rate, rtt_ms, queue=1.0, **options):
+    """A link of `rate` Mbit/s whose queue is so many bandwidth-delay products, 30 packets at least."""
+    rtt = rtt_ms / 1e3
+    return Shape(mbit(rate), rtt, max(queue * mbit(rate) * rtt, 30 * PACKET), **options)
+
+
+def jain(rates):
+    return sum(rates) ** 2 / (len(rates) * sum(rate * rate for rate in rates))
+
+
+FEW = [(50, 20), (100, 1), (100, 20), (100, 50), (100, 200), (1000, 20)]
+ALL = [(rate, rtt) for rate in (50, 100, 1000) for rtt in (1, 20, 50, 200)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rate", "rtt_ms"), ALL)
+def test_a_clean_link_is_filled_and_its_queue_stays_short(rate, rtt_ms, is_full):
+    if (rate, rtt_ms) not in FEW and not is_full:
+        return
+    start_s = 1.5 if rtt_ms < 200 else 4.0
+    end_s = start_s + (10 if is_full else 2)
+    link, flow = run(line(rate, rtt_ms), end_s)
+
+    assert flow.tally.rate(start_s, end_s) >= 0.95 * mbit(rate)
+    assert link.usual_delay(start_s, end_s) <= max(0.005, 0.15 * rtt_ms / 1e3)
+    assert link.worst_delay(start_s, end_s) <= max(0.01, 0.35 * rtt_ms / 1e3)
+    assert flow.tally.loss(start_s, end_s) < 0.02
+
+
+@pytest.mark.parametrize(("loss", "least"), [(0.01, 0.9), (0.05, 0.8)])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_random_loss_costs_little_more_than_what_is_lost(loss, least, seed):
+    _, flow = run(line(100, 50, loss=loss), 6, seed)
+
+    assert flow.tally.rate(2, 6) >= least * mbit(100)
+
+
+def test_heavy_random_loss_slows_the_flow_but_never_stops_it():
+    _, flow = run(line(20, 30, loss=0.2), 6)
+
+    assert flow.tally.rate(3, 6) > 20 * PACKET
+
+
+def test_a_tiny_queue_is_enough():
+    shape = line(100, 50)
+    shape.queue = 10 * PACKET
+    _, flow = run(shape, 5)
+
+    assert flow.tally.rate(2, 5) >= 0.95 * mbit(100)
+    assert flow.tally.loss(2, 5) < 0.05
+
+
+def test_a_queue_of_two_seconds_stays_almost_empty():
+    link, flow = run(line(100, 50, queue=40), 6)
+
+    assert flow.tally.rate(2, 6) >= 0.95 * mbit(100)
+    assert link.worst_delay(0, 2) < 0.2
+    assert link.worst_delay(2, 6) < 0.02
+
+
+@pytest.mark.parametrize("depth", [60_000, 500_000])
+def test_a_policer_is_recognised_and_kept_to(depth):
+    _, flow = run(line(100, 50, policer=mbit(20), policer_depth=depth), 6)
+
+    assert flow.tally.rate(2, 6) >= 0.85 * mbit(20)
+    assert flow.tally.loss(2, 6) < 0.1
+
+
+def test_a_link_that_gets_ten_times_slower_and_fast_again_is_followed():
+    clock = Clock()
+    link = Bottleneck(clock, line(100, 40))
+    flow = Flow(link)
+    began = clock.now
+    clock.run_until(began + 2)
+    link.set_rate(mbit(10))
+    clock.run_until(began + 7)
+    link.set_rate(mbit(100))
+    clock.run_until(began + 11)
+
+    assert flow.faults == []
+    assert flow.tally.rate(2, 7) >= 0.95 * mbit(10)
+    assert link.worst_delay(6, 7) < 0.1
+    assert flow.tally.loss(5, 7) < 0.01
+    assert flow.tally.rate(9, 11) >= 0.9 * mbit(100)
+
+
+def test_an_idle_sender_keeps_its_estimate_and_its_next_burst_is_fast():
+    """A trickle between two bursts neither lowers the estimate nor raises it."""
+    clock = Clock()
+    link = Bottleneck(clock, line(100, 20))
+    flow = Flow(link, has_supply=False)
+    clock.run_until(clock.now + 0.1)
+    flow.supply(20_000_000)
+    clock.run_until(clock.now + 3)
+    learnt = flow.controller.rate
+    for _ in range(500):
+        flow.supply(3 * PACKET)
+        clock.run_until(clock.now + 0.02)
+    after_trickle = flow.controller.rate
+    burst_at = clock.now - flow.tally.began
+    flow.supply(5_000_000)
+    clock.run_until(clock.now + 0.45)
+
+    assert flow.faults == []
+    assert learnt == pytest.approx(mbit(100), rel=0.05)
+    assert after_trickle == pytest.approx(learnt, rel=0.05)
+    assert flow.tally.rate(burst_at, burst_at + 0.45) >= 0.85 * mbit(100)
+
+
+def test_a_trickle_from_the_start_claims_no_rate_it_did_not_see():
+    clock = Clock()
+    link = Bottleneck(clock, line(100, 20))
+    flow = Flow(link, has_supply=False)
+    for _ in range(200):
+        clock.run_until(clock.now + 0.02)
+        flow.supply(3 * PACKET)
+
+    assert flow.faults == []
+    assert flow.controller.rate < mbit(20)
+    assert link.worst_delay(0, 4) < 0.005
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rate", "rtt_ms", "queue"), [(20, 50, 1), (20, 20, 1), (100, 20, 1), (100, 50, 0.3)]
+)
+def test_two_of_our_flows_share_fairly(rate, rtt_ms, queue, is_full):
+    if rate > 20 and not is_full:
+        return
+    clock = Clock()
+    link = Bottleneck(clock, line(rate, rtt_ms, queue))
+    flows = [Flow(link), Flow(link, start_after=2.0)]
+    clock.run_until(clock.now + 22)
+    rates = [flow.tally.rate(8, 22) for flow in flows]
+
+    assert [flow.faults for flow in flows] == [[], []]
+    assert jain(rates) >= 0.9
+    assert sum(rates) >= 0.9 * mbit(rate)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rate", "rtt_ms"), [(20, 40), (50, 40), (100, 20), (20, 100)])
+@pytest.mark.parametrize("is_cubic", [False, True], ids=["reno", "cubic"])
+def test_a_tcp_flow_beside_us_and_we_beside_it_get_a_share(rate, rtt_ms, is_cubic, is_full):
+    if (rate, rtt_ms) != (20, 40) and not is_full:
+        return
+    clock = Clock()
+    link = Bottleneck(clock, line(rate, rtt_ms))
+    ours, tcp = Flow(link), TcpFlow(link, is_cubic)
+    clock.run_until(clock.now + 30)
+    least = 0.2 if is_cubic else 0.25
+
+    assert ours.faults == []
+    assert ours.tally.rate(5, 30) >= least * mbit(rate)
+    assert tcp.tally.rate(5, 30) >= least * mbit(rate)
+
+
+def test_three_acknowledgements_of_ten_may_be_lost():
+    _, flow = run(line(100, 20, ack_loss=0.3), 4)
+
+    assert flow.tally.rate(1, 4) >= 0.95 * mbit(100)
+
+
+def test_jitter_of_half_the_round_trip_is_no_queue():
+    _, flow = run(line(100, 20, jitter=0.01), 4)
+
+    assert flow.tally.rate(1, 4) >= 0.9 * mbit(100)
+
+
+@pytest.mark.parametrize("rtt_ms", [1, 20])
+def test_wake_ups_that_are_5_ms_late_cost_little(rtt_ms):
+    _, flow = run(line(100, rtt_ms), 4, late=0.005)
+
+    assert flow.tally.rate(1, 4) >= 0.9 * mbit(100)
+
+
+def test_single_packets_keep_to_the_same_limits_as_bursts():
+    link, flow = run(line(50, 20), 2, is_one_by_one=True)
+
+    assert flow.tally.rate(1, 2) >= 0.95 * mbit(50)
+    assert link.usual_delay(1, 2) < 0.01
+
+
+def test_a_small_receive_buffer_shortens_the_bursts():
+    _, flow = run(line(1000, 5), 0.5, peer_buffer=24 * PACKET)
+
+    assert flow.controller.burst_packets() <= 6
+
+
+def test_a_flow_that_heard_nothing_for_10_s_goes_on_at_once():
+    """Black holes are others' matter, but what comes after one must not start from nothing."""
+    clock = Clock()
+    link = Bottleneck(clock, line(50, 20))
+    flow = Flow(link)
+    clock.run_until(clock.now + 2)
+    link.shape.loss = 1.0
+    clock.run_until(clock.now + 10)
+    link.shape.loss = 0.0
+    clock.run_until(clock.now + 6)
+
+    assert flow.faults == []
+    assert flow.tally.rate(16, 18) >= 0.9 * mbit(50)
+
+
+def random_shape(seed):
+    draw = random.Random(seed)
+    shape = line(
+        draw.choice([0.3, 2, 10, 50]),
+        draw.choice([0.2, 3, 20, 80, 300]),
+        draw.choice([0.1, 1, 5]),
+        loss=draw.choice([0, 0.02, 0.1]),
+        ack_loss=draw.choice([0, 0.3]),
+        jitter=draw.choice([0, 0.02]),
+        policer=draw.choice([None, None, mbit(5)]),
+    )
+    return shape, draw.choice([0, 0.005, 0.02]), draw.choice([None, 30_000])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(4))
+def test_limits_hold_and_something_arrives_on_any_link(group, is_full):
+    for seed in range(group, 200 if is_full else 40, 4):
+        shape, late, peer_buffer = random_shape(seed)
+        _, flow = run(shape, 3, seed, late=late, peer_buffer=peer_buffer)
+
+        assert flow.tally.rate(1, 3) > 0.02 * min(shape.rate, shape.policer or shape.rate), seed

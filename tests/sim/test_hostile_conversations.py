@@ -1,0 +1,116 @@
+"""Whole transfers over a hostile relay: never a wrong byte, never a false success, never more state.
+
+A failure names its seed; `HOSTILE_SEED=4711 pytest tests/sim/test_hostile_conversations.py` runs
+that one alone.
+"""
+
+import os
+from dataclasses import dataclass
+from functools import cache
+
+import pytest
+from bounds import check_host
+from conversation import Outcome, Receiver, Sender
+from hostile_relay import TRICKS, HostileRelay, Recording, record
+from world import World, patterned
+
+from tunnel.crypto.keys import KeyPair
+
+RUNS, CUT_RUNS = 10_000, 300
+ISSUER_KEYS = KeyPair.from_secret(b"\x11" * 32), KeyPair.from_secret(b"\x22" * 32)
+CLAIMER_KEY = KeyPair.from_secret(b"\x33" * 32)
+SECONDS = 30.0
+REPLAY = "HOSTILE_SEED=%s pytest tests/sim/test_hostile_conversations.py"
+
+
+@cache
+def earlier_sessions() -> list[Recording]:
+    """Sessions of the same token and the same two DERP keys."""
+    return [record(seed, ISSUER_KEYS, CLAIMER_KEY) for seed in range(1_000_000, 1_000_004)]
+
+
+@dataclass
+class Run:
+    """One transfer under attack, and who took part."""
+
+    world: World
+    relay: HostileRelay
+    receiver: Receiver
+    senders: list[Sender]
+    payloads: list[bytes]
+    is_honest_at_last: bool
+
+
+def begin(seed: int) -> Run:
+    """Make a world, an issuer, one or two claimers of its token, and a hostile relay."""
+    world = World(seed, issuer_keys=ISSUER_KEYS)
+    rng = world.rng
+    wire = {"delay": rng.choice((0.001, 0.02)), "jitter": rng.choice((0.0, 0.05))}
+    is_honest_at_last = rng.random() < 0.6
+    until = world.now + (rng.choice((0.2, 1.0, 5.0)) if is_honest_at_last else SECONDS)
+    relay = HostileRelay(world, earlier_sessions(), until)
+    patience = rng.choice((8.0, 60.0))
+    issuer = world.issuer(give_up_after_s=patience, **wire)
+    keys = [CLAIMER_KEY] + ([None] if rng.random() < 0.3 else [])
+    sizes = [rng.choice((0, 1, 100, 3000, 40_000, 120_000)) for _ in keys]
+    payloads = [patterned(size, seed + i) for i, size in enumerate(sizes)]
+    receiver = Receiver(issuer)
+    senders = [
+        Sender(world.claimer(key=key, give_up_after_s=patience, **wire), payload)
+        for key, payload in zip(keys, payloads, strict=True)
+    ]
+    return Run(world, relay, receiver, senders, payloads, is_honest_at_last)
+
+
+def check_bytes(run: Run) -> None:
+    """See that nobody was deceived: what is written was sent, and successes are true."""
+    written = bytes(run.receiver.written)
+    assert any(payload.startswith(written) for payload in run.payloads), "a wrong byte"
+    if run.receiver.outcome is Outcome.SUCCEEDED:
+        assert written in run.payloads, "success without all the bytes"
+    for sender, payload in zip(run.senders, run.payloads, strict=True):
+        if sender.outcome is Outcome.SUCCEEDED:
+            assert run.receiver.outcome is Outcome.SUCCEEDED, "a false success of the sender"
+            assert written == payload, "the sender's success, but another one's bytes"
+
+
+def check_run(seed: int) -> Run:
+    """Run one world to its end, or for `SECONDS`, and see that all is well."""
+    run = begin(seed)
+    world, hosts = run.world, [run.receiver.host, *(sender.host for sender in run.senders)]
+
+    def is_over() -> bool:
+        return run.receiver.is_over and all(sender.is_over for sender in run.senders)
+
+    ends_at = world.now + SECONDS
+    world.at(ends_at, lambda: None)
+    world.drive(lambda: is_over() or world.now >= ends_at, seconds=SECONDS)
+    check_bytes(run)
+    for host in hosts:
+        check_host(host)
+    if run.is_honest_at_last:
+        assert run.receiver.outcome is Outcome.SUCCEEDED, f"no success: {run.receiver.cause}"
+        assert any(sender.outcome is Outcome.SUCCEEDED for sender in run.senders)
+    return run
+
+
+def check_seeds(seeds: range) -> list[Run]:
+    runs = []
+    for seed in seeds:
+        try:
+            runs.append(check_run(seed))
+        except Exception as error:
+            command = REPLAY % seed
+            raise AssertionError(f"seed {seed}: {error!r}; replay: {command}") from error
+    return runs
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_no_hostile_relay_makes_a_wrong_byte_a_false_success_or_unbounded_state(is_full):
+    only = os.environ.get("HOSTILE_SEED")
+    seeds = range(int(only), int(only) + 1) if only else range(RUNS if is_full else CUT_RUNS)
+
+    runs = check_seeds(seeds)
+
+    assert only or {name for run in runs for name in run.relay.tricks} == set(TRICKS)
