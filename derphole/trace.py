@@ -26,7 +26,11 @@
              link.ended             link, side: ours, peer or none; code, and the counters
              link.left              link, and the counters: still open when the run ended
     path     path.relay_changed     relay: number of the relay connection used from now on
-             packet.lost            number, count: called lost, its content goes out again
+             path.appeared          path: packets come from a new address; it is challenged
+             path.confirmed         path, rtt_s, from: a challenge was answered
+             path.active            path: data takes it from now on; 0 is the relay
+             path.doubtful          path: data or challenges on it went unanswered
+             packet.lost            path, number, count: called lost, its content goes out again
     stream   stream.opened          stream, side: ours or peer
              stream.ended           stream, sent, received: bytes; both halves are over
 

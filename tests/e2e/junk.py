@@ -6,6 +6,7 @@ break off, claims with a good header and a wrong secret, decisions, sealed packe
 
 import os
 import random
+import socket
 import threading
 from collections.abc import Callable
 
@@ -16,6 +17,7 @@ from derphole.admission import ClaimHeader, encode_header
 from derphole.token import SessionToken
 from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.proto.handshake import Meeting, OutgoingClaim
+from tunnel.wire import derp
 from tunnel.wire import packet as layout
 from tunnel.wire.handshake import CLAIM_SIZE, DECISION_SIZE, MAGIC, VERSION, ClaimPayload, Kind
 
@@ -78,6 +80,17 @@ class Junk:
         return layout.encode_bulk_header(0, 0, index, number, 2, 0) + self._noise()
 
 
+class Thrower(Stranger):
+    """A stranger that throws many packets at once."""
+
+    def throw(self, to: bytes, packets: list[bytes]) -> None:
+        """Send packets; return once the relay has passed them on."""
+        frames = [derp.encode_frame(derp.FrameType.SEND_PACKET, to, packet) for packet in packets]
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.sendall(b"".join(frames))
+        self.process()
+
+
 class Flood:
     """Strangers, each with a key of its own, that throw junk at an issuer until told to stop.
 
@@ -98,7 +111,7 @@ class Flood:
     def send(self, count: int, strangers: int = 4) -> None:
         """Send `count` packets of junk, in turn by several strangers; nothing is ever answered."""
         for _ in range(strangers):
-            with Stranger(self._relay_port) as stranger:
+            with Thrower(self._relay_port) as stranger:
                 for _ in range(-(-count // strangers // BURST)):
                     self._burst(stranger)
                 assert not stranger.packets, "junk was answered"
@@ -112,12 +125,10 @@ class Flood:
         self._thread.join()
 
     def _go_on(self) -> None:
-        with Stranger(self._relay_port) as stranger:
+        with Thrower(self._relay_port) as stranger:
             while not self._is_over.is_set():
                 self._burst(stranger)
 
-    def _burst(self, stranger: Stranger) -> None:
-        for _ in range(BURST):
-            stranger.send(self._issuer, self._junk.packet())
-        stranger.process()
+    def _burst(self, stranger: Thrower) -> None:
+        stranger.throw(self._issuer, [self._junk.packet() for _ in range(BURST)])
         self.sent += BURST

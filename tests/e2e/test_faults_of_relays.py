@@ -174,7 +174,7 @@ def test_a_region_that_goes_before_the_claim_is_passed_over(
     used = next(
         number
         for number, relay in public_map.relays.items()
-        if relay.await_line(rf"^relay ready: http://127\.0\.0\.1:(\d+)").group(1) == str(first)
+        if relay.await_line(r"^relay ready: http://127\.0\.0\.1:(\d+)").group(1) == str(first)
     )
 
     public_map.kill(used)

@@ -41,20 +41,24 @@ def check_host(host: Host, grants: int = 1) -> None:
 
 def check_link(link: PeerLink) -> None:
     """See that a link of a conversation, which has two streams, holds no more than its bounds."""
-    streams = link.streams
+    streams, sender, opener = link.streams, link._sender, link._opener
     assert len(streams._streams) <= 2
     assert len(streams._due) <= 6
     assert len(streams._turns) <= 2
     assert len(streams._events) <= 6
     assert len(link._events) <= 4
-    assert len(link._frames_due) <= 2
-    assert len(link._acks) <= 1
-    assert len(link._opener._windows) <= min(1, MAX_RECEIVE_PATHS)
-    assert len(link._opener._key_by_phase) <= 2
-    assert len(link._ledger._records) <= MAX_IN_FLIGHT
-    for acks in link._acks.values():
+    assert len(sender._frames_due) <= 2
+    assert len(sender._pings) <= 1  # one for each path in use
+    assert len(sender._acks) <= 1
+    assert len(sender._ack_returns) <= 1
+    assert not list(link._paths)  # a relay makes no direct path
+    assert not link._paths._candidates
+    assert len(opener._windows) <= min(1, MAX_RECEIVE_PATHS)
+    assert len(opener._key_by_phase) <= 2
+    assert len(sender.relay.ledger._records) <= MAX_IN_FLIGHT
+    for acks in sender._acks.values():
         assert len(acks._received) <= MAX_ACK_RANGES
-    for window in link._opener._windows.values():
+    for window in opener._windows.values():
         assert window._seen.bit_length() <= 8192
     held = 0
     for stream in streams._streams.values():

@@ -126,7 +126,7 @@ class HostileRelay:
     def flip(self, packet: Packet) -> list[Packet]:
         source, destination, data = packet
         changed = bytearray(data)
-        for _ in range(self._rng.choice((1, 1, 8))):
+        for _ in range(self._rng.choice((1, 1, 8)) if data else 0):
             bit = self._rng.randrange(8 * min(len(data), self._rng.choice((16, 40, 1 << 16))))
             changed[bit // 8] ^= 1 << bit % 8
         return [(source, destination, bytes(changed))]

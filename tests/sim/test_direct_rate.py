@@ -34,26 +34,26 @@ ALL = [(rate, rtt) for rate in (50, 100, 1000) for rtt in (1, 20, 50, 200)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("rate", "rtt_ms"), ALL)
-def test_a_clean_link_is_filled_and_its_queue_stays_short(rate, rtt_ms, is_full):
-    if (rate, rtt_ms) not in FEW and not is_full:
-        return
-    start_s = 1.5 if rtt_ms < 200 else 4.0
-    end_s = start_s + (10 if is_full else 2)
-    link, flow = run(line(rate, rtt_ms), end_s)
+def test_a_clean_link_is_filled_and_its_queue_stays_short(is_full):
+    for rate, rtt_ms in ALL if is_full else FEW:
+        start_s = 1.5 if rtt_ms < 200 else 4.0
+        end_s = start_s + (10 if is_full else 1.5)
+        link, flow = run(line(rate, rtt_ms), end_s)
+        case = f"{rate} Mbit/s, {rtt_ms} ms"
 
-    assert flow.tally.rate(start_s, end_s) >= 0.95 * mbit(rate)
-    assert link.usual_delay(start_s, end_s) <= max(0.005, 0.15 * rtt_ms / 1e3)
-    assert link.worst_delay(start_s, end_s) <= max(0.01, 0.35 * rtt_ms / 1e3)
-    assert flow.tally.loss(start_s, end_s) < 0.02
+        assert flow.tally.rate(start_s, end_s) >= 0.95 * mbit(rate), case
+        assert link.usual_delay(start_s, end_s) <= max(0.005, 0.15 * rtt_ms / 1e3), case
+        assert link.worst_delay(start_s, end_s) <= max(0.01, 0.35 * rtt_ms / 1e3), case
+        assert flow.tally.loss(start_s, end_s) < 0.02, case
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "least"), [(0.01, 0.9), (0.05, 0.8)])
-@pytest.mark.parametrize("seed", [1, 2])
-def test_random_loss_costs_little_more_than_what_is_lost(loss, least, seed):
-    _, flow = run(line(100, 50, loss=loss), 6, seed)
+def test_random_loss_costs_little_more_than_what_is_lost(loss, least, is_full):
+    for seed in range(20 if is_full else 1):
+        _, flow = run(line(100, 50, loss=loss), 5, seed)
 
-    assert flow.tally.rate(2, 6) >= least * mbit(100)
+        assert flow.tally.rate(2, 5) >= least * mbit(100), seed
 
 
 def test_heavy_random_loss_slows_the_flow_but_never_stops_it():
@@ -142,68 +142,65 @@ def test_a_trickle_from_the_start_claims_no_rate_it_did_not_see():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("rate", "rtt_ms", "queue"), [(20, 50, 1), (20, 20, 1), (100, 20, 1), (100, 50, 0.3)]
-)
-def test_two_of_our_flows_share_fairly(rate, rtt_ms, queue, is_full):
-    if rate > 20 and not is_full:
-        return
-    clock = Clock()
-    link = Bottleneck(clock, line(rate, rtt_ms, queue))
-    flows = [Flow(link), Flow(link, start_after=2.0)]
-    clock.run_until(clock.now + 22)
-    rates = [flow.tally.rate(8, 22) for flow in flows]
+def test_two_of_our_flows_share_fairly(is_full):
+    few = [(20, 50, 1)]
+    for rate, rtt_ms, queue in (
+        [*few, (20, 20, 1), (100, 20, 1), (100, 50, 0.3)] if is_full else few
+    ):
+        clock = Clock()
+        link = Bottleneck(clock, line(rate, rtt_ms, queue))
+        flows = [Flow(link), Flow(link, start_after=2.0)]
+        clock.run_until(clock.now + 20)
+        rates = [flow.tally.rate(8, 20) for flow in flows]
 
-    assert [flow.faults for flow in flows] == [[], []]
-    assert jain(rates) >= 0.9
-    assert sum(rates) >= 0.9 * mbit(rate)
+        assert [flow.faults for flow in flows] == [[], []]
+        assert jain(rates) >= 0.9, (rate, rtt_ms, queue)
+        assert sum(rates) >= 0.9 * mbit(rate)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("rate", "rtt_ms"), [(20, 40), (50, 40), (100, 20), (20, 100)])
-@pytest.mark.parametrize("is_cubic", [False, True], ids=["reno", "cubic"])
-def test_a_tcp_flow_beside_us_and_we_beside_it_get_a_share(rate, rtt_ms, is_cubic, is_full):
-    if (rate, rtt_ms) != (20, 40) and not is_full:
-        return
-    clock = Clock()
-    link = Bottleneck(clock, line(rate, rtt_ms))
-    ours, tcp = Flow(link), TcpFlow(link, is_cubic)
-    clock.run_until(clock.now + 30)
-    least = 0.2 if is_cubic else 0.25
+@pytest.mark.parametrize(("is_cubic", "least"), [(False, 0.25), (True, 0.2)], ids=["reno", "cubic"])
+def test_a_tcp_flow_beside_us_and_we_beside_it_get_a_share(is_cubic, least, is_full):
+    few = [(20, 40)]
+    for rate, rtt_ms in [*few, (50, 40), (100, 20), (20, 100)] if is_full else few:
+        clock = Clock()
+        link = Bottleneck(clock, line(rate, rtt_ms))
+        ours, tcp = Flow(link), TcpFlow(link, is_cubic)
+        clock.run_until(clock.now + 25)
 
-    assert ours.faults == []
-    assert ours.tally.rate(5, 30) >= least * mbit(rate)
-    assert tcp.tally.rate(5, 30) >= least * mbit(rate)
+        assert ours.faults == []
+        assert ours.tally.rate(5, 25) >= least * mbit(rate), (rate, rtt_ms)
+        assert tcp.tally.rate(5, 25) >= least * mbit(rate), (rate, rtt_ms)
 
 
 def test_three_acknowledgements_of_ten_may_be_lost():
-    _, flow = run(line(100, 20, ack_loss=0.3), 4)
+    _, flow = run(line(100, 20, ack_loss=0.3), 3)
 
-    assert flow.tally.rate(1, 4) >= 0.95 * mbit(100)
+    assert flow.tally.rate(1, 3) >= 0.95 * mbit(100)
 
 
 def test_jitter_of_half_the_round_trip_is_no_queue():
-    _, flow = run(line(100, 20, jitter=0.01), 4)
+    _, flow = run(line(100, 20, jitter=0.01), 3)
 
-    assert flow.tally.rate(1, 4) >= 0.9 * mbit(100)
+    assert flow.tally.rate(1, 3) >= 0.9 * mbit(100)
 
 
 @pytest.mark.parametrize("rtt_ms", [1, 20])
 def test_wake_ups_that_are_5_ms_late_cost_little(rtt_ms):
-    _, flow = run(line(100, rtt_ms), 4, late=0.005)
+    _, flow = run(line(100, rtt_ms), 3, late=0.005)
 
-    assert flow.tally.rate(1, 4) >= 0.9 * mbit(100)
+    assert flow.tally.rate(1, 3) >= 0.9 * mbit(100)
 
 
 def test_single_packets_keep_to_the_same_limits_as_bursts():
-    link, flow = run(line(50, 20), 2, is_one_by_one=True)
+    link, flow = run(line(50, 20), 1.5, is_one_by_one=True)
 
-    assert flow.tally.rate(1, 2) >= 0.95 * mbit(50)
-    assert link.usual_delay(1, 2) < 0.01
+    assert flow.tally.rate(0.75, 1.5) >= 0.95 * mbit(50)
+    assert link.usual_delay(0.75, 1.5) < 0.01
 
 
 def test_a_small_receive_buffer_shortens_the_bursts():
-    _, flow = run(line(1000, 5), 0.5, peer_buffer=24 * PACKET)
+    _, flow = run(line(1000, 5), 0.3, peer_buffer=24 * PACKET)
 
     assert flow.controller.burst_packets() <= 6
 
@@ -240,7 +237,7 @@ def random_shape(seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("group", range(4))
 def test_limits_hold_and_something_arrives_on_any_link(group, is_full):
-    for seed in range(group, 200 if is_full else 40, 4):
+    for seed in range(group, 400 if is_full else 20, 4):
         shape, late, peer_buffer = random_shape(seed)
         _, flow = run(shape, 3, seed, late=late, peer_buffer=peer_buffer)
 

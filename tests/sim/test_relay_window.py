@@ -10,7 +10,7 @@ from tunnel.proto.congestion import (
     POLITE_WINDOW,
     RELAY_GRANT_TOTAL,
 )
-from tunnel.proto.link import LinkClosed
+from tunnel.proto.link_events import LinkClosed
 from tunnel.units import KIB, MIB, Instant
 from tunnel.wire.handshake import is_handshake
 from tunnel.wire.packet import BULK
@@ -31,7 +31,7 @@ class Flight:
     def note(self, host, packet):
         if host is not self.host or is_handshake(packet.data) or not host.link:
             return
-        ledger = host.link._ledger
+        ledger = host.link._sender.relay.ledger
         self.largest = max(self.largest, len(packet.data))
         if packet.data[0] == BULK:
             self.sizes.append(len(packet.data))
@@ -189,7 +189,7 @@ def test_a_frame_full_of_small_streams_has_room_for_its_acks():
     issuer, claimer = world.linked_pair()
     claimer.send_all(b"x")
     world.run_for(1)
-    acks = claimer.link._acks[0]
+    acks = claimer.link._sender._acks[0]
     for i in range(100):
         acks.received(world.instant, 1000 + 2 * i, 1, is_ack_eliciting=True)
     acks.deadline = Instant(world.now + 0.02)  # it waits for company

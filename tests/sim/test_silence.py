@@ -3,7 +3,7 @@
 import pytest
 from world import World, patterned
 
-from tunnel.proto.link import LinkClosed, LinkGivenUp, LinkResumed, LinkStalled
+from tunnel.proto.link_events import LinkClosed, LinkGivenUp, LinkResumed, LinkStalled
 from tunnel.units import KIB, MIB
 from tunnel.wire.handshake import is_handshake
 

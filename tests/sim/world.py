@@ -19,8 +19,9 @@ from tunnel.proto.handshake import Feature, Meeting
 from tunnel.proto.issuer import Issuer, IssuerIdentity, LinkAdmitted
 from tunnel.proto.link import PeerLink
 from tunnel.proto.link_events import LinkClosed, LinkGivenUp
-from tunnel.proto.machine import Transmit
+from tunnel.proto.machine import Transmit, UdpEndpoint
 from tunnel.proto.receive_stream import ReceiveStream
+from tunnel.proto.received_burst import ReceivedBurst
 from tunnel.proto.streams import StreamOpened, StreamReadable
 from tunnel.units import Instant, WallTime
 from tunnel.wire.handshake import ACCEPTED, is_handshake
@@ -29,6 +30,7 @@ E = TypeVar("E")
 NO_FEATURE = Feature(0)
 HEADER = b"simulated grant".ljust(64, b"\0")
 SECRET = b"s" * 16
+ROUNDING_S = 1e-6
 
 
 @dataclass
@@ -198,6 +200,8 @@ class Host:
         self.reads = True
         self.unread: set[int] = set()
         self.machine: Issuer | Claimer | None = None
+        self.send_udp: Callable[[UdpEndpoint, bytes], None] | None = None
+        self.burst = ReceivedBurst(2048)
         self.application: Callable[[], bool] = lambda: False
         self.lag = 0.0
         self.wall_error = 0.0
@@ -219,7 +223,10 @@ class Host:
     @property
     def wakes_at(self) -> float | None:
         """When, in the world's time, the machine's timer is due."""
-        deadline = self.machine.next_timeout() if self.machine and not self.is_asleep else None
+        if self.machine is None or self.is_asleep:
+            return None
+        times = (self.machine.next_timeout(), self.machine.next_pacing(self.instant))
+        deadline = min((time for time in times if time is not None), default=None)
         if deadline is None:
             return None
         if self._timer != (deadline, self.lag):
@@ -267,6 +274,14 @@ class Host:
         elif self.machine is not None:
             self.machine.handle_packet(now, relay, DerpKey(source), view)
 
+    def receive_udp(self, source: tuple[str, int], data: bytes) -> None:
+        """Take a datagram that came to our UDP socket."""
+        if self.machine is not None and data:  # a lane drops empty datagrams itself
+            burst = self.burst
+            burst.view[: len(data)] = data
+            burst.set(len(data), len(data))
+            self.machine.handle_datagrams(self.instant, UdpEndpoint(0, *source), burst)
+
     def peer_gone(self, relay: int, key: bytes) -> None:
         """Take a relay's word that a key is not there."""
         if self.machine is not None:
@@ -291,8 +306,7 @@ class Host:
             return False
         wakes_at = self.wakes_at
         if wakes_at is not None and wakes_at <= self.world.now:
-            # No earlier than asked, whatever the rounding of clocks makes of it.
-            machine.handle_timeout(max(self.instant, machine.next_timeout() or self.instant))
+            machine.handle_timeout(self._rounded(machine.next_timeout()))
         has_worked = self._take_events()
         while packets := machine.packets_to_send(self.instant):
             has_worked = True
@@ -334,7 +348,18 @@ class Host:
         if receiving.is_at_end:
             inbox.ended.add(stream)
 
+    def _rounded(self, deadline: Instant | None) -> Instant:
+        """Return now, but no earlier than a deadline that only rounding keeps ahead of it."""
+        now = self.instant
+        return deadline if deadline is not None and now < deadline < now + ROUNDING_S else now
+
     def _send(self, packet: Transmit) -> None:
+        if isinstance(packet.to, UdpEndpoint):
+            data = bytes(packet.data)
+            size = packet.segment_size or len(data)
+            for start in range(0, len(data) if self.send_udp is not None else 0, size):
+                self.send_udp(packet.to, data[start : start + size])
+            return
         relay = self.world.relays[packet.to.relay]
         port = relay.ports.get(self.key.public)
         if port is None or not relay.is_up:

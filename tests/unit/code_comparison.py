@@ -26,10 +26,12 @@ from tunnel.proto import (
     issuer,
     link,
     link_events,
+    liveness,
     loss,
     receive_stream,
     rekey,
     rtt,
+    sender,
     streams,
 )
 from tunnel.proto.netcheck import fallback_regions
@@ -102,8 +104,8 @@ CONSTANTS = {
     "prompt_packets": acks.PROMPT_PACKETS,
     "initial_rtt_s": rtt.INITIAL_RTT_S,
     "max_probe_timeout_s": loss.MAX_PROBE_TIMEOUT_S,
-    "keepalive_s": link.KEEPALIVE_S,
-    "stall_s": link.STALL_S,
+    "keepalive_s": liveness.KEEPALIVE_S,
+    "stall_s": liveness.STALL_S,
     "give_up_s": link_events.LinkParameters.__dataclass_fields__["give_up_after_s"].default,
     "relay_grant_total": congestion.RELAY_GRANT_TOTAL,
     "relay_grant_minimum": congestion.RELAY_GRANT_MINIMUM,
@@ -112,7 +114,7 @@ CONSTANTS = {
     "polite_after": congestion.POLITE_AFTER,
     "polite_window": congestion.POLITE_WINDOW,
     "relay_silence_s": link.RELAY_SILENCE_S,
-    "wide_probes": link.WIDE_PROBES,
+    "wide_probes": sender.WIDE_PROBES,
     "control_stream": 0,
     "data_stream": 2,
     "digest_size": messages.DIGEST_SIZE,
@@ -278,7 +280,7 @@ def rekeyed(document):
             lambda _, drawn=secret: drawn,
         )
     now = Instant(rekey.REKEY_AFTER_S)
-    answer = sides[False].handle_rekey(now, sides[True].handle_timeout(now))
+    answer = sides[False].handle_rekey(now, sides[True].handle_timeout(now, 0))
     sides[True].handle_answer(now, answer)
     publics = {
         is_issuer: KeyPair.from_secret(secret).public for is_issuer, secret in secrets.items()

@@ -57,15 +57,21 @@ class BurstBuffer:
         payload_size: stream bytes a datagram, a multiple of 8.
         tag_size: of the AEAD.
         slots: datagrams at most, 1 to MAX_BURST.
+        memory: what to lie over, such as a receive buffer; new memory unless given.  Its size is a
+            multiple of 8 and holds all slots.
     """
 
-    def __init__(self, payload_size: int, tag_size: int, slots: int) -> None:
+    def __init__(
+        self, payload_size: int, tag_size: int, slots: int, memory: bytearray | None = None
+    ) -> None:
         if payload_size % wire.BULK_ALIGNMENT or not 1 <= slots <= MAX_BURST:
             raise ValueError("a burst of aligned payloads in 1 to 64 slots")
         self.payload_size = payload_size
         self.datagram_size = wire.BULK_HEADER_SIZE + payload_size + tag_size
         self.slots = slots
-        self.data = bytearray(self.datagram_size * slots)
+        self.data = bytearray(self.datagram_size * slots) if memory is None else memory
+        if len(self.data) < self.datagram_size * slots:
+            raise ValueError("the memory of a burst is too small")
         self.nonces = bytearray(32 * slots)
         self._memory = from_buffer(self.data)  # keeps both alive and unresizable
         self._nonce_memory = from_buffer(self.nonces)
@@ -218,6 +224,11 @@ class PacketOpener:
         self._padding = bytes(aead.nonce_size - _NONCE.size)
         self._path_floor = 1  # direct paths below it were forgotten
         self.newest_phase = 0
+
+    @property
+    def tag_size(self) -> int:
+        """Bytes the seal adds."""
+        return self._aead.tag_size
 
     def add_phase(self, phase: int, key: bytes) -> None:
         """Accept packets of key phase `phase` (u8) too."""

@@ -1,7 +1,7 @@
 """Pump: runs one meeting machine, an issuer's or a claimer's, over its relay connections.
 
-    relay greenlets --packets--> machine --packets--> relay queues
-                                    |
+    relays, lanes --packets--> machine --packets--> relay queues, lanes
+                                  |
     one greenlet here: does what is due, dispatches events, sends what there is room for, and
     sleeps until the next deadline or until somebody wakes it
 
@@ -18,9 +18,11 @@ from tunnel.net.clock import monotonic, wall
 from tunnel.net.heap import keep_freed_memory
 from tunnel.net.relay import RelayConnection, RelayState
 from tunnel.net.tasks import TaskGroup
+from tunnel.net.udp import UdpLane
 from tunnel.proto.claimer import Claimer
 from tunnel.proto.issuer import Issuer
 from tunnel.proto.link import PeerLink
+from tunnel.proto.machine import Transmit, UdpEndpoint
 from tunnel.units import Instant
 from tunnel.wire.derp import GoneReason
 
@@ -50,6 +52,7 @@ class Pump:
         self._numbers: dict[RelayConnection, int] = {}
         self._on_events = on_events
         self._on_relay_changed = on_relay_changed
+        self._lanes: dict[int, UdpLane] = {}
         self._wake = Event()
 
     def add_relay(self, relay: RelayConnection) -> int:
@@ -58,6 +61,10 @@ class Pump:
         self.relays.append(relay)
         self._numbers[relay] = number
         return number
+
+    def use_lanes(self, lanes: list[UdpLane]) -> None:
+        """Send what goes to UDP endpoints by these lanes."""
+        self._lanes = {lane.number: lane for lane in lanes}
 
     def start(self, tasks: TaskGroup) -> None:
         """Run until the task group ends."""
@@ -134,21 +141,33 @@ class Pump:
             if not packets:
                 break
             for packet in packets:
-                self.relays[packet.to.relay].send(
-                    packet.to.key, (packet.data,), is_control=packet.is_control
-                )
+                self._send(packet)
         for number, relay in enumerate(self.relays):
             relay.is_awaited = any(
                 link.relay == number and link.is_awaiting for link in self._links()
             )
         self._on_events()
-        deadline = machine.next_timeout()
+        deadline = _earlier(machine.next_timeout(), machine.next_pacing(now))
         if deadline is None or has_room:
             return deadline
         return Instant(max(deadline, now + FULL_SOCKET_PAUSE_S))
 
+    def _send(self, packet: Transmit) -> None:
+        to = packet.to
+        if isinstance(to, UdpEndpoint):
+            lane = self._lanes.get(to.lane)
+            if lane is not None:
+                lane.send(to.ip, to.port, packet.data, packet.segment_size)
+            return
+        self.relays[to.relay].send(to.key, (packet.data,), is_control=packet.is_control)
+
     def _has_room(self) -> bool:
-        """Whether no connected relay has a full queue; packets for one that is down are lost."""
-        return all(
-            relay.has_room or relay.state is not RelayState.CONNECTED for relay in self.relays
-        )
+        """Whether no relay that carries data is full; what one that is down gets is lost."""
+        carrying = {link.relay for link in self._links() if link.direct_path is None}
+        relays = [self.relays[number] for number in carrying] or self.relays
+        return all(relay.has_room or relay.state is not RelayState.CONNECTED for relay in relays)
+
+
+def _earlier(first: Instant | None, second: Instant | None) -> Instant | None:
+    """Return the earlier of two instants, either of which may be missing."""
+    return min((time for time in (first, second) if time is not None), default=None)

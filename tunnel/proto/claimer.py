@@ -27,7 +27,8 @@ from tunnel.proto.handshake import (
 )
 from tunnel.proto.link import PeerLink
 from tunnel.proto.link_events import LinkParameters, Trace
-from tunnel.proto.machine import RelayEndpoint, Transmit
+from tunnel.proto.machine import RelayEndpoint, Transmit, UdpEndpoint
+from tunnel.proto.received_burst import ReceivedBurst
 from tunnel.units import Instant, Seconds
 from tunnel.wire import packet as layout
 from tunnel.wire.handshake import (
@@ -182,6 +183,11 @@ class Claimer:
             self._admission_ends_at = None
             self._events.append(LinkUp(link))
 
+    def handle_datagrams(self, now: Instant, origin: UdpEndpoint, burst: ReceivedBurst) -> None:
+        """Take what came by UDP."""
+        if self.link is not None and self.state is ClaimState.LINKED:
+            self.link.handle_burst(now, origin, burst)
+
     def handle_peer_gone(self, now: Instant, relay: int, key: DerpKey) -> None:
         """Take a relay's word that the issuer is not there: a hint, never an end."""
         if key != self._identity.meeting.issuer_derp:
@@ -273,6 +279,10 @@ class Claimer:
         if self.link is not None:
             times.append(self.link.next_timeout())
         return min((time for time in times if time is not None), default=None)
+
+    def next_pacing(self, now: Instant) -> Instant | None:
+        """Return when pacing lets the link send on, if it waits for that."""
+        return self.link.next_pacing(now) if self.link is not None else None
 
     def handle_timeout(self, now: Instant) -> None:
         """Do what is due at `now`."""

@@ -39,6 +39,7 @@ from tunnel.units import ByteCount, BytesPerSecond, Instant, Seconds
 # Fixed by the protocol.
 QUEUE_TOLERANCE_S: Seconds = 0.005  # a queue below max(this, QUEUE_TOLERANCE of the RTT) is none
 QUEUE_TOLERANCE = 0.25
+QUEUE_TOLERANCE_PACKETS = 8  # at a low rate a few packets, or a busy machine, look like a queue
 BACK_OFF = 0.7  # CUBIC's factor, RFC 9438: what a TCP flow beside us does
 # Chosen.
 INITIAL_PACKETS = 10  # RFC 6928's initial window
@@ -61,7 +62,7 @@ DELIVERY_FELL = 0.8  # of what was sent a round before
 FALLEN_ROUNDS = 2  # in a row: one alone is the gap that a cut leaves
 MINIMUM_RTT_LIFE_S: Seconds = 10.0
 SPARE_BURSTS = 3  # in flight beyond the model: one at the sender, one at the receiver, one in acks
-MINIMUM_RATE: BytesPerSecond = 2400.0  # two small packets a second: a path never falls silent
+MINIMUM_RATE: BytesPerSecond = 16_000.0  # 128 kbit/s; on a slower line the window still holds
 
 
 class State(Enum):
@@ -230,7 +231,9 @@ class DirectController:
     def _is_late(self, rtt_s: Seconds) -> bool:
         """Tell whether a round-trip time shows a queue."""
         minimum_s = self._minimum_rtt_s or 0.0
-        return rtt_s >= minimum_s + max(QUEUE_TOLERANCE_S, QUEUE_TOLERANCE * minimum_s)
+        few_packets_s = QUEUE_TOLERANCE_PACKETS * self._packet_size / self.rate
+        tolerance_s = max(QUEUE_TOLERANCE_S, QUEUE_TOLERANCE * minimum_s, few_packets_s)
+        return rtt_s >= minimum_s + tolerance_s
 
     def _learn_rtt(self, now: Instant, rtt_s: Seconds) -> None:
         """Take a sample; one almost as low as the minimum keeps it alive."""

@@ -32,7 +32,8 @@ from tunnel.proto.handshake import (
 )
 from tunnel.proto.link import PeerLink
 from tunnel.proto.link_events import LinkParameters, Trace
-from tunnel.proto.machine import RelayEndpoint, Transmit
+from tunnel.proto.machine import RelayEndpoint, Transmit, UdpEndpoint
+from tunnel.proto.received_burst import ReceivedBurst
 from tunnel.proto.token_bucket import Allowance, Buckets, TokenBucket
 from tunnel.units import Instant, Seconds, WallTime
 from tunnel.wire import packet as layout
@@ -222,14 +223,28 @@ class Issuer:
         if is_handshake(data):
             self._handle_handshake(now, wall, relay, source, data)
             return
-        if len(data) < layout.GENERAL_HEADER_SIZE:
-            return
-        index = layout.decode_general_header(data)[3]
-        entry = self._by_index.get(index)
+        entry = self._entry_of(data)
         if entry is None or entry.link is None or entry.claimer != source:
             return
         if entry.link.handle_packet(now, relay, data) and entry.state is LinkState.PENDING:
             self._knock(now, entry)
+
+    def handle_datagrams(self, now: Instant, origin: UdpEndpoint, burst: ReceivedBurst) -> None:
+        """Take what came by UDP; only links that have a place use direct paths."""
+        entries = [self._entry_of(datagram) for datagram in burst.datagrams()]
+        first = entries[0]
+        if first is not None and all(entry is first for entry in entries):
+            if first.link is not None and first.state is LinkState.ADMITTED:
+                first.link.handle_burst(now, origin, burst)
+            return
+        for entry, datagram in zip(entries, burst.datagrams(), strict=True):
+            if entry is not None and entry.link and entry.state is LinkState.ADMITTED:
+                entry.link.handle_packet(now, origin, datagram)
+
+    def _entry_of(self, data: memoryview) -> _Entry | None:
+        if len(data) < layout.GENERAL_HEADER_SIZE:
+            return None
+        return self._by_index.get(layout.decode_general_header(data)[3])
 
     def handle_peer_gone(self, now: Instant, relay: int, key: DerpKey) -> None:
         """Ping at once, over every relay, whom a relay says is gone; a hint, never an end."""
@@ -423,6 +438,11 @@ class Issuer:
         if self._pending:
             times.append(Instant(next(iter(self._pending.values())).created_at + PENDING_S))
         return min(times, default=None)
+
+    def next_pacing(self, now: Instant) -> Instant | None:
+        """Return when pacing lets a link send on, if one waits for that."""
+        times = (link.next_pacing(now) for _, link in self._held())
+        return min((time for time in times if time is not None), default=None)
 
     def handle_timeout(self, now: Instant) -> None:
         """Do what is due at `now`."""

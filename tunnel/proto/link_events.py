@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, Secret
+from tunnel.proto.machine import UdpEndpoint
 from tunnel.proto.streams import StreamEvent
 from tunnel.units import Seconds
+from tunnel.wire.packet import RELAY_PATH
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,25 @@ class LinkGivenUp:
     silent_s: Seconds
 
 
-LinkEvent = StreamEvent | LinkStalled | LinkResumed | LinkClosed | LinkGivenUp
+@dataclass(frozen=True, slots=True)
+class PathChanged:
+    """Data takes another path now: a direct one, or the relay when `endpoint` is None."""
+
+    endpoint: UdpEndpoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class AddressSeen:
+    """The other side saw packets of ours come from this address: a reflexive candidate."""
+
+    lane: int
+    ip: str
+    port: int
+
+
+LinkEvent = (
+    StreamEvent | LinkStalled | LinkResumed | LinkClosed | LinkGivenUp | PathChanged | AddressSeen
+)
 Trace = Callable[[str, dict[str, object]], None]
 
 
@@ -88,7 +108,25 @@ class LinkCounters:
     packets_received: int = 0
     packets_dropped: int = 0  # not authentic, replayed, or from the wrong place
     packets_lost: int = 0
-    bytes_sent: int = 0
     bytes_received: int = 0
+    bytes_sent_relayed: int = 0
+    bytes_sent_direct: int = 0
     relay_changes: int = 0
     stalls: int = 0
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes sealed, on all paths."""
+        return self.bytes_sent_relayed + self.bytes_sent_direct
+
+    @property
+    def bytes_total(self) -> int:
+        """Bytes sealed and opened."""
+        return self.bytes_received + self.bytes_sent
+
+    def sent(self, path_id: int, size: int) -> None:
+        """Count a packet sent."""
+        if path_id == RELAY_PATH:
+            self.bytes_sent_relayed += size
+        else:
+            self.bytes_sent_direct += size

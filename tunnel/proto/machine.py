@@ -32,6 +32,24 @@ class RelayEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class UdpEndpoint:
+    """A direct way to a peer: one of our UDP sockets and an address behind it.
+
+    Args:
+        lane: which of our UDP sockets, by the number its owner gave it.
+        ip: an IPv4 or IPv6 literal, without brackets or zone.
+        port: 1 to 65535.
+    """
+
+    lane: int
+    ip: str
+    port: int
+
+
+Endpoint = RelayEndpoint | UdpEndpoint
+
+
+@dataclass(frozen=True, slots=True)
 class Transmit:
     """Bytes to send.
 
@@ -39,11 +57,14 @@ class Transmit:
         data: one packet; it must not change any more.
         to: where to.
         is_control: whether it goes before data that waits in the same socket.
+        segment_size: for a burst of datagrams of that size (the last may be shorter), 0 for one
+            packet.  A burst lies in memory that the next call of `packets_to_send` uses again.
     """
 
-    data: bytes | bytearray
-    to: RelayEndpoint
+    data: bytes | bytearray | memoryview
+    to: Endpoint
     is_control: bool
+    segment_size: int = 0
 
 
 class Machine(Protocol[E_co]):

@@ -71,14 +71,11 @@ class Rekeying:
         self._opener = opener
         self._entropy = entropy
         self._began_at = now
-        self._bytes: ByteCount = 0
+        self._total: ByteCount = 0
+        self._began_total: ByteCount = 0
         self._ephemeral: KeyPair | None = None
         self._peer_ephemeral: bytes | None = None
         self._overlap_ends_at: Instant | None = None
-
-    def count(self, size: ByteCount) -> None:
-        """Count bytes sealed or opened."""
-        self._bytes += size
 
     def next_timeout(self) -> Instant | None:
         """Return when `handle_timeout` has something to do."""
@@ -88,13 +85,21 @@ class Rekeying:
             return Instant(self._began_at + REKEY_AFTER_S)
         return None
 
-    def handle_timeout(self, now: Instant) -> Rekey | None:
-        """Drop the old phase when its time is over; return the frame that starts the next one."""
+    def handle_timeout(self, now: Instant, total: ByteCount) -> Rekey | None:
+        """Drop the old phase when its time is over; return the frame that starts the next one.
+
+        Args:
+            now: the time.
+            total: bytes sealed and opened on the link so far.
+        """
+        self._total = total
         if self._overlap_ends_at is not None and now >= self._overlap_ends_at:
             self._opener.drop_phase((self.phase - 1) & 0xFF)
             self._overlap_ends_at = None
             self.state = RekeyState.SETTLED
-        is_due = now >= self._began_at + REKEY_AFTER_S or self._bytes >= REKEY_AFTER_BYTES
+        is_due = (
+            now >= self._began_at + REKEY_AFTER_S or total - self._began_total >= REKEY_AFTER_BYTES
+        )
         if not (self._is_issuer and is_due and self.state is RekeyState.SETTLED):
             return None
         self._ephemeral = KeyPair.from_secret(self._entropy(32))
@@ -146,7 +151,7 @@ class Rekeying:
         self._root = Secret(derive(self._root.value, "next root", *parts))
         self.phase += 1
         self.state = RekeyState.PREPARED
-        self._began_at, self._bytes = now, 0
+        self._began_at, self._began_total = now, self._total
         self._opener.add_phase(self.phase & 0xFF, self._key(is_from_issuer=not self._is_issuer))
 
     def _key(self, is_from_issuer: bool) -> bytes:

@@ -150,7 +150,7 @@ def test_a_link_is_sampled_once_a_second_and_only_while_it_is_used(tmp_path):
     machine, traced, file = traced_link(tmp_path / "trace")
 
     traced.sample(Instant(10.0))
-    machine.counters.bytes_sent += 100
+    machine.counters.bytes_sent_relayed += 100
     traced.sample(Instant(10.9))
     traced.sample(Instant(11.0))
     traced.sample(Instant(20.0))

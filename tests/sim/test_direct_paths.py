@@ -1,0 +1,278 @@
+"""Direct paths in the simulated world: found, taken, lost, healed, and never given to a stranger."""
+
+import itertools
+
+import pytest
+from udp_network import UdpNetwork, nat_of
+from world import Host, World, patterned
+
+MIB = 1 << 20
+KINDS = ("none", "full-cone", "restricted", "port-restricted", "symmetric")
+# What theory says: a symmetric NAT and one that filters by port cannot be punched, nor can two
+# symmetric ones; every other pair can.
+RELAYED = {
+    ("symmetric", "symmetric"),
+    ("symmetric", "port-restricted"),
+    ("port-restricted", "symmetric"),
+}
+
+
+def world_of(
+    kind_a: str = "port-restricted", kind_b: str = "port-restricted", seed: int = 1, **wire: float
+) -> tuple[World, UdpNetwork, Host, Host]:
+    wire.setdefault("delay", 0.02)
+    world = World(seed)
+    issuer, claimer = world.linked_pair(delay=wire["delay"])
+    network = UdpNetwork(world)
+    for host, kind, number in ((issuer, kind_a, 1), (claimer, kind_b, 2)):
+        ip = f"203.0.113.{number}" if kind == "none" else f"10.0.{number}.2"
+        network.attach(host, ip, nat_of(kind, f"203.0.113.{number}0"), **wire)
+    network.offer(issuer)
+    network.offer(claimer)
+    return world, network, issuer, claimer
+
+
+def direct_pair(seed: int = 1, **wire: float) -> tuple[World, UdpNetwork, Host, Host]:
+    world, network, issuer, claimer = world_of(seed=seed, **wire)
+    world.drive(lambda: issuer.link.direct_path and claimer.link.direct_path, seconds=5)
+    return world, network, issuer, claimer
+
+
+@pytest.mark.parametrize(("kind_a", "kind_b"), list(itertools.product(KINDS, KINDS)))
+def test_a_pair_of_nats_goes_direct_where_theory_allows_it(kind_a, kind_b):
+    world, _, issuer, claimer = world_of(kind_a, kind_b)
+
+    world.run_for(4)
+
+    is_direct = bool(issuer.link.direct_path and claimer.link.direct_path)
+    assert is_direct == ((kind_a, kind_b) not in RELAYED)
+    stream = claimer.send_all(patterned(MIB // 16))
+    world.drive(lambda: stream in issuer.ended)
+    assert issuer.received[stream] == patterned(MIB // 16)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_promotion_takes_less_than_half_a_second_between_cone_nats(seed):
+    world, _, issuer, claimer = world_of(seed=seed, delay=0.02, jitter=0.01)
+    began = world.now
+
+    world.drive(lambda: issuer.link.direct_path and claimer.link.direct_path, seconds=5)
+
+    assert world.now - began <= 0.5
+
+
+def test_data_moves_to_the_direct_path_and_the_relay_falls_silent():
+    world, _, issuer, claimer = direct_pair(rate=5e6)
+    relayed_before = claimer.link.counters.bytes_sent_relayed
+
+    stream = claimer.send_all(patterned(4 * MIB))
+    world.drive(lambda: stream in issuer.ended)
+
+    assert issuer.received[stream] == patterned(4 * MIB)
+    assert claimer.link.counters.bytes_sent_direct >= 4 * MIB
+    assert claimer.link.counters.bytes_sent_relayed - relayed_before < 2000
+
+
+def test_traffic_flows_again_within_three_seconds_of_a_cut_and_is_direct_again_after_it():
+    world, network, issuer, claimer = direct_pair(rate=3e5)
+    for wire in (*world.wires(issuer), *world.wires(claimer)):
+        wire.rate = 3e5
+    stream = claimer.send_all(patterned(6 * MIB))
+    world.run_for(1)
+
+    network.cut(claimer)
+    before = len(issuer.received[stream])
+    cut_at = world.now
+    world.drive(lambda: len(issuer.received[stream]) > before + 64 * 1024, seconds=10)
+    paused_s = world.now - cut_at
+    world.run_for(10 - paused_s)
+    assert claimer.link.direct_path is None
+    network.cut(claimer, is_cut=False)
+    healed_at = world.now
+    world.drive(lambda: claimer.link.direct_path and issuer.link.direct_path, seconds=20)
+
+    assert paused_s <= 3
+    assert world.now - healed_at <= 5
+    world.drive(lambda: stream in issuer.ended)
+    assert issuer.received[stream] == patterned(6 * MIB)
+
+
+def test_a_nat_that_rebinds_is_followed_after_a_challenge():
+    world, network, issuer, claimer = direct_pair(rate=1e6)
+    stream = claimer.send_all(patterned(8 * MIB))
+    world.run_for(0.5)
+
+    network.ports[claimer].nat.rebind("203.0.113.77")
+    world.drive(lambda: claimer.link.direct_path is None, seconds=5)
+    network.offer(claimer)  # as the driver does: it asks its STUN servers when a path is lost
+    world.drive(
+        lambda: issuer.link.direct_path and issuer.link.direct_path.ip == "203.0.113.77",
+        seconds=5,
+    )
+
+    world.drive(lambda: stream in issuer.ended)
+    assert issuer.received[stream] == patterned(8 * MIB)
+
+
+def test_one_way_loss_of_the_direct_path_falls_back_to_the_relay():
+    world, network, issuer, claimer = direct_pair(rate=5e6)
+    stream = claimer.send_all(patterned(8 * MIB))
+    world.run_for(0.3)
+
+    network.ports[claimer].up.is_cut = True
+    world.drive(lambda: stream in issuer.ended, seconds=60)
+
+    assert issuer.received[stream] == patterned(8 * MIB)
+
+
+def test_a_packet_replayed_from_another_address_moves_nothing():
+    world, network, issuer, claimer = direct_pair(rate=5e6)
+    stream = claimer.send_all(patterned(4 * MIB))
+    world.run_for(0.3)
+    good = issuer.link.direct_path
+    seen = [entry for entry in network.seen if entry[1][0] == good.ip or entry[0][0] == good.ip]
+
+    for index, (_, remote, data) in enumerate(seen[-200:]):
+        network.arrive(("198.51.100.9", 5000 + index % 3), remote, data)
+    world.run_for(0.2)
+
+    assert issuer.link.direct_path == good
+    world.drive(lambda: stream in issuer.ended)
+    assert issuer.received[stream] == patterned(4 * MIB)
+
+
+def test_a_stolen_fresh_packet_earns_the_thief_a_challenge_and_no_data():
+    # An on-path attacker passes the claimer's packets on from its own address, and first.
+    world, network, issuer, claimer = direct_pair(rate=5e6)
+    network.ports[claimer].up.is_cut = True
+    thief = ("198.51.100.9", 4444)
+    original = claimer.send_udp
+
+    def steal(to, data):
+        network.arrive(thief, (issuer_address[0], issuer_address[1]), data)
+        original(to, data)
+
+    port = network.ports[issuer]
+    issuer_address = (port.nat.ip, next(iter(port.nat.inside)))
+    port.nat.allowed |= {(p, *thief) for p in port.nat.inside}
+    claimer.send_udp = steal
+    stream = claimer.send_all(patterned(4 * MIB))
+
+    world.drive(lambda: stream in issuer.ended, seconds=60)
+
+    assert issuer.received[stream] == patterned(4 * MIB)
+    direct = issuer.link.direct_path
+    assert direct is None or (direct.ip, direct.port) != thief
+    to_thief = [data for _, remote, data in network.seen if remote == thief]
+    assert sum(map(len, to_thief)) < 10_000
+
+
+def test_junk_at_the_udp_port_changes_nothing():
+    world, network, issuer, claimer = direct_pair(rate=5e6)
+    port = network.ports[issuer]
+    target = (port.nat.ip, next(iter(port.nat.inside)))
+    port.nat.allowed |= {(p, "198.51.100.9", n) for p in port.nat.inside for n in range(4)}
+    good = issuer.link.direct_path
+    stream = claimer.send_all(patterned(4 * MIB))
+    for index in range(5000):
+        junk = bytearray(world.rng.randbytes(world.rng.randrange(0, 1400)))
+        if len(junk) > 16:
+            junk[0] = 0x81 + index % 2
+            junk[4:8] = claimer.link.parameters.peer_index.to_bytes(4, "little")
+        network.arrive(("198.51.100.9", index % 4), target, bytes(junk))
+
+    world.drive(lambda: stream in issuer.ended)
+
+    assert issuer.received[stream] == patterned(4 * MIB)
+    assert issuer.link.direct_path == good
+    assert issuer.link.counters.packets_dropped >= 3000
+
+
+def test_an_idle_hour_costs_at_most_a_hundred_packets_a_minute():
+    world, network, _, claimer = direct_pair()
+    world.run_for(10)
+    network.seen.clear()
+
+    world.run_for(3600)
+
+    assert len(network.seen) <= 100 * 60
+    assert claimer.link.direct_path is not None
+
+
+def test_a_host_without_udp_backs_off_its_probing():
+    world, network, issuer, claimer = world_of()
+    for port in network.ports.values():
+        port.is_blocked = True
+    sent: list[bytes] = []
+    for host in (issuer, claimer):
+        original = host.send_udp
+        host.send_udp = lambda to, data, original=original: (sent.append(data), original(to, data))
+
+    world.run_for(60)
+    first_minute = len(sent)
+    world.run_for(600)
+
+    assert first_minute <= 80
+    assert len(sent) - first_minute <= 60
+
+
+def test_forced_relay_on_one_side_keeps_both_on_the_relay():
+    world = World(4)
+    issuer, claimer = world.issuer(), world.claimer()
+    claimer.machine._identity = claimer.machine._identity.__class__(
+        **{
+            **{
+                f: getattr(claimer.machine._identity, f)
+                for f in claimer.machine._identity.__slots__
+            },
+            "features": 1,
+        }
+    )
+    claimer.machine._claim = claimer.machine._new_claim()
+    world.drive(lambda: issuer.link is not None and claimer.link is not None)
+    network = UdpNetwork(world)
+    for host, ip in ((issuer, "203.0.113.1"), (claimer, "203.0.113.2")):
+        network.attach(host, ip)
+        network.offer(host)
+
+    world.run_for(5)
+
+    assert issuer.link.is_relay_only
+    assert claimer.link.direct_path is None
+    assert network.seen == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_faults_of_paths_never_cost_a_byte(seed, is_full):
+    for run in range(100 if is_full else 1):
+        exact_through_faults(1000 * seed + run)
+
+
+def exact_through_faults(seed: int) -> None:
+    world, network, issuer, claimer = world_of(seed=seed, rate=1e6, delay=0.015)
+    rng = world.rng
+    stream = claimer.send_all(patterned(2 * MIB))
+    back = issuer.send_all(patterned(MIB, 2))
+    for _ in range(rng.randrange(3, 9)):
+        world.run_for(rng.random())
+        host = rng.choice((issuer, claimer))
+        fault = rng.randrange(5)
+        if fault == 0:
+            network.cut(host)
+        elif fault == 1:
+            network.ports[host].nat.rebind()
+        elif fault == 2:
+            network.wires(host)[rng.randrange(2)].loss = rng.choice((0.02, 0.2, 0.9))
+        elif fault == 3:
+            network.wires(host)[rng.randrange(2)].is_cut = True
+        else:
+            world.cut(host)
+        world.run_for(2 * rng.random())
+        for mended in (issuer, claimer):
+            network.cut(mended, is_cut=False)
+            world.cut(mended, is_cut=False)
+            for wire in network.wires(mended):
+                wire.loss = 0.0
+    world.drive(lambda: stream in issuer.ended and back in claimer.ended, seconds=200)
+    assert issuer.received[stream] == patterned(2 * MIB)
+    assert claimer.received[back] == patterned(MIB, 2)

@@ -1,0 +1,76 @@
+"""Liveness: is the other side heard, and since when is something unanswered.
+
+Unheard is not gone: silence counts only while something is unanswered.  After STALL_S of it the
+owner is told, after `give_up_after_s` the link is given up; an idle link is pinged so that silence
+can be noticed at all.  Source: design, section 8.
+"""
+
+from tunnel.units import Instant, Seconds
+
+# Chosen (design, section 8).
+STALL_S: Seconds = 5.0
+KEEPALIVE_S: Seconds = 30.0
+KEEPALIVE_STAGGER_S: Seconds = 5.0  # the issuer waits longer, so that one side's pings serve both
+
+
+class Liveness:
+    """The clocks of one link.
+
+    Args:
+        now: when it began.
+        is_issuer: our role.
+        give_up_after_s: silence after which it is given up, once something is unanswered.
+    """
+
+    def __init__(self, now: Instant, is_issuer: bool, give_up_after_s: Seconds) -> None:
+        self.last_heard: Instant | None = None
+        self.last_sent: Instant = now
+        self.is_stalled = False
+        self._created_at = now
+        self._unanswered_since: Instant | None = None
+        self._give_up_after_s = give_up_after_s
+        self._keepalive_s = KEEPALIVE_S + (KEEPALIVE_STAGGER_S if is_issuer else 0.0)
+
+    @property
+    def heard_at(self) -> Instant:
+        """When the last authentic packet came, or the beginning."""
+        return self.last_heard if self.last_heard is not None else self._created_at
+
+    @property
+    def silent_since(self) -> Instant:
+        """Since when nothing came although something is unanswered."""
+        return Instant(max(self.heard_at, self._unanswered_since or self.heard_at))
+
+    def sent(self, now: Instant, is_ack_eliciting: bool) -> None:
+        """Note a packet of ours."""
+        self.last_sent = now
+        if is_ack_eliciting and self._unanswered_since is None:
+            self._unanswered_since = now
+
+    def heard(self, now: Instant) -> Seconds | None:
+        """Note an authentic packet of theirs; returns how long the stall was that it ends."""
+        silent_s = now - self.heard_at if self.is_stalled else None
+        self.is_stalled = False
+        self.last_heard = now
+        return silent_s
+
+    def all_answered(self) -> None:
+        """Note that nothing of ours is unanswered."""
+        self._unanswered_since = None
+
+    def stall_at(self) -> Instant | None:
+        """Return when a stall is to be told."""
+        if self._unanswered_since is None or self.is_stalled:
+            return None
+        return Instant(self.silent_since + STALL_S)
+
+    def give_up_at(self) -> Instant | None:
+        """Return when the link is to be given up."""
+        if self._unanswered_since is None:
+            return None
+        earliest = self._unanswered_since + STALL_S
+        return Instant(max(self.heard_at + self._give_up_after_s, earliest))
+
+    def keepalive_at(self) -> Instant:
+        """Return when an idle link is to be pinged."""
+        return Instant(max(self.last_sent, self.heard_at) + self._keepalive_s)
