@@ -53,6 +53,7 @@ from tunnel.wire.handshake import INSTANCE_SIZE
 # Chosen.
 FIRST_WAIT_REPORT_S: Seconds = 2.0  # design, section 5: nobody waits in silence for longer
 WAIT_REPORT_S: Seconds = 30.0
+CLOCK_LOOK_S: Seconds = 5.0  # nothing tells us when the wall clock jumps
 CLOSE_LINGER_S: Seconds = 3.0  # for a jammed relay; one that is well takes milliseconds
 ROOM_POLL_S: Seconds = 0.01  # at the end only; until then relays tell the pump of room
 RELAYS_OF_ISSUER = 2  # the issuer stays connected to its first two hints
@@ -119,11 +120,12 @@ class Rendezvous:
         what: str,
         is_true: Callable[[], object],
         limit_s: Seconds | None,
-        deadline: Instant | None = None,
+        deadline: WallTime | None = None,
     ) -> bool:
         """Wait until `is_true`, reporting what is awaited; returns False at `deadline`.
 
-        Raises `TimedOut` after `limit_s`, and what failed meanwhile.
+        The deadline is one of the wall clock, which may be set, and goes on in a machine that
+        sleeps.  Raises `TimedOut` after `limit_s`, and what failed meanwhile.
         """
         started_at = monotonic()
         next_report_s = FIRST_WAIT_REPORT_S
@@ -134,7 +136,7 @@ class Rendezvous:
             if limit_s is not None and waited_s >= limit_s:
                 self._report_trouble()
                 raise TimedOut(what, waited_s, self._next_step())
-            if deadline is not None and monotonic() >= deadline:
+            if deadline is not None and wall() >= deadline:
                 return False
             if waited_s >= next_report_s:
                 self._report_waiting(what, waited_s, limit_s)
@@ -143,7 +145,7 @@ class Rendezvous:
                 self._report_trouble()
             ends = [next_report_s - waited_s]
             ends += [limit_s - waited_s] if limit_s is not None else []
-            ends += [deadline - monotonic()] if deadline is not None else []
+            ends += [deadline - wall(), CLOCK_LOOK_S] if deadline is not None else []
             self._changed.clear()
             self._changed.wait(max(0.0, min(ends)))
         return True
@@ -353,9 +355,8 @@ class IssuerRendezvous(Rendezvous):
 
         Raises `TokenUnclaimed` when nobody did before it expired, `TimedOut`.
         """
-        left_s = self._expires_at - wall()
-        deadline = Instant(monotonic() + left_s)
-        if not self._wait(what, lambda: self._new_links, self.options.timeout_s, deadline):
+        expires_at = WallTime(self._expires_at)
+        if not self._wait(what, lambda: self._new_links, self.options.timeout_s, expires_at):
             raise TokenUnclaimed
         return self._new_links.popleft()
 

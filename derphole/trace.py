@@ -7,19 +7,24 @@
              crash                  time, traceback: a bug of ours
     relay    relay.state            region, state: connecting, connected or down
              relay.error            region, error
-    claim    claim.not_here         relay: it says that the issuer is not connected to it
+    claim    claim.sent             relay (claimer)
+             claim.not_here         relay: it says that the issuer is not connected to it
              claim.answered         verdict: 0 accepted, else a reason (issuer)
              claim.refused          verdict (both sides)
              claim.dropped          reason: nothing was answered (issuer)
              claim.unanswered_link  accepted, then nothing was heard; a new claim goes out
              decision               verdict (claimer)
              decision.dropped       reason
+    place    place.knocked          holders: they are asked whether they live (issuer)
+             place.replaced         is_same_instance: a link lost its place to a newer one
+             place.refused          verdict: every holder answered
     link     link.up                link, role, relay, aead
              link.sample            link, relay, rtt_ms, minimum_rtt_ms, and the counters; once a
                                     second at most, and only if something was sent or received
              link.stalled           link, silent_s, give_up_in_s
              link.resumed           link, silent_s
              link.rekeyed           phase
+             link.closed            code: we ended it
              link.violation         reason: the other side broke the protocol
              link.closed_by_peer    code
              link.given_up          silent_s
@@ -30,6 +35,7 @@
              path.confirmed         path, rtt_s, from: a challenge was answered
              path.active            path: data takes it from now on; 0 is the relay
              path.doubtful          path: data or challenges on it went unanswered
+             path.probed            path, count: nothing was acknowledged for a probe timeout
              packet.lost            path, number, count: called lost, its content goes out again
     stream   stream.opened          stream, side: ours or peer
              stream.ended           stream, sent, received: bytes; both halves are over

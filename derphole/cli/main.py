@@ -45,10 +45,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: program name and arguments; None for those of the process, which then ends here.
     """
+    if argv is None:
+        hold_standard_descriptors()
     exit_code = Invocation(sys.argv if argv is None else argv, os.environ).run()
     if argv is None:
         leave(exit_code)
     return exit_code
+
+
+def hold_standard_descriptors() -> None:
+    """Open what is missing of 0, 1 and 2, so that no socket of ours takes its number."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
 
 
 def leave(exit_code: int) -> NoReturn:

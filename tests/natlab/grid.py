@@ -154,10 +154,17 @@ def _topology_table(cells: Sequence[Cell]) -> str:
     return table(rows)
 
 
+def _kinds(text: str) -> list[NatKind]:
+    try:
+        return [NatKind(word) for word in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; there are {', '.join(NatKind)}") from error
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/lab", add_help=False)
     parser.add_argument("--expect", type=Expect, choices=list(Expect), default=Expect.RELAY)
-    parser.add_argument("--kinds", type=lambda text: [NatKind(word) for word in text.split(",")])
+    parser.add_argument("--kinds", type=_kinds)
     parser.add_argument("--size", type=int, default=SIZE_BYTES)
     parser.add_argument("--no-topologies", action="store_true")
     return parser.parse_args()

@@ -114,3 +114,19 @@ def test_no_hostile_relay_makes_a_wrong_byte_a_false_success_or_unbounded_state(
     runs = check_seeds(seeds)
 
     assert only or {name for run in runs for name in run.relay.tricks} == set(TRICKS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_conversation_over_a_lossy_doubling_reordering_path_is_exact(is_full):
+    for seed in range(1000 if is_full else 50):
+        world = World(seed)
+        rough = {"loss": 0.1, "duplicate": 0.1, "jitter": 0.05, "keeps_order": False}
+        payload = patterned(world.rng.randrange(150_000), seed)
+        receiver = Receiver(world.issuer(**rough))
+        sender = Sender(world.claimer(**rough), payload)
+
+        world.drive(lambda: receiver.is_over and sender.is_over, seconds=60)  # noqa: B023
+
+        assert receiver.outcome is sender.outcome is Outcome.SUCCEEDED, seed
+        assert bytes(receiver.written) == payload, seed

@@ -308,6 +308,7 @@ class Claimer:
         self._send_at = Instant(now + self._retry_s)
         self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
         to = RelayEndpoint(self.relay, self._identity.meeting.issuer_derp)
+        self._trace("claim.sent", {"relay": self.relay})
         return [Transmit(self._claim.message, to, is_control=True)]
 
     def _next_relay(self, now: Instant) -> None:

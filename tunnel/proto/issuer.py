@@ -374,12 +374,14 @@ class Issuer:
             return
         for other, held in self._held():
             if other.instance == entry.instance:
+                self._trace("place.replaced", {"is_same_instance": True})
                 held.close(now, REPLACED, "a newer link of the same process took over")
         holders = self._held()
         if len(holders) < self._identity.places:
             self._admit(entry, link)
             return
         entry.state, entry.knocked_at = LinkState.KNOCKING, now
+        self._trace("place.knocked", {"holders": len(holders)})
         for _, held in holders:
             held.ping()
 
@@ -405,11 +407,13 @@ class Issuer:
             elif not silent or (is_over and not self.may_replace):
                 self._refuse(now, entry, link)
             elif is_over:
+                self._trace("place.replaced", {"is_same_instance": False})
                 silent[0].close(now, REPLACED, "another claimer took over after a silence")
                 self._admit(entry, link)
 
     def _refuse(self, now: Instant, entry: _Entry, link: PeerLink) -> None:
         entry.state = LinkState.ADMITTED  # so that its close is sent; a closed link holds no place
+        self._trace("place.refused", {"verdict": IN_USE})
         link.close(now, IN_USE, "already in use")
         self._events.append(ClaimRefused(IN_USE))
 

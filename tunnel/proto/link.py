@@ -125,6 +125,7 @@ class PeerLink:
         """End the link and tell the other side why; what is in flight is not waited for."""
         if self.is_closed:
             return
+        self._trace("link.closed", {"code": code})
         self._close = wire.Close(code, text)
         self._close_is_due_at = now
         self._finish(LinkClosed(code, "", is_by_peer=False))
@@ -328,8 +329,8 @@ class PeerLink:
                     self._trace("link.rekeyed", {"phase": self._rekeying.phase})
                     self._sender.queue(answer)
             case wire.RekeyAnswer():
-                self._rekeying.handle_answer(now, frame)
-                self._trace("link.rekeyed", {"phase": self._rekeying.phase})
+                if self._rekeying.handle_answer(now, frame):
+                    self._trace("link.rekeyed", {"phase": self._rekeying.phase})
                 self.ping()  # the claimer goes on at our first packet of the new phase
             case wire.Ping():
                 pass  # the acknowledgement is the answer

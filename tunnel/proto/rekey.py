@@ -119,15 +119,16 @@ class Rekeying:
         self._prepare(now, ephemeral, frame.ephemeral, ephemeral.public)
         return RekeyAnswer(ephemeral.public)
 
-    def handle_answer(self, now: Instant, frame: RekeyAnswer) -> None:
-        """Take the claimer's answer and seal in the next phase from now on."""
+    def handle_answer(self, now: Instant, frame: RekeyAnswer) -> bool:
+        """Take the claimer's answer and seal in the next phase; False if none was awaited."""
         if not self._is_issuer:
             raise ProtocolViolation("an answer to a re-key that was never asked for")
         if self.state is not RekeyState.ASKED or self._ephemeral is None:
-            return
+            return False
         self._prepare(now, self._ephemeral, self._ephemeral.public, frame.ephemeral)
         self._ephemeral = None
         self._sealer.start_phase(self._key(is_from_issuer=True))
+        return True
 
     def handle_opened(self, now: Instant) -> None:
         """Look at the phase of the newest packet: the peer may have gone on to the next one."""

@@ -220,6 +220,7 @@ class Sender:
                 self._detect_losses(now, path)
             if probe_at is not None and now >= probe_at:
                 path.ledger.probed(now)
+                self._trace("path.probed", {"path": path.id, "count": path.ledger.probe_count})
                 self.ping(path)
                 if path is self.relay and path.ledger.probe_count >= WIDE_PROBES:
                     self._wide_ping_is_due = True
