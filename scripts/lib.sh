@@ -66,6 +66,11 @@ install() {
 # prepare [EXTRA]: make .venv hold this checkout, and the packages of an extra of setup.cfg.
 prepare() {
     mkdir -p "$root/.build"
+    # One at a time: two scripts that find .venv incomplete must not both replace it.
+    if command -v flock >/dev/null; then
+        exec 9>"$root/.build/prepare.lock"
+        flock 9
+    fi
     if [ -d "$venv" ] && ! is_python "$venv/bin/python"; then
         echo "replacing .venv: its Python is gone or too old" >&2
         rm -rf "$venv"
@@ -75,6 +80,7 @@ prepare() {
         make_venv "$python" "$venv"
     fi
     install "$venv" -e ".${1:+[$1]}"
+    exec 9>&-
 }
 
 # now_ms: print a clock in milliseconds (whole seconds where date knows no finer).

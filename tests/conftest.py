@@ -7,7 +7,7 @@ import pytest
 
 # Seconds after which a test counts as hung, on a machine that does much else; slow ones bring
 # their own with pytest.mark.timeout.  A unit test takes milliseconds, a simulated one up to a second.
-TIMEOUT_S = {"unit": 20, "sim": 60, "property": 60, "net": 60, "e2e": 180, "interop": 600}
+TIMEOUT_S = {"unit": 20, "sim": 60, "property": 60, "net": 60, "e2e": 180, "natlab": 180, "interop": 600}
 FULL_FACTOR = 20
 
 
@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         folder = item.path.relative_to(root).parts[0]
         if folder in TIMEOUT_S and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(TIMEOUT_S[folder] * factor))
-        if folder in ("net", "e2e", "interop"):
+        if folder in ("net", "e2e", "natlab", "interop"):
             item.add_marker(folder)
 
 

@@ -268,7 +268,7 @@ class PeerLink:
         except (ProtocolViolation, DecodeError) as error:
             self._trace("link.violation", {"reason": str(error)})
             self.close(now, PROTOCOL_VIOLATION, str(error))
-        if not self._sender.in_flight:
+        if self._liveness.is_waiting and not self._sender.in_flight:
             self._liveness.all_answered()
         return True
 

@@ -37,6 +37,11 @@ class Liveness:
         return self.last_heard if self.last_heard is not None else self._created_at
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether something of ours is unanswered."""
+        return self._unanswered_since is not None
+
+    @property
     def silent_since(self) -> Instant:
         """Since when nothing came although something is unanswered."""
         return Instant(max(self.heard_at, self._unanswered_since or self.heard_at))

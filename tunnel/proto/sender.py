@@ -233,10 +233,10 @@ class Sender:
         """Return what may go out now, control first."""
         packets = self._probes(now)
         packets += self._wide_pings(now)
-        while len(packets) < limit:
-            packet = self._next_control(now) or self._next_data(now)
-            if packet is None:
-                break
+        # Sending data makes no control due, so control is asked for once and not at each packet.
+        while len(packets) < limit and (packet := self._next_control(now)) is not None:
+            packets.append(packet)
+        while len(packets) < limit and (packet := self._next_data(now)) is not None:
             packets.append(packet)
             if packet.segment_size:
                 break  # the memory of a burst is used again for the next one
@@ -401,7 +401,7 @@ class Sender:
 
     def _sent(self, now: Instant, path: SendPath, record: SentRecord) -> None:
         path.ledger.sent(record)
-        if record.is_ack_eliciting:
+        if record.is_ack_eliciting and isinstance(path, DirectPath):  # the relay is not paced
             path.controller.on_sent(now, record, self._streams.next_sender() is not None)
         self._liveness.sent(now, record.is_ack_eliciting)
         self._counters.sent(path.id, record.count * record.size)
