@@ -1,8 +1,8 @@
 """The error tree of the programs: what happened, on which side, and what to do next.
 
 `str(error)` is the sentence a person reads; `code` is the stable word of `--json`; `exit_code` is
-the exit status of the process.  `derphole.cli.main` is the only place that catches the whole tree.
-Text of the other side may stand in a sentence as it came: `derphole.cli.output` escapes it.
+the exit status of the process.  `derphole.cli.invocation` alone catches the whole tree.  Text of
+the other side may stand in a sentence as it came: `derphole.cli.output` escapes it.
 """
 
 import datetime

@@ -267,6 +267,7 @@ class _Receiver:
                     self._tally.add(chunk)
                 self._sink.write(chunks)
             fin = self._await_fin(control)
+            self._keep_place()  # an empty stream's, too
             self.conversation.may_outlive_link = True
             self._sink.flush()
             self._check(fin)
@@ -304,9 +305,14 @@ class _Receiver:
 
     @property
     def was_replaced(self) -> bool:
-        """Whether the place went to another claimer, which happens before the first byte only."""
+        """Whether the place went to another claimer before the first byte was written.
+
+        Later only the sender's own process can take it, and its new stream would follow half of
+        the old one: that is a failure.
+        """
         end = self._link.end
-        return isinstance(end, ClosedHere) and end.code == Ending.REPLACED
+        is_replaced = isinstance(end, ClosedHere) and end.code == Ending.REPLACED
+        return is_replaced and not self._tally.size
 
     def receipt(self) -> Receipt:
         """Return the proof."""

@@ -46,7 +46,7 @@ from tunnel.proto.handshake import Feature, Meeting
 from tunnel.proto.issuer import ClaimRefused, Issuer, IssuerIdentity, LinkAdmitted
 from tunnel.proto.link import PeerLink
 from tunnel.proto.link_events import LinkStalled
-from tunnel.units import Instant, Seconds, WallTime
+from tunnel.units import Seconds, WallTime
 from tunnel.wire.derpmap import RelayRegion
 from tunnel.wire.handshake import INSTANCE_SIZE
 

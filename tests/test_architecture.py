@@ -101,7 +101,7 @@ def test_what_the_rules_allow_is_left_alone(tmp_path):
 
 def test_importing_the_command_line_loads_neither_gevent_nor_docopt():
     # `version` must answer before the interpreter has read a megabyte of modules.
-    program = "import sys, derphole.cli.main; print(*sys.modules)"
+    program = "import sys, derphole.cli.invocation; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )  # fmt: skip

@@ -1,42 +1,22 @@
-"""Both programs: which command, which level, what is said when it fails, which exit code.
+"""Where both programs begin: the first signals, the run of a command line, the exit code.
 
-The only place that catches both error trees, and, at the very end, everything else: no traceback
-ever reaches a person who did not ask for one with DERPHOLE_DEBUG=1.
+Almost nothing is imported here, so that signals are taken from the first milliseconds on; what a
+signal ends before a command has begun has nobody to tell and leaves nothing behind.  Commands that
+work take the signals themselves (`derphole.cli.signals`).
 """
 
 import os
-import re
 import signal
 import sys
-import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import suppress
+from types import FrameType
 from typing import NoReturn
 
-from derphole.cli.arguments import (
-    GLOBAL_FLAGS,
-    Arguments,
-    Scan,
-    check_count,
-    fit,
-    is_debug,
-    known_options,
-    scan,
-)
-from derphole.cli.output import Level, Output
-from derphole.cli.usage import COMMANDS, Program, command_help, markdown_reference, root_help
-from derphole.errors import DerpholeError, InternalError, Interrupted, UsageError
-from tunnel.errors import MisuseError, TunnelError
 from tunnel.net.clock import wall
 
-LEVEL_FLAGS = {
-    "--verbose": Level.VERBOSE,
-    "--quiet": Level.QUIET,
-    "--silent": Level.QUIET,
-}
-
-TOKEN = re.compile(r"\b(dhp1_|dtsrv1_|dtcli1_)[A-Za-z0-9_-]{20,}")
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNAL_EXIT_BASE = 128  # as in derphole.errors, which takes too long to import
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,20 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: program name and arguments; None for those of the process, which then ends here.
     """
     if argv is None:
-        hold_standard_descriptors()
+        take_signals()
+    from derphole.cli.invocation import Invocation
+
     exit_code = Invocation(sys.argv if argv is None else argv, os.environ).run()
     if argv is None:
         leave(exit_code)
     return exit_code
-
-
-def hold_standard_descriptors() -> None:
-    """Open what is missing of 0, 1 and 2, so that no socket of ours takes its number."""
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
 
 
 def leave(exit_code: int) -> NoReturn:
@@ -67,198 +40,22 @@ def leave(exit_code: int) -> NoReturn:
     os._exit(exit_code)
 
 
-class Invocation:
-    """One run of one command line.
-
-    Args:
-        argv: program name and arguments.
-        environ: the environment of the process.
-    """
-
-    def __init__(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
-        self._program, self._spoken, self._line = choose_program(argv, environ)
-        self._environ = environ
-        self._is_debug = is_debug(environ)
-        self._command: str | None = None
-        self._trace: str | None = None
-        flags = self._line[: self._line.index("--")] if "--" in self._line else self._line
-        self._output = Output(sys.stdout, sys.stderr, wall, is_json="--json" in flags)
-
-    def run(self) -> int:
-        """Run the command and return its exit code; nothing but that comes out."""
-        try:
-            return self._guarded()
-        finally:
-            self._output.close()
-
-    def _guarded(self) -> int:
-        try:
-            return self._dispatch()
-        except UsageError as error:
-            self._output.error(error)
-            if error.shows_help:
-                self._output.help_after_error(self._help())
-            return error.exit_code
-        except (DerpholeError, Interrupted) as error:
-            self._output.error(error)
-            return error.exit_code
-        except KeyboardInterrupt:
-            interrupted = Interrupted(signal.SIGINT, "SIGINT")
-            self._output.error(interrupted)
-            return interrupted.exit_code
-        except MisuseError as error:
-            return self._bug(error)
-        except TunnelError as error:
-            self._output.failure(error_code(error), tunnel_sentence(error), 1)
-            return 1
-        except Exception as error:  # noqa: BLE001 - the last resort: a sentence, not a traceback
-            return self._bug(error)
-
-    def _dispatch(self) -> int:
-        leading = scan(self._line, GLOBAL_FLAGS, stop_at_word=True)
-        if not leading.words:
-            return self._root(leading)
-        name = leading.words[0]
-        if name == "help":
-            return self._help_command(leading)
-        if name not in self._program.commands:
-            raise self._unknown(name)
-        self._command = name
-        return self._run_command(name, leading)
-
-    def _run_command(self, name: str, leading: Scan) -> int:
-        command = self._program.commands[name]
-        module = command.load()
-        taken = self._scan_rest(leading, module.USAGE if command.takes_options else None)
-        if self._said_help(taken):
-            return 0
-        check_count(name, taken.words, command.least, command.most)
-        if not command.takes_options:
-            return module.run(Arguments({}, self._environ, self._program.name), self._output)
-        from derphole.cli.logs import debug_lines, stall_lines
-
-        values = fit(module.USAGE, name, taken)
-        arguments = Arguments(values, self._environ, self._program.name)
-        self._trace = arguments.text("--trace")
-        watchdog = stall_lines(self._output) if self._is_debug else nullcontext()
-        with debug_lines(self._output, shows_tracebacks=self._is_debug), watchdog:
-            return module.run(arguments, self._output)
-
-    def _scan_rest(self, leading: Scan, usage: str | None) -> Scan:
-        """Scan what follows the command's name and set the level."""
-        taken = scan(leading.rest, GLOBAL_FLAGS if usage is None else known_options(usage))
-        taken.options = leading.options | taken.options
-        self._output.level = chosen_level(taken)
-        return taken
-
-    def _root(self, leading: Scan) -> int:
-        self._output.level = chosen_level(leading)
-        if not self._said_help(leading):
-            self._output.payload_line(self._help())
-        return 0
-
-    def _help_command(self, leading: Scan) -> int:
-        taken = self._scan_rest(leading, None)
-        if "--help-llm" in taken.options:
-            self._output.payload_line(markdown_reference())
-            return 0
-        check_count("help", taken.words, 0, 1)
-        if taken.words:
-            name = taken.words[0]
-            if name != "help" and name not in self._program.commands:
-                raise self._unknown(name)
-            self._command = name
-        elif "--help" in taken.options:
-            self._command = "help"
-        self._output.payload_line(self._help())
-        return 0
-
-    def _said_help(self, taken: Scan) -> bool:
-        """Print the help that was asked for; tell whether there was any."""
-        if "--help-llm" in taken.options:
-            self._output.payload_line(markdown_reference())
-        elif "--help" in taken.options:
-            self._output.payload_line(self._help())
-        else:
-            return False
-        return True
-
-    def _help(self) -> str:
-        if self._command is None:
-            return root_help(self._program, self._spoken)
-        return command_help(self._program, self._spoken, self._command)
-
-    def _unknown(self, name: str) -> UsageError:
-        hint = f"Run '{self._spoken} --help' for usage"
-        return UsageError(f"unknown command: {name}", hint=hint, shows_help=False)
-
-    def _bug(self, error: Exception) -> int:
-        """Say that this is a bug; the traceback goes only where it was asked for."""
-        told = InternalError(type(error).__name__, location(error))
-        trace = without_tokens("".join(traceback.format_exception(error)))
-        if self._trace:
-            append_crash(Path(self._trace), trace)
-        self._output.error(told, trace if self._is_debug else None)
-        return told.exit_code
+def take_signals() -> None:
+    """End the process with a sentence at an ending signal, those ignored from the start aside."""
+    for signum in ENDING_SIGNALS:
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, _end_at_once)
 
 
-def choose_program(
-    argv: Sequence[str], environ: Mapping[str, str]
-) -> tuple[Program, str, list[str]]:
-    """Return the program, what people type to start it, and its arguments."""
-    name = os.path.basename(argv[0]) if argv else "derphole"
-    line = list(argv[1:])
-    spoken = program = "derptun" if name.startswith("derptun") else "derphole"
-    if program == "derphole" and line[:1] == ["derptun"]:
-        program, spoken, line = "derptun", "derphole derptun", line[1:]
-    if npm_spec := environ.get("DERPHOLE_NPM"):
-        through_other = " derptun" if spoken == "derphole derptun" else ""
-        spoken = f"npx -y {npm_spec}{through_other}"
-    return COMMANDS[program], spoken, line
-
-
-def chosen_level(taken: Scan) -> Level:
-    """Return the level that the flags ask for; raises `UsageError` for more than one."""
-    given = [name for name in LEVEL_FLAGS if name in taken.options]
-    if len(given) > 1:
-        raise UsageError("only one of --verbose, --quiet, or --silent may be set", shows_help=False)
-    return LEVEL_FLAGS[given[0]] if given else Level.NORMAL
-
-
-def error_code(error: TunnelError) -> str:
-    """Return the stable word of a tunnel error: its class name with dashes."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__).lower()
-
-
-def tunnel_sentence(error: TunnelError) -> str:
-    """Return what a person is told: the error's own words, else the first line of its class."""
-    general = (type(error).__doc__ or "The tunnel failed.").partition("\n")[0].rstrip(".")
-    general = general[:1].lower() + general[1:]
-    particular = str(error)
-    return f"{general}: {particular}" if particular else general
-
-
-def location(error: Exception) -> str:
-    """Return where an exception came from, as `module.py:line`."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return "nowhere"
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
-
-
-def without_tokens(text: str) -> str:
-    """Return `text` with every token in it cut: an exception may quote what it was called with."""
-    return TOKEN.sub(r"\1<cut>", text)
-
-
-def append_crash(path: Path, trace: str) -> None:
-    """Append a traceback to the trace file; a file that cannot be written is no second error."""
-    import json
-
-    line = json.dumps({"event": "crash", "time": round(wall(), 3), "traceback": trace})
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
-    except OSError:
-        return
+def _end_at_once(signum: int, frame: FrameType | None) -> NoReturn:
+    """Say by which signal, and end; an exception could surface in the middle of an import."""
+    del frame
+    sentence, exit_code = f"interrupted by {signal.Signals(signum).name}", SIGNAL_EXIT_BASE + signum
+    if "--json" in sys.argv:
+        sentence = (
+            f'{{"event": "error", "time": {wall():.3f}, "code": "interrupted", '
+            f'"message": "{sentence}", "exit_code": {exit_code}}}'
+        )
+    with suppress(OSError):
+        os.write(2, f"{sentence}\n".encode())
+    leave(exit_code)

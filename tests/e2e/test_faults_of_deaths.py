@@ -30,7 +30,7 @@ SEED = int(os.environ.get("DERPHOLE_FAULT_SEED", "20250607"))
 CUT_KILLS, FULL_KILLS = 6, 50
 SIZE = 24 * MIB
 RATE = "8M"
-LATEST_S = 4.0  # after the sender's start: 24 MiB at 8 MB/s, and the time that a process needs
+LATEST_S = 3.0  # after the sender's start: 24 MiB at 8 MB/s, and the time that a process needs
 END_S = GIVE_UP_S + 5.0
 AWAITED = {
     "listen": r"timed out after 6\d s waiting for the sender \(nothing was heard",

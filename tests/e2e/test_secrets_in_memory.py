@@ -11,7 +11,7 @@ import pytest
 from secret_forms import leaks
 
 from derphole.admission import ClaimHeader, SessionGate, encode_header
-from derphole.cli.main import append_crash, without_tokens
+from derphole.cli.invocation import append_crash, without_tokens
 from derphole.config import NetworkOptions
 from derphole.errors import DerpholeError
 from derphole.grant import Capability, Grant, Issuer

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from tunnel.proto.acks import AckState
 from tunnel.proto.direct_rate import DirectController
 from tunnel.proto.loss import SentLedger, SentRecord, StreamRange
+from tunnel.proto.pacer import CATCH_UP_PACKETS, CATCH_UP_S
 from tunnel.units import Instant
 from tunnel.wire.frames import Ack
 
@@ -301,7 +302,8 @@ class Flow:
             self.faults.append(f"{self.ledger.in_flight_bytes + size} bytes in flight")
         before = self._instant[1] if self._instant[0] == now else 0
         self._instant = (now, before + size)
-        limit = max(controller.rate_limit * 0.002, 2 * PACKET, controller.burst_packets() * PACKET)
+        late_packets = max(controller.burst_packets(), CATCH_UP_PACKETS)
+        limit = max(controller.rate_limit * CATCH_UP_S, late_packets * PACKET)
         if before + size > limit + PACKET and self._next_number > 10:
             self.faults.append(f"{before + size} bytes at one instant, limit {limit}")
 

@@ -6,6 +6,8 @@ import pytest
 from udp_network import UdpNetwork, nat_of
 from world import Host, World, patterned
 
+from tunnel.wire.frames import Ack, encode
+
 MIB = 1 << 20
 KINDS = ("none", "full-cone", "restricted", "port-restricted", "symmetric")
 # What theory says: a symmetric NAT and one that filters by port cannot be punched, nor can two
@@ -112,6 +114,23 @@ def test_a_nat_that_rebinds_is_followed_after_a_challenge():
 
     world.drive(lambda: stream in issuer.ended)
     assert issuer.received[stream] == patterned(8 * MIB)
+
+
+def test_an_acknowledgement_may_name_a_probe():
+    # As when a process stood still: it then acknowledges what it missed, a probe as the newest.
+    world, network, issuer, claimer = direct_pair()
+    path, sealer = claimer.link._paths.active, claimer.link._sender._sealer
+    number = sealer._next_number[path.id]
+    claimer.link.suspect_paths(claimer.instant)
+    claimer.run()
+    assert sealer._next_number[path.id] == number + 1
+
+    ack = encode(Ack(path.id, 0, 0, ((number, number),)))
+    theirs = issuer.link._paths.active
+    _, packet = issuer.link._sender._sealer.seal_general(theirs.id, ack)
+    claimer.receive_udp((path.endpoint.ip, path.endpoint.port), bytes(packet))
+
+    assert not claimer.link.is_closed
 
 
 def test_one_way_loss_of_the_direct_path_falls_back_to_the_relay():

@@ -185,11 +185,12 @@ def test_jitter_of_half_the_round_trip_is_no_queue():
     assert flow.tally.rate(1, 3) >= 0.9 * mbit(100)
 
 
-@pytest.mark.parametrize("rtt_ms", [1, 20])
-def test_wake_ups_that_are_5_ms_late_cost_little(rtt_ms):
-    _, flow = run(line(100, rtt_ms), 3, late=0.005)
+@pytest.mark.parametrize(("rtt_ms", "late_ms"), [(1, 5), (20, 5), (80, 16)])
+def test_wake_ups_that_are_late_cost_little(rtt_ms, late_ms):
+    """16 ms is the timer of some systems; acknowledgements wake the sender as well."""
+    _, flow = run(line(100, rtt_ms), 3, late=late_ms / 1e3)
 
-    assert flow.tally.rate(1, 3) >= 0.9 * mbit(100)
+    assert flow.tally.rate(1.5, 3) >= 0.9 * mbit(100)
 
 
 def test_single_packets_keep_to_the_same_limits_as_bursts():

@@ -90,7 +90,9 @@ def check_run(seed: int) -> Run:
         check_host(host)
     if run.is_honest_at_last:
         assert run.receiver.outcome is Outcome.SUCCEEDED, f"no success: {run.receiver.cause}"
-        assert any(sender.outcome is Outcome.SUCCEEDED for sender in run.senders)
+        # An empty stream may be whole at the very instant in which its sender loses the place.
+        is_known = any(sender.outcome is Outcome.SUCCEEDED for sender in run.senders)
+        assert is_known or not run.receiver.written
     return run
 
 

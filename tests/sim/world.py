@@ -207,13 +207,16 @@ class Host:
         self.wall_error = 0.0
         self.is_asleep = False
         self.lateness: Callable[[], float] = lambda: 0.0
-        self._timer: tuple[float, float] | None = None
+        self._timer: tuple[Instant, float] | None = None
         self._fires_at = 0.0
 
     @property
     def instant(self) -> Instant:
         """What the monotonic clock here says."""
-        return Instant(self.world.now - self.lag)
+        now = self.world.now - self.lag
+        if self.lag and self._timer is not None and abs(now - self._timer[0]) < ROUNDING_S:
+            return self._timer[0]  # what was asked for, not a rounding error before it
+        return Instant(now)
 
     @property
     def wall(self) -> WallTime:
@@ -306,7 +309,7 @@ class Host:
             return False
         wakes_at = self.wakes_at
         if wakes_at is not None and wakes_at <= self.world.now:
-            machine.handle_timeout(self._rounded(machine.next_timeout()))
+            machine.handle_timeout(self.instant)
         has_worked = self._take_events()
         while packets := machine.packets_to_send(self.instant):
             has_worked = True
@@ -347,11 +350,6 @@ class Host:
                 sink += chunk
         if receiving.is_at_end:
             inbox.ended.add(stream)
-
-    def _rounded(self, deadline: Instant | None) -> Instant:
-        """Return now, but no earlier than a deadline that only rounding keeps ahead of it."""
-        now = self.instant
-        return deadline if deadline is not None and now < deadline < now + ROUNDING_S else now
 
     def _send(self, packet: Transmit) -> None:
         if isinstance(packet.to, UdpEndpoint):

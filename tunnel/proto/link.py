@@ -380,6 +380,7 @@ class PeerLink:
         if self.is_closed:
             return
         liveness = self._liveness
+        liveness.forgive_sleep(now)
         give_up_at, stall_at = liveness.give_up_at(), liveness.stall_at()
         if give_up_at is not None and now >= give_up_at:
             silent_s = now - liveness.silent_since

@@ -76,6 +76,15 @@ class Liveness:
         earliest = self._unanswered_since + STALL_S
         return Instant(max(self.heard_at + self._give_up_after_s, earliest))
 
+    def forgive_sleep(self, now: Instant) -> None:
+        """Let the other side have STALL_S more if nothing ran here when it was to be given up.
+
+        A clock that runs on during sleep makes our own absence look like the other side's silence.
+        """
+        give_up_at = self.give_up_at()
+        if give_up_at is not None and now >= give_up_at + STALL_S:
+            self._unanswered_since = now
+
     def keepalive_at(self) -> Instant:
         """Return when an idle link is to be pinged."""
         return Instant(max(self.last_sent, self.heard_at) + self._keepalive_s)

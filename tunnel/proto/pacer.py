@@ -16,8 +16,11 @@ MIN_BURST = 2  # packets: an acknowledgement is due after two
 MAX_BURST = 45  # packets: 45 x 1400 bytes fit into one segmented send of less than 64000 bytes
 CATCH_UP_S: Seconds = 0.002
 BUFFER_SHARE = 4  # a burst takes at most a quarter of the other side's receive buffer
-# Chosen: two instants closer than this are the same; far below any timer's precision.
-CLOCK_GRAIN_S: Seconds = 1e-6
+# Chosen: at low rates 2 ms are no packet at all, and a sender whose timers are late by 5 ms would
+# get stuck at a tenth of what it might send; RFC 6928 lets any sender begin with as many.
+CATCH_UP_PACKETS = 10
+# Chosen.
+WHOLE_PACKET = 0.99  # this much of a packet's credit is a packet: the rest is rounding
 MAX_PACKETS_WAITING = 512  # at one instant, when the other side did not tell its buffer
 
 
@@ -67,17 +70,19 @@ class Pacer:
         """Return how many full packets may leave now in one burst; 0 while it is closed."""
         self._fill(now)
         if not self._is_open:
-            self._is_open = self._missing_s() <= CLOCK_GRAIN_S
+            self._is_open = self._missing < (1 - WHOLE_PACKET) * self._packet_size
             if not self._is_open:
                 return 0
-        return max(1, min(int(self._credit / self._packet_size + 0.01), self.burst_packets))
+        return max(
+            1, min(int(self._credit / self._packet_size + 1 - WHOLE_PACKET), self.burst_packets)
+        )
 
     def next_send_at(self, now: Instant) -> Instant:
         """Return when the next burst may leave; `now` if it may already."""
         self._fill(now)
         if self._is_open:
             return now
-        return Instant(now + max(0.0, self._missing_s()))
+        return Instant(now + max(0.0, self._missing / self._rate))
 
     def is_overflowing(self, now: Instant) -> bool:
         """Tell whether credit is being lost since nobody sends."""
@@ -89,7 +94,7 @@ class Pacer:
         self._fill(now)
         # One depth of debt at most, so that many control packets cannot silence the path.
         self._credit = max(self._credit - size, -float(self.depth))
-        if self._credit < self._packet_size:
+        if self._credit < self._packet_size * WHOLE_PACKET:
             self._is_open = False
 
     def _set_limits(self) -> None:
@@ -99,12 +104,13 @@ class Pacer:
         if self._peer_buffer is not None:
             most = max(MIN_BURST, self._peer_buffer // BUFFER_SHARE // self._packet_size)
         self.burst_packets = max(MIN_BURST, min(int(packet_rate * BURST_S), MAX_BURST, most))
-        late_packets = min(int(packet_rate * CATCH_UP_S), most)
+        late_packets = min(max(int(packet_rate * CATCH_UP_S), CATCH_UP_PACKETS), most)
         self.depth = max(self.burst_packets, late_packets) * self._packet_size
 
-    def _missing_s(self) -> Seconds:
-        """How long until the credit makes one burst; negative when there is more."""
-        return (self.burst_packets * self._packet_size - self._credit) / self._rate
+    @property
+    def _missing(self) -> float:
+        """Bytes of credit short of one burst; negative when there is more."""
+        return self.burst_packets * self._packet_size - self._credit
 
     def _fill(self, now: Instant) -> None:
         # A clock that stands still or goes back fills nothing.

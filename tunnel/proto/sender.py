@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tunnel.crypto.packets import BurstBuffer, PacketSealer
+from tunnel.crypto.packets import MAX_RECEIVE_PATHS, BurstBuffer, PacketSealer
 from tunnel.errors import ProtocolViolation
 from tunnel.proto.acks import AckState
 from tunnel.proto.congestion import RelayController
@@ -156,8 +156,16 @@ class Sender:
         acks = self._acks.get(path_id)
         if acks is None:
             acks = self._acks[path_id] = AckState(path_id)
+            if len(self._acks) > MAX_RECEIVE_PATHS:
+                self._forget_oldest_acks()
         self._ack_returns[path_id] = by
         acks.received(now, first, count, is_eliciting)
+
+    def _forget_oldest_acks(self) -> None:
+        # The peer's ids only count up, and the opener has closed the lowest one just as well.
+        oldest = min(path_id for path_id in self._acks if path_id != layout.RELAY_PATH)
+        del self._acks[oldest]
+        self._ack_returns.pop(oldest, None)
 
     def acked(self, now: Instant, ack: wire.Ack) -> None:
         """Take an acknowledgement; raises `ProtocolViolation`."""
@@ -256,7 +264,9 @@ class Sender:
         packets = []
         for path, frames in self.paths.probes_to_send(now):
             packed = b"".join(map(wire.encode, frames))
-            _, packet = self._sealer.seal_general(path.id, packed)
+            number, packet = self._sealer.seal_general(path.id, packed)
+            # Nobody acknowledges it, but its number must be known when a later ack covers it.
+            path.ledger.sent(SentRecord(number, 1, now, len(packet), is_ack_eliciting=False))
             packets.append(Transmit(packet, path.endpoint, is_control=True))
         return packets
 

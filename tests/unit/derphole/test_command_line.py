@@ -9,7 +9,8 @@ import pytest
 
 from derphole import __version__
 from derphole.cli.arguments import Option, scan
-from derphole.cli.main import Invocation, error_code, main, tunnel_sentence
+from derphole.cli.invocation import Invocation, error_code, tunnel_sentence
+from derphole.cli.main import main
 from derphole.cli.usage import COMMANDS
 from derphole.errors import UsageError
 from derphole.grant import Capability, Grant, Issuer

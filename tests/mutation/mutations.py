@@ -1,0 +1,127 @@
+"""Security checks, each with the change that would undo it and the tests that must notice.
+
+source, exactly as it stands --> source without the check --> the named tests fail
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One check undone.
+
+    Args:
+        name: the check.
+        path: the module, from the root of the repository.
+        text: source that occurs there exactly once.
+        replacement: what takes its place.
+        tests: arguments of pytest; as few and as fast as will do.
+    """
+
+    name: str
+    path: str
+    text: str
+    replacement: str
+    tests: tuple[str, ...]
+
+
+MUTATIONS = (
+    Mutation(
+        "the MAC of a claim is compared",
+        "tunnel/proto/handshake.py",
+        "if not compare_digest(_mac(secret, claim, meeting), claim.mac):",
+        "if not _mac(secret, claim, meeting):",
+        ("tests/sim/test_meeting.py", "-k", "flipped_bit"),
+    ),
+    Mutation(
+        "a packet is opened once",
+        "tunnel/crypto/packets.py",
+        "if window is not None and not window.is_fresh(number):",
+        "if False:",
+        ("tests/unit/crypto/test_sealed_packets.py",),
+    ),
+    Mutation(
+        "a burst of packets is opened once",
+        "tunnel/crypto/packets.py",
+        "if window is not None and not window.is_fresh_run(first, count):",
+        "if False:",
+        ("tests/unit/crypto/test_sealed_packets.py",),
+    ),
+    Mutation(
+        "path 0 is the relay's and the relay has no other",
+        "tunnel/proto/link.py",
+        "if opened is None or is_relayed != (opened.path == layout.RELAY_PATH):",
+        "if opened is None:",
+        ("tests/sim/test_hostile_paths.py", "-k", "path_0 or direct_path"),
+    ),
+    Mutation(
+        "an expired grant is refused",
+        "derphole/admission.py",
+        "if wall >= claim.grant.expires_at and not is_resuming:",
+        "if False:",
+        ("tests/unit/derphole/test_admission.py",),
+    ),
+    Mutation(
+        "a grant's secret is good for its capability alone",
+        "derphole/grant.py",
+        "bytes([grant.capability]),",
+        "bytes([0]),",
+        ("tests/unit/derphole/test_grant.py",),
+    ),
+    Mutation(
+        "nobody sends more than the credit",
+        "tunnel/proto/receive_stream.py",
+        "if stop > self.limit:",
+        "if False:",
+        ("tests/unit/proto/test_receive_stream.py",),
+    ),
+    Mutation(
+        "nobody acknowledges what was never sent",
+        "tunnel/proto/loss.py",
+        "if largest >= self._next_number:",
+        "if False:",
+        ("tests/unit/proto/test_rtt_and_loss.py",),
+    ),
+    Mutation(
+        "claims are limited",
+        "tunnel/proto/issuer.py",
+        "if not (self._claims_of_grant.try_take(now, arrival.grant) and self._claims.try_take(now)):",
+        "if False:",
+        ("tests/sim/test_meeting.py", "-k", "answers_a_second"),
+    ),
+    Mutation(
+        "a link's packets come from its claimer's key",
+        "tunnel/proto/issuer.py",
+        "if entry is None or entry.link is None or entry.claimer != source:",
+        "if entry is None or entry.link is None:",
+        ("tests/sim/test_hostile_paths.py", "-k", "another_derp_key"),
+    ),
+    Mutation(
+        "a claimer listens to the issuer's key alone",
+        "tunnel/proto/claimer.py",
+        "if source != self._identity.meeting.issuer_derp:",
+        "if False:",
+        ("tests/sim/test_hostile_paths.py", "-k", "another_derp_key"),
+    ),
+    Mutation(
+        "pipe compares the digest of CONFIRM",
+        "derphole/pipe.py",
+        "if message.digest != self._tally.digest:",
+        "if False:",
+        ("tests/net/test_peers_that_lie.py", "-k", "pipe_never"),
+    ),
+    Mutation(
+        "listen compares the size of FIN",
+        "derphole/pipe.py",
+        "if fin.size != self._tally.size:",
+        "if False:",
+        ("tests/net/test_peers_that_lie.py", "-k", "listen_never"),
+    ),
+    Mutation(
+        "listen compares the digest of FIN",
+        "derphole/pipe.py",
+        "if fin.digest != self._tally.digest:",
+        "if False:",
+        ("tests/net/test_peers_that_lie.py", "-k", "listen_never"),
+    ),
+)

@@ -1,0 +1,185 @@
+"""`listen` and `pipe` with a peer that holds the token and lies: no success that is not true."""
+
+import os
+from contextlib import suppress
+from dataclasses import replace
+
+import gevent
+import gevent.queue
+import pytest
+from xxhash import xxh3_128
+
+from derphole import pipe
+from derphole.config import NetworkOptions, RelayAddress
+from derphole.errors import DerpholeError, DigestMismatch, SizeMismatch
+from derphole.grant import Capability
+from derphole.messages import Confirm, ConfirmAck, Fin
+from derphole.pipe import Control
+from derphole.rendezvous import ClaimerRendezvous, IssuerRendezvous
+from derphole.status import TokenIssued
+from derphole.stdio import ByteSink, ByteSource
+from derphole.token import parse_token
+from tunnel.crypto.keys import KeyPair
+from tunnel.errors import LinkEnded
+from tunnel.net.relay_limits import RelayLimits
+from tunnel.net.relay_server import RelayServer
+
+WAIT_S = 10.0
+DATA = b"what the sender sends"
+DIGEST = xxh3_128(DATA).digest()
+LIES = [
+    (len(DATA), xxh3_128(b"").digest(), DigestMismatch),
+    (len(DATA), bytes(16), DigestMismatch),
+    (len(DATA), DIGEST[:-1] + bytes([DIGEST[-1] ^ 1]), DigestMismatch),
+    (len(DATA) - 1, DIGEST, SizeMismatch),
+    (len(DATA) + 1, DIGEST, SizeMismatch),
+    (0, DIGEST, SizeMismatch),
+]
+NAMES = ["empty", "zeros", "a bit", "one less", "one more", "none"]
+
+
+@pytest.fixture(scope="module")
+def options():
+    keys = KeyPair.from_secret(b"\x29" * 32)
+    relay = RelayServer(("127.0.0.1", 0), keys, None, None, RelayLimits(), "")
+    relay.start()
+    address = RelayAddress("127.0.0.1", relay.node.derp_port, tls=False)
+    yield NetworkOptions(relay=address, timeout_s=WAIT_S)
+    relay.stop()
+
+
+@pytest.fixture(autouse=True)
+def _bounded():
+    with gevent.Timeout(40):
+        yield
+
+
+def ignore(status):
+    del status
+
+
+class SameProcess(ClaimerRendezvous):
+    """Claims under a given instance id, as a process would that has a link already."""
+
+    def __init__(self, options, token, instance):
+        super().__init__(options, ignore, token)
+        self._instance = instance
+
+    def _open_relays(self, machine, choice, keys, count):
+        machine._identity = replace(machine._identity, instance=self._instance)
+        machine._claim = machine._new_claim()
+        return super()._open_relays(machine, choice, keys, count)
+
+
+class Listening:
+    """`listen` in a greenlet of its own, writing to a file."""
+
+    def __init__(self, options, path):
+        self.tokens = gevent.queue.Queue()
+        self.path = path
+        self._options = options
+        self.greenlet = gevent.spawn(self._run)
+
+    def _report(self, status):
+        if isinstance(status, TokenIssued):
+            self.tokens.put(parse_token(status.text))
+
+    def _run(self):
+        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            sink = ByteSink(fd)
+            return pipe.listen(self._options, expires_at=None, report=self._report, sink=sink)
+        except DerpholeError as error:
+            return error
+        finally:
+            os.close(fd)
+
+
+def say(link, data, fin):
+    """Speak as `pipe` does, but for the truth of `fin`; returns the control stream."""
+    control, stream = link.open_stream(), link.open_stream()
+    stream.write(data)
+    if fin is not None:
+        stream.end()
+        Control(control).send(fin)
+    return Control(control)
+
+
+def acknowledge(control):
+    with suppress(LinkEnded):
+        control.receive()
+        control.send(ConfirmAck())
+
+
+def source_of(data):
+    reader, writer = os.pipe()
+    os.write(writer, data)
+    os.close(writer)
+    return reader
+
+
+@pytest.mark.parametrize(("size", "digest", "error"), LIES, ids=NAMES)
+def test_listen_never_succeeds_with_a_fin_that_is_not_true(options, tmp_path, size, digest, error):
+    listening = Listening(options, tmp_path / "out")
+    with ClaimerRendezvous(options, ignore, listening.tokens.get(timeout=WAIT_S)) as claimer:
+        control = say(claimer.claim("the listener"), DATA, Fin(size, digest))
+        gevent.spawn(acknowledge, control)  # so that a success would not wait for it
+
+        assert isinstance(listening.greenlet.get(timeout=WAIT_S), error)
+
+
+@pytest.mark.parametrize(("size", "digest", "error"), LIES, ids=NAMES)
+def test_pipe_never_succeeds_with_a_confirmation_of_something_else(options, size, digest, error):
+    with IssuerRendezvous(options, ignore, Capability.LISTEN, None) as issuer:
+        token = parse_token(issuer.issue())
+        reader = source_of(DATA)
+
+        def run():
+            with pytest.raises(error):
+                pipe.pipe(options, token, report=ignore, source=ByteSource(reader))
+
+        sending = gevent.spawn(run)
+        link = issuer.wait_link("the sender")
+        Control(link.accept_stream()).send(Confirm(size, digest))
+
+        sending.get(timeout=WAIT_S)
+        os.close(reader)
+
+
+def test_pipe_never_succeeds_without_a_confirmation_however_politely_the_link_is_closed(options):
+    with IssuerRendezvous(options, ignore, Capability.LISTEN, None) as issuer:
+        token = parse_token(issuer.issue())
+        reader = source_of(DATA)
+
+        def run():
+            with pytest.raises(DerpholeError):
+                pipe.pipe(options, token, report=ignore, source=ByteSource(reader))
+
+        sending = gevent.spawn(run)
+        link = issuer.wait_link("the sender")
+        link.accept_stream()
+        assert link.accept_stream().read()
+        link.close(16, "done")
+
+        sending.get(timeout=WAIT_S)
+        os.close(reader)
+
+
+def test_a_process_that_begins_again_after_its_first_byte_cannot_make_a_stream_of_two(
+    options, tmp_path
+):
+    """What was written cannot be taken back: the second stream would follow half of the first."""
+    path = tmp_path / "out"
+    listening = Listening(options, path)
+    token = listening.tokens.get(timeout=WAIT_S)
+    with SameProcess(options, token, b"i" * 16) as first:
+        say(first.claim("the listener"), b"half of ", None)
+        with gevent.Timeout(WAIT_S):
+            while not path.exists() or path.read_bytes() != b"half of ":
+                gevent.sleep(0.01)
+        with SameProcess(options, token, b"i" * 16) as second:
+            with suppress(DerpholeError):  # its link may be closed before it knows of it
+                say(second.claim("the listener"), DATA, Fin(len(DATA), DIGEST))
+
+            assert isinstance(listening.greenlet.get(timeout=WAIT_S), DerpholeError)
+    assert path.read_bytes() == b"half of "
