@@ -169,7 +169,6 @@ def pipe(
     with ClaimerRendezvous(options, report, token) as rendezvous:
         report(StateChanged(State.PROBING_DIRECT))
         link = rendezvous.claim("the listener to answer")
-        report(StateChanged(State.CONNECTED_RELAY))
         rendezvous.report_path(link)
         sender = _Sender(rendezvous, link, source)
         sender.conversation.run(sender.send, sender.await_confirmation)
@@ -182,7 +181,6 @@ def _receive(
     rendezvous: IssuerRendezvous, link: Link, sink: ByteSink, report: Report
 ) -> "_Receiver":
     """Receive from one claimer, who may lose the place to another before its first byte."""
-    report(StateChanged(State.CONNECTED_RELAY))
     rendezvous.report_path(link)
     receiver = _Receiver(rendezvous, link, sink, report)
     try:

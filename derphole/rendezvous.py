@@ -30,13 +30,14 @@ from derphole.relays import (
     issuer_relays,
     relay_hints,
 )
-from derphole.status import PathChanged, Report, Resumed, Stalled, Waiting
+from derphole.status import PathChanged, Report, Resumed, Stalled, State, StateChanged, Waiting
 from derphole.status import RelayTrouble as RelayTroubleStatus
 from derphole.token import SESSION_LIFE_S, SessionToken, session_token, token_text
 from derphole.trace import LinkTrace, TraceFile
 from tunnel.crypto.aead import fast_aeads
 from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.net.clock import monotonic, wall
+from tunnel.net.direct import DirectPaths
 from tunnel.net.link import Link, LinkNews
 from tunnel.net.pump import Pump
 from tunnel.net.relay import RelayConnection, RelayState
@@ -45,7 +46,9 @@ from tunnel.proto.claimer import Claimer, ClaimerIdentity, LinkUp, NotHere, Refu
 from tunnel.proto.handshake import Feature, Meeting
 from tunnel.proto.issuer import ClaimRefused, Issuer, IssuerIdentity, LinkAdmitted
 from tunnel.proto.link import PeerLink
-from tunnel.proto.link_events import LinkStalled
+from tunnel.proto.link_events import AddressSeen, LinkResumed, LinkStalled
+from tunnel.proto.link_events import PathChanged as PathMoved
+from tunnel.proto.machine import UdpEndpoint
 from tunnel.units import Seconds, WallTime
 from tunnel.wire.derpmap import RelayRegion
 from tunnel.wire.handshake import INSTANCE_SIZE
@@ -84,6 +87,7 @@ class Rendezvous:
         self._told_downs: dict[RelayConnection, str] = {}  # what was said last of one that is down
         self._is_closing = False
         self._pump: Pump | None = None
+        self._direct: DirectPaths | None = None
         self._choice: RelayChoice | None = None
         self._spare_regions: deque[RelayRegion] = deque()
         self._keys: KeyPair | None = None
@@ -92,6 +96,10 @@ class Rendezvous:
 
     def path_description(self, link: Link) -> str:
         """Return the path a link uses now, in words."""
+        direct = link.machine.direct_path
+        return self._relay_description(link) if direct is None else _direct_description(direct)
+
+    def _relay_description(self, link: Link) -> str:
         if self._pump is None:
             return "no relay"
         relay = self._pump.relays[link.machine.relay]
@@ -99,15 +107,31 @@ class Rendezvous:
         code = relay.region.code or str(relay.region.id)
         return f"relay {code} ({where})"
 
-    def reason_relayed(self, link: Link) -> str:
-        """Return why a link uses a relay, in words."""
-        if Feature.RELAY_ONLY in Feature(link.machine.parameters.features):
+    def reason_relayed(self, link: Link) -> str | None:
+        """Return why a link uses a relay, in words; None when it does not."""
+        if link.machine.is_relay_only:
             return "--force-relay was given"
-        return "this version has no direct paths yet"
+        if link.machine.direct_path is not None:
+            return None
+        if link.machine.promotions:
+            return "the direct path was lost"
+        return "no direct path was found in time"
 
     def report_path(self, link: Link) -> None:
-        """Tell which path a link uses now."""
-        self.report(PathChanged(self.path_description(link), is_direct=False))
+        """Tell which path a new link uses, and look for a better one from now on."""
+        self.report(StateChanged(State.CONNECTED_RELAY))
+        self.report(PathChanged(self._relay_description(link), is_direct=False))
+        if self._direct is not None:
+            self._direct.add_link(link.machine)
+
+    def _report_move(self, endpoint: UdpEndpoint | None) -> None:
+        """Tell that traffic moved to a direct path, or back to the relay."""
+        if endpoint is None:
+            self.report(StateChanged(State.CONNECTED_RELAY))
+            self.report(PathChanged("relay", is_direct=False))
+        else:
+            self.report(StateChanged(State.CONNECTED_DIRECT))
+            self.report(PathChanged(_direct_description(endpoint), is_direct=True))
 
     def watch(self, on_failure: Callable[[], None]) -> None:
         """Have `on_failure` called when the work in the background fails: no link goes on then."""
@@ -187,6 +211,9 @@ class Rendezvous:
         for _ in range(count):
             self._open_next_relay()
         pump.start(self._tasks)
+        if not self.options.force_relay:
+            self._direct = DirectPaths(pump, self._tasks)
+            self._direct.start()
         return pump
 
     def _open_next_relay(self) -> None:
@@ -235,11 +262,19 @@ class Rendezvous:
 
     def _link_news(self, traced: LinkTrace, news: LinkNews) -> None:
         traced.news(news)
-        if isinstance(news, LinkStalled):
-            limit_s = news.silent_s + news.give_up_in_s
-            self.report(Stalled("something sent is unanswered", news.silent_s, limit_s))
-        else:
-            self.report(Resumed(news.silent_s))
+        match news:
+            case LinkStalled(silent_s, give_up_in_s):
+                limit_s = silent_s + give_up_in_s
+                self.report(Stalled("something sent is unanswered", silent_s, limit_s))
+            case LinkResumed(silent_s):
+                self.report(Resumed(silent_s))
+            case AddressSeen(_, ip, port):
+                if self._direct is not None:
+                    self._direct.address_seen(ip, port)
+            case PathMoved(endpoint):
+                if self._direct is not None and endpoint is None:
+                    self._direct.path_lost()
+                self._report_move(endpoint)
 
     def _relay_changed(self, relay: RelayConnection) -> None:
         state, error = relay.state, relay.last_error
@@ -309,6 +344,11 @@ class Rendezvous:
         with gevent.Timeout(CLOSE_LINGER_S, False):
             while any(r.state is RelayState.CONNECTED and not r.has_room for r in pump.relays):
                 gevent.sleep(ROOM_POLL_S)
+
+
+def _direct_description(endpoint: UdpEndpoint) -> str:
+    ip = f"[{endpoint.ip}]" if ":" in endpoint.ip else endpoint.ip
+    return f"direct {ip}:{endpoint.port}"
 
 
 class IssuerRendezvous(Rendezvous):

@@ -56,6 +56,7 @@ from derphole import __version__
 from derphole.errors import UsageError
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed
 from tunnel.net.clock import monotonic, wall
+from tunnel.net.link import LinkNews
 from tunnel.proto.link import PeerLink
 from tunnel.proto.link_events import LinkResumed, LinkStalled
 from tunnel.units import Instant, Seconds
@@ -150,8 +151,10 @@ class LinkTrace:
         }
         self._trace("link.sample", {"link": self._number, **values, **self._counters()})
 
-    def news(self, news: LinkStalled | LinkResumed) -> None:
-        """Note a stall or its end."""
+    def news(self, news: LinkNews) -> None:
+        """Note a stall or its end; the paths are noted by their table."""
+        if not isinstance(news, LinkStalled | LinkResumed):
+            return
         values: dict[str, object] = {"link": self._number, "silent_s": round(news.silent_s, 3)}
         if isinstance(news, LinkStalled):
             self._trace("link.stalled", {**values, "give_up_in_s": round(news.give_up_in_s, 3)})

@@ -7,7 +7,15 @@ import pytest
 
 # Seconds after which a test counts as hung, on a machine that does much else; slow ones bring
 # their own with pytest.mark.timeout.  A unit test takes milliseconds, a simulated one up to a second.
-TIMEOUT_S = {"unit": 20, "sim": 60, "property": 60, "net": 60, "e2e": 180, "natlab": 180, "interop": 600}
+TIMEOUT_S = {
+    "unit": 20,
+    "sim": 60,
+    "property": 60,
+    "net": 60,
+    "e2e": 180,
+    "natlab": 180,
+    "interop": 600,
+}
 FULL_FACTOR = 20
 
 

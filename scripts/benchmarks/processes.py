@@ -94,7 +94,9 @@ def listen(url: str, output: Path) -> tuple[Process, str]:
     return process, process.wait_line(r"dhp1_\S+")
 
 
-def pipe(url: str, token: str, source: Path) -> Process:
+def pipe(url: str, token: str, source: Path, *options: str) -> Process:
     """Start `pipe` with its input from a file."""
     with source.open("rb") as data:
-        return Process([*DERPHOLE, "pipe", "--relay", url, token], data, subprocess.DEVNULL)
+        return Process(
+            [*DERPHOLE, "pipe", *options, "--relay", url, token], data, subprocess.DEVNULL
+        )

@@ -49,7 +49,7 @@ for _ in range(int(sys.argv[2]) // len(block)):
 
 def run(rounds: int, is_quick: bool) -> list[Figure]:
     size = (64 << 20) if is_quick else (1 << 30)
-    rates, peaks, cpu = [], [], []
+    rates, peaks, cpu, direct_rates = [], [], [], []
     forwarders: dict[str, list[float]] = {"textbook": [], "best": []}
     with tempfile.TemporaryDirectory(prefix="derphole-bench-") as folder:
         source = Path(folder, "source")
@@ -57,8 +57,12 @@ def run(rounds: int, is_quick: bool) -> list[Figure]:
         for _ in range(rounds):
             for kind, samples in forwarders.items():
                 samples.append(forwarder_rate(size, kind) / 1e6)
-            rate, usages = transfer_rate(source, Path(folder, "copy"), digest, size)
+            rate, usages = transfer_rate(
+                source, Path(folder, "copy"), digest, size, "--force-relay"
+            )
             rates.append(rate / 1e6)
+            direct, _ = transfer_rate(source, Path(folder, "copy"), digest, size)
+            direct_rates.append(direct / 1e6)
             peaks.append(max(usage.peak_mb for usage in usages))
             cpu.append(sum(usage.cpu_s for usage in usages) / (size / (1 << 30)))
     textbook, best = (
@@ -69,6 +73,7 @@ def run(rounds: int, is_quick: bool) -> list[Figure]:
         Figure("relayed, file to file, vs gevent TCP forwarder", "x", textbook, 0.3, 0.5),
         Figure("  the same vs the best such forwarder", "x", best),
         Figure("  relayed rate, whole processes", "MB/s", rates),
+        Figure("  the same file by the direct path", "MB/s", direct_rates),
         Figure("  forwarder rate, textbook", "MB/s", forwarders["textbook"]),
         Figure("  forwarder rate, best", "MB/s", forwarders["best"]),
         Figure("  CPU, both ends", "s/GiB", cpu),
@@ -87,12 +92,14 @@ def write_random(path: Path, size: int) -> str:
     return digest.hexdigest()
 
 
-def transfer_rate(source: Path, copy: Path, digest: str, size: int) -> tuple[float, list[Usage]]:
+def transfer_rate(
+    source: Path, copy: Path, digest: str, size: int, *options: str
+) -> tuple[float, list[Usage]]:
     """Return bytes a second from the start of `pipe` to its exit, and what both ends cost."""
     with relay() as url:
         receiver, token = listen(url, copy)
         started = time.perf_counter()
-        sender = pipe(url, token, source)
+        sender = pipe(url, token, source, *options)
         sent = sender.finish()
         seconds = time.perf_counter() - started
         received = receiver.finish()

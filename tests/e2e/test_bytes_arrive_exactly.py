@@ -203,7 +203,7 @@ def test_a_large_file_arrives_whole_in_little_memory(
     with source.open("rb") as file:
         pipe = desk.run(
             "pipe",
-            sending.line(PROGRAM, "pipe", token),
+            sending.line(PROGRAM, "pipe", "--force-relay", token),
             stdin=file,
             variables={"DERPHOLE_DEBUG": "0"},
         )

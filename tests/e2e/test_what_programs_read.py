@@ -24,7 +24,7 @@ RECEIPT_KEYS = {
 def test_json_events_tell_the_whole_story_of_both_sides(desk: Desk) -> None:
     listen = desk.derphole("json", "listen", "--relay", desk.relay_url, "--json")
     token = listen.await_line(r'"token": "(dhp1_[^"]+)"').group(1)
-    pipe = desk.pipe(token, "--json", stdin=PAYLOAD, name="json")
+    pipe = desk.pipe(token, "--json", "--force-relay", stdin=PAYLOAD, name="json")
     assert pipe.wait() == 0
     assert listen.wait() == 0
 
@@ -54,6 +54,24 @@ def test_json_events_tell_the_whole_story_of_both_sides(desk: Desk) -> None:
     assert sent["digest_kind"] == "xxh3-128"
     assert listen.stdout == PAYLOAD
     assert pipe.stdout == b""
+
+
+def test_a_longer_transfer_moves_to_a_direct_path_and_says_so(desk: Desk) -> None:
+    listen = desk.derphole("json", "listen", "--relay", desk.relay_url, "--json")
+    token = listen.await_line(r'"token": "(dhp1_[^"]+)"').group(1)
+    payload = bytes(range(256)) * (16 << 12)
+    pipe = desk.pipe(token, "--json", stdin=payload, name="json")
+
+    assert pipe.wait() == 0
+    assert listen.wait() == 0
+
+    assert listen.stdout == payload
+    for side in (listen, pipe):
+        paths = [event for event in side.events if event["event"] == "path"]
+        assert [path["direct"] for path in paths][:2] == [False, True]
+        assert ("state", "connected-direct") in [(e["event"], e.get("state")) for e in side.events]
+        assert str(side.events[-1]["path"]).startswith("direct ")
+        assert side.events[-1]["reason_relayed"] is None
 
 
 def test_json_errors_have_a_code_and_the_exit_code(desk: Desk) -> None:
@@ -102,8 +120,8 @@ def test_without_flags_each_side_says_little(desk: Desk) -> None:
     listen.ends_with(0)
 
     receipt = re.compile(
-        r"(sent|received) 29B in \d+\.\d s, \S+/s, by relay own \(127\.0\.0\.1:\d+\) "
-        r"\(relayed: .*\), digest [0-9a-f]{32}"
+        r"(sent|received) 29B in \d+\.\d s, \S+/s, by "
+        r"(relay own \(127\.0\.0\.1:\d+\) \(relayed: .*\)|direct \S+), digest [0-9a-f]{32}"
     )
     assert listen.lines[0] == token
     assert len(listen.lines) == 2

@@ -42,7 +42,7 @@ def test_listen_and_pipe_move_a_file_over_derper(
         with running(listen):
             token = listen.await_line(TOKEN_LINE).group()
             started = time.monotonic()
-            command = derphole("pipe", *derper.arguments, token)
+            command = derphole("pipe", "--force-relay", *derper.arguments, token)
             pipe = MeasuredProcess("pipe", command, tmp_path, stdin=file)
             with running(pipe):
                 pipe_code = pipe.wait(timeout_s)
@@ -77,7 +77,7 @@ def test_a_transfer_survives_a_restart_of_derper_in_the_middle(
             listen = Process("listen", command, tmp_path, stdout=output)
             processes.enter_context(running(listen))
             token = listen.await_line(TOKEN_LINE).group()
-            command = derphole("pipe", *derper.arguments, token)
+            command = derphole("pipe", "--force-relay", *derper.arguments, token)
             pipe = Process("pipe", command, tmp_path, stdin=subprocess.PIPE)
             processes.enter_context(running(pipe))
             pipe.feed(before, TRANSFER_TIMEOUT_S)

@@ -13,11 +13,13 @@ from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamR
 from tunnel.net.clock import monotonic
 from tunnel.proto.link import PeerLink
 from tunnel.proto.link_events import (
+    AddressSeen,
     LinkClosed,
     LinkEvent,
     LinkGivenUp,
     LinkResumed,
     LinkStalled,
+    PathChanged,
     Trace,
 )
 from tunnel.proto.receive_stream import ReceiveState, ReceiveStream
@@ -29,7 +31,7 @@ from tunnel.units import ByteCount, Seconds
 SEND_HIGH_WATER = 8 << 20
 SEND_LOW_WATER = 4 << 20
 
-LinkNews = LinkStalled | LinkResumed
+LinkNews = LinkStalled | LinkResumed | PathChanged | AddressSeen
 
 
 class Stream:
@@ -228,7 +230,7 @@ class Link:
                 held = self._streams.get(stream)
                 if held is not None:
                     held.tell_writable()
-            case LinkStalled() | LinkResumed():
+            case LinkStalled() | LinkResumed() | PathChanged() | AddressSeen():
                 self._on_news(event)
             case LinkClosed(code, text, is_by_peer):
                 self._finish(PeerClosed(code, text) if is_by_peer else ClosedHere(code))

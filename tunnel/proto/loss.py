@@ -111,6 +111,8 @@ class SentLedger:
             raise ProtocolViolation("an acknowledgement of a packet that was never sent")
         newly = []
         for first, last in ack.ranges:
+            if not self._records or last < self._records[0].first:
+                break  # ranges go downwards: everything from here on was answered before
             newly.extend(self._take(first, last))
         if newly:
             newest = max(newly, key=lambda record: record.first)
