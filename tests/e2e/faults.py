@@ -2,7 +2,10 @@
 
 import hashlib
 import random
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from desk import Desk, token_of
@@ -18,7 +21,24 @@ STALL = (
 )
 SILENCE_S = 5.0  # until a survivor says that it hears nothing
 GIVE_UP_S = 60.0
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SLACK_S = 10.0  # a machine that others load as well
+
+
+@contextmanager
+def heeded_signals() -> Iterator[None]:
+    """Let processes heed signals that this one ignores, under nohup or in the background.
+
+    What is ignored stays so in a child; what has a handler is back to its default there.
+    """
+    ignored = [number for number in ENDING if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)
+    try:
+        yield
+    finally:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def write_random(path: Path, size: int, seed: int) -> str:

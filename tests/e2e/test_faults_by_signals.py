@@ -13,7 +13,7 @@ from typing import IO, Self
 import pytest
 import tcp_servers
 from desk import Desk, token_of, unread_bytes
-from faults import MIB, RELAYED, Stopwatch, start_relay
+from faults import MIB, RELAYED, Stopwatch, heeded_signals, start_relay
 from support.processes import Process, await_true, record_figure
 from tcp_servers import TcpServer
 from tokens import session_text
@@ -173,6 +173,12 @@ def takes_signals(process: Process) -> bool:
     with open(f"/proc/{process.pid}/status", encoding="ascii") as status:
         caught = next(int(line.split()[1], 16) for line in status if line.startswith("SigCgt"))
     return bool(caught & 1 << (signal.SIGTERM - 1))
+
+
+@pytest.fixture(autouse=True)
+def _heeded() -> Iterator[None]:
+    with heeded_signals():
+        yield
 
 
 @pytest.fixture(scope="module")

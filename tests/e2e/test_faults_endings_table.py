@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from desk import Desk, token_of
-from faults import GIVE_UP_S, RELAYED, SLACK_S, STALL, start_relay
+from faults import GIVE_UP_S, RELAYED, SLACK_S, STALL, heeded_signals, start_relay
 from support.processes import Process
 from test_faults_of_clocks import listener_whose_token_has_expired
 from tokens import session_text
@@ -279,6 +279,12 @@ ROWS = [
         cut="^relay trouble: ",
     ),
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _heeded() -> Iterator[None]:
+    with heeded_signals():
+        yield
 
 
 @pytest.mark.timeout(300)

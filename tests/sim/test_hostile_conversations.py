@@ -123,7 +123,8 @@ def test_no_hostile_relay_makes_a_wrong_byte_a_false_success_or_unbounded_state(
 def test_a_conversation_over_a_lossy_doubling_reordering_path_is_exact(is_full):
     for seed in range(1000 if is_full else 50):
         world = World(seed)
-        rough = {"loss": 0.1, "duplicate": 0.1, "jitter": 0.05, "keeps_order": False}
+        # Two wires a direction: one packet in ten is lost.
+        rough = {"loss": 0.051, "duplicate": 0.1, "jitter": 0.05, "keeps_order": False}
         payload = patterned(world.rng.randrange(150_000), seed)
         receiver = Receiver(world.issuer(**rough))
         sender = Sender(world.claimer(**rough), payload)
