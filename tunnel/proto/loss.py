@@ -93,6 +93,11 @@ class SentLedger:
                 return record.sent_at
         return None
 
+    @property
+    def oldest(self) -> SentRecord | None:
+        """The oldest ack-eliciting record in flight."""
+        return next((record for record in self._records if record.is_ack_eliciting), None)
+
     def sent(self, record: SentRecord) -> None:
         """Note packets that were just sealed, in the order of their numbers."""
         self._next_number = record.first + record.count
