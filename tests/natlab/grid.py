@@ -121,10 +121,13 @@ class Grid:
     def _cell(self, stage: Stage, row: str, column: str, can_be_direct: bool) -> Cell:
         must_be = "direct" if can_be_direct and self._expect is Expect.THEORY else "relay"
         # Where theory allows no direct path there is nothing to wait for but a path too many.
-        limit_s = DIRECT_LIMIT_S if must_be == "direct" else 0.0
+        limit_s = DIRECT_LIMIT_S if must_be == "direct" else 1.0
         payload = os.urandom(self._size_bytes)
         try:
-            outcome = stage.transfer_when_direct(payload, limit_s)
+            if self._expect is Expect.RELAY:
+                outcome = stage.transfer(payload, options=("--force-relay",)).finish()
+            else:
+                outcome = stage.transfer_when_direct(payload, limit_s)
         except AssertionError as error:  # a wait that ended without what it waited for
             outcome = Outcome("none", None, is_exact=False, reason=str(error))
         return Cell(row, column, must_be, outcome)
@@ -163,7 +166,7 @@ def _kinds(text: str) -> list[NatKind]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/lab", add_help=False)
-    parser.add_argument("--expect", type=Expect, choices=list(Expect), default=Expect.RELAY)
+    parser.add_argument("--expect", type=Expect, choices=list(Expect), default=Expect.THEORY)
     parser.add_argument("--kinds", type=_kinds)
     parser.add_argument("--size", type=int, default=SIZE_BYTES)
     parser.add_argument("--no-topologies", action="store_true")

@@ -127,8 +127,6 @@ class Stage:
 
     def transfer_when_direct(self, payload: bytes, direct_limit_s: float) -> Outcome:
         """Move a payload from a to b, its second half when the path is direct or time is up."""
-        if not direct_limit_s:
-            return self.transfer(payload).finish()
         listen = self._listen("b", ())
         token = listen.await_line(TOKEN_EVENT).group(1)
         pipe = self._run("pipe", self._lab.a, "pipe", "--json", token, stdin=PIPE)

@@ -18,6 +18,7 @@ from topology import CASES, Topology
 from wires import Impairment, Way
 
 MIB = 1 << 20
+RELAY_ALONE = ("--force-relay",)
 OUTAGE_S = 20.0
 # What a link may take to come back over the relay after its network did: half a minute.
 HEAL_LIMIT_S = 30.0
@@ -38,7 +39,7 @@ def long_size(is_full: bool) -> int:
 def transfer(lab: Lab, stage: Stage, long_size: int) -> Transfer:
     """A transfer from a to b that has begun, at a slow rate, and is far from its end."""
     lab.wire("a").impair(SLOW)
-    transfer = stage.transfer(os.urandom(long_size))
+    transfer = stage.transfer(os.urandom(long_size), options=RELAY_ALONE)
     transfer.await_received(EARLY)
     return transfer
 
@@ -81,7 +82,7 @@ def test_other_topologies_complete_on_the_relay(tmp_path: Path, name: str):
 def test_hosts_without_udp_work_on_the_relay(lab: Lab, stage: Stage):
     payload = os.urandom(4 * MIB)
 
-    outcome = stage.transfer(payload).finish()
+    outcome = stage.transfer(payload, options=RELAY_ALONE).finish()
 
     assert outcome.is_exact
     assert outcome.path == "relay"
@@ -97,7 +98,7 @@ def test_a_network_that_is_away_for_20_s_stops_nothing_for_good(
     lab: Lab, stage: Stage, long_size: int, side: str
 ):
     lab.wire(side).impair(SLOW)
-    transfer = stage.transfer(os.urandom(long_size))
+    transfer = stage.transfer(os.urandom(long_size), options=RELAY_ALONE)
     transfer.await_received(EARLY)
 
     with lab.cut(side):
@@ -144,4 +145,4 @@ def test_a_bad_link_costs_time_and_no_byte(lab: Lab, stage: Stage):
         Impairment(loss_percent=1, duplicate_percent=2, delay_ms=10, jitter_ms=5, rate="50mbit")
     )
 
-    assert ends_exactly(stage.transfer(os.urandom(2 * MIB)))
+    assert ends_exactly(stage.transfer(os.urandom(2 * MIB), options=RELAY_ALONE))
