@@ -230,8 +230,8 @@ class Sender:
                 path.ledger.probed(now)
                 self._trace("path.probed", {"path": path.id, "count": path.ledger.probe_count})
                 self.ping(path)
-                # The probe brings the oldest content along (RFC 9002, section 6.2.4): at the tail of
-                # a conversation a ping alone would cost one more round trip for each loss.
+                # The probe brings the oldest content along (RFC 9002, section 6.2.4): at the end
+                # of a conversation a ping alone would cost one more round trip for each loss.
                 oldest = path.ledger.oldest
                 if oldest is not None:
                     self._requeue(oldest)
