@@ -164,9 +164,11 @@ class SentLedger:
 
     @property
     def probe_timeout_s(self) -> Seconds:
-        """The probe timeout with its back-off, at most 2 s (or one PTO where that is longer)."""
+        """The probe timeout; after the first probe with its back-off, at most 2 s."""
         base = self.rtt.probe_timeout_s
-        return max(base, min(base * 2.0 ** min(self.probe_count, 16), MAX_PROBE_TIMEOUT_S))
+        if not self.probe_count:
+            return base
+        return min(base * 2.0 ** min(self.probe_count, 16), MAX_PROBE_TIMEOUT_S)
 
     def _is_lost(self, record: SentRecord, now: Instant) -> bool:
         if record.first > self._largest_acked:
