@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast examples are made says something about the machine, not about the code.
+settings.register_profile("derphole", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("derphole")
 
 # Seconds after which a test counts as hung, on a machine that does much else; slow ones bring
 # their own with pytest.mark.timeout.  A unit test takes milliseconds, a simulated one up to a second.
