@@ -13,6 +13,7 @@ from tunnel.proto.ranges import RangeSet
 from tunnel.proto.receive_stream import MAX_GAPS, ReceiveState, ReceiveStream
 from tunnel.proto.send_stream import SendState, SendStream
 from tunnel.units import Instant
+from tunnel.wire.frames import Credit
 
 SPANS = st.tuples(st.integers(0, 60), st.integers(-3, 25)).map(lambda p: (p[0], p[0] + p[1]))
 
@@ -79,7 +80,7 @@ def test_streams_deliver_exactly_under_any_loss_duplication_and_order(
         if rng.random() < 0.5:
             out += b"".join(receiving.read(rng.randrange(1, 500)))
             receiving.limit = max(receiving.limit, receiving.read_offset + 700)
-            sending.raise_limit(receiving.limit)
+            sending.raise_limit(receiving.limit, 0)
         if sending.state is SendState.DONE and receiving.is_at_end and not flying:
             break
     assert bytes(out) == b"".join(writes)
@@ -125,8 +126,8 @@ def test_all_windows_together_stay_within_the_pool_and_the_floors(reads):
         wanted = min(size, stream.limit - stream.read_offset)
         stream.receive(stream.read_offset, bytes(wanted), False)
         stream.read(wanted)
-        limit = pool.renew(Instant(now), stream, 0.1)
-        assert limit is None or limit == stream.limit
+        for frame in pool.renew(Instant(now), stream, 0.1):
+            assert frame == Credit(number, stream.limit, 0)
     open_windows = [stream.limit - stream.read_offset for stream in streams.values()]
     assert sum(open_windows) <= POOL + FLOOR * len(streams)
     assert max(open_windows, default=0) <= MAX_WINDOW

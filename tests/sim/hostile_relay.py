@@ -36,7 +36,9 @@ FORGED_FRAMES = [
         wire.StreamData(0, 0, b"\x02\x18\0" + bytes(24), is_end=False),  # a CONFIRM
         wire.Reset(2, 0, 7),
         wire.Stop(2, 7),
-        wire.Credit(2, 1 << 40),
+        wire.Credit(2, 1 << 40, 0),
+        wire.Recall(2, 1 << 14, 1),
+        wire.Return(2, 1 << 14, 1),
         wire.Ack(0, 255, 0, ((0, 3),)),
         wire.Rekey(b"\x09" * 32),
         wire.RekeyAnswer(b"\x09" * 32),

@@ -183,11 +183,11 @@ def test_bulk_beyond_the_credit_ends_the_link(offset):
     "packed",
     [
         wire.encode(Stop(0, 7)),
-        wire.encode(Credit(0, 0)),
+        wire.encode(Credit(0, 0, 0)),
         wire.encode(Reset(0, 0, 7)) * 2,
         wire.encode(StreamData(0, 0, b"", True)) * 2 + wire.encode(Reset(0, 0, 7)),
         wire.encode(StreamData(0, 0, b"abc", True)) * 3 + wire.encode(Stop(0, 1)) * 2,
-        wire.encode(Credit(0, (1 << 64) - 1)),
+        wire.encode(Credit(0, (1 << 64) - 1, 0)),
         bytes(100),
         b"",
     ],

@@ -3,6 +3,7 @@
 import pytest
 from world import World, patterned
 
+from tunnel.proto.credit import FIRST_WINDOW, IDLE_S, POOL
 from tunnel.proto.link_events import LinkClosed
 from tunnel.proto.receive_stream import ReceiveState
 from tunnel.proto.send_stream import SendState
@@ -207,3 +208,28 @@ def test_a_close_never_counts_as_the_end_of_data():
     assert 0 < len(issuer.received[stream]) < MIB
     receiving = issuer.link.streams.receiving(stream)
     assert receiving.state is ReceiveState.OPEN
+
+
+def test_a_stream_gets_the_credit_that_idle_ones_hold():
+    world = World()
+    issuer, claimer = world.linked_pair(delay=0.05, rate=100e6)
+    alone = time_of_a_transfer(world, issuer, claimer)
+    idle = [claimer.open() for _ in range(2 * POOL // FIRST_WINDOW)]
+    for stream in idle:
+        claimer.link.streams.write(stream, b"hello")
+    world.drive(lambda: all(len(issuer.received.get(stream, b"")) == 5 for stream in idle))
+    world.run_for(2 * IDLE_S)
+
+    among_idle_ones = time_of_a_transfer(world, issuer, claimer)
+
+    assert among_idle_ones < alone + 3 * 0.1
+    for stream in idle:
+        claimer.link.streams.write(stream, patterned(64 * KIB))
+    world.drive(lambda: all(len(issuer.received[stream]) > 64 * KIB for stream in idle))
+
+
+def time_of_a_transfer(world, issuer, claimer):
+    began = world.now
+    stream = claimer.send_all(patterned(3 * MIB))
+    world.drive(lambda: stream in issuer.ended)
+    return world.now - began

@@ -177,8 +177,16 @@ FRAMES = {
     ),
     "stop": (frames.Stop(MAXIMUM[8], MAXIMUM[4]), {"stream": MAXIMUM[8], "code": MAXIMUM[4]}),
     "credit": (
-        frames.Credit(MAXIMUM[8], MAXIMUM[8] - 1),
-        {"stream": MAXIMUM[8], "limit": MAXIMUM[8] - 1},
+        frames.Credit(MAXIMUM[8], MAXIMUM[8] - 1, MAXIMUM[4]),
+        {"stream": MAXIMUM[8], "limit": MAXIMUM[8] - 1, "recalls": MAXIMUM[4]},
+    ),
+    "recall": (
+        frames.Recall(MAXIMUM[8], MAXIMUM[8] - 1, MAXIMUM[4]),
+        {"stream": MAXIMUM[8], "limit": MAXIMUM[8] - 1, "recalls": MAXIMUM[4]},
+    ),
+    "return": (
+        frames.Return(MAXIMUM[8], MAXIMUM[8] - 1, MAXIMUM[4]),
+        {"stream": MAXIMUM[8], "limit": MAXIMUM[8] - 1, "recalls": MAXIMUM[4]},
     ),
     "rekey": (frames.Rekey(b"\xf1" * 32), {"ephemeral": number(b"\xf1" * 32)}),
     "rekey_answer": (frames.RekeyAnswer(b"\xf1" * 32), {"ephemeral": number(b"\xf1" * 32)}),

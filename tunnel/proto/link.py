@@ -318,7 +318,7 @@ class PeerLink:
                 return self.streams.receive_data(now, stream, offset, data, is_end, self.rtt_s)
             case wire.Ack():
                 self._sender.acked(now, frame)
-            case wire.Reset() | wire.Stop() | wire.Credit():
+            case wire.Reset() | wire.Stop() | wire.Credit() | wire.Recall() | wire.Return():
                 self.streams.receive_frame(frame)
             case wire.Close(code, text):
                 self._trace("link.closed_by_peer", {"code": code})

@@ -11,7 +11,7 @@ module knows no packets, paths or time.
 from collections import deque
 from enum import Enum
 
-from tunnel.errors import MisuseError
+from tunnel.errors import MisuseError, ProtocolViolation
 from tunnel.proto.ranges import RangeSet
 
 Buffer = bytes | bytearray | memoryview
@@ -41,6 +41,7 @@ class SendStream:
         self.stream = stream
         self.state = SendState.OPEN
         self.limit = credit
+        self.recalls = 0  # how often credit was recalled and returned
         self.size = 0  # bytes written so far
         self.stop_code: int | None = None  # the other side wants no more
         self._chunks: deque[Buffer] = deque()
@@ -101,11 +102,30 @@ class SendStream:
             self._base = self.size
             self._lost = RangeSet()
 
-    def raise_limit(self, limit: int) -> bool:
-        """Take credit; tells whether it is news."""
-        is_news = limit > self.limit
-        self.limit = max(self.limit, limit)
+    def raise_limit(self, limit: int, recalls: int) -> bool:
+        """Take credit given after so many recalls; tells whether it is news.
+
+        Raises `ProtocolViolation`.
+        """
+        if recalls > self.recalls:
+            raise ProtocolViolation("credit that follows a recall never made")
+        is_news = recalls == self.recalls and limit > self.limit
+        if is_news:
+            self.limit = limit
         return is_news
+
+    def return_limit(self, limit: int, recalls: int) -> bool:
+        """Give back credit above `limit` and above what was sent; False if it was done before.
+
+        Raises `ProtocolViolation`.
+        """
+        if recalls > self.recalls + 1:
+            raise ProtocolViolation("a recall of credit that skips one")
+        if recalls <= self.recalls:
+            return False
+        self.recalls = recalls
+        self.limit = max(limit, self._next)
+        return True
 
     @property
     def has_something_to_send(self) -> bool:

@@ -14,14 +14,14 @@ from tunnel.proto.loss import StreamRange
 from tunnel.proto.receive_stream import GapCount, ReceiveState, ReceiveStream
 from tunnel.proto.send_stream import SendState, SendStream
 from tunnel.units import Instant, Seconds
-from tunnel.wire.frames import MAX_OFFSET, Credit, Frame, Reset, Stop
+from tunnel.wire.frames import MAX_OFFSET, Credit, Frame, Recall, Reset, Return, Stop
 
 Buffer = bytes | bytearray | memoryview
 
 # Chosen: forwarding allows 1024 connections by default; more streams than this is abuse.
 MAX_PEER_STREAMS = 4096
-# A reset, a stop and a credit of each.  Streams that are over may still have theirs due, so a peer
-# that opens streams, gives them up and acknowledges nothing is stopped here.
+# A few control frames of each.  Streams that are over may still have theirs due, so a peer that
+# opens streams, gives them up and acknowledges nothing is stopped here.
 MAX_DUE = 3 * MAX_PEER_STREAMS
 
 
@@ -165,23 +165,34 @@ class Streams:
         self._settle(stream)
         return True
 
-    def receive_frame(self, frame: Reset | Stop | Credit) -> None:
+    def receive_frame(self, frame: Reset | Stop | Credit | Recall | Return) -> None:
         """Take a frame about one stream; raises `ProtocolViolation`."""
         entry = self._meet(frame.stream)
         if entry is None:
             return
-        if isinstance(frame, Credit):
-            if entry.send.raise_limit(frame.limit):
-                self._give_turn(frame.stream)
-        elif isinstance(frame, Reset):
-            entry.receive.receive_reset(frame.final_size, frame.code)
-            self._tell(StreamReadable(frame.stream))
-        elif entry.send.state not in (SendState.DONE, SendState.RESET):
-            entry.send.stop_code = frame.code
-            self._due[frame.stream, "reset"] = Reset(frame.stream, entry.send.sent_size, frame.code)
-            entry.send.reset()
-            self._tell(StreamWritable(frame.stream))
+        match frame:
+            case Credit(stream, limit, recalls):
+                if entry.send.raise_limit(limit, recalls):
+                    self._give_turn(stream)
+            case Recall(stream, limit, recalls):
+                if entry.send.return_limit(limit, recalls):
+                    self._due[stream, "return"] = Return(stream, entry.send.limit, recalls)
+                    self._give_turn(stream)
+            case Return():
+                self._pool.handle_return(frame)
+            case Reset(stream, final_size, code):
+                entry.receive.receive_reset(final_size, code)
+                self._tell(StreamReadable(stream))
+            case Stop(stream, code):
+                self._take_stop(entry.send, code)
         self._settle(frame.stream)
+
+    def _take_stop(self, send: SendStream, code: int) -> None:
+        if send.state not in (SendState.DONE, SendState.RESET):
+            send.stop_code = code
+            self._due[send.stream, "reset"] = Reset(send.stream, send.sent_size, code)
+            send.reset()
+            self._tell(StreamWritable(send.stream))
 
     # -- what goes out ----------------------------------------------------------------------
 
@@ -226,14 +237,24 @@ class Streams:
                 entry.send.lost(part.start, part.stop, part.is_end)
                 self._give_turn(part.stream)
         for frame in frames:
-            if isinstance(frame, Credit):
-                entry = self._streams.get(frame.stream)
+            self._repeat(frame)
+
+    def _repeat(self, frame: Frame) -> None:
+        """Have a lost control frame sent again, if it still says something."""
+        match frame:
+            case Credit(stream):
+                entry = self._streams.get(stream)
                 if entry is not None and entry.receive.state is ReceiveState.OPEN:
-                    self._due[frame.stream, "credit"] = Credit(frame.stream, entry.receive.limit)
-            elif isinstance(frame, Reset):
-                self._due[frame.stream, "reset"] = frame
-            elif isinstance(frame, Stop):
-                self._due[frame.stream, "stop"] = frame
+                    self._due[stream, "credit"] = self._pool.repeat_credit(entry.receive)
+            case Recall(stream):
+                if self._pool.is_outstanding(frame):
+                    self._due[stream, "recall"] = frame
+            case Return(stream):
+                self._due.setdefault((stream, "return"), frame)
+            case Reset(stream):
+                self._due[stream, "reset"] = frame
+            case Stop(stream):
+                self._due[stream, "stop"] = frame
 
     # -- inside -----------------------------------------------------------------------------
 
@@ -272,9 +293,9 @@ class Streams:
         self._events[event] = None
 
     def _renew(self, now: Instant, receive: ReceiveStream, rtt_s: Seconds) -> None:
-        limit = self._pool.renew(now, receive, rtt_s)
-        if limit is not None:
-            self._due[receive.stream, "credit"] = Credit(receive.stream, limit)
+        for frame in self._pool.renew(now, receive, rtt_s):
+            kind = "credit" if isinstance(frame, Credit) else "recall"
+            self._due[frame.stream, kind] = frame
 
     def _give_turn(self, stream: int) -> None:
         if stream not in self._has_turn:
@@ -290,5 +311,6 @@ class Streams:
         if has_read:
             self._pool.release(stream)
             self._due.pop((stream, "credit"), None)
+            self._due.pop((stream, "recall"), None)
         if has_sent and has_read:
             del self._streams[stream]

@@ -10,7 +10,9 @@
     0x08 STREAM         stream u64, offset u64, flags u8 (1: the stream ends here), size u16, bytes
     0x09 RESET          stream u64, final size u64, code u32
     0x0a STOP           stream u64, code u32
-    0x0b CREDIT         stream u64, limit u64
+    0x0b CREDIT         stream u64, limit u64, recalls u32
+    0x0c RECALL         stream u64, limit u64, recalls u32
+    0x0d RETURN         stream u64, limit u64, recalls u32
     0x10 REKEY          ephemeral key 32
     0x11 REKEY_ANSWER   ephemeral key 32
     0x12 DATAGRAM       size u16, bytes (reserved for UDP forwarding)
@@ -44,7 +46,7 @@ STREAM_HEADER_SIZE = 20  # with the type byte
 STREAM_ENDS = 1
 
 _PADDING, _PING, _ACK, _CHALLENGE, _ANSWER, _CANDIDATES = range(6)
-_STREAM, _RESET, _STOP, _CREDIT = range(8, 12)
+_STREAM, _RESET, _STOP, _CREDIT, _RECALL, _RETURN = range(8, 14)
 _REKEY, _REKEY_ANSWER, _DATAGRAM, _CLOSE = range(0x10, 0x14)
 _STREAM_HEADER = struct.Struct("<BQQBH")
 _ACK_HEADER = struct.Struct("<BHBBIQI")
@@ -136,10 +138,41 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """The stream's sender may send up to offset `limit`; a lower one than before says nothing."""
+    """The stream's sender may send up to offset `limit`; a lower one than before says nothing.
+
+    Args:
+        stream: the stream's id.
+        limit: one past the last byte that may be sent.
+        recalls: how often credit of this stream was recalled before.
+    """
 
     stream: int
     limit: int
+    recalls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Asks the stream's sender to give back unused credit above `limit`.
+
+    Args:
+        stream: the stream's id.
+        limit: what it may keep in any case.
+        recalls: the count of recalls of this stream, this one included.
+    """
+
+    stream: int
+    limit: int
+    recalls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """Answers a recall: the sender keeps to `limit` until it gets new credit."""
+
+    stream: int
+    limit: int
+    recalls: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +205,8 @@ class Close:
 
 
 Frame = (
-    Ping | Ack | Challenge | Answer | Candidates | StreamData | Reset | Stop | Credit | Rekey
-    | RekeyAnswer | Datagram | Close
+    Ping | Ack | Challenge | Answer | Candidates | StreamData | Reset | Stop | Credit | Recall
+    | Return | Rekey | RekeyAnswer | Datagram | Close
 )  # fmt: skip
 
 
@@ -229,8 +262,12 @@ def encode(frame: Frame) -> bytes:
             return encode_ack(frame)
         case Ping():
             return bytes((_PING,))
-        case Credit(stream, limit):
-            return bytes((_CREDIT,)) + _u(stream, 8) + _u(limit, 8)
+        case Credit(stream, limit, recalls):
+            return bytes((_CREDIT,)) + _u(stream, 8) + _u(limit, 8) + _u(recalls, 4)
+        case Recall(stream, limit, recalls):
+            return bytes((_RECALL,)) + _u(stream, 8) + _u(limit, 8) + _u(recalls, 4)
+        case Return(stream, limit, recalls):
+            return bytes((_RETURN,)) + _u(stream, 8) + _u(limit, 8) + _u(recalls, 4)
         case Challenge(token):
             return bytes((_CHALLENGE,)) + token
         case Answer(token, ip, port):
@@ -325,7 +362,9 @@ _DECODERS: dict[int, Callable[[Reader], Frame]] = {
     _STREAM: _decode_stream,
     _RESET: lambda reader: Reset(reader.uint(8), reader.uint(8), reader.uint(4)),
     _STOP: lambda reader: Stop(reader.uint(8), reader.uint(4)),
-    _CREDIT: lambda reader: Credit(reader.uint(8), reader.uint(8)),
+    _CREDIT: lambda reader: Credit(reader.uint(8), reader.uint(8), reader.uint(4)),
+    _RECALL: lambda reader: Recall(reader.uint(8), reader.uint(8), reader.uint(4)),
+    _RETURN: lambda reader: Return(reader.uint(8), reader.uint(8), reader.uint(4)),
     _REKEY: lambda reader: Rekey(reader.bytes(32)),
     _REKEY_ANSWER: lambda reader: RekeyAnswer(reader.bytes(32)),
     _DATAGRAM: lambda reader: Datagram(reader.bytes(reader.uint(2))),

@@ -49,7 +49,7 @@ def seeds() -> Iterator[bytes]:
             + ack
             + wait
             + drain
-            + general(wire.Credit(1 - stream, 1 << 20))
+            + general(wire.Credit(1 - stream, 1 << 20, 0))
         )
         yield (
             bytes((role,))

@@ -175,7 +175,7 @@ def test_a_probe_timeout_over_two_seconds_is_not_cut():
 def test_a_changed_path_returns_everything_and_starts_its_model_anew():
     ledger = SentLedger(has_packet_threshold=False)
     for number in range(3):
-        sent(ledger, number, at=0.0, frames=[Credit(number, 5)])
+        sent(ledger, number, at=0.0, frames=[Credit(number, 5, 0)])
     ledger.acked(Instant(0.1), ack((0, 0)))
     ledger.probed(Instant(0.2))
 

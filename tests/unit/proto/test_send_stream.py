@@ -103,9 +103,9 @@ def test_credit_holds_new_bytes_back_but_not_lost_ones():
     stream.lost(1, 3, False)
     assert not stream.is_held_back
     assert take_all(stream) == [(1, b"bc", False)]
-    assert not stream.raise_limit(4)
-    assert not stream.raise_limit(3)
-    assert stream.raise_limit(5)
+    assert not stream.raise_limit(4, 0)
+    assert not stream.raise_limit(3, 0)
+    assert stream.raise_limit(5, 0)
     assert take_all(stream) == [(4, b"e", False)]
 
 
@@ -115,7 +115,7 @@ def test_the_end_waits_for_credit_and_for_lost_bytes():
     stream.end()
     assert take_all(stream) == [(0, b"abcd", False)]
     stream.lost(0, 4, False)
-    stream.raise_limit(6)
+    stream.raise_limit(6, 0)
 
     assert take_all(stream) == [(0, b"abcd", False), (4, b"ef", True)]
 

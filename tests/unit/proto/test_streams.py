@@ -120,9 +120,9 @@ def test_a_stream_without_credit_loses_its_turn_until_there_is_some():
     streams.took_turn()
     assert streams.next_sender() is None
 
-    streams.receive_frame(Credit(stream, FLOOR))
+    streams.receive_frame(Credit(stream, FLOOR, 0))
     assert streams.next_sender() is None
-    streams.receive_frame(Credit(stream, FLOOR + 1))
+    streams.receive_frame(Credit(stream, FLOOR + 1, 0))
     assert streams.next_sender().sendable() == (FLOOR, 1)
 
 
@@ -140,9 +140,9 @@ def test_a_stream_is_forgotten_when_both_halves_are_over():
     assert StreamWritable(stream) in events(streams)
     assert receive(streams, stream, 0, b"late")
     streams.receive_frame(Stop(stream, 1))
-    streams.receive_frame(Credit(stream, 1 << 20))
+    streams.receive_frame(Credit(stream, 1 << 20, 0))
     streams.acked([StreamRange(stream, 0, 1)])
-    streams.lost([StreamRange(stream, 0, 1)], [Credit(stream, 5)])
+    streams.lost([StreamRange(stream, 0, 1)], [Credit(stream, 5, 0)])
     assert due(streams) == []
     with pytest.raises(MisuseError):
         streams.write(stream, b"x")
@@ -213,7 +213,7 @@ def test_lost_credit_is_told_again_with_its_newest_value():
     streams.read(NOW, 0, 1000, RTT)
     (credit,) = due(streams)
 
-    streams.lost([], [Credit(0, 1)])
+    streams.lost([], [Credit(0, 1, 0)])
 
     assert due(streams) == [credit]
     receive(streams, 0, 1000, b"", is_end=True)

@@ -14,9 +14,11 @@ from tunnel.wire.frames import (
     Credit,
     Datagram,
     Ping,
+    Recall,
     Rekey,
     RekeyAnswer,
     Reset,
+    Return,
     Stop,
     StreamData,
     decode_frames,
@@ -44,7 +46,9 @@ GOLDEN = [
      "08 0300000000000000 0500000000000000 01 0000"),
     ("reset", Reset(1, 9, 7), "09 0100000000000000 0900000000000000 07000000"),
     ("stop", Stop(1, 7), "0a 0100000000000000 07000000"),
-    ("credit", Credit(1, 65536), "0b 0100000000000000 0000010000000000"),
+    ("credit", Credit(1, 65536, 2), "0b 0100000000000000 0000010000000000 02000000"),
+    ("recall", Recall(1, 65536, 3), "0c 0100000000000000 0000010000000000 03000000"),
+    ("return", Return(1, 65536, 3), "0d 0100000000000000 0000010000000000 03000000"),
     ("re-key", Rekey(KEY), "10" + KEY.hex()),
     ("answer to a re-key", RekeyAnswer(KEY), "11" + KEY.hex()),
     ("datagram", Datagram(b"abc"), "12 0300 616263"),
@@ -81,7 +85,7 @@ def test_a_cut_frame_is_refused(row):
             decode_frames(packed[:size])
 
 
-@pytest.mark.parametrize("kind", [*range(6, 8), *range(12, 16), *range(20, 256)])
+@pytest.mark.parametrize("kind", [*range(6, 8), *range(14, 16), *range(20, 256)])
 def test_unknown_types_cannot_be_skipped(kind):
     with pytest.raises(DecodeError, match="unknown frame type"):
         decode_frames(bytes((0, kind)))
