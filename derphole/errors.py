@@ -242,7 +242,8 @@ class TimedOut(DerpholeError):
         after_s: float,
         next_step: str = "check that the other side runs and reaches the network",
     ) -> None:
-        super().__init__(f"timed out after {after_s:.0f} s waiting for {what}; {next_step}")
+        after = f"{after_s:.0f}" if after_s >= 1 else f"{after_s:.1g}"
+        super().__init__(f"timed out after {after} s waiting for {what}; {next_step}")
         self.what = what
         self.after_s = after_s
 

@@ -154,6 +154,17 @@ def test_thirty_thousand_one_byte_segments_cost_about_their_bytes():
     assert memory_of(feed) < 150_000
 
 
+def test_segments_cut_from_large_packets_cost_about_their_bytes():
+    def feed():
+        stream = ReceiveStream(0, 1 << 20)
+        for offset in range(0, 500_000, 5_000):
+            packet = memoryview(bytes(60_000))
+            assert stream.receive(offset, packet[100:5_100], False)
+        return stream
+
+    assert memory_of(feed) < 700_000
+
+
 def test_one_byte_segments_from_the_end_backwards_cost_about_their_bytes():
     def feed():
         stream = ReceiveStream(0, 1 << 20)

@@ -46,7 +46,7 @@ class _Run:
             return
         last = self.chunks[-1] if self.chunks else None
         if len(data) > SMALL_SEGMENT:
-            self.chunks.append(data)
+            self.chunks.append(data if _is_most_of_its_memory(data) else bytes(data))
         elif isinstance(last, bytearray) and len(last) + len(data) <= MERGED_SIZE:
             last += data
         else:
@@ -57,6 +57,11 @@ class _Run:
         """Add a run that starts where this one stops."""
         for chunk in other.chunks:
             self.append(chunk)
+
+
+def _is_most_of_its_memory(data: Buffer) -> bool:
+    """Tell whether keeping `data` keeps little else alive; a peer chooses what surrounds it."""
+    return not isinstance(data, memoryview) or memoryview(data.obj).nbytes <= 2 * len(data)
 
 
 class GapCount:

@@ -72,3 +72,10 @@ def test_no_two_refusals_read_the_same():
     errors = [refusal_error(v, GRANT, WallTime(0), 0) for v in (*Refusal, 77, 78)]
 
     assert len({str(error) for error in errors}) == len(errors)
+
+
+@pytest.mark.parametrize(
+    ("after_s", "text"), [(0.5, "0.5 s"), (0.04, "0.04 s"), (1.2, "1 s"), (125.0, "125 s")]
+)
+def test_a_time_out_tells_how_long_it_waited_even_below_a_second(after_s, text):
+    assert str(TimedOut("a relay", after_s)).startswith(f"timed out after {text} waiting")
