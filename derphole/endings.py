@@ -3,7 +3,7 @@
     done           everything was confirmed         interrupted    a person or the system stopped it
     output closed  the receiver's reader left       output failed  the receiver could not write
     input failed   the sender could not read        mismatch       size or digest do not agree
-    expired        the token's time is over         busy           see tunnel.proto.issuer
+    expired        the token's time is over         busy           see tunnel.proto.places
 
 Every ending names its cause on both sides; what is said by the other side stands in quotes.  Pure.
 """

@@ -28,7 +28,9 @@ from derphole.errors import (
 )
 from derphole.grant import Capability
 from derphole.messages import Confirm, ConfirmAck, Fin, Message, MessageReader, encode
-from derphole.rendezvous import ClaimerRendezvous, IssuerRendezvous, Rendezvous
+from derphole.rendezvous.claimer import ClaimerRendezvous
+from derphole.rendezvous.common import Rendezvous
+from derphole.rendezvous.issuer import IssuerRendezvous
 from derphole.status import (
     Direction,
     Notice,
@@ -318,7 +320,7 @@ class _Receiver:
 
     def _keep_place(self) -> None:
         # Once a byte was written nobody else can take over: the stream would have a hole.
-        self._rendezvous.machine.may_replace = False
+        self._rendezvous.machine.places.may_replace = False
 
     def _await_fin(self, control: Control) -> Fin:
         while True:

@@ -36,8 +36,9 @@ from tunnel.proto.derp_client import DerpClient
 from tunnel.proto.derp_relay import Relay, RoutingLimits
 from tunnel.proto.handshake import Feature, Meeting, traffic_key
 from tunnel.proto.issuer import Issuer as IssuerMachine
-from tunnel.proto.issuer import IssuerIdentity, LinkAdmitted
+from tunnel.proto.issuer import IssuerIdentity
 from tunnel.proto.link_events import LinkParameters
+from tunnel.proto.places import LinkAdmitted
 from tunnel.units import Instant, WallTime
 
 ROOT = Path(__file__).resolve().parents[2]

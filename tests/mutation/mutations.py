@@ -92,8 +92,8 @@ MUTATIONS = (
     Mutation(
         "a link's packets come from its claimer's key",
         "tunnel/proto/issuer.py",
-        "if entry is None or entry.link is None or entry.claimer != source:",
-        "if entry is None or entry.link is None:",
+        "if applicant is None or applicant.claimer != source:",
+        "if applicant is None:",
         ("tests/sim/test_hostile_paths.py", "-k", "another_derp_key"),
     ),
     Mutation(

@@ -9,7 +9,8 @@ import pytest
 from derphole.config import NetworkOptions, RelayAddress
 from derphole.errors import ClaimRefused, TimedOut, TokenExpired, TokenUnclaimed
 from derphole.grant import Capability
-from derphole.rendezvous import ClaimerRendezvous, IssuerRendezvous
+from derphole.rendezvous.claimer import ClaimerRendezvous
+from derphole.rendezvous.issuer import IssuerRendezvous
 from derphole.status import Waiting
 from derphole.token import parse_token
 from tunnel.crypto.keys import KeyPair

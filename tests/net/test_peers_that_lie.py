@@ -15,7 +15,8 @@ from derphole.errors import DerpholeError, DigestMismatch, SizeMismatch
 from derphole.grant import Capability
 from derphole.messages import Confirm, ConfirmAck, Fin
 from derphole.pipe import Control
-from derphole.rendezvous import ClaimerRendezvous, IssuerRendezvous
+from derphole.rendezvous.claimer import ClaimerRendezvous
+from derphole.rendezvous.issuer import IssuerRendezvous
 from derphole.status import TokenIssued
 from derphole.stdio import ByteSink, ByteSource
 from derphole.token import parse_token

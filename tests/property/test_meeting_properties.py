@@ -14,8 +14,8 @@ from tunnel.proto.issuer import (
     MAX_PENDING_OF_GRANT,
     Issuer,
     IssuerIdentity,
-    LinkAdmitted,
 )
+from tunnel.proto.places import LinkAdmitted
 from tunnel.units import Instant, WallTime
 from tunnel.wire.handshake import ACCEPTED, MAGIC
 
@@ -170,7 +170,7 @@ class MeetingMachine(RuleBasedStateMachine):
 
     @invariant()
     def links_known_are_bounded(self):
-        assert len(self.issuer._by_index) <= MAX_PENDING_OF_GRANT + len(self.admitted) + 60
+        assert len(self.issuer.places.by_index) <= MAX_PENDING_OF_GRANT + len(self.admitted) + 60
 
 
 MeetingMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=40)

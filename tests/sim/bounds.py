@@ -9,15 +9,15 @@ from tunnel.proto.issuer import (
     MAX_PENDING,
     MAX_PENDING_OF_GRANT,
     MAX_RATED_GRANTS,
-    PENDING_S,
     Issuer,
 )
 from tunnel.proto.link import PeerLink
+from tunnel.proto.places import CLOSED_S
 from tunnel.proto.receive_stream import MAX_GAPS
 from tunnel.wire.frames import MAX_ACK_RANGES
 
-# Links that were admitted or refused are remembered for PENDING_S, so that they repeat their close.
-MAX_LINKS = MAX_PENDING + int(CLAIMS.burst + CLAIMS.rate * PENDING_S) + 2
+# Links that were admitted or refused are remembered for CLOSED_S, so that they repeat their close.
+MAX_LINKS = MAX_PENDING + int(CLAIMS.burst + CLAIMS.rate * CLOSED_S) + 2
 MAX_IN_FLIGHT = 1024  # packets; a window of 2 x rate x RTT never comes near with these payloads
 
 
@@ -28,9 +28,9 @@ def check_host(host: Host, grants: int = 1) -> None:
     if isinstance(machine, Issuer):
         assert len(machine._pending) <= min(MAX_PENDING, grants * MAX_PENDING_OF_GRANT)
         assert len(machine._claims_of_grant) <= min(MAX_RATED_GRANTS, grants)
-        assert len(machine._by_index) <= MAX_LINKS
+        assert len(machine.places.by_index) <= MAX_LINKS
         assert len(machine._answers) <= MAX_PENDING
-        links += [entry.link for entry in machine._by_index.values() if entry.link is not None]
+        links += [entry.link for entry in machine.places.by_index.values()]
     elif machine is not None and machine.link is not None:
         links.append(machine.link)
     if machine is not None:

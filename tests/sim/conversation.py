@@ -220,14 +220,14 @@ class Receiver(Side):
     def _receive(self, link: PeerLink) -> None:
         data = self._bytes(2)
         if data:
-            self.host.machine.may_replace = False
+            self.host.machine.places.may_replace = False
             self.written += data
             self.size += len(data)
             self._digest.update(data)
         while self._fin is None and (message := self._next_message(0)) is not None:
             self._fin = message if isinstance(message, Fin) else None
         if self._fin is not None:
-            self.host.machine.may_replace = False  # an empty stream's place is kept, too
+            self.host.machine.places.may_replace = False  # an empty stream's place is kept, too
         if self._fin is not None and 2 in self._inbox.ended:
             self._check(self._fin)
         elif self._is_reset(0) or self._is_reset(2):

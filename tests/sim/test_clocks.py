@@ -16,8 +16,8 @@ from derphole.grant import Issuer as GrantIssuer
 from derphole.hints import RegionHints
 from derphole.token import check_session, session_token
 from tunnel.proto.claimer import LinkUp, Refused
-from tunnel.proto.issuer import ClaimRefused, LinkAdmitted
 from tunnel.proto.link_events import LinkGivenUp, LinkResumed, LinkStalled
+from tunnel.proto.places import ClaimRefused, LinkAdmitted
 from tunnel.units import KIB, MIB
 
 MINUTE, HOUR = 60.0, 3600.0

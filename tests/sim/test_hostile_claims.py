@@ -80,7 +80,7 @@ class Flood:
     def _junk_packet(self):
         """Make a packet, for a link of the issuer if it has any, under a key that is not its."""
         rng = self.world.rng
-        indexes = list(self.issuer.machine._by_index) or [1]
+        indexes = list(self.issuer.machine.places.by_index) or [1]
         number = rng.choice((0, 1, 1000, rng.getrandbits(60)))
         kind = rng.choice((layout.GENERAL, layout.BULK))
         head = layout.encode_general_header(rng.choice((0, 1, 255)), 0, rng.choice(indexes), number)
@@ -125,7 +125,7 @@ def test_a_flood_of_junk_leaves_an_issuer_as_it_was(has_link, is_full):
     flood = Flood(world, known, PIECES if is_full else CUT_PIECES)
     world.run_for(0.1)  # everything that is made once is made
     world.trace.clear()
-    assert len(issuer.machine._by_index) == has_link
+    assert len(issuer.machine.places.by_index) == has_link
     tracemalloc.start()
     try:
         before = memory()
@@ -138,7 +138,7 @@ def test_a_flood_of_junk_leaves_an_issuer_as_it_was(has_link, is_full):
 
     assert after - before < FLAT
     check_host(issuer, grants=1)
-    assert len(issuer.machine._by_index) == has_link
+    assert len(issuer.machine.places.by_index) == has_link
     assert not issuer.machine._claims_of_grant or has_link
     assert not issuer.is_over
     true = claimer or world.claimer()

@@ -8,7 +8,7 @@ from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.proto import issuer as issuer_module
 from tunnel.proto.claimer import ClaimState, LinkUp, NotHere, Refused
 from tunnel.proto.handshake import Feature, IncomingClaim, Meeting, OutgoingClaim, packet_keys
-from tunnel.proto.issuer import ClaimRefused, LinkAdmitted
+from tunnel.proto.places import ClaimRefused, LinkAdmitted
 from tunnel.units import Instant, WallTime
 from tunnel.wire.handshake import (
     ACCEPTED,
@@ -161,7 +161,7 @@ def test_a_changed_claim_is_a_new_one_with_another_answer():
     assert len(answers) == 3
     assert len({answer[8:40] for answer in answers}) == 3
     assert len(knocker.issuer._pending) == 1
-    assert len(knocker.issuer._by_index) == 1
+    assert len(knocker.issuer.places.by_index) == 1
 
 
 def test_one_grant_gets_four_answers_a_second():
@@ -208,7 +208,7 @@ def test_eight_pending_claims_of_a_grant_are_kept_and_the_oldest_goes():
         knocker.pass_time(1)
 
     assert len(knocker.issuer._pending) == issuer_module.MAX_PENDING_OF_GRANT == 8
-    assert len(knocker.issuer._by_index) == 8
+    assert len(knocker.issuer.places.by_index) == 8
     assert knocker.knock(*claims[-1]) == [answers[-1]]
     assert knocker.knock(*claims[0]) != [answers[0]]
 
@@ -223,7 +223,7 @@ def test_sixty_four_pending_claims_are_kept_in_all():
         knocker.pass_time(0.1)
 
     assert len(knocker.issuer._pending) == issuer_module.MAX_PENDING == 64
-    assert len(knocker.issuer._by_index) == 64
+    assert len(knocker.issuer.places.by_index) == 64
 
 
 def test_a_pending_claim_is_forgotten_after_thirty_seconds():
@@ -236,7 +236,7 @@ def test_a_pending_claim_is_forgotten_after_thirty_seconds():
     assert knocker.issuer.next_timeout() == Instant(1030.0)
     knocker.pass_time(0.2)
     assert not knocker.issuer._pending
-    assert not knocker.issuer._by_index
+    assert not knocker.issuer.places.by_index
     assert knocker.issuer.next_timeout() is None
     assert knocker.knock(key, claim) != [answer]
 

@@ -3,8 +3,8 @@
 from world import World, patterned
 
 from tunnel.proto.claimer import ClaimState, LinkUp
-from tunnel.proto.issuer import IN_USE, REPLACED, ClaimRefused, LinkAdmitted
 from tunnel.proto.link_events import LinkClosed
+from tunnel.proto.places import IN_USE, REPLACED, ClaimRefused, LinkAdmitted
 from tunnel.units import KIB, MIB
 
 
@@ -78,7 +78,7 @@ def test_a_replaced_holder_is_told_when_it_comes_back():
 def test_a_silent_holder_keeps_its_place_where_nobody_may_replace_it():
     world = World()
     issuer, first = world.linked_pair()
-    issuer.machine.may_replace = False
+    issuer.machine.places.may_replace = False
     world.cut(first)
 
     second = world.claimer()
@@ -203,7 +203,7 @@ def test_links_of_the_past_are_forgotten():
     world.drive(lambda: last.has(LinkUp))
     world.run_for(60)
 
-    assert len(issuer.machine._by_index) == 1
+    assert len(issuer.machine.places.by_index) == 1
     assert not issuer.machine._pending
 
 

@@ -16,10 +16,11 @@ from typing import TypeVar
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.proto.claimer import Claimer, ClaimerIdentity, LinkUp, Refused
 from tunnel.proto.handshake import Feature, Meeting
-from tunnel.proto.issuer import Issuer, IssuerIdentity, LinkAdmitted
+from tunnel.proto.issuer import Issuer, IssuerIdentity
 from tunnel.proto.link import PeerLink
 from tunnel.proto.link_events import LinkClosed, LinkGivenUp
 from tunnel.proto.machine import Transmit, UdpEndpoint
+from tunnel.proto.places import LinkAdmitted
 from tunnel.proto.receive_stream import ReceiveStream
 from tunnel.proto.received_burst import ReceivedBurst
 from tunnel.proto.streams import StreamOpened, StreamReadable

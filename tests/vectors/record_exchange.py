@@ -28,9 +28,10 @@ from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.proto.claimer import Claimer, ClaimerIdentity, LinkUp
 from tunnel.proto.handshake import Feature, Meeting
-from tunnel.proto.issuer import Issuer, IssuerIdentity, LinkAdmitted
+from tunnel.proto.issuer import Issuer, IssuerIdentity
 from tunnel.proto.link import PeerLink
 from tunnel.proto.link_events import LinkClosed
+from tunnel.proto.places import LinkAdmitted
 from tunnel.proto.streams import StreamOpened, StreamReadable
 from tunnel.units import Instant, WallTime
 from tunnel.wire.packet import BULK

@@ -17,10 +17,10 @@ from tunnel.proto.issuer import (
     CLAIMS,
     MAX_PENDING,
     MAX_RATED_GRANTS,
-    PENDING_S,
     Issuer,
     IssuerIdentity,
 )
+from tunnel.proto.places import CLOSED_S
 from tunnel.units import Instant, WallTime
 from tunnel.wire import frames as wire
 from tunnel.wire.handshake import (
@@ -41,7 +41,7 @@ GRANT = Grant(b"\7" * 8, 1_900_003_600, Capability.LISTEN)
 CLOCK = 1_900_000_000.0
 CLAIMERS = [KeyPair.from_secret(bytes((number,)) * 32) for number in (3, 4, 5)]
 WORDS = (encode_header(ClaimHeader(GRANT)),)
-MAX_LINKS = MAX_PENDING + int(CLAIMS.burst + CLAIMS.rate * (PENDING_S + 1)) + 1
+MAX_LINKS = MAX_PENDING + int(CLAIMS.burst + CLAIMS.rate * (CLOSED_S + 1)) + 1
 
 
 class Scene:
@@ -142,12 +142,11 @@ class Scene:
             pass
         assert len(issuer.links) <= 1
         assert len(issuer._pending) <= MAX_PENDING
-        assert len(issuer._by_index) <= MAX_LINKS
+        assert len(issuer.places.by_index) <= MAX_LINKS
         assert len(issuer._claims_of_grant) <= MAX_RATED_GRANTS
-        for entry in issuer._by_index.values():
-            if entry.link is not None:
-                check_held(entry.link)
-                check_events(entry.link)
+        for entry in issuer.places.by_index.values():
+            check_held(entry.link)
+            check_events(entry.link)
 
 
 def run(data: bytes) -> None:

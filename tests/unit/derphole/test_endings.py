@@ -16,7 +16,7 @@ from derphole.errors import (
 )
 from derphole.grant import Capability, Grant
 from tunnel.errors import ClosedHere, PeerClosed, PeerSilent
-from tunnel.proto import issuer
+from tunnel.proto import places
 from tunnel.proto.link import PROTOCOL_VIOLATION
 from tunnel.units import WallTime
 
@@ -25,8 +25,8 @@ GRANT = Grant(bytes(8), 1_800_000_000, Capability.LISTEN)
 
 def test_the_library_s_codes_are_the_same_here():
     assert Ending.PROTOCOL_VIOLATION == PROTOCOL_VIOLATION
-    assert Ending.IN_USE == issuer.IN_USE
-    assert Ending.REPLACED == issuer.REPLACED
+    assert Ending.IN_USE == places.IN_USE
+    assert Ending.REPLACED == places.REPLACED
     assert min(Ending.DONE, Ending.FAILED) >= 16
 
 

@@ -1,0 +1,75 @@
+"""ClaimerRendezvous: a token, its relays, a claim, and the link that comes of it."""
+
+import os
+
+from derphole.admission import ClaimHeader, encode_header
+from derphole.config import NetworkOptions
+from derphole.endings import ending_error, refusal_error
+from derphole.errors import DerpholeError
+from derphole.relays import claimer_relays
+from derphole.rendezvous.common import Rendezvous
+from derphole.status import Report
+from derphole.token import SessionToken
+from tunnel.crypto.aead import fast_aeads
+from tunnel.crypto.keys import DerpKey, KeyPair
+from tunnel.net.clock import monotonic, wall
+from tunnel.net.link import Link
+from tunnel.proto.claimer import Claimer, ClaimerEvent, ClaimerIdentity, LinkUp, NotHere, Refused
+from tunnel.proto.handshake import Meeting
+from tunnel.proto.places import IssuerEvent
+from tunnel.wire.handshake import INSTANCE_SIZE
+
+
+class ClaimerRendezvous(Rendezvous):
+    """The side that uses the token.
+
+    Args:
+        options: the settings of the command.
+        report: told what a person wants to know.
+        token: what the other side printed.
+    """
+
+    def __init__(self, options: NetworkOptions, report: Report, token: SessionToken) -> None:
+        super().__init__(options, report, self._take)
+        self._token = token
+        self._refusal: DerpholeError | None = None
+
+    def claim(self, what: str) -> Link:
+        """Use the token and wait until the other side has let us in.
+
+        Raises what the other side refuses with, `RelayTrouble`, `TimedOut`.
+        """
+        token = self._token
+        choice = claimer_relays(self.options, token.hints, token.issuer_derp, self.report)
+        keys = KeyPair.from_secret(os.urandom(32))
+        identity = ClaimerIdentity(
+            meeting=Meeting(token.issuer_noise, token.issuer_derp, DerpKey(keys.public)),
+            header=encode_header(ClaimHeader(token.grant)),
+            secret=token.secret,
+            instance=os.urandom(INSTANCE_SIZE),
+            features=self._features(),
+            fast_aeads=fast_aeads(),
+        )
+        relays = list(range(len(choice.regions)))
+        is_polite = self._connections.is_polite
+        machine = Claimer(monotonic(), identity, relays, os.urandom, is_polite, self.trace)
+        self._open_relays(machine, choice, keys, len(relays))
+        self._waiter.wait(what, lambda: self._new_links or self._refusal, self.options.timeout_s)
+        if self._refusal is not None:
+            raise self._refusal
+        link = self._new_links.popleft()
+        if link.end is not None:  # its first packet was a close: the place is taken
+            raise ending_error(link.end, what)
+        return link
+
+    def _take(self, event: IssuerEvent | ClaimerEvent) -> None:
+        match event:
+            case LinkUp(machine):
+                self._add_link(machine)
+            case NotHere(relay):
+                self.trace("claim.not_here", {"relay": relay})
+            case Refused(verdict, clock_s):
+                self.trace("claim.refused", {"verdict": verdict})
+                self._refusal = refusal_error(verdict, self._token.grant, wall(), clock_s)
+            case _:
+                pass

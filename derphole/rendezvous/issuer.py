@@ -1,0 +1,89 @@
+"""IssuerRendezvous: relays chosen, one connected, a token for the other side, and who uses it."""
+
+import os
+
+from derphole.admission import SessionGate
+from derphole.config import NetworkOptions
+from derphole.errors import RelayTrouble, TokenUnclaimed
+from derphole.grant import GRANT_ID_SIZE, SEED_SIZE, Capability, Grant
+from derphole.grant import Issuer as GrantIssuer
+from derphole.relays import issuer_relays, relay_hints
+from derphole.rendezvous.common import Rendezvous
+from derphole.status import Report
+from derphole.token import SESSION_LIFE_S, session_token, token_text
+from tunnel.crypto.aead import fast_aeads
+from tunnel.crypto.keys import DerpKey
+from tunnel.net.clock import wall
+from tunnel.net.link import Link
+from tunnel.proto.claimer import ClaimerEvent
+from tunnel.proto.issuer import Issuer, IssuerIdentity
+from tunnel.proto.places import ClaimRefused, IssuerEvent, LinkAdmitted
+from tunnel.units import WallTime
+
+# Chosen.
+RELAYS_OF_ISSUER = 2  # the issuer stays connected to its first two hints
+
+
+class IssuerRendezvous(Rendezvous):
+    """The side that makes the token.
+
+    Args:
+        options: the settings of the command.
+        report: told what a person wants to know.
+        capability: what the token allows.
+        expires_at: when it ends; None for the usual life.
+        places: how many links may live at once.
+    """
+
+    def __init__(
+        self,
+        options: NetworkOptions,
+        report: Report,
+        capability: Capability,
+        expires_at: WallTime | None,
+        places: int = 1,
+    ) -> None:
+        super().__init__(options, report, self._take)
+        self._identity = GrantIssuer.from_seed(os.urandom(SEED_SIZE))
+        self._expires_at = expires_at if expires_at is not None else wall() + SESSION_LIFE_S
+        self._grant = Grant(os.urandom(GRANT_ID_SIZE), int(self._expires_at), capability)
+        self.gate = SessionGate(self._identity.keys, self._grant)
+        keys = self._identity.keys
+        self._issuer_key = DerpKey(keys.derp.public)
+        identity = IssuerIdentity(
+            keys.noise, self._issuer_key, self._features(), fast_aeads(), places
+        )
+        is_polite = self._connections.is_polite
+        self.machine = Issuer(identity, self.gate, os.urandom, is_polite, self.trace)
+
+    def issue(self) -> str:
+        """Connect to a relay and return the token's text; raises `RelayTrouble`, `TimedOut`."""
+        choice = issuer_relays(self.options, self._issuer_key, self.report)
+        connections = self._connections
+        self._open_relays(self.machine, choice, self._identity.keys.derp, RELAYS_OF_ISSUER)
+        self._waiter.wait("a relay", lambda: connections.connected, self.options.timeout_s)
+        relay = connections.connected
+        if relay is None or relay.node is None:
+            raise RelayTrouble(connections.trouble or "none is connected")
+        hints = relay_hints(choice, relay.node, relay.leaf_pin)
+        return token_text(session_token(self._identity, self._grant, hints))
+
+    def wait_link(self, what: str) -> Link:
+        """Wait until somebody has used the token.
+
+        Raises `TokenUnclaimed` when nobody did before it expired, `TimedOut`.
+        """
+        expires_at = WallTime(self._expires_at)
+        limit_s = self.options.timeout_s
+        if not self._waiter.wait(what, lambda: self._new_links, limit_s, expires_at):
+            raise TokenUnclaimed
+        return self._new_links.popleft()
+
+    def _take(self, event: IssuerEvent | ClaimerEvent) -> None:
+        match event:
+            case LinkAdmitted(machine, _, _):
+                self._add_link(machine)
+            case ClaimRefused(verdict):
+                self.trace("claim.refused", {"verdict": verdict})
+            case _:
+                pass

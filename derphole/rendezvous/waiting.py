@@ -1,0 +1,92 @@
+"""Waiting: for what other greenlets bring about, with a word about what is awaited.
+
+Nobody waits in silence: what is awaited is reported after 2 s, together with what a relay has to
+say for itself, and again every 30 s.
+"""
+
+from collections.abc import Callable
+
+from gevent.event import Event
+
+from derphole.errors import TimedOut
+from derphole.rendezvous.connections import Connections
+from derphole.status import RelayTrouble, Report, Waiting
+from tunnel.net.clock import monotonic, wall
+from tunnel.units import Seconds, WallTime
+
+# Chosen.
+FIRST_WAIT_REPORT_S: Seconds = 2.0  # design, section 5: nobody waits in silence for longer
+WAIT_REPORT_S: Seconds = 30.0
+CLOCK_LOOK_S: Seconds = 5.0  # nothing tells us when the wall clock jumps
+
+
+class Waiter:
+    """Waits in the main greenlet; a failure in the background ends every wait.
+
+    Args:
+        report: told what is awaited.
+        connections: asked what is wrong with the relays.
+    """
+
+    def __init__(self, report: Report, connections: Connections) -> None:
+        self.failure: BaseException | None = None  # what ended the work in the background
+        self._report = report
+        self._connections = connections
+        self._changed = Event()
+        self._told_troubles: set[str] = set()  # since the last report of a wait
+
+    def notice(self) -> None:
+        """Have conditions looked at again: something has changed."""
+        self._changed.set()
+
+    def fail(self, error: BaseException) -> None:
+        """End every wait, now and later, with this error."""
+        self.failure = error
+        self._changed.set()
+
+    def wait(
+        self,
+        what: str,
+        is_true: Callable[[], object],
+        limit_s: Seconds | None,
+        deadline: WallTime | None = None,
+    ) -> bool:
+        """Wait until `is_true`, reporting what is awaited; returns False at `deadline`.
+
+        The deadline is one of the wall clock, which may be set, and goes on in a machine that
+        sleeps.  Raises `TimedOut` after `limit_s`, and what failed meanwhile.
+        """
+        started_at = monotonic()
+        next_report_s = FIRST_WAIT_REPORT_S
+        while not is_true():
+            if self.failure is not None:
+                raise self.failure
+            waited_s = monotonic() - started_at
+            if limit_s is not None and waited_s >= limit_s:
+                self._report_trouble()
+                raise TimedOut(what, waited_s, self._connections.next_step)
+            if deadline is not None and wall() >= deadline:
+                return False
+            if waited_s >= next_report_s:
+                self._report_waiting(what, waited_s, limit_s)
+                next_report_s = waited_s + WAIT_REPORT_S
+            elif waited_s >= FIRST_WAIT_REPORT_S:
+                self._report_trouble()
+            ends = [next_report_s - waited_s]
+            ends += [limit_s - waited_s] if limit_s is not None else []
+            ends += [deadline - wall(), CLOCK_LOOK_S] if deadline is not None else []
+            self._changed.clear()
+            self._changed.wait(max(0.0, min(ends)))
+        return True
+
+    def _report_waiting(self, what: str, waited_s: Seconds, limit_s: Seconds | None) -> None:
+        self._told_troubles.clear()
+        self._report_trouble()
+        self._report(Waiting(what, waited_s, limit_s))
+
+    def _report_trouble(self) -> None:
+        """Say what keeps the relays from being used, once for each report of a wait."""
+        trouble = self._connections.trouble
+        if trouble and trouble not in self._told_troubles:
+            self._told_troubles.add(trouble)
+            self._report(RelayTrouble(trouble))

@@ -1,0 +1,224 @@
+"""Places: which of the claimers that were let in by a claim hold one, and who loses it to whom.
+
+    first sealed packet of a pending link --> knock
+        a place is free                    --> admitted
+        its own instance holds a place     --> the old link is replaced
+        others hold them all               --> they are pinged for PROBE_S:
+            all answer                     --> the newcomer is closed with IN_USE
+            one is silent                  --> it is replaced
+
+Nothing is taken by a claim alone.  The frames that a relay holds for us are shared out among the
+holders.  This module knows no claims and no keys.  Source: design, sections 4 and 5.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from tunnel.crypto.keys import DerpKey
+from tunnel.proto.congestion import RELAY_GRANT_MINIMUM, RELAY_GRANT_TOTAL
+from tunnel.proto.link import PeerLink
+from tunnel.proto.link_events import Trace
+from tunnel.proto.machine import Transmit
+from tunnel.units import Instant, Seconds
+
+# Fixed by the protocol: close codes of this machine.
+IN_USE = 2
+REPLACED = 3
+# Chosen (design, section 5).
+PROBE_S: Seconds = 2.0
+CLOSED_S: Seconds = 30.0  # a closed link repeats its close for so long
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAdmitted:
+    """A claimer has a place; its link may be used."""
+
+    link: PeerLink
+    header: bytes
+    instance: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRefused:
+    """A claim with a good MAC was refused: by the gate, or since every place is taken."""
+
+    verdict: int
+
+
+IssuerEvent = LinkAdmitted | ClaimRefused
+
+
+class ApplicantState(IntEnum):
+    """What is true of a claimer whose claim was accepted."""
+
+    PENDING = 0  # never heard
+    KNOCKING = 1  # heard, while the holders are asked whether they live
+    ADMITTED = 2
+
+
+@dataclass(slots=True, repr=False)
+class Applicant:
+    """A claimer whose claim was accepted.
+
+    Args:
+        link: its link.
+        index: by which it names the link.
+        claimer: its DERP key.
+        header: of its claim, in the clear.
+        instance: the id of its process.
+        accepted_at: when its claim was answered.
+    """
+
+    link: PeerLink
+    index: int
+    claimer: DerpKey
+    header: bytes
+    instance: bytes
+    accepted_at: Instant
+    state: ApplicantState = ApplicantState.PENDING
+    knocked_at: Instant | None = None
+
+    @property
+    def is_holder(self) -> bool:
+        """Whether it has a place."""
+        return self.state is ApplicantState.ADMITTED and not self.link.is_closed
+
+    def is_silent_since(self, instant: Instant) -> bool:
+        """Tell whether nothing was heard from it after `instant`."""
+        return self.link.last_heard is None or self.link.last_heard < instant
+
+
+class Places:
+    """The places of one issuer.
+
+    Args:
+        count: how many links may live at once.
+        tell: takes what the issuer's owner is to know.
+        trace: see `PeerLink`.
+    """
+
+    def __init__(self, count: int, tell: Callable[[IssuerEvent], None], trace: Trace) -> None:
+        self.may_replace = True  # whether a silent holder loses its place to a newcomer
+        self.by_index: dict[int, Applicant] = {}
+        self._count = count
+        self._tell = tell
+        self._trace = trace
+
+    @property
+    def holders(self) -> list[Applicant]:
+        """Those who have a place."""
+        return [applicant for applicant in self.by_index.values() if applicant.is_holder]
+
+    def holds(self, instance: bytes) -> bool:
+        """Tell whether a link of this process has a place."""
+        return any(holder.instance == instance for holder in self.holders)
+
+    def grant_for(self, newcomers: int) -> int:
+        """Return how many relay frames each link may have in flight to us with so many more."""
+        links = len(self.holders) + newcomers
+        return max(RELAY_GRANT_MINIMUM, RELAY_GRANT_TOTAL // max(1, links))
+
+    def add(self, applicant: Applicant) -> None:
+        """Remember a claimer whose claim was accepted."""
+        self.by_index[applicant.index] = applicant
+
+    def forget_pending(self, applicant: Applicant) -> None:
+        """Drop an applicant that never knocked."""
+        if applicant.state is ApplicantState.PENDING:
+            self.by_index.pop(applicant.index, None)
+
+    def knock(self, now: Instant, applicant: Applicant) -> None:
+        """Note the first sealed packet of an applicant: it asks for a place."""
+        link = applicant.link
+        if link.is_closed:
+            return
+        for holder in self.holders:
+            if holder.instance == applicant.instance:
+                self._trace("place.replaced", {"is_same_instance": True})
+                holder.link.close(now, REPLACED, "a newer link of the same process took over")
+        holders = self.holders
+        if len(holders) < self._count:
+            self._admit(applicant)
+            return
+        applicant.state, applicant.knocked_at = ApplicantState.KNOCKING, now
+        self._trace("place.knocked", {"holders": len(holders)})
+        for holder in holders:
+            holder.link.ping()
+
+    def settle(self, now: Instant) -> None:
+        """Decide about the knocks that can be decided now."""
+        for applicant in list(self.by_index.values()):
+            if applicant.state is ApplicantState.KNOCKING and applicant.knocked_at is not None:
+                self._settle(now, applicant, applicant.knocked_at)
+
+    def _settle(self, now: Instant, applicant: Applicant, knocked_at: Instant) -> None:
+        if applicant.link.is_closed:  # it left while it waited; a close of ours still goes out
+            applicant.state = ApplicantState.ADMITTED
+            return
+        holders = self.holders
+        silent = [holder for holder in holders if holder.is_silent_since(knocked_at)]
+        is_over = now >= knocked_at + PROBE_S
+        if len(holders) < self._count:
+            self._admit(applicant)
+        elif not silent or (is_over and not self.may_replace):
+            self._refuse(now, applicant)
+        elif is_over:
+            self._trace("place.replaced", {"is_same_instance": False})
+            silent[0].link.close(now, REPLACED, "another claimer took over after a silence")
+            self._admit(applicant)
+
+    def _admit(self, applicant: Applicant) -> None:
+        applicant.state = ApplicantState.ADMITTED
+        applicant.link.ping()  # the first sealed packet tells the claimer that it is in
+        self._share_grant()
+        self._tell(LinkAdmitted(applicant.link, applicant.header, applicant.instance))
+
+    def _refuse(self, now: Instant, applicant: Applicant) -> None:
+        # So that its close is sent; a closed link holds no place.
+        applicant.state = ApplicantState.ADMITTED
+        self._trace("place.refused", {"verdict": IN_USE})
+        applicant.link.close(now, IN_USE, "already in use")
+        self._tell(ClaimRefused(IN_USE))
+
+    def _share_grant(self) -> None:
+        grant = self.grant_for(0)
+        for holder in self.holders:
+            holder.link.our_grant = grant
+
+    # -- time and sending -------------------------------------------------------------------
+
+    def next_timeout(self) -> Instant | None:
+        """Return when `handle_timeout` is due."""
+        times: list[Instant | None] = []
+        for applicant in self.by_index.values():
+            # A link that may not send yet would name deadlines that nobody can meet.
+            if applicant.state is ApplicantState.ADMITTED:
+                times.append(applicant.link.next_timeout())
+            elif applicant.knocked_at is not None:
+                times.append(Instant(applicant.knocked_at + PROBE_S))
+        return min((time for time in times if time is not None), default=None)
+
+    def handle_timeout(self, now: Instant) -> None:
+        """Do what is due at `now`."""
+        self.settle(now)
+        for applicant in list(self.by_index.values()):
+            if applicant.state is ApplicantState.ADMITTED:
+                applicant.link.handle_timeout(now)
+                self._forget_closed(now, applicant)
+
+    def packets_to_send(self, now: Instant, limit: int) -> list[Transmit]:
+        """Return about `limit` packets of links that may send."""
+        self.settle(now)
+        packets: list[Transmit] = []
+        for applicant in self.by_index.values():
+            if applicant.state is ApplicantState.ADMITTED and len(packets) < limit:
+                packets += applicant.link.packets_to_send(now, limit - len(packets))
+        return packets
+
+    def _forget_closed(self, now: Instant, applicant: Applicant) -> None:
+        """Drop a link that was closed a while ago; until then it repeats its close."""
+        link = applicant.link
+        if link.is_closed and now >= (link.last_heard or applicant.accepted_at) + CLOSED_S:
+            del self.by_index[applicant.index]
+            self._share_grant()
