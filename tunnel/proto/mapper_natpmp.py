@@ -8,17 +8,14 @@ Source: RFC 6886 section 3.  This module knows neither the other protocols nor s
 
 from collections.abc import Callable
 from enum import IntEnum
-from math import inf
 
+from tunnel.proto.mapper_datagram import DatagramMapper
 from tunnel.proto.mapping import (
-    ANSWER_WAITS_S,
     LIFETIME_S,
     MIN_EXTERNAL_PORT,
     EpochWatch,
-    Exchange,
     Failure,
     MapperState,
-    MapperStatus,
     MappingProtocol,
     PortMapping,
     Reason,
@@ -42,7 +39,7 @@ _REASON_BY_RESULT: dict[IntEnum, Reason] = {
 }
 
 
-class NatPmpMapper:
+class NatPmpMapper(DatagramMapper):
     """Asks for, renews and deletes one mapping.
 
     Args:
@@ -53,25 +50,22 @@ class NatPmpMapper:
     protocol = MappingProtocol.NAT_PMP
 
     def __init__(self, internal_port: int, entropy: Callable[[int], bytes]) -> None:
-        self.status = MapperStatus()
-        self.head_start_ends_at = Instant(-inf)
+        super().__init__()
         self._internal_port = internal_port
         self._suggested_port = suggested_port(internal_port, entropy)
         self._external_ip = ""
-        self._exchange = Exchange()
         self._epoch = EpochWatch(EPOCH_TOLERANCE_S, EPOCH_DRIFT)
-        self._may_exist = False  # a mapping at the gateway, which a release must delete
 
     def start(self, now: Instant) -> None:
         """Ask for the external address, which shows whether there is such a service."""
         self.status.state = MapperState.PROBING
-        self.head_start_ends_at = Instant(now + ANSWER_WAITS_S[0])
+        self._give_head_start(now)
         self._exchange.start(now, natpmp.encode_address_request())
 
     def proceed(self, now: Instant) -> None:
         """Ask for the mapping."""
         self.status.state = MapperState.ASKING
-        self.head_start_ends_at = Instant(now + ANSWER_WAITS_S[0])
+        self._give_head_start(now)
         self._ask(now)
 
     def stand_down(self) -> None:
@@ -80,32 +74,12 @@ class NatPmpMapper:
             self._exchange.stop()
         self.status.drop(MapperState.IDLE)
 
-    def renew(self, now: Instant) -> None:
-        """Ask for the mapping that is held once more."""
-        if self.status.mapping is not None and not self._exchange.is_running:
-            self._ask(now)
-
     def release(self, now: Instant) -> None:
         """Delete what may exist; only what was asked for, and so from a gateway that answers."""
         self._exchange.stop()
         self.status.drop(MapperState.IDLE)
         if self._may_exist:
-            self.status.state = MapperState.RELEASING
-            self._exchange.start(now, natpmp.encode_map_request(self._internal_port, 0, 0))
-
-    def handle_unsupported(self) -> None:
-        """Note that the gateway answered in another protocol's words."""
-        if self.status.state in (MapperState.PROBING, MapperState.ASKING):
-            self._fail(Failure(Reason.NOT_OFFERED))
-
-    def handle_closed(self) -> None:
-        """Note that nothing listens at the gateway's port."""
-        if self.status.state in (MapperState.PROBING, MapperState.ASKING):
-            self._fail(Failure(Reason.NOT_OFFERED))
-        elif self.status.state is MapperState.RELEASING:
-            self._finish_release()
-        elif self.status.state is MapperState.IDLE:
-            self._exchange.stop()
+            self._start_release(now, natpmp.encode_map_request(self._internal_port, 0, 0))
 
     def handle_response(self, now: Instant, response: natpmp.Response) -> bool:
         """Take an answer of the gateway; tell whether it was one for us."""
@@ -126,36 +100,8 @@ class NatPmpMapper:
                 self._handle_refusal(response)
         return True
 
-    def handle_timeout(self, now: Instant) -> None:
-        """Repeat, renew or give up, as is due."""
-        if self._exchange.handle_timeout(now):
-            self._handle_silence(now)
-        lease = self.status.lease
-        if lease is None:
-            return
-        if now >= lease.expires_at:
-            self._may_exist = False
-            self._fail(Failure(Reason.EXPIRED))
-        elif now >= lease.renew_at:
-            self.renew(now)
-
-    def next_timeout(self) -> Instant:
-        """Return when `handle_timeout` is due."""
-        lease = self.status.lease
-        if lease is None:
-            return self._exchange.next_timeout()
-        if self._exchange.is_running:
-            return min(self._exchange.next_timeout(), lease.expires_at)
-        return lease.next_timeout()
-
-    def datagrams_to_send(self) -> list[bytes]:
-        """Take what is to be sent to the gateway."""
-        return self._exchange.datagrams_to_send()
-
-    def _ask(self, now: Instant) -> None:
-        self._may_exist = True
-        request = natpmp.encode_map_request(self._internal_port, self._suggested_port, LIFETIME_S)
-        self._exchange.start(now, request)
+    def _encode_request(self) -> bytes:
+        return natpmp.encode_map_request(self._internal_port, self._suggested_port, LIFETIME_S)
 
     def _handle_restart(self, response: natpmp.Response) -> None:
         """Note that the gateway forgot the mapping; the answer at hand may have made it again."""
@@ -217,20 +163,3 @@ class NatPmpMapper:
             self._exchange.stop()
         else:
             self._fail(result_failure(refusal.result, _REASON_BY_RESULT))
-
-    def _handle_silence(self, now: Instant) -> None:
-        if self.status.lease is not None:
-            self.status.lease.postpone(now)
-        elif self.status.state is MapperState.RELEASING:
-            self._finish_release()
-        elif self.status.state is not MapperState.IDLE:
-            self._fail(Failure(Reason.SILENT))
-
-    def _finish_release(self) -> None:
-        self._may_exist = False
-        self._exchange.stop()
-        self.status.drop(MapperState.IDLE)
-
-    def _fail(self, failure: Failure) -> None:
-        self._exchange.stop()
-        self.status.fail(failure)

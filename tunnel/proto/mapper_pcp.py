@@ -11,15 +11,13 @@ from collections.abc import Callable
 from enum import IntEnum
 from math import inf
 
+from tunnel.proto.mapper_datagram import DatagramMapper
 from tunnel.proto.mapping import (
-    ANSWER_WAITS_S,
     LIFETIME_S,
     MIN_EXTERNAL_PORT,
     EpochWatch,
-    Exchange,
     Failure,
     MapperState,
-    MapperStatus,
     MappingProtocol,
     PortMapping,
     Reason,
@@ -52,7 +50,7 @@ _REASON_BY_RESULT: dict[IntEnum, Reason] = {
 }
 
 
-class PcpMapper:
+class PcpMapper(DatagramMapper):
     """Asks for, renews and deletes one mapping.
 
     Args:
@@ -64,16 +62,13 @@ class PcpMapper:
     protocol = MappingProtocol.PCP
 
     def __init__(self, local_ip: str, internal_port: int, entropy: Callable[[int], bytes]) -> None:
-        self.status = MapperStatus()
-        self.head_start_ends_at = Instant(-inf)
+        super().__init__()
         self._local_ip = local_ip
         self._internal_port = internal_port
         self._nonce = entropy(pcp.NONCE_SIZE)
         self._suggested_port = suggested_port(internal_port, entropy)
-        self._exchange = Exchange()
         self._epoch = EpochWatch(EPOCH_TOLERANCE_S, EPOCH_DRIFT)
         self._refused_until = Instant(-inf)
-        self._may_exist = False  # a mapping at the gateway, which a release must delete
 
     def start(self, now: Instant) -> None:
         """Ask for the mapping, unless a refusal still holds."""
@@ -81,8 +76,8 @@ class PcpMapper:
             self.status.fail(self.status.failure)
             return
         self.status.state = MapperState.ASKING
-        self.head_start_ends_at = Instant(now + ANSWER_WAITS_S[0])
-        self._ask(now, LIFETIME_S)
+        self._give_head_start(now)
+        self._ask(now)
 
     def proceed(self, now: Instant) -> None:
         """Do nothing: to ask is to probe."""
@@ -92,34 +87,16 @@ class PcpMapper:
         self._exchange.stop()
         self.status.drop(MapperState.IDLE)
 
-    def renew(self, now: Instant) -> None:
-        """Ask for the mapping that is held once more."""
-        if self.status.mapping is not None and not self._exchange.is_running:
-            self._ask(now, LIFETIME_S)
-
     def release(self, now: Instant) -> None:
         """Delete what may exist; a gateway that never answered is not waited for."""
         self.stand_down()
         if not self._may_exist:
             return
         if self.status.seen_at is None:
-            self._exchange.send_once(self._encode(0))
+            self._exchange.send_once(self._encode_deletion())
             self._may_exist = False
         else:
-            self.status.state = MapperState.RELEASING
-            self._ask(now, 0)
-
-    def handle_unsupported(self) -> None:
-        """Note that the gateway answered in another protocol's words."""
-        if self.status.state is MapperState.ASKING:
-            self._fail(Failure(Reason.NOT_OFFERED))
-
-    def handle_closed(self) -> None:
-        """Note that nothing listens at the gateway's port."""
-        if self.status.state is MapperState.ASKING:
-            self._fail(Failure(Reason.NOT_OFFERED))
-        elif self.status.state is MapperState.RELEASING:
-            self._finish_release()
+            self._start_release(now, self._encode_deletion())
 
     def handle_response(self, now: Instant, response: pcp.Response) -> bool:
         """Take an answer of the gateway; tell whether it was one for us."""
@@ -139,43 +116,16 @@ class PcpMapper:
             self._handle_grant(now, mapping, response.lifetime_s)
         return True
 
-    def handle_timeout(self, now: Instant) -> None:
-        """Repeat, renew or give up, as is due."""
-        if self._exchange.handle_timeout(now):
-            self._handle_silence(now)
-        lease = self.status.lease
-        if lease is None:
-            return
-        if now >= lease.expires_at:
-            self._may_exist = False
-            self._fail(Failure(Reason.EXPIRED))
-        elif now >= lease.renew_at:
-            self.renew(now)
-
-    def next_timeout(self) -> Instant:
-        """Return when `handle_timeout` is due."""
-        lease = self.status.lease
-        if lease is None:
-            return self._exchange.next_timeout()
-        if self._exchange.is_running:
-            return min(self._exchange.next_timeout(), lease.expires_at)
-        return lease.next_timeout()
-
-    def datagrams_to_send(self) -> list[bytes]:
-        """Take what is to be sent to the gateway."""
-        return self._exchange.datagrams_to_send()
-
-    def _ask(self, now: Instant, lifetime_s: int) -> None:
-        if lifetime_s:
-            self._may_exist = True
-        self._exchange.start(now, self._encode(lifetime_s))
-
-    def _encode(self, lifetime_s: int) -> bytes:
+    def _encode_request(self) -> bytes:
         held = self.status.mapping
-        port = held.external_port if held else self._suggested_port
-        address = held.external_ip if held else self._any_ip()
-        if not lifetime_s:
-            port, address = 0, self._any_ip()
+        if held is not None:
+            return self._encode(held.external_ip, held.external_port, LIFETIME_S)
+        return self._encode(self._any_ip(), self._suggested_port, LIFETIME_S)
+
+    def _encode_deletion(self) -> bytes:
+        return self._encode(self._any_ip(), 0, 0)
+
+    def _encode(self, address: str, port: int, lifetime_s: int) -> bytes:
         body = pcp.MapBody(self._nonce, pcp.PROTOCOL_UDP, self._internal_port, port, address)
         return pcp.encode_map_request(self._local_ip, body, lifetime_s)
 
@@ -210,24 +160,7 @@ class PcpMapper:
         self._refused_until = Instant(now + refusal_s)
         self._fail(result_failure(response.result, _REASON_BY_RESULT))
 
-    def _handle_silence(self, now: Instant) -> None:
-        if self.status.lease is not None:
-            self.status.lease.postpone(now)
-        elif self.status.state is MapperState.RELEASING:
-            self._finish_release()
-        else:
-            self._may_exist = self._may_exist and self.status.seen_at is not None
-            self._fail(Failure(Reason.SILENT))
-
-    def _finish_release(self) -> None:
-        self._may_exist = False
-        self.stand_down()
-
     def _refuse(self, failure: Failure) -> None:
         """Give back a mapping that we do not want."""
         self._fail(failure)
-        self._exchange.send_once(self._encode(0))
-
-    def _fail(self, failure: Failure) -> None:
-        self._exchange.stop()
-        self.status.fail(failure)
+        self._exchange.send_once(self._encode_deletion())
