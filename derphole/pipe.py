@@ -28,6 +28,7 @@ from derphole.errors import (
 )
 from derphole.grant import Capability
 from derphole.messages import Confirm, ConfirmAck, Fin, Message, MessageReader, encode
+from derphole.receipt_paths import traffic_of
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.common import Rendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
@@ -235,6 +236,7 @@ class _Tally:
             rendezvous.path_description(link),
             rendezvous.reason_relayed(link),
             self.digest.hex(),
+            traffic_of(direction, link.machine),
         )
 
 

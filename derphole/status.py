@@ -157,6 +157,23 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a link carried in the direction of a transfer, packet headers and repeats included.
+
+    Args:
+        direct: bytes by direct paths.
+        relayed: bytes by relays.
+        promotions: how often traffic moved from a relay to a direct path.
+        stalls: how often nothing was heard for seconds although something was unanswered.
+    """
+
+    direct: ByteCount
+    relayed: ByteCount
+    promotions: int
+    stalls: int
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """The proof at the end of a transfer.
 
@@ -164,9 +181,10 @@ class Receipt:
         direction: which way the bytes went.
         size: bytes.
         seconds: from the first byte to the confirmation.
-        path: the path in words.
-        reason_relayed: why no direct path was used; None when one was.
+        path: the path at the end, in words.
+        reason_relayed: why that is a relay; None when it is not.
         digest: XXH3-128 of the bytes, hexadecimal.
+        traffic: what went over which path.
     """
 
     direction: Direction
@@ -175,6 +193,7 @@ class Receipt:
     path: str
     reason_relayed: str | None
     digest: str
+    traffic: Traffic
 
 
 Status = (
@@ -301,8 +320,16 @@ def _receipt_sentence(receipt: Receipt) -> str:
     relayed = f" (relayed: {receipt.reason_relayed})" if receipt.reason_relayed else ""
     return (
         f"{receipt.direction.value} {size_text(receipt.size)} in {receipt.seconds:.1f} s, "
-        f"{size_text(round(rate))}/s, by {receipt.path}{relayed}, digest {receipt.digest}"
+        f"{size_text(round(rate))}/s, by {receipt.path}{relayed}, "
+        f"{_traffic_sentence(receipt.traffic)}, digest {receipt.digest}"
     )
+
+
+def _traffic_sentence(traffic: Traffic) -> str:
+    promotions = "1 promotion" if traffic.promotions == 1 else f"{traffic.promotions} promotions"
+    stalls = "1 stall" if traffic.stalls == 1 else f"{traffic.stalls} stalls"
+    by_path = f"{size_text(traffic.direct)} direct and {size_text(traffic.relayed)} relayed"
+    return f"{by_path}, {promotions}, {stalls}"
 
 
 def _receipt_keys(receipt: Receipt) -> dict[str, JsonValue]:
@@ -314,4 +341,8 @@ def _receipt_keys(receipt: Receipt) -> dict[str, JsonValue]:
         "reason_relayed": receipt.reason_relayed,
         "digest": receipt.digest,
         "digest_kind": "xxh3-128",
+        "bytes_direct": receipt.traffic.direct,
+        "bytes_relayed": receipt.traffic.relayed,
+        "promotions": receipt.traffic.promotions,
+        "stalls": receipt.traffic.stalls,
     }

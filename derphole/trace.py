@@ -31,9 +31,9 @@
              link.ended             link, side: ours, peer or none; code, and the counters
              link.left              link, and the counters: still open when the run ended
     path     path.relay_changed     relay: number of the relay connection used from now on
-             path.appeared          path: packets come from a new address; it is challenged
-             path.confirmed         path, rtt_s, from: a challenge was answered
-             path.active            path: data takes it from now on; 0 is the relay
+             path.appeared          path, to: packets come from a new address; it is challenged
+             path.confirmed         path, rtt_s, from, to: a challenge was answered
+             path.active            path, to: data takes it from now on; 0 is the relay
              path.doubtful          path: data or challenges on it went unanswered
              path.probed            path, count: nothing was acknowledged for a probe timeout
              packet.lost            path, number, count: called lost, its content goes out again
@@ -185,7 +185,9 @@ class LinkTrace:
             "packets_dropped": counters.packets_dropped,
             "packets_lost": counters.packets_lost,
             "bytes_sent": counters.bytes_sent,
+            "bytes_sent_direct": counters.bytes_sent_direct,
             "bytes_received": counters.bytes_received,
+            "bytes_received_direct": counters.bytes_received_direct,
             "relay_changes": counters.relay_changes,
             "stalls": counters.stalls,
         }

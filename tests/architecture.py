@@ -30,6 +30,7 @@ PURE_DERPHOLE = {
     "errors",
     "grant",
     "hints",
+    "receipt_paths",
     "status",
     "token",
     "transfer.manifest",

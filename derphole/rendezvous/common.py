@@ -12,6 +12,7 @@ from typing import Self
 from derphole.config import NetworkOptions
 from derphole.endings import ending_of
 from derphole.errors import DerpholeError
+from derphole.receipt_paths import reason_relayed
 from derphole.relays import RelayChoice
 from derphole.rendezvous.connections import Connections
 from derphole.rendezvous.waiting import Waiter
@@ -73,18 +74,13 @@ class Rendezvous:
         """Return the path a link uses now, in words."""
         direct = link.machine.direct_path
         if direct is not None:
-            return _direct_description(direct)
+            return f"direct {direct.address}"
         return self._connections.description(link.machine.relay)
 
     def reason_relayed(self, link: Link) -> str | None:
         """Return why a link uses a relay, in words; None when it does not."""
-        if link.machine.is_relay_only:
-            return "--force-relay was given"
-        if link.machine.direct_path is not None:
-            return None
-        if link.machine.promotions:
-            return "the direct path was lost"
-        return "no direct path was found in time"
+        evidence = self._direct.evidence if self._direct is not None else None
+        return reason_relayed(link.machine, evidence, self.options.force_relay, monotonic())
 
     def report_path(self, link: Link) -> None:
         """Tell which path a new link uses, and look for a better one from now on."""
@@ -160,7 +156,7 @@ class Rendezvous:
             self.report(PathChanged("relay", is_direct=False))
         else:
             self.report(StateChanged(State.CONNECTED_DIRECT))
-            self.report(PathChanged(_direct_description(endpoint), is_direct=True))
+            self.report(PathChanged(f"direct {endpoint.address}", is_direct=True))
 
     def _notice(self) -> None:
         self._waiter.notice()
@@ -204,8 +200,3 @@ class Rendezvous:
         for link in links:
             if link is not None:
                 link.close(monotonic(), code, text)
-
-
-def _direct_description(endpoint: UdpEndpoint) -> str:
-    ip = f"[{endpoint.ip}]" if ":" in endpoint.ip else endpoint.ip
-    return f"direct {ip}:{endpoint.port}"

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 PAYLOAD = b"the payload, and nothing else"
 RECEIPT_KEYS = {
     "event", "time", "direction", "bytes", "seconds", "path", "reason_relayed", "digest",
-    "digest_kind",
+    "digest_kind", "bytes_direct", "bytes_relayed", "promotions", "stalls",
 }  # fmt: skip
 
 
@@ -50,6 +50,11 @@ def test_json_events_tell_the_whole_story_of_both_sides(desk: Desk) -> None:
     assert set(sent) == set(received) == RECEIPT_KEYS
     assert (sent["direction"], received["direction"]) == ("sent", "received")
     assert sent["bytes"] == received["bytes"] == len(PAYLOAD)
+    for receipt in (sent, received):
+        assert (receipt["bytes_direct"], receipt["promotions"], receipt["stalls"]) == (0, 0, 0)
+        assert int(str(receipt["bytes_relayed"])) >= len(PAYLOAD)
+    assert sent["reason_relayed"] == "--force-relay was given"
+    assert received["reason_relayed"] == "the other side was given --force-relay"
     assert sent["digest"] == received["digest"]
     assert sent["digest_kind"] == "xxh3-128"
     assert listen.stdout == PAYLOAD
@@ -71,7 +76,11 @@ def test_a_longer_transfer_moves_to_a_direct_path_and_says_so(desk: Desk) -> Non
         assert [path["direct"] for path in paths][:2] == [False, True]
         assert ("state", "connected-direct") in [(e["event"], e.get("state")) for e in side.events]
         assert str(side.events[-1]["path"]).startswith("direct ")
-        assert side.events[-1]["reason_relayed"] is None
+        receipt = side.events[-1]
+        assert receipt["reason_relayed"] is None
+        assert receipt["promotions"] == 1
+        by_path = int(str(receipt["bytes_direct"])) + int(str(receipt["bytes_relayed"]))
+        assert by_path >= len(payload)
 
 
 def test_json_errors_have_a_code_and_the_exit_code(desk: Desk) -> None:
@@ -121,7 +130,8 @@ def test_without_flags_each_side_says_little(desk: Desk) -> None:
 
     receipt = re.compile(
         r"(sent|received) 29B in \d+\.\d s, \S+/s, by "
-        r"(relay own \(127\.0\.0\.1:\d+\) \(relayed: .*\)|direct \S+), digest [0-9a-f]{32}"
+        r"(relay own \(127\.0\.0\.1:\d+\) \(relayed: .*\)|direct \S+), "
+        r"\S+ direct and \S+ relayed, [01] promotions?, 0 stalls, digest [0-9a-f]{32}"
     )
     assert listen.lines[0] == token
     assert len(listen.lines) == 2
@@ -153,7 +163,11 @@ def test_force_relay_on_either_side_is_the_reason_on_both(desk: Desk, side: str)
 
     assert_delivered(listen, pipe)
     for process in (listen, pipe):
-        assert "(relayed: --force-relay was given)" in process.lines[-1]
+        is_forced = process is (listen if side == "listen" else pipe)
+        reason = (
+            "--force-relay was given" if is_forced else "the other side was given --force-relay"
+        )
+        assert f"(relayed: {reason})" in process.lines[-1]
 
 
 def test_the_relay_may_come_from_the_environment(desk: Desk) -> None:

@@ -25,6 +25,7 @@ from tunnel.proto.gather import Gatherer
 from tunnel.proto.link import PeerLink
 from tunnel.proto.machine import UdpEndpoint
 from tunnel.proto.received_burst import ReceivedBurst
+from tunnel.proto.stun_evidence import StunEvidence
 from tunnel.units import Instant, Seconds
 from tunnel.wire.derpmap import STUN_OFF
 from tunnel.wire.stun import decode_binding_response, encode_binding_request, is_stun
@@ -93,6 +94,11 @@ class DirectPaths:
         self._gatherer.ask_now(monotonic())
         self._offer(self._links)
         self._has_work.set()
+
+    @property
+    def evidence(self) -> StunEvidence:
+        """What the answers of STUN servers tell about our network."""
+        return self._gatherer.evidence
 
     # -- LaneObserver -----------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ RFC 8445 for the kinds.
 from collections.abc import Callable, Iterable
 
 from tunnel.proto.candidates import CandidateKind, is_overlay
+from tunnel.proto.stun_evidence import StunEvidence
 from tunnel.units import Instant, Seconds
 from tunnel.wire.frames import MAX_CANDIDATES, Candidate
 from tunnel.wire.stun import TRANSACTION_ID_SIZE
@@ -33,6 +34,7 @@ class Gatherer:
     """
 
     def __init__(self, now: Instant, entropy: Callable[[int], bytes]) -> None:
+        self.evidence = StunEvidence()
         self._entropy = entropy
         self._hosts: list[Candidate] = []
         self._learned: dict[tuple[int, str, int], Candidate] = {}
@@ -74,6 +76,7 @@ class Gatherer:
         """Return (server number, transaction id) of the requests that are due."""
         if now < self._ask_at or not servers:
             return []
+        self.evidence.asked(now)
         self._turn += 1
         if self._has_answer or self._turn >= len(RETRY_TIMES_S):
             self._turn, self._has_answer = 0, False
@@ -92,8 +95,11 @@ class Gatherer:
 
     def handle_response(self, transaction: bytes, ip: str, port: int) -> bool:
         """Take a server's answer; returns whether it taught us a new candidate."""
-        if self._outstanding.pop(transaction, None) is None:
+        request = self._outstanding.pop(transaction, None)
+        if request is None:
             return False
+        server, asked_at = request
+        self.evidence.answered(asked_at, server, ip, port)
         self._has_answer = True
         return self.learn(CandidateKind.REFLEXIVE, ip, port)
 

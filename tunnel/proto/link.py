@@ -183,8 +183,18 @@ class PeerLink:
 
     @property
     def promotions(self) -> int:
-        """How often data moved to a direct path."""
+        """How often data moved from the relay to a direct path."""
         return self._paths.promotions
+
+    @property
+    def peer_candidates(self) -> tuple[wire.Candidate, ...]:
+        """The addresses that the other side told us, as far as they may be probed."""
+        return self._paths.candidates
+
+    @property
+    def candidates_since(self) -> Instant | None:
+        """When the other side first told us addresses."""
+        return self._paths.candidates_since
 
     @property
     def last_heard(self) -> Instant | None:
@@ -254,8 +264,7 @@ class PeerLink:
             self.counters.packets_dropped += 1
             return False
         count = opened.count if isinstance(opened, OpenedBulk) else 1
-        self.counters.packets_received += count
-        self.counters.bytes_received += count * size
+        self.counters.received(count, size, is_relayed=is_relayed)
         self._rekeying.handle_opened(now)
         by = self._heard(now, origin)
         if self.is_closed:

@@ -108,7 +108,8 @@ class LinkCounters:
     packets_received: int = 0
     packets_dropped: int = 0  # not authentic, replayed, or from the wrong place
     packets_lost: int = 0
-    bytes_received: int = 0
+    bytes_received_relayed: int = 0
+    bytes_received_direct: int = 0
     bytes_sent_relayed: int = 0
     bytes_sent_direct: int = 0
     relay_changes: int = 0
@@ -120,9 +121,22 @@ class LinkCounters:
         return self.bytes_sent_relayed + self.bytes_sent_direct
 
     @property
+    def bytes_received(self) -> int:
+        """Bytes opened, on all paths."""
+        return self.bytes_received_relayed + self.bytes_received_direct
+
+    @property
     def bytes_total(self) -> int:
         """Bytes sealed and opened."""
         return self.bytes_received + self.bytes_sent
+
+    def received(self, count: int, size: int, *, is_relayed: bool) -> None:
+        """Count authentic packets of one size."""
+        self.packets_received += count
+        if is_relayed:
+            self.bytes_received_relayed += count * size
+        else:
+            self.bytes_received_direct += count * size
 
     def sent(self, path_id: int, size: int) -> None:
         """Count a packet sent."""

@@ -45,6 +45,11 @@ class UdpEndpoint:
     ip: str
     port: int
 
+    @property
+    def address(self) -> str:
+        """The address behind it, as people write it."""
+        return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
+
 
 Endpoint = RelayEndpoint | UdpEndpoint
 

@@ -112,6 +112,7 @@ class PathTable:
         self.active: DirectPath | None = None
         self.allows_loopback = False
         self.promotions = 0
+        self.candidates_since: Instant | None = None  # when the peer first told us addresses
         self._lanes: dict[int, bool] = {}  # lane -> whether it speaks IPv6
         self._paths: dict[UdpEndpoint, DirectPath] = {}
         self._next_id = FIRST_PATH_ID
@@ -121,6 +122,11 @@ class PathTable:
         self._probes = TokenBucket(PROBES_PER_S, now)
 
     # -- queries ----------------------------------------------------------------------------
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The peer's addresses that may be probed."""
+        return tuple(self._candidates.values())
 
     def __iter__(self) -> Iterator[DirectPath]:
         return iter(list(self._paths.values()))
@@ -148,6 +154,8 @@ class PathTable:
 
     def handle_candidates(self, now: Instant, offered: tuple[Candidate, ...]) -> None:
         """Take the peer's addresses and probe them at once; it does the same with ours."""
+        if self.candidates_since is None:
+            self.candidates_since = now
         known = list(self._candidates.values())
         chosen = choose_candidates([*offered, *known], self.allows_loopback)
         self._candidates = {(c.ip, c.port): c for c in chosen}
@@ -164,7 +172,7 @@ class PathTable:
             if not is_probeable(candidate, self.allows_loopback):
                 return None
             path = self._add(now, endpoint)
-            self._trace("path.appeared", {"path": path.id})
+            self._trace("path.appeared", {"path": path.id, "to": endpoint.address})
             if self.active is not None:
                 self.active.probe_at = now  # does the old address still answer?
         path.last_heard = now
@@ -191,7 +199,12 @@ class PathTable:
         if path.state is not PathState.CONFIRMED:
             self._trace(
                 "path.confirmed",
-                {"path": path.id, "rtt_s": round(rtt_s, 6), "from": path.state.value},
+                {
+                    "path": path.id,
+                    "rtt_s": round(rtt_s, 6),
+                    "from": path.state.value,
+                    "to": path.endpoint.address,
+                },
             )
             path.state = PathState.CONFIRMED
             path.doubtful_since = None
@@ -285,7 +298,7 @@ class PathTable:
     # -- choice -----------------------------------------------------------------------------
 
     def choose(self, now: Instant) -> DirectPath | None:
-        """Return the path that data takes now, None for the relay; counts promotions."""
+        """Return the path that data takes now, None for the relay; counts moves off the relay."""
         usable = [path for path in self._paths.values() if path.state is PathState.CONFIRMED]
         best = min(usable, key=lambda path: (path.rank_s, path.id), default=None)
         active = self.active if self.active in usable else None
@@ -293,10 +306,11 @@ class PathTable:
             is_better = best.rank_s < active.rank_s * BETTER_BY_RATIO - BETTER_BY_S
             best = best if is_better else active
         if best is not self.active:
-            if best is not None:
+            if self.active is None:
                 self.promotions += 1
             self.active = best
-            self._trace("path.active", {"path": best.id if best else 0})
+            to = best.endpoint.address if best else "relay"
+            self._trace("path.active", {"path": best.id if best else 0, "to": to})
         return best
 
     def suspect_all(self, now: Instant) -> None:

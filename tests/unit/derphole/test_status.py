@@ -18,6 +18,7 @@ from derphole.status import (
     State,
     StateChanged,
     TokenIssued,
+    Traffic,
     Waiting,
     Warning_,
     as_event,
@@ -25,7 +26,15 @@ from derphole.status import (
     size_text,
 )
 
-RECEIPT = Receipt(Direction.SENT, 3 << 20, 2.0, "relay fra", "UDP is blocked", "ab12")
+RECEIPT = Receipt(
+    Direction.SENT,
+    3 << 20,
+    2.0,
+    "relay fra",
+    "it was lost",
+    "ab12",
+    Traffic(1 << 20, 2 << 21, 2, 1),
+)
 
 CASES = [
     (TokenIssued("dhp1_x"), "dhp1_x", "token"),
@@ -48,7 +57,8 @@ CASES = [
     (Progress(1, 2), None, "progress"),
     (
         RECEIPT,
-        "sent 3.0MiB in 2.0 s, 1.5MiB/s, by relay fra (relayed: UDP is blocked), digest ab12",
+        "sent 3.0MiB in 2.0 s, 1.5MiB/s, by relay fra (relayed: it was lost), "
+        "1.0MiB direct and 4.0MiB relayed, 2 promotions, 1 stall, digest ab12",
         "receipt",
     ),
 ]
@@ -70,16 +80,24 @@ def test_the_receipt_event_has_every_figure():
         "bytes": 3 << 20,
         "seconds": 2.0,
         "path": "relay fra",
-        "reason_relayed": "UDP is blocked",
+        "reason_relayed": "it was lost",
         "digest": "ab12",
         "digest_kind": "xxh3-128",
+        "bytes_direct": 1 << 20,
+        "bytes_relayed": 4 << 20,
+        "promotions": 2,
+        "stalls": 1,
     }
 
 
 def test_a_receipt_of_nothing_has_a_rate_of_nothing():
-    receipt = Receipt(Direction.RECEIVED, 0, 0.0, "direct", None, "00")
+    traffic = Traffic(300, 0, 1, 0)
+    receipt = Receipt(Direction.RECEIVED, 0, 0.0, "direct 192.0.2.1:9", None, "00", traffic)
 
-    assert sentence(receipt) == "received 0B in 0.0 s, 0B/s, by direct, digest 00"
+    assert sentence(receipt) == (
+        "received 0B in 0.0 s, 0B/s, by direct 192.0.2.1:9, "
+        "300B direct and 0B relayed, 1 promotion, 0 stalls, digest 00"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,28 @@
+"""The reason for a relay is told in words, and never claims more than is known."""
+
+import pytest
+
+from derphole.receipt_paths import NOT_IN_TIME, SideEvidence, reason_of
+from tunnel.proto.stun_evidence import Mapping
+
+UNKNOWN = SideEvidence()
+EASY = SideEvidence(Mapping.SHARED)
+HARD = SideEvidence(Mapping.BY_DESTINATION)
+SILENT = SideEvidence(is_silent=True)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "reason"),
+    [
+        (HARD, HARD, "both NATs are symmetric, as far as the STUN answers tell"),
+        (HARD, EASY, f"{NOT_IN_TIME}; the NAT of this side is symmetric by the STUN answers"),
+        (UNKNOWN, HARD, f"{NOT_IN_TIME}; the NAT of the other side is symmetric by the STUN answers"),
+        (SILENT, HARD, "UDP seems to be blocked on this side: no STUN server answered"),
+        (EASY, SILENT, "UDP seems to be blocked on the other side: no STUN server answered"),
+        (SILENT, SILENT, "UDP seems to be blocked on both sides: no STUN server answered"),
+        (EASY, EASY, NOT_IN_TIME),
+        (UNKNOWN, UNKNOWN, NOT_IN_TIME),
+    ],
+)  # fmt: skip
+def test_what_is_known_of_both_sides_makes_the_reason(here, there, reason):
+    assert reason_of(here, there) == reason
