@@ -164,8 +164,7 @@ class Connections:
         deadline = monotonic() + CLOSE_LINGER_S
         if self.pump is not None:
             self._await_room(self.pump)
-            self.pump.wake()
-            gevent.sleep(0)  # one turn for the pump: a close that was just asked for goes out
+            self.pump.flush()  # a close that was just asked for goes out
             for relay in self.pump.relays:
                 relay.close(max(0.0, deadline - monotonic()))
 

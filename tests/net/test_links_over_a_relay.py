@@ -5,13 +5,14 @@ from contextlib import contextmanager
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from derphole.config import NetworkOptions, RelayAddress
 from derphole.errors import ClaimRefused, TimedOut, TokenExpired, TokenUnclaimed
 from derphole.grant import Capability
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
-from derphole.status import Waiting
+from derphole.status import PathChanged, Waiting
 from derphole.token import parse_token
 from tunnel.crypto.keys import KeyPair
 from tunnel.errors import ClosedHere, MisuseError, PeerClosed, StreamReset
@@ -59,11 +60,21 @@ def claiming(options, token, report=ignore):
 
 
 @contextmanager
-def linked(options):
-    """Yield the links of both sides, the issuer's first."""
-    with issuing(options) as (issuer, token), claiming(options, token) as claimer:
+def met(options, report_of_issuer=ignore):
+    """Yield both sides and their links, the issuer's first."""
+    with (
+        issuing(options, report_of_issuer) as (issuer, token),
+        claiming(options, token) as claimer,
+    ):
         theirs = claimer.claim("the other side")
         ours = issuer.wait_link("the other side")
+        yield issuer, claimer, ours, theirs
+
+
+@contextmanager
+def linked(options):
+    """Yield the links of both sides, the issuer's first."""
+    with met(options) as (_, _, ours, theirs):
         yield ours, theirs
 
 
@@ -292,3 +303,20 @@ def test_the_path_is_told_in_words(options):
 
         assert "127.0.0.1" in claimer.path_description(theirs)
         assert claimer.reason_relayed(theirs)
+
+
+def test_the_other_side_is_told_at_once_when_our_pump_has_failed(options):
+    def fail_when_direct(status):
+        if isinstance(status, PathChanged) and status.is_direct:
+            raise RuntimeError("a defect of ours")
+
+    failed = Event()
+    with met(options, fail_when_direct) as (issuer, claimer, ours, theirs):
+        issuer.watch(failed.set)
+        issuer.report_path(ours)
+        claimer.report_path(theirs)
+        assert failed.wait(WAIT_S)
+        assert isinstance(issuer.failure, RuntimeError)
+        issuer.__exit__(RuntimeError, issuer.failure, None)
+
+        assert isinstance(theirs.wait_ended(3 * 1.0), PeerClosed)

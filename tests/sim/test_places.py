@@ -221,3 +221,20 @@ def test_a_link_that_was_refused_by_silence_leaves_room_for_another_transfer():
     stream = second.send_all(patterned(100 * KIB, seed=2))
     world.drive(lambda: stream in issuer.ended)
     assert issuer.received[stream] == patterned(100 * KIB, seed=2)
+
+
+def test_links_that_all_have_much_to_send_take_turns():
+    world = World()
+    issuer, claimers = world.issuer(places=3), [world.claimer() for _ in range(3)]
+    world.drive(lambda: len(issuer.links) == 3 and all(c.link for c in claimers))
+    streams = [link.streams.open() for link in issuer.links]
+    for link, stream in zip(issuer.links, streams, strict=True):
+        link.streams.write(stream, patterned(300 * KIB))
+    world.drive(lambda: all(len(c.received.get(streams[0], b"")) == 300 * KIB for c in claimers))
+    for link, stream in zip(issuer.links, streams, strict=True):
+        link.streams.write(stream, patterned(MIB))
+
+    sent = [issuer.machine.packets_to_send(world.instant, limit=1) for _ in range(6)]
+
+    keys = [packet.to.key for packets in sent for packet in packets]
+    assert len(set(keys[:3])) == len(set(keys[3:])) == 3

@@ -75,6 +75,10 @@ class Pump:
         """Have the machine looked at soon."""
         self._wake.set()
 
+    def flush(self) -> None:
+        """Send what is due at once; works also when the pump's own greenlet has failed."""
+        self._send_all(monotonic())
+
     # -- RelayObserver ----------------------------------------------------------------------
 
     def relay_packet(self, relay: RelayConnection, source: DerpKey, packet: memoryview) -> None:
@@ -135,13 +139,7 @@ class Pump:
         if due is not None and due <= now:
             machine.handle_timeout(now)
         self._on_events()
-        has_room = True
-        while has_room := self._has_room():
-            packets = machine.packets_to_send(now, SEND_BATCH)
-            if not packets:
-                break
-            for packet in packets:
-                self._send(packet)
+        has_room = self._send_all(now)
         for number, relay in enumerate(self.relays):
             relay.is_awaited = any(
                 link.relay == number and link.is_awaiting for link in self._links()
@@ -151,6 +149,16 @@ class Pump:
         if deadline is None or has_room:
             return deadline
         return Instant(max(deadline, now + FULL_SOCKET_PAUSE_S))
+
+    def _send_all(self, now: Instant) -> bool:
+        """Send what there is room for; returns whether that was everything."""
+        while self._has_room():
+            packets = self.machine.packets_to_send(now, SEND_BATCH)
+            if not packets:
+                return True
+            for packet in packets:
+                self._send(packet)
+        return False
 
     def _send(self, packet: Transmit) -> None:
         to = packet.to

@@ -101,6 +101,7 @@ class Places:
     def __init__(self, count: int, tell: Callable[[IssuerEvent], None], trace: Trace) -> None:
         self.may_replace = True  # whether a silent holder loses its place to a newcomer
         self.by_index: dict[int, Applicant] = {}
+        self._turn = 0  # which link is asked first
         self._count = count
         self._tell = tell
         self._trace = trace
@@ -208,12 +209,16 @@ class Places:
                 self._forget_closed(now, applicant)
 
     def packets_to_send(self, now: Instant, limit: int) -> list[Transmit]:
-        """Return about `limit` packets of links that may send."""
+        """Return about `limit` packets of links that may send; they take turns to be first."""
         self.settle(now)
+        links = [a.link for a in self.by_index.values() if a.state is ApplicantState.ADMITTED]
         packets: list[Transmit] = []
-        for applicant in self.by_index.values():
-            if applicant.state is ApplicantState.ADMITTED and len(packets) < limit:
-                packets += applicant.link.packets_to_send(now, limit - len(packets))
+        self._turn += 1
+        for i in range(len(links)):
+            if len(packets) >= limit:
+                break
+            link = links[(self._turn + i) % len(links)]
+            packets += link.packets_to_send(now, limit - len(packets))
         return packets
 
     def _forget_closed(self, now: Instant, applicant: Applicant) -> None:
