@@ -115,6 +115,11 @@ class SessionGate:
             return resumption_secret(self._keys.minting, bare, claim.instance)
         return grant_secret(self._keys.minting, claim.grant)
 
+    def resumption_secret(self, instance: bytes) -> bytes:
+        """Return what lets one process of a claimer come back, as long as this issuer lives."""
+        bare = encode_header(ClaimHeader(self._grant))
+        return resumption_secret(self._keys.minting, bare, instance)
+
     def grant_id(self, header: bytes) -> bytes:
         """Return the id of the grant that `header` names."""
         return header[8 : 8 + GRANT_ID_SIZE]

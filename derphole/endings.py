@@ -3,7 +3,8 @@
     done           everything was confirmed         interrupted    a person or the system stopped it
     output closed  the receiver's reader left       output failed  the receiver could not write
     input failed   the sender could not read        mismatch       size or digest do not agree
-    expired        the token's time is over         busy           see tunnel.proto.places
+    expired        the token's time is over         reconnecting   the claimer comes back at once
+    in use, replaced                                see tunnel.proto.places
 
 Every ending names its cause on both sides; what is said by the other side stands in quotes.  Pure.
 """
@@ -48,6 +49,7 @@ class Ending(IntEnum):
     EXPIRED = 22
     TIMED_OUT = 23
     FAILED = 24
+    RECONNECTING = 25
 
 
 def ending_error(end: LinkEnded, unanswered: str) -> DerpholeError:

@@ -4,9 +4,10 @@
     0x01 FIN          size u64 LE, digest 16     the sender has sent everything
     0x02 CONFIRM      size u64 LE, digest 16     the receiver has written everything
     0x03 CONFIRM_ACK                             the sender knows
+    0x04 RESUMPTION   secret 16                  with it the claimer may come back after a loss
 
-The data itself runs on the link's second stream, bare.  Unknown types are skipped, so that later
-versions can say more.  Pure.  Source: docs/protocol.md, section "Conversations".
+What else a conversation moves runs on streams of their own, bare.  Unknown types are skipped, so
+that later versions can say more.  Pure.  Source: docs/protocol.md, section "Conversations".
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from tunnel.wire.reader import Reader
 HEADER_SIZE = 3
 DIGEST_SIZE = 16
 MAX_BODY = 4096
-_FIN, _CONFIRM, _CONFIRM_ACK = 1, 2, 3
+RESUMPTION_SECRET_SIZE = 16
+_FIN, _CONFIRM, _CONFIRM_ACK, _RESUMPTION = 1, 2, 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,17 @@ class ConfirmAck:
     """The sender knows that everything was written."""
 
 
-Message = Fin | Confirm | ConfirmAck
+@dataclass(frozen=True, slots=True, repr=False)
+class Resumption:
+    """What the claimer's process may claim with when this link is lost, also after expiry."""
+
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return "<Resumption>"
+
+
+Message = Fin | Confirm | ConfirmAck | Resumption
 
 
 def encode(message: Message) -> bytes:
@@ -54,6 +66,8 @@ def encode(message: Message) -> bytes:
             kind, body = _CONFIRM, size.to_bytes(8, "little") + digest
         case ConfirmAck():
             kind, body = _CONFIRM_ACK, b""
+        case Resumption(secret):
+            kind, body = _RESUMPTION, secret
     return bytes((kind,)) + len(body).to_bytes(2, "little") + body
 
 
@@ -90,4 +104,6 @@ def _decode(kind: int, body: bytes) -> Message | None:
         return Fin(reader.uint(8), reader.bytes(DIGEST_SIZE))
     if kind == _CONFIRM:
         return Confirm(reader.uint(8), reader.bytes(DIGEST_SIZE))
+    if kind == _RESUMPTION:
+        return Resumption(reader.bytes(RESUMPTION_SECRET_SIZE))
     return ConfirmAck() if kind == _CONFIRM_ACK else None

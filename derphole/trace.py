@@ -12,6 +12,7 @@
              claim.answered         verdict: 0 accepted, else a reason (issuer)
              claim.refused          verdict (both sides)
              claim.dropped          reason: nothing was answered (issuer)
+             claim.again            relay: the claimer's link is over, it comes back
              claim.unanswered_link  accepted, then nothing was heard; a new claim goes out
              decision               verdict (claimer)
              decision.dropped       reason

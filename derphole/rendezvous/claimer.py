@@ -1,4 +1,8 @@
-"""ClaimerRendezvous: a token, its relays, a claim, and the link that comes of it."""
+"""ClaimerRendezvous: a token, its relays, a claim, and the link that comes of it.
+
+claim()  --token's secret------> link ... over
+resume() --resumption secret---> a new link of the same process, also after expiry ... over
+"""
 
 import os
 
@@ -12,11 +16,13 @@ from derphole.status import Report
 from derphole.token import SessionToken
 from tunnel.crypto.aead import fast_aeads
 from tunnel.crypto.keys import DerpKey, KeyPair
+from tunnel.errors import MisuseError
 from tunnel.net.clock import monotonic, wall
 from tunnel.net.link import Link
 from tunnel.proto.claimer import Claimer, ClaimerEvent, ClaimerIdentity, LinkUp, NotHere, Refused
 from tunnel.proto.handshake import Meeting
 from tunnel.proto.places import IssuerEvent
+from tunnel.units import Seconds
 from tunnel.wire.handshake import INSTANCE_SIZE
 
 
@@ -33,6 +39,8 @@ class ClaimerRendezvous(Rendezvous):
         super().__init__(options, report, self._take)
         self._token = token
         self._refusal: DerpholeError | None = None
+        self._instance = os.urandom(INSTANCE_SIZE)
+        self._machine: Claimer | None = None
 
     def claim(self, what: str) -> Link:
         """Use the token and wait until the other side has let us in.
@@ -46,15 +54,42 @@ class ClaimerRendezvous(Rendezvous):
             meeting=Meeting(token.issuer_noise, token.issuer_derp, DerpKey(keys.public)),
             header=encode_header(ClaimHeader(token.grant)),
             secret=token.secret,
-            instance=os.urandom(INSTANCE_SIZE),
+            instance=self._instance,
             features=self._features(),
             fast_aeads=fast_aeads(),
         )
         relays = list(range(len(choice.regions)))
         is_polite = self._connections.is_polite
         machine = Claimer(monotonic(), identity, relays, os.urandom, is_polite, self.trace)
+        self._machine = machine
         self._open_relays(machine, choice, keys, len(relays))
-        self._waiter.wait(what, lambda: self._new_links or self._refusal, self.options.timeout_s)
+        return self._await_link(what, self.options.timeout_s)
+
+    def resume(self, secret: bytes | None, what: str, limit_s: Seconds) -> Link:
+        """Come back after a link is over; the streams of the old one are not carried over.
+
+        Raises what the other side refuses with, `TimedOut`.
+
+        Args:
+            secret: what the other side handed out for it; None uses the token once more.
+            what: what is awaited.
+            limit_s: how long.
+        """
+        if self._machine is None:
+            raise MisuseError("nothing was claimed yet")
+        instance = None if secret is None else self._instance
+        header = encode_header(ClaimHeader(self._token.grant, instance))
+        self._refusal = None
+        self._machine.claim_again(monotonic(), header, secret or self._token.secret)
+        self.hurry()
+        return self._await_link(what, limit_s)
+
+    def hurry(self) -> None:
+        """Try every relay at once in place of waiting for its next attempt."""
+        self._connections.hurry()
+
+    def _await_link(self, what: str, limit_s: Seconds | None) -> Link:
+        self._waiter.wait(what, lambda: self._new_links or self._refusal, limit_s)
         if self._refusal is not None:
             raise self._refusal
         link = self._new_links.popleft()

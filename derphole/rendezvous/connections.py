@@ -128,6 +128,13 @@ class Connections:
         asked = ", ".join(relay.node.address for relay in self.relays if relay.node is not None)
         return f"no relay has accepted us yet (asked: {asked or 'none so far'})"
 
+    def hurry(self) -> None:
+        """Find out soon which relays work, and run the machine."""
+        for relay in self.relays:
+            relay.check_alive()
+        if self.pump is not None:
+            self.pump.wake()
+
     # -- inside -----------------------------------------------------------------------------
 
     def _open_next(self) -> None:

@@ -1,6 +1,7 @@
 """IssuerRendezvous: relays chosen, one connected, a token for the other side, and who uses it."""
 
 import os
+from weakref import WeakKeyDictionary
 
 from derphole.admission import SessionGate
 from derphole.config import NetworkOptions
@@ -17,6 +18,7 @@ from tunnel.net.clock import wall
 from tunnel.net.link import Link
 from tunnel.proto.claimer import ClaimerEvent
 from tunnel.proto.issuer import Issuer, IssuerIdentity
+from tunnel.proto.link import PeerLink
 from tunnel.proto.places import ClaimRefused, IssuerEvent, LinkAdmitted
 from tunnel.units import WallTime
 
@@ -49,6 +51,7 @@ class IssuerRendezvous(Rendezvous):
         self._grant = Grant(os.urandom(GRANT_ID_SIZE), int(self._expires_at), capability)
         self.gate = SessionGate(self._identity.keys, self._grant)
         keys = self._identity.keys
+        self._instances: WeakKeyDictionary[PeerLink, bytes] = WeakKeyDictionary()
         self._issuer_key = DerpKey(keys.derp.public)
         identity = IssuerIdentity(
             keys.noise, self._issuer_key, self._features(), fast_aeads(), places
@@ -79,9 +82,14 @@ class IssuerRendezvous(Rendezvous):
             raise TokenUnclaimed
         return self._new_links.popleft()
 
+    def resumption_secret(self, link: Link) -> bytes:
+        """Return what lets the process at the other end of a link come back; 16 secret bytes."""
+        return self.gate.resumption_secret(self._instances[link.machine])
+
     def _take(self, event: IssuerEvent | ClaimerEvent) -> None:
         match event:
-            case LinkAdmitted(machine, _, _):
+            case LinkAdmitted(machine, _, instance):
+                self._instances[machine] = instance
                 self._add_link(machine)
             case ClaimRefused(verdict):
                 self.trace("claim.refused", {"verdict": verdict})

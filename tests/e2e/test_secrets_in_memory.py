@@ -16,6 +16,7 @@ from derphole.config import NetworkOptions
 from derphole.errors import DerpholeError
 from derphole.grant import Capability, Grant, Issuer
 from derphole.hints import RegionHints
+from derphole.messages import Resumption
 from derphole.relays import dial_options
 from derphole.status import Instruction, TokenIssued, as_event
 from derphole.token import (
@@ -82,19 +83,28 @@ def objects_of_a_run() -> tuple[list[object], dict[str, bytes]]:
     for side in (machine, claimer):
         side.handle_relay_up(now, 0)
     events: list[object] = []
-    for _ in range(6):
-        for packet in claimer.packets_to_send(now):
-            machine.handle_packet(now, wall, 0, DerpKey(ours.public), memoryview(packet.data))
-        for packet in machine.packets_to_send(now):
-            claimer.handle_packet(now, 0, token.issuer_derp, memoryview(packet.data))
-        events += taken(machine, claimer)
-    kinds = {type(event) for event in events}
-    assert {LinkAdmitted, LinkUp} <= kinds
+
+    def meet() -> None:
+        for _ in range(6):
+            for packet in claimer.packets_to_send(now):
+                machine.handle_packet(now, wall, 0, DerpKey(ours.public), memoryview(packet.data))
+            for packet in machine.packets_to_send(now):
+                claimer.handle_packet(now, 0, token.issuer_derp, memoryview(packet.data))
+            events.extend(taken(machine, claimer))
+
+    meet()
+    resumption = SessionGate(issuer.keys, grant).resumption_secret(b"i" * 16)
+    claimer.link.close(now, 25, "reconnecting")
+    claimer.claim_again(now, encode_header(ClaimHeader(grant, b"i" * 16)), resumption)
+    meet()
+    assert [type(event) for event in events].count(LinkUp) == 2
+    assert [type(event) for event in events].count(LinkAdmitted) == 2
     (link,) = machine.links
     root = link._rekeying._root.value
     secrets = {
         "seed": SEED, "minting": issuer.keys.minting, "noise": issuer.keys.noise.secret,
         "derp": issuer.keys.derp.secret, "claimer's key": OTHER, "grant secret": token.secret,
+        "resumption secret": resumption,
         "root": root, "token": token_text(token).encode(),
         **{f"traffic {side}": traffic_key(root, AeadId.AEGIS_256, side) for side in (True, False)},
         **{f"drawn {n}": value for n, value in enumerate(drawn) if len(value) >= 16},
@@ -181,6 +191,7 @@ def holders() -> dict[str, object]:
         "NetworkOptions": options,
         "DialOptions": dial_options(options),
         "TokenIssued": TokenIssued(token_text(session_token(issuer, grant, RegionHints()))),
+        "Resumption": Resumption(SEED[:16]),
         "Instruction": Instruction(token_text(session_token(issuer, grant, RegionHints()))),
     }
 

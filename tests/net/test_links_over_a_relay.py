@@ -296,6 +296,53 @@ def test_a_used_token_is_refused(options):
             claimer.claim("the listener")
 
 
+def test_a_claimer_comes_back_after_expiry_with_what_the_issuer_handed_out(options):
+    with (
+        issuing(options, expires_at=wall() + 3.0) as (issuer, token),
+        claiming(options, token) as claimer,
+    ):
+        lost = claimer.claim("the other side")
+        held = issuer.wait_link("the other side")
+        secret = issuer.resumption_secret(held)
+        while wall() < issuer._expires_at + 0.05:
+            gevent.sleep(0.01)
+
+        lost.close(25, "reconnecting")
+        link = claimer.resume(secret, "the other side to come back", WAIT_S)
+        assert held.wait_ended(WAIT_S).code == 25
+        again = issuer.wait_link("the other side")
+
+        assert issuer.resumption_secret(again) == secret
+        stream = link.open_stream()
+        stream.write(b"here again")
+        stream.end()
+        assert read_to_end(again.accept_stream()) == b"here again"
+
+
+def test_the_bare_token_brings_nobody_back_after_expiry(options):
+    with (
+        issuing(options, expires_at=wall() + 3.0) as (issuer, token),
+        claiming(options, token) as claimer,
+    ):
+        claimer.claim("the other side").close(25, "reconnecting")
+        while wall() < issuer._expires_at + 0.05:
+            gevent.sleep(0.01)
+
+        with pytest.raises(TokenExpired):
+            claimer.resume(None, "the other side to come back", WAIT_S)
+
+
+def test_coming_back_to_an_issuer_that_left_is_bounded(options):
+    with issuing(options) as (issuer, token), claiming(options, token) as claimer:
+        link = claimer.claim("the other side")
+        secret = issuer.resumption_secret(issuer.wait_link("the other side"))
+        issuer.close()
+        link.close(25, "reconnecting")
+
+        with pytest.raises(TimedOut, match="to come back"):
+            claimer.resume(secret, "the other side to come back", 1.0)
+
+
 def test_the_path_is_told_in_words(options):
     with issuing(options) as (issuer, token), claiming(options, token) as claimer:
         theirs = claimer.claim("the other side")

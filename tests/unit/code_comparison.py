@@ -15,6 +15,7 @@ from derphole.grant import (
     Issuer,
     resumption_secret,
 )
+from derphole.messages import Resumption
 from tunnel.crypto import aead, kdf, noise, replay
 from tunnel.crypto.keys import DerpKey, KeyPair, Secret
 from tunnel.proto import (
@@ -198,7 +199,7 @@ FRAMES = {
 
 def differences(document) -> list[str]:
     """Return what the document and the code do not agree on, in words."""
-    checks = (constants, frame_table, derivations, layouts, tokens, own_relay, aeads)
+    checks = (constants, frame_table, resumption, derivations, layouts, tokens, own_relay, aeads)
     return [line for check in checks for line in check(document)]
 
 
@@ -247,6 +248,17 @@ def frame_table(document):
         0xF2F3,
     ]:
         yield "candidates are written otherwise by the code"
+
+
+def resumption(document):
+    """Compare the one message that no exchange shows."""
+    row, data = (
+        document.row("messages", "resumption"),
+        messages.encode(Resumption(bytes(range(16)))),
+    )
+    values = parse_whole(row["body"].strip("`"), data[messages.HEADER_SIZE :])
+    if data[0] != value_of(row["type"]) or values != {"secret": bytes(range(16))}:
+        yield "RESUMPTION is written otherwise by the code"
 
 
 def derivations(document):

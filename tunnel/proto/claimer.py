@@ -2,7 +2,8 @@
 
     CLAIMING --decision: accepted--> ADMITTING --first sealed packet--> LINKED
        |  ^                              |
-       |  +----nothing heard for 3 s-----+        (with a new claim)
+       |  ^----nothing heard for 3 s-----+        (with a new claim)
+       |  +------ claim_again(), when the link is over ------ LINKED or REFUSED
        +--decision: refused--> REFUSED
 
 The relays are tried in order and in a circle: a claim is repeated, byte for byte, after 250 ms and
@@ -12,12 +13,12 @@ nothing.  Source: design, sections 4 and 5.
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from tunnel.crypto.aead import BY_ID, AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, Secret
-from tunnel.errors import AuthenticationFailed, DecodeError
+from tunnel.errors import AuthenticationFailed, DecodeError, MisuseError
 from tunnel.proto.congestion import RELAY_GRANT_MINIMUM, RELAY_GRANT_TOTAL
 from tunnel.proto.handshake import (
     SUPPORTED_FEATURES,
@@ -146,12 +147,10 @@ class Claimer:
         self._is_polite = is_polite
         self._trace = trace
         self._events: deque[ClaimerEvent] = deque()
-        self._claim = self._new_claim()
-        self._send_at: Instant = now
-        self._retry_s = FIRST_RETRY_S
-        self._turn_ends_at = Instant(now + RELAY_TURN_S)
+        self._last_words: list[Transmit] = []  # the close of a link that is over
         self._away: set[int] = set()  # relays that said NotHere in this round
         self._admission_ends_at: Instant | None = None
+        self._begin(now)
 
     @property
     def relay(self) -> int:
@@ -161,6 +160,37 @@ class Claimer:
     def next_event(self) -> ClaimerEvent | None:
         """Return what happened next, or None."""
         return self._events.popleft() if self._events else None
+
+    def claim_again(self, now: Instant, header: bytes, secret: bytes) -> None:
+        """Begin a new claim as the same process, in place of a link that is over.
+
+        The relay that the link used last has the first turn.  Raises `MisuseError` while a link
+        lives.
+
+        Args:
+            now: when claiming starts.
+            header: 64 bytes that name the grant, as in `ClaimerIdentity`.
+            secret: the secret that belongs to it.
+        """
+        if self.link is not None and not self.link.is_closed:
+            raise MisuseError("a claim beside a link that lives")
+        if self.link is not None:
+            self._turn = self._relays.index(self.link.relay)
+            self._last_words = self.link.packets_to_send(now)
+        self._identity = replace(self._identity, header=header, secret=secret)
+        self._trace("claim.again", {"relay": self.relay})
+        self._begin(now)
+
+    def _begin(self, now: Instant) -> None:
+        """Make a new claim, and send it at once."""
+        self.link = None
+        self.state = ClaimState.CLAIMING
+        self._claim = self._new_claim()
+        self._send_at = now
+        self._retry_s = FIRST_RETRY_S
+        self._turn_ends_at = Instant(now + RELAY_TURN_S)
+        self._away.clear()
+        self._admission_ends_at = None
 
     # -- what comes in ----------------------------------------------------------------------
 
@@ -301,6 +331,9 @@ class Claimer:
 
     def packets_to_send(self, now: Instant, limit: int = 64) -> list[Transmit]:
         """Return what may go out now; ask again until it returns none."""
+        if self._last_words:
+            packets, self._last_words = self._last_words, []
+            return packets
         if self.link is not None:
             return self.link.packets_to_send(now, limit)
         if self.state is not ClaimState.CLAIMING or now < self._send_at:

@@ -3,7 +3,16 @@ from collections.abc import Iterator
 
 from fuzzing import Feed
 
-from derphole.messages import MAX_BODY, Confirm, ConfirmAck, Fin, Message, MessageReader, encode
+from derphole.messages import (
+    MAX_BODY,
+    Confirm,
+    ConfirmAck,
+    Fin,
+    Message,
+    MessageReader,
+    Resumption,
+    encode,
+)
 from tunnel.errors import DecodeError
 
 SIZES = (1, 3, 7, 100, 1 << 20)
@@ -43,4 +52,5 @@ def seeds() -> Iterator[bytes]:
     unknown = bytes((9, 2, 0)) + b"??"
     yield b"\0" + encode(Fin(7, bytes(16))) + unknown + encode(ConfirmAck())
     yield b"\1" + encode(Confirm(1 << 40, bytes(range(16))))
+    yield b"\2" + encode(Resumption(bytes(range(16)))) + bytes((4, 1, 0, 7))
     yield b"\4" + encode(ConfirmAck()) + bytes((1, 0, 255))

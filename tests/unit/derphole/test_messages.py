@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from derphole.messages import MAX_BODY, Confirm, ConfirmAck, Fin, MessageReader, encode
+from derphole.messages import (
+    MAX_BODY,
+    Confirm,
+    ConfirmAck,
+    Fin,
+    MessageReader,
+    Resumption,
+    encode,
+)
 from tunnel.errors import DecodeError
 
 DIGEST = bytes(range(16))
@@ -12,6 +20,7 @@ GOLDEN = [
     (Fin(0x1122, DIGEST), "01 1800 2211000000000000" + DIGEST.hex()),
     (Confirm((1 << 64) - 1, DIGEST), "02 1800 ffffffffffffffff" + DIGEST.hex()),
     (ConfirmAck(), "03 0000"),
+    (Resumption(DIGEST[::-1]), "04 1000" + DIGEST[::-1].hex()),
 ]
 
 
