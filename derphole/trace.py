@@ -31,6 +31,13 @@
              link.given_up          silent_s
              link.ended             link, side: ours, peer or none; code, and the counters
              link.left              link, and the counters: still open when the run ended
+    lane     lane.opened            lane, family, is_bound: to one interface
+             lane.closed            lane: its interface or address is gone
+             candidate.learned      lane, from: who saw it at a new address, a STUN server or peer
+             mapping.made           lane, protocol, lifetime_s, is_public: by the router before us
+             mapping.lost           lane, reason
+             mapping.none           lane, reasons: by protocol; the router is asked again later
+             mapping.released       lane, is_confirmed: given back
     path     path.relay_changed     relay: number of the relay connection used from now on
              path.appeared          path, to: packets come from a new address; it is challenged
              path.confirmed         path, rtt_s, from, to: a challenge was answered

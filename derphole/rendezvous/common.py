@@ -102,7 +102,7 @@ class Rendezvous:
         """Connect to the first `count` reachable regions of a choice, and run `machine`."""
         pump = self._connections.open(machine, choice, keys, count, self._take_events)
         if not self.options.force_relay:
-            self._direct = DirectPaths(pump, self._tasks)
+            self._direct = DirectPaths(pump, self._tasks, self.trace)
             self._direct.start()
 
     def _features(self) -> Feature:
@@ -141,9 +141,9 @@ class Rendezvous:
                 self.report(Stalled("something sent is unanswered", silent_s, limit_s))
             case LinkResumed(silent_s):
                 self.report(Resumed(silent_s))
-            case AddressSeen(_, ip, port):
+            case AddressSeen(lane, ip, port):
                 if self._direct is not None:
-                    self._direct.address_seen(ip, port)
+                    self._direct.address_seen(lane, ip, port)
             case PathMoved(endpoint):
                 if self._direct is not None and endpoint is None:
                     self._direct.path_lost()
@@ -183,8 +183,12 @@ class Rendezvous:
         self.close()
 
     def close(self) -> None:
-        """Hand what is queued to the relays, then let go of everything."""
+        """Hand what is queued to the relays, then let go of everything; routers are told, too."""
+        if self._direct is not None:
+            self._direct.begin_release()
         self._connections.close()
+        if self._direct is not None:
+            self._direct.close()
         self._tasks.kill()
         for traced in self._links.values():
             traced.left()

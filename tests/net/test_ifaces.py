@@ -83,7 +83,7 @@ def test_linux_tells_the_same_without_netifaces(without_netifaces):
 def test_a_machine_that_tells_nothing_still_gives_its_default_addresses(monkeypatch):
     monkeypatch.setattr(ifaces, "_netifaces", lambda: None)
     monkeypatch.setattr(ifaces, "_by_system", lambda: iter(()))
-    monkeypatch.setattr(ifaces, "_FAR_AWAY", {4: "127.0.0.1", 6: "::1"})
+    monkeypatch.setattr(ifaces, "FAR_AWAY", {4: "127.0.0.1", 6: "::1"})
 
     addresses = ifaces.local_addresses()
 
@@ -130,7 +130,7 @@ def test_the_default_route_with_the_lowest_metric_and_a_gateway_counts(tmp_path,
     monkeypatch.setattr(ifaces, "PROC_ROUTES", tmp_path / "route")
     monkeypatch.setattr(ifaces, "PROC_ROUTES_IPV6", tmp_path / "ipv6_route")
     monkeypatch.setattr(
-        ifaces, "_source_address", lambda version, destination: f"ours to {destination}"
+        ifaces, "source_address", lambda version, destination: f"ours to {destination}"
     )
 
     if sys.byteorder == "little":
@@ -147,5 +147,5 @@ def test_a_machine_without_a_default_route_has_no_gateway(tmp_path, monkeypatch)
 
 
 def test_a_source_address_towards_loopback_is_loopback():
-    assert ifaces._source_address(4, "127.0.0.1") == "127.0.0.1"
-    assert ifaces._source_address(6, "203.0.113.1") is None
+    assert ifaces.source_address(4, "127.0.0.1") == "127.0.0.1"
+    assert ifaces.source_address(6, "203.0.113.1") is None

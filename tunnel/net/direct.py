@@ -1,10 +1,13 @@
 """DirectPaths: gives the links of a pump their lanes and candidates, and keeps both fresh.
 
     lanes (UDP) ──STUN answers──► Gatherer ──candidates──► links ──relay──► the other side
+           │                        ▲
+           │       routers ──mappings
            └────everything else──► machine
 
-One greenlet asks the STUN servers of the relays in use, looks at the interfaces, and tells the
-links when something is new.  Nothing here decides about paths: that is `tunnel.proto.paths`.
+One greenlet asks the STUN servers of the relays in use, by every lane, looks at the interfaces, and
+tells the links when something is new.  Routers are asked for ports once there is a link.  Nothing
+here decides about paths: that is `tunnel.proto.paths`.
 """
 
 import logging
@@ -16,14 +19,17 @@ from tunnel.errors import DecodeError, RelayUnreachable
 from tunnel.net.clock import monotonic, wall
 from tunnel.net.connect import Address, resolve
 from tunnel.net.ifaces import local_addresses
+from tunnel.net.lanes import Lanes
 from tunnel.net.pump import Pump
 from tunnel.net.relay import RelayConnection, RelayState
+from tunnel.net.router_ports import Gateways, RouterPorts
 from tunnel.net.tasks import TaskGroup
 from tunnel.net.udp import UdpLane
-from tunnel.proto.candidates import CandidateKind
-from tunnel.proto.gather import Gatherer
+from tunnel.proto.gather import Gatherer, StunQuestion
 from tunnel.proto.link import PeerLink
+from tunnel.proto.link_events import Trace
 from tunnel.proto.machine import UdpEndpoint
+from tunnel.proto.mapping import PortMapping
 from tunnel.proto.received_burst import ReceivedBurst
 from tunnel.proto.stun_evidence import StunEvidence
 from tunnel.units import Instant, Seconds
@@ -43,55 +49,65 @@ class DirectPaths:
     Args:
         pump: whose machine gets the datagrams.
         tasks: the group that the greenlets belong to.
+        trace: takes (event name, values).
+        gateways: how to find and ask routers.
     """
 
-    def __init__(self, pump: Pump, tasks: TaskGroup) -> None:
+    def __init__(
+        self, pump: Pump, tasks: TaskGroup, trace: Trace, gateways: Gateways | None = None
+    ) -> None:
         self._pump = pump
         self._tasks = tasks
-        self._lanes: list[UdpLane] = []
+        self._trace = trace
+        self._gateways = gateways or Gateways()
+        self._lanes = Lanes(self, tasks, trace)
+        self._routers = RouterPorts(tasks, self._mapping_changed, trace, self._gateways)
+        self._maps_ports = False
         self._links: list[PeerLink] = []
         self._gatherer = Gatherer(monotonic(), os.urandom)
         self._addresses: list[str] = []
         self._has_work = Event()
-        self._servers: list[tuple[int, str, int]] = []  # lane, ip, port
+        self._is_over = False
 
     def start(self) -> None:
         """Open the lanes and begin to gather."""
-        for number, is_ipv6 in enumerate((False, True)):
-            try:
-                lane = UdpLane(number, is_ipv6, self)
-            except OSError as error:
-                _log.info("no UDP over %s: %s", "IPv6" if is_ipv6 else "IPv4", error)
-                continue
-            self._lanes.append(lane)
-            lane.start(self._tasks)
-        self._pump.use_lanes(self._lanes)
-        self._look_at_interfaces()
+        self._lanes.start()
+        self._pump.use_lanes(list(self._lanes))
+        self._look_at_addresses()
         self._tasks.spawn("direct paths", self._run)
 
+    def begin_release(self) -> None:
+        """Begin to give back what routers mapped, and look for nothing new; does not wait."""
+        self._is_over = True
+        self._has_work.set()
+        self._routers.begin_release()
+
     def close(self) -> None:
-        """Close the lanes."""
-        for lane in self._lanes:
-            lane.close()
-        self._lanes = []
+        """Wait until routers have given up what they mapped, a second at most; close the lanes."""
+        self.begin_release()
+        self._routers.finish_release()
+        self._lanes.close()
 
     def add_link(self, link: PeerLink) -> None:
         """Give a new link its lanes, and the other side our candidates."""
         self._links.append(link)
-        lanes = {lane.number: lane.is_ipv6 for lane in self._lanes}
-        link.use_lanes(monotonic(), lanes, self._is_on_loopback(link))
+        self._give_lanes(link)
         self._offer([link])
         self._gatherer.ask_now(monotonic())
+        if self._gateways.serves_loopback or not self._is_on_loopback(link):
+            self._maps_ports = True
         self._has_work.set()
 
-    def address_seen(self, ip: str, port: int) -> None:
-        """Take an address that the other side saw us at."""
-        if self._gatherer.learn(CandidateKind.REFLEXIVE, ip, port):
+    def address_seen(self, lane: int, ip: str, port: int) -> None:
+        """Take an address that the other side saw a lane of ours at."""
+        if self._lanes.get(lane) is not None and self._gatherer.learn(lane, ip, port):
+            self._trace("candidate.learned", {"lane": lane, "from": "peer"})
             self._offer(self._links)
 
     def path_lost(self) -> None:
         """Look where we are seen now, and have both sides probe again: a NAT may have rebound."""
         self._gatherer.ask_now(monotonic())
+        self._routers.check()
         self._offer(self._links)
         self._has_work.set()
 
@@ -106,7 +122,7 @@ class DirectPaths:
         """Hand datagrams to the gatherer or to the machine."""
         if is_stun(burst.view[: burst.segment_size]):
             for datagram in burst.datagrams():
-                self._take_stun(datagram)
+                self._take_stun(lane, datagram)
             return
         origin = UdpEndpoint(lane.number, ip.partition("%")[0], port)
         self._pump.machine.handle_datagrams(monotonic(), origin, burst)
@@ -125,13 +141,18 @@ class DirectPaths:
             now = monotonic()
             if self._links:
                 self._ask_servers(now)
+            if self._maps_ports:
+                self._routers.follow(self._lanes)
             self._has_work.clear()
             pause_s = min(INTERFACE_CHECK_S, max(0.01, self._gatherer.next_timeout() - now))
             self._has_work.wait(pause_s if self._links else None)
+            if self._is_over:
+                return
             offset = wall() - monotonic()
             has_slept = offset - asleep_since > SLEEP_S
             asleep_since = offset
-            if self._look_at_interfaces() or has_slept:
+            has_other_lanes = self._follow_lanes()
+            if self._look_at_addresses() or has_other_lanes or has_slept:
                 self._network_changed()
 
     def _network_changed(self) -> None:
@@ -140,18 +161,48 @@ class DirectPaths:
         for relay in self._pump.relays:
             relay.check_alive()
         self._gatherer.ask_now(now)
+        self._routers.check()
         for link in self._links:
             link.suspect_paths(now)
         self._offer(self._links)
 
-    def _look_at_interfaces(self) -> bool:
+    def _follow_lanes(self) -> bool:
+        """Open and close lanes as the ways out change; returns whether any did."""
+        closed = self._lanes.follow()
+        if closed is None:
+            return False
+        for number in closed:
+            self._gatherer.forget_lane(number)
+        self._pump.use_lanes(list(self._lanes))
+        for link in self._links:
+            self._give_lanes(link)
+        self._tell_hosts()
+        return True
+
+    def _give_lanes(self, link: PeerLink) -> None:
+        is_on_loopback = self._is_on_loopback(link)
+        lanes = self._lanes.families(of_all=not is_on_loopback)
+        link.use_lanes(monotonic(), lanes, is_on_loopback)
+
+    def _look_at_addresses(self) -> bool:
         """Read the interfaces; returns whether their addresses changed."""
         addresses = sorted(address.ip for address in local_addresses())
         if addresses == self._addresses:
             return False
         self._addresses = addresses
-        self._gatherer.set_hosts(addresses, {lane.is_ipv6: lane.port for lane in self._lanes})
+        self._tell_hosts()
         return True
+
+    def _tell_hosts(self) -> None:
+        self._gatherer.set_hosts(self._lanes.hosts(self._addresses))
+
+    def _mapping_changed(self, lane: int, mapping: PortMapping | None) -> None:
+        """Offer a port that the whole internet reaches; behind yet another NAT it is none."""
+        place = None
+        if mapping is not None and mapping.is_public:
+            place = (mapping.external_ip, mapping.external_port)
+        if self._gatherer.set_mapping(lane, place):
+            self._offer(self._links)
 
     def _offer(self, links: list[PeerLink]) -> None:
         candidates = self._gatherer.candidates()
@@ -165,26 +216,22 @@ class DirectPaths:
     def _ask_servers(self, now: Instant) -> None:
         if now < self._gatherer.next_timeout():
             return
-        self._servers = self._find_servers()
-        lanes = {lane.number: lane for lane in self._lanes}
-        for number, transaction in self._gatherer.requests_to_send(now, len(self._servers)):
-            lane_number, ip, port = self._servers[number]
-            lane = lanes.get(lane_number)
+        for question, transaction in self._gatherer.requests_to_send(now, self._questions()):
+            lane = self._lanes.get(question.lane)
             if lane is not None:
-                lane.send(ip, port, encode_binding_request(transaction))
+                lane.send(question.ip, question.port, encode_binding_request(transaction))
 
-    def _find_servers(self) -> list[tuple[int, str, int]]:
-        """Return the STUN servers of the relays in use, once for each address family."""
-        servers = []
-        lane_by_family = {lane.is_ipv6: lane.number for lane in self._lanes}
-        for relay in self._pump.relays:
-            for _, ip, port in self._stun_addresses(relay):
-                lane = lane_by_family.get(":" in ip)
-                if lane is not None:
-                    servers.append((lane, ip, port))
-        return servers
+    def _questions(self) -> list[StunQuestion]:
+        """Return the STUN servers of the relays in use, once for each lane of their family."""
+        servers = [each for relay in self._pump.relays for each in self._stun_addresses(relay)]
+        return [
+            StunQuestion(lane.number, ip, port)
+            for lane in self._lanes
+            for ip, port in servers
+            if lane.is_ipv6 == (":" in ip)
+        ]
 
-    def _stun_addresses(self, relay: RelayConnection) -> list[tuple[int, str, int]]:
+    def _stun_addresses(self, relay: RelayConnection) -> list[tuple[str, int]]:
         node = relay.node
         if relay.state is not RelayState.CONNECTED or node is None or node.stun_port == STUN_OFF:
             return []
@@ -192,12 +239,19 @@ class DirectPaths:
             addresses: list[Address] = resolve(node.host, node.ipv4, node.ipv6)
         except RelayUnreachable:
             return []
-        return [(family, ip, node.stun_port) for family, ip in addresses]
+        return [(ip, node.stun_port) for _, ip in addresses]
 
-    def _take_stun(self, data: memoryview) -> None:
+    def _take_stun(self, lane: UdpLane, data: memoryview) -> None:
         try:
             response = decode_binding_response(data)
         except DecodeError:
             return
-        if self._gatherer.handle_response(response.transaction_id, response.address, response.port):
-            self._offer(self._links)
+        question = self._gatherer.handle_response(
+            lane.number, response.transaction_id, response.address, response.port
+        )
+        if question is None:
+            return
+        server = f"{question.ip} port {question.port}"
+        _log.debug("lane %d: %s sees %s", lane.number, server, response.address)
+        self._trace("candidate.learned", {"lane": lane.number, "from": server})
+        self._offer(self._links)

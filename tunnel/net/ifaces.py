@@ -37,7 +37,7 @@ _GET_NETMASK = 0x891B  # SIOCGIFNETMASK
 _REQUEST_SIZE = 40  # struct ifreq
 _NAME_SIZE = 16
 # Chosen: documentation addresses (RFC 5737, RFC 3849); they are in no network but the internet's.
-_FAR_AWAY = {4: "192.0.2.1", 6: "2001:db8::1"}
+FAR_AWAY = {4: "192.0.2.1", 6: "2001:db8::1"}
 _ANY_PORT = 9
 # Chosen: what a hypervisor with hundreds of interfaces would list is no help.
 MAX_ADDRESSES = 128
@@ -106,10 +106,22 @@ def default_gateway(version: Version = 4) -> Gateway | None:
         return None
     ip, interface = route
     # Towards a link-local gateway the source would be link-local too, which is not what is mapped.
-    local_ip = _source_address(version, ip if version == 4 else _FAR_AWAY[6])
+    local_ip = source_address(version, ip if version == 4 else FAR_AWAY[6])
     if local_ip is None:
         return None
-    return Gateway(_with_zone(ip, interface), interface, local_ip)
+    return Gateway(with_zone(ip, interface), interface, local_ip)
+
+
+def interface_gateways(version: Version) -> dict[str, str]:
+    """Return the gateway of each interface that has one, as netifaces tells."""
+    netifaces = _netifaces()
+    gateways: dict[str, str] = {}
+    if netifaces is not None:
+        family = netifaces.AF_INET if version == 4 else netifaces.AF_INET6
+        with suppress(OSError, ValueError):
+            for entry in netifaces.gateways().get(family, ()):
+                gateways.setdefault(str(entry[1]), str(entry[0]).partition("%")[0])
+    return gateways
 
 
 def _netifaces() -> ModuleType | None:
@@ -196,7 +208,7 @@ def _by_system() -> Iterator[InterfaceAddress]:
 def _by_default_routes() -> Iterator[InterfaceAddress]:
     versions: tuple[Version, ...] = (4, 6)
     for version in versions:
-        ip = _source_address(version, _FAR_AWAY[version])
+        ip = source_address(version, FAR_AWAY[version])
         if ip is not None:
             yield InterfaceAddress("", ip, 32 if version == 4 else 128, is_up=True)
 
@@ -254,8 +266,8 @@ def _proc_rows(path: Path, columns: int) -> Iterator[list[str]]:
             yield fields
 
 
-def _source_address(version: Version, destination: str) -> str | None:
-    """Return our address towards a destination, without a packet."""
+def source_address(version: Version, destination: str) -> str | None:
+    """Return our address towards a destination, without a packet; None where no route leads."""
     family = socket.AF_INET if version == 4 else socket.AF_INET6
     with suppress(OSError), closing(socket.socket(family, socket.SOCK_DGRAM)) as sock:
         sock.connect((destination, _ANY_PORT))
@@ -264,5 +276,6 @@ def _source_address(version: Version, destination: str) -> str | None:
     return None
 
 
-def _with_zone(ip: str, interface: str) -> str:
+def with_zone(ip: str, interface: str) -> str:
+    """Return a link-local IPv6 address with its zone, any other text as it is."""
     return f"{ip}%{interface}" if ":" in ip and ip_address(ip).is_link_local else ip

@@ -160,7 +160,6 @@ class PortMapper:
         if (gateway, local_ip) == (self._gateway, self._local_ip):
             return
         # First the old requests end, so that their answers reach the machines before the change.
-        gevent.killall([*self._greenlets, *self._requests])
         self.close()
         self._gateway, self._local_ip = gateway, local_ip
         for mapped in self._mapped.values():
@@ -187,7 +186,8 @@ class PortMapper:
             return bool(self._released.wait(timeout_s))
 
     def close(self) -> None:
-        """Close the sockets; the greenlets must have ended."""
+        """Stop, and close the sockets; what was not released stays until its lease ends."""
+        gevent.killall([*self._greenlets, *self._requests])
         for sock in (self._mapping_socket, self._search_socket):
             if sock is not None:
                 sock.close()

@@ -18,7 +18,9 @@ from typing import Protocol
 import gevent
 from gevent import get_hub, socket
 
+from tunnel.net.device import bind_to_device
 from tunnel.net.tasks import TaskGroup
+from tunnel.proto.lane_plan import Uplink
 from tunnel.proto.received_burst import ReceivedBurst
 
 # Chosen: the kernel clamps it; wireguard-go gained a third from 7 MB.
@@ -52,27 +54,36 @@ class UdpLane:
         number: by which machines name this lane.
         is_ipv6: the address family; an IPv6 lane carries no IPv4.
         observer: told about what arrives.
+        uplink: the address and interface to keep to, None for whatever the system chooses.
 
-    Raises `OSError` where the machine lacks the family.
+    Raises `OSError` where the machine lacks the family or the address.
     """
 
-    def __init__(self, number: int, is_ipv6: bool, observer: LaneObserver) -> None:
+    def __init__(
+        self, number: int, is_ipv6: bool, observer: LaneObserver, uplink: Uplink | None = None
+    ) -> None:
         self.number = number
         self.is_ipv6 = is_ipv6
+        self.uplink = uplink
         self.dropped = 0
         self._observer = observer
         family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
         self._socket = socket._socket.socket(family, socket.SOCK_DGRAM)  # noqa: SLF001 - the plain one: a datagram is never waited for
         self._socket.setblocking(False)
         self._can_segment = sys.platform.startswith("linux")
-        self._tune()
-        self._socket.bind(("::" if is_ipv6 else "", 0))
+        try:
+            self._tune()
+            self._bind()
+        except OSError:
+            self._socket.close()
+            raise
         self.port: int = self._socket.getsockname()[1]
         self._watcher = get_hub().loop.io(self._socket.fileno(), READABLE)
+        self._reader: gevent.Greenlet | None = None
 
     def start(self, tasks: TaskGroup) -> None:
         """Read until closed or the task group ends."""
-        tasks.spawn(f"udp lane {self.number}", self._run)
+        self._reader = tasks.spawn(f"udp lane {self.number}", self._run)
 
     def send(
         self, ip: str, port: int, data: bytes | bytearray | memoryview, segment_size: int = 0
@@ -107,7 +118,9 @@ class UdpLane:
             self.dropped += 1
 
     def close(self) -> None:
-        """Close the socket."""
+        """Stop reading and close the socket."""
+        if self._reader is not None:
+            self._reader.kill()
         self._watcher.close()
         self._socket.close()
 
@@ -139,6 +152,13 @@ class UdpLane:
                 burst.set(size, segment_size)
                 self._observer.lane_datagrams(self, address[0], address[1], burst)
         return BATCH
+
+    def _bind(self) -> None:
+        if self.uplink is None:
+            self._socket.bind(("::" if self.is_ipv6 else "", 0))
+            return
+        bind_to_device(self._socket, self.uplink.interface, self.is_ipv6)
+        self._socket.bind((self.uplink.ip, 0))
 
     def _tune(self) -> None:
         sock = self._socket

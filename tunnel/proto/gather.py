@@ -1,17 +1,20 @@
 """Gather: what addresses of ours the other side may probe, as they become known.
 
     interfaces --at once--> host candidates
-    STUN servers --answers--> reflexive candidates, asked again while the link lives
-    port mappers, the other side's challenges' answers --> more of them
+    STUN servers --answers--> reflexive candidates of the lane that asked
+    port mappers --mappings--> mapped candidates
+    the other side, as it answers challenges --> more reflexive ones
 
-An answer only ever adds a candidate.  This module knows neither sockets nor servers by name: the
-driver sends a request to whatever servers it has and hands the answers in.  Source: design §8;
-RFC 8445 for the kinds.
+An answer only ever adds a candidate; what leads to a lane that is closed, or to a mapping that is
+lost, is no longer told.  This module knows neither sockets nor servers by name: the driver says
+whom to ask, sends the requests and hands the answers in.  Sources: design §8; RFC 8445.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from tunnel.proto.candidates import CandidateKind, is_overlay
+from tunnel.proto.lane_plan import LANE_IPV4
 from tunnel.proto.stun_evidence import StunEvidence
 from tunnel.units import Instant, Seconds
 from tunnel.wire.frames import MAX_CANDIDATES, Candidate
@@ -21,8 +24,17 @@ from tunnel.wire.stun import TRANSACTION_ID_SIZE
 REFRESH_S: Seconds = 25.0
 RETRY_TIMES_S = (0.0, 0.1, 0.3)
 MAX_OUTSTANDING = 64
+# Chosen: a symmetric NAT shows another address to everybody; half of what can be told is enough.
+MAX_REFLEXIVE = MAX_CANDIDATES // 2
 
-StunServer = tuple[str, int]
+
+@dataclass(frozen=True, slots=True)
+class StunQuestion:
+    """A STUN server to ask by one of our lanes; `ip` and `port` are the server's."""
+
+    lane: int
+    ip: str
+    port: int
 
 
 class Gatherer:
@@ -37,33 +49,46 @@ class Gatherer:
         self.evidence = StunEvidence()
         self._entropy = entropy
         self._hosts: list[Candidate] = []
-        self._learned: dict[tuple[int, str, int], Candidate] = {}
-        self._outstanding: dict[bytes, tuple[int, Instant]] = {}
+        self._seen: dict[tuple[int, str, int], None] = {}  # lane, ip, port; the newest last
+        self._mapped: dict[int, Candidate] = {}
+        self._outstanding: dict[bytes, tuple[StunQuestion, Instant]] = {}  # and its round
+        self._answered: set[StunQuestion] = set()  # since they were all asked
         self._turn = 0
+        self._round_at: Instant = now
         self._ask_at: Instant = now
-        self._has_answer = False
 
-    def set_hosts(self, addresses: Iterable[str], port_by_family: dict[bool, int]) -> None:
-        """Take the addresses of our interfaces; `port_by_family`: whether IPv6 -> our port."""
-        self._hosts = [
-            Candidate(CandidateKind.HOST, ip, port_by_family[":" in ip])
-            for ip in addresses
-            if (":" in ip) in port_by_family
-        ]
+    def set_hosts(self, addresses: Iterable[tuple[str, int]]) -> None:
+        """Take the addresses of our interfaces, each with the port of the lane to use there."""
+        self._hosts = [Candidate(CandidateKind.HOST, ip, port) for ip, port in addresses]
 
-    def learn(self, kind: CandidateKind, ip: str, port: int) -> bool:
-        """Add an address that somebody told us; returns whether it is new."""
-        key = (int(kind), ip, port)
-        is_new = key not in self._learned
-        self._learned[key] = Candidate(kind, ip, port)
-        while len(self._learned) > MAX_CANDIDATES:
-            del self._learned[next(iter(self._learned))]
+    def learn(self, lane: int, ip: str, port: int) -> bool:
+        """Add an address that a lane was seen at; returns whether it is new."""
+        key = (lane, ip, port)
+        is_new = key not in self._seen
+        self._seen.pop(key, None)
+        self._seen[key] = None
+        while len(self._seen) > MAX_REFLEXIVE:
+            del self._seen[next(iter(self._seen))]
         return is_new
 
+    def set_mapping(self, lane: int, place: tuple[str, int] | None) -> bool:
+        """Take where a lane is mapped to, None for nowhere any more; returns whether it is news."""
+        before = self._mapped.pop(lane, None)
+        if place is not None:
+            self._mapped[lane] = Candidate(CandidateKind.MAPPED, *place)
+        return self._mapped.get(lane) not in (None, before)
+
+    def forget_lane(self, lane: int) -> None:
+        """Tell nobody any more how a lane that is closed was reached."""
+        self._seen = {key: None for key in self._seen if key[0] != lane}
+        self._mapped.pop(lane, None)
+
     def candidates(self) -> tuple[Candidate, ...]:
-        """Return what to tell the other side: public addresses first, overlays last."""
+        """Return what to tell the other side: the likeliest first, overlays last."""
+        newest_first = reversed(self._seen)
+        seen = (Candidate(CandidateKind.REFLEXIVE, ip, port) for _, ip, port in newest_first)
         unique: dict[tuple[str, int], Candidate] = {}
-        for candidate in [*reversed(self._learned.values()), *self._hosts]:
+        for candidate in [*self._mapped.values(), *seen, *self._hosts]:
             unique.setdefault((candidate.ip, candidate.port), candidate)
         ranked = sorted(unique.values(), key=lambda candidate: is_overlay(candidate.ip))
         return tuple(ranked[:MAX_CANDIDATES])
@@ -72,37 +97,48 @@ class Gatherer:
         """Return when servers are to be asked (again)."""
         return self._ask_at
 
-    def requests_to_send(self, now: Instant, servers: int) -> list[tuple[int, bytes]]:
-        """Return (server number, transaction id) of the requests that are due."""
-        if now < self._ask_at or not servers:
+    def requests_to_send(
+        self, now: Instant, questions: Sequence[StunQuestion]
+    ) -> list[tuple[StunQuestion, bytes]]:
+        """Return what to ask now, with transaction ids; repeated is what went unanswered."""
+        if now < self._ask_at or not questions:
             return []
         self.evidence.asked(now)
+        if self._turn == 0:
+            self._round_at = now
+            self._answered.clear()
+        due = [question for question in questions if question not in self._answered]
         self._turn += 1
-        if self._has_answer or self._turn >= len(RETRY_TIMES_S):
-            self._turn, self._has_answer = 0, False
+        if not due or self._turn >= len(RETRY_TIMES_S):
+            self._turn = 0
             self._ask_at = Instant(now + REFRESH_S)
         else:
             pause_s = RETRY_TIMES_S[self._turn] - RETRY_TIMES_S[self._turn - 1]
             self._ask_at = Instant(now + pause_s)
-        requests = []
-        for server in range(servers):
-            transaction = self._entropy(TRANSACTION_ID_SIZE)
-            self._outstanding[transaction] = (server, now)
-            requests.append((server, transaction))
-        while len(self._outstanding) > MAX_OUTSTANDING:
-            del self._outstanding[next(iter(self._outstanding))]
-        return requests
+        return [(question, self._open(question)) for question in due]
 
-    def handle_response(self, transaction: bytes, ip: str, port: int) -> bool:
-        """Take a server's answer; returns whether it taught us a new candidate."""
-        request = self._outstanding.pop(transaction, None)
-        if request is None:
-            return False
-        server, asked_at = request
-        self.evidence.answered(asked_at, server, ip, port)
-        self._has_answer = True
-        return self.learn(CandidateKind.REFLEXIVE, ip, port)
+    def handle_response(
+        self, lane: int, transaction: bytes, ip: str, port: int
+    ) -> StunQuestion | None:
+        """Take a server's answer; returns its question if it taught us a new candidate."""
+        question, round_at = self._outstanding.get(transaction, (None, self._round_at))
+        if question is None or question.lane != lane:
+            return None
+        del self._outstanding[transaction]
+        self._answered.add(question)
+        if lane == LANE_IPV4:
+            self.evidence.answered(round_at, (question.ip, question.port), ip, port)
+        else:
+            self.evidence.answered_elsewhere()
+        return question if self.learn(lane, ip, port) else None
 
     def ask_now(self, now: Instant) -> None:
         """Ask the servers again: the network has changed."""
         self._turn, self._ask_at = 0, now
+
+    def _open(self, question: StunQuestion) -> bytes:
+        transaction = self._entropy(TRANSACTION_ID_SIZE)
+        self._outstanding[transaction] = (question, self._round_at)
+        while len(self._outstanding) > MAX_OUTSTANDING:
+            del self._outstanding[next(iter(self._outstanding))]
+        return transaction

@@ -135,11 +135,16 @@ class PeerLink:
         return self.streams.read(now, stream, size, self.rtt_s)
 
     def use_lanes(self, now: Instant, lanes: dict[int, bool], allows_loopback: bool) -> None:
-        """Probe direct paths from these lanes (number -> whether IPv6), if both sides want them."""
+        """Probe direct paths from these lanes (number -> whether IPv6), if both sides want them.
+
+        What is in flight by a lane that is gone goes out again by another path.
+        """
         if self.is_relay_only:
             return
         self._paths.allows_loopback = allows_loopback
-        self._paths.use_lanes(now, lanes)
+        for path in self._paths.use_lanes(now, lanes):
+            self._sender.give_up_in_flight(path)
+        self._choose_path(now)
 
     def offer_candidates(self, candidates: tuple[wire.Candidate, ...]) -> None:
         """Tell the other side where we may be reached, so that it probes us at once."""

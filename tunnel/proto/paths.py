@@ -145,12 +145,17 @@ class PathTable:
 
     # -- what comes in ----------------------------------------------------------------------
 
-    def use_lanes(self, now: Instant, lanes: dict[int, bool]) -> None:
-        """Use these lanes (number -> whether IPv6), and probe what they can reach."""
+    def use_lanes(self, now: Instant, lanes: dict[int, bool]) -> list[DirectPath]:
+        """Use these lanes (number -> whether IPv6), and probe what they can reach.
+
+        Returns the paths of lanes that are gone, which are forgotten.
+        """
         self._lanes = dict(lanes)
-        for endpoint in [e for e in self._paths if e.lane not in lanes]:
-            self._forget(self._paths[endpoint])
+        gone = [path for endpoint, path in self._paths.items() if endpoint.lane not in lanes]
+        for path in gone:
+            self._forget(path)
         self._pair(now)
+        return gone
 
     def handle_candidates(self, now: Instant, offered: tuple[Candidate, ...]) -> None:
         """Take the peer's addresses and probe them at once; it does the same with ours."""
@@ -350,6 +355,7 @@ class PathTable:
 
     def _forget(self, path: DirectPath) -> None:
         self._paths.pop(path.endpoint, None)
+        path.state = PathState.DOUBTFUL  # for whoever still has it: nothing goes there any more
         if self.active is path:
             self.active = None
 

@@ -10,7 +10,7 @@ evidence for words in a receipt and decides nothing.  Source: RFC 4787, section 
 section 4.3.
 """
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from enum import Enum
 
 from tunnel.proto.candidates import CandidateKind
@@ -30,13 +30,13 @@ class Mapping(Enum):
 
 
 class StunEvidence:
-    """Keeps the answers of the latest round, of IPv4: IPv6 is seldom translated."""
+    """Keeps the answers of the latest round, to one lane of IPv4: IPv6 is seldom translated."""
 
     def __init__(self) -> None:
         self._first_asked_at: Instant | None = None
         self._has_answer = False
         self._round: Instant | None = None
-        self._seen: dict[int, tuple[str, int]] = {}  # server -> the address it saw us at
+        self._seen: dict[Hashable, tuple[str, int]] = {}  # server -> the address it saw us at
         self._mapping = Mapping.UNKNOWN
 
     @property
@@ -59,8 +59,12 @@ class StunEvidence:
         if self._first_asked_at is None:
             self._first_asked_at = now
 
-    def answered(self, asked_at: Instant, server: int, ip: str, port: int) -> None:
-        """Note what a server answered to the request that went out at `asked_at`."""
+    def answered_elsewhere(self) -> None:
+        """Note an answer by IPv6, or by another way out: what it shows is not compared."""
+        self._has_answer = True
+
+    def answered(self, asked_at: Instant, server: Hashable, ip: str, port: int) -> None:
+        """Note what a server answered to a request of the round that began at `asked_at`."""
         self._has_answer = True
         if ":" in ip:
             return

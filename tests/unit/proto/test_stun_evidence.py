@@ -3,7 +3,7 @@
 import pytest
 
 from tunnel.proto.candidates import CandidateKind
-from tunnel.proto.gather import Gatherer
+from tunnel.proto.gather import Gatherer, StunQuestion
 from tunnel.proto.stun_evidence import Mapping, StunEvidence, mapping_told
 from tunnel.units import Instant
 from tunnel.wire.frames import Candidate
@@ -54,14 +54,40 @@ def test_silence_is_told_only_after_a_while_and_only_if_somebody_was_asked():
 def test_the_gatherer_keeps_the_evidence_and_believes_only_what_it_asked():
     counter = iter(range(100))
     gatherer = Gatherer(START, lambda size: next(counter).to_bytes(size, "big"))
-    requests = gatherer.requests_to_send(START, servers=2)
+    questions = [StunQuestion(0, "203.0.113.1", port) for port in (1, 2)]
+    requests = gatherer.requests_to_send(START, questions)
 
-    gatherer.handle_response(b"never asked!", HOME, 1)
+    gatherer.handle_response(0, b"never asked!", HOME, 1)
     assert not gatherer.evidence.has_answer
-    for server, transaction in requests:
-        gatherer.handle_response(transaction, HOME, 5000 + server)
+    for question, transaction in requests:
+        gatherer.handle_response(0, transaction, HOME, 5000 + question.port)
 
     assert gatherer.evidence.mapping is Mapping.BY_DESTINATION
+
+
+def test_a_server_that_answers_a_repeated_question_is_still_of_that_round():
+    counter = iter(range(100))
+    gatherer = Gatherer(START, lambda size: next(counter).to_bytes(size, "big"))
+    questions = [StunQuestion(0, "203.0.113.1", port) for port in (1, 2)]
+    ((_, first), _) = gatherer.requests_to_send(START, questions)
+    gatherer.handle_response(0, first, HOME, 5000)
+
+    ((_, again),) = gatherer.requests_to_send(gatherer.next_timeout(), questions)
+    gatherer.handle_response(0, again, HOME, 5000)
+
+    assert gatherer.evidence.mapping is Mapping.SHARED
+
+
+def test_what_another_way_out_shows_is_an_answer_and_not_compared():
+    counter = iter(range(100))
+    gatherer = Gatherer(START, lambda size: next(counter).to_bytes(size, "big"))
+    questions = [StunQuestion(lane, "203.0.113.1", 3478) for lane in (2, 3)]
+
+    for question, transaction in gatherer.requests_to_send(START, questions):
+        gatherer.handle_response(question.lane, transaction, HOME, 5000 + question.lane)
+
+    assert gatherer.evidence.has_answer
+    assert gatherer.evidence.mapping is Mapping.UNKNOWN
 
 
 @pytest.mark.parametrize(
