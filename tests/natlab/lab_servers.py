@@ -24,6 +24,7 @@ READY_LIMIT_S = 10.0
 POLL_S = 0.01
 IGD_HTTP_PORT = 5000
 MIN_LEASE_S = 5
+MAX_LEASE_S = 86400
 LOG_SHOWN_BYTES = 4000
 # miniupnpd fills these chains and wants them to be there.  Its translations come one step before
 # those of the router's own NAT; what it has translated passes the router's gate.
@@ -60,13 +61,21 @@ class PortMapper:
     address for private, as it does with documentation networks: give `Topology.public4` another.
     """
 
-    def __init__(self, lab: Lab, site: str, *, upnp: bool = True, pmp: bool = True) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        site: str,
+        *,
+        upnp: bool = True,
+        pmp: bool = True,
+        max_lease_s: int = MAX_LEASE_S,
+    ) -> None:
         self.router = lab.router(site)
         self._stem = lab.folder / f"igd-{site}"
         upnp_ports = {("tcp", IGD_HTTP_PORT), ("udp", SSDP_PORT)} if upnp else set()
         self._ports = upnp_ports | ({("udp", PORT_MAP_PORT)} if pmp else set())
         self.router.nft(IGD_CHAINS)
-        self._write_configuration(upnp, pmp)
+        self._write_configuration(upnp, pmp, max_lease_s)
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -88,10 +97,20 @@ class PortMapper:
         rules = self.router.run("nft", "list", "chain", "inet", "igd", "igd_inwards")
         return [line.strip() for line in rules.splitlines() if "dnat" in line]
 
+    def leases_end(self) -> list[int]:
+        """Return when each lease ends, in seconds since 1970."""
+        lines = self._file("leases").read_text().splitlines()
+        return [int(line.split(":")[4]) for line in lines]
+
+    def forget_mappings(self) -> None:
+        """Have no mapping in force, as after a router's restart; it is not told."""
+        self.router.nft("flush chain inet igd igd_inwards\nflush chain inet igd igd_pass\n")
+        self._file("leases").unlink(missing_ok=True)
+
     def _file(self, kind: str) -> Path:
         return self._stem.with_suffix(f".{kind}")
 
-    def _write_configuration(self, upnp: bool, pmp: bool) -> None:
+    def _write_configuration(self, upnp: bool, pmp: bool, max_lease_s: int) -> None:
         lines = {
             "ext_ifname": "wan",
             "listening_ip": "lan",
@@ -102,7 +121,7 @@ class PortMapper:
             "secure_mode": "yes",
             "system_uptime": "no",  # so that a restart is seen by its epoch
             "min_lifetime": MIN_LEASE_S,
-            "max_lifetime": 86400,
+            "max_lifetime": max_lease_s,
             "lease_file": self._file("leases"),
             "uuid": uuid.uuid4(),
             "upnp_table_name": "igd",

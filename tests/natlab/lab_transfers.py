@@ -117,12 +117,19 @@ class Stage:
         sender: str = "a",
         receiver: str = "b",
         options: tuple[str, ...] = (),
+        is_open: bool = False,
     ) -> Transfer:
-        """Start a transfer through the stage's relay; `options` go to both commands."""
+        """Start a transfer through the stage's relay; `options` go to both commands.
+
+        One that `is_open` waits for more input behind the payload until that is ended.
+        """
         listen = self._listen(receiver, options)
         token = listen.await_line(TOKEN_EVENT).group(1)
         arguments = ["pipe", "--json", *options, token]
-        pipe = self._run("pipe", self._lab.host(sender), *arguments, stdin=payload)
+        stdin = PIPE if is_open else payload
+        pipe = self._run("pipe", self._lab.host(sender), *arguments, stdin=stdin)
+        if is_open:
+            pipe.feed(payload)
         return Transfer(listen, pipe, payload)
 
     def transfer_when_direct(self, payload: bytes, direct_limit_s: float) -> Outcome:

@@ -25,8 +25,9 @@ from tunnel.proto.link_events import Trace
 from tunnel.proto.mapping import MappingEvent, MappingLost, MappingMade, NoMapping, PortMapping
 from tunnel.units import Seconds
 
-# Chosen: a gateway is one hop away and answers in milliseconds; longer is a dead one.
-RELEASE_S: Seconds = 1.0
+# Chosen: a gateway is one hop away and answers in milliseconds.  In this time a lost datagram is
+# repeated twice, and the end of a command is not delayed for longer.
+RELEASE_S: Seconds = 0.75
 
 _log = logging.getLogger(__name__)
 
