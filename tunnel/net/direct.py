@@ -12,6 +12,7 @@ here decides about paths: that is `tunnel.proto.paths`.
 
 import logging
 import os
+from collections.abc import Callable
 
 from gevent.event import Event
 
@@ -25,7 +26,9 @@ from tunnel.net.relay import RelayConnection, RelayState
 from tunnel.net.router_ports import Gateways, RouterPorts
 from tunnel.net.tasks import TaskGroup
 from tunnel.net.udp import UdpLane
+from tunnel.net.uplinks import find_uplinks
 from tunnel.proto.gather import Gatherer, StunQuestion
+from tunnel.proto.lane_plan import Uplink
 from tunnel.proto.link import PeerLink
 from tunnel.proto.link_events import Trace
 from tunnel.proto.machine import UdpEndpoint
@@ -51,16 +54,22 @@ class DirectPaths:
         tasks: the group that the greenlets belong to.
         trace: takes (event name, values).
         gateways: how to find and ask routers.
+        find: returns the ways out of the machine.
     """
 
     def __init__(
-        self, pump: Pump, tasks: TaskGroup, trace: Trace, gateways: Gateways | None = None
+        self,
+        pump: Pump,
+        tasks: TaskGroup,
+        trace: Trace,
+        gateways: Gateways | None = None,
+        find: Callable[[], list[Uplink]] = find_uplinks,
     ) -> None:
         self._pump = pump
         self._tasks = tasks
         self._trace = trace
         self._gateways = gateways or Gateways()
-        self._lanes = Lanes(self, tasks, trace)
+        self._lanes = Lanes(self, tasks, trace, find)
         self._routers = RouterPorts(tasks, self._mapping_changed, trace, self._gateways)
         self._maps_ports = False
         self._links: list[PeerLink] = []

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 
 from tunnel.net.tasks import TaskGroup
 from tunnel.net.udp import LaneObserver, UdpLane
-from tunnel.net.uplinks import find_uplinks
 from tunnel.proto.lane_plan import LANE_IPV4, LANE_IPV6, LanePlan, Uplink
 from tunnel.proto.link_events import Trace
 
@@ -33,7 +32,7 @@ class Lanes:
         observer: LaneObserver,
         tasks: TaskGroup,
         trace: Trace,
-        find: Callable[[], list[Uplink]] = find_uplinks,
+        find: Callable[[], list[Uplink]],
     ) -> None:
         self._observer = observer
         self._tasks = tasks

@@ -1,0 +1,158 @@
+"""What the gatherer asks, believes and tells, lane by lane."""
+
+import itertools
+
+from tunnel.proto.candidates import CandidateKind
+from tunnel.proto.gather import (
+    MAX_OUTSTANDING,
+    MAX_REFLEXIVE,
+    REFRESH_S,
+    RETRY_TIMES_S,
+    Gatherer,
+    StunQuestion,
+)
+from tunnel.units import Instant
+from tunnel.wire.frames import MAX_CANDIDATES
+
+FIRST = StunQuestion(0, "203.0.113.1", 3478)
+SECOND = StunQuestion(2, "203.0.113.1", 3478)
+
+
+def gatherer() -> Gatherer:
+    numbers = itertools.count()
+    return Gatherer(Instant(0.0), lambda size: next(numbers).to_bytes(size, "big"))
+
+
+def places(machine: Gatherer) -> list[tuple[int, str, int]]:
+    return [(candidate.kind, candidate.ip, candidate.port) for candidate in machine.candidates()]
+
+
+def test_every_lane_asks_and_only_what_is_unanswered_is_asked_again():
+    machine = gatherer()
+
+    asked = machine.requests_to_send(Instant(0.0), [FIRST, SECOND])
+    assert [question for question, _ in asked] == [FIRST, SECOND]
+    assert machine.next_timeout() == RETRY_TIMES_S[1]
+    machine.handle_response(0, asked[0][1], "198.51.100.7", 40000)
+
+    again = machine.requests_to_send(machine.next_timeout(), [FIRST, SECOND])
+    assert [question for question, _ in again] == [SECOND]
+    machine.handle_response(2, again[0][1], "198.51.100.8", 40001)
+
+    assert machine.requests_to_send(machine.next_timeout(), [FIRST, SECOND]) == []
+    assert machine.next_timeout() >= REFRESH_S
+    refreshed = machine.requests_to_send(machine.next_timeout(), [FIRST, SECOND])
+    assert len(refreshed) == 2
+
+
+def test_a_silent_server_is_asked_three_times_and_then_at_the_refresh():
+    machine = gatherer()
+    at = Instant(0.0)
+    times = []
+    while at < REFRESH_S:
+        assert len(machine.requests_to_send(at, [FIRST])) == 1
+        times.append(at)
+        at = machine.next_timeout()
+
+    assert tuple(times) == RETRY_TIMES_S
+    assert at == RETRY_TIMES_S[-1] + REFRESH_S
+
+
+def test_an_answer_counts_once_by_the_lane_that_asked_and_names_its_server():
+    machine = gatherer()
+    ((_, transaction),) = machine.requests_to_send(Instant(0.0), [FIRST])
+
+    assert machine.handle_response(0, b"never sent..", "198.51.100.7", 40000) is None
+    assert machine.handle_response(2, transaction, "198.51.100.7", 40000) is None
+    assert machine.candidates() == ()
+    assert machine.handle_response(0, transaction, "198.51.100.7", 40000) == FIRST
+    assert machine.handle_response(0, transaction, "198.51.100.9", 40000) is None
+    assert places(machine) == [(CandidateKind.REFLEXIVE, "198.51.100.7", 40000)]
+
+
+def test_an_answer_that_teaches_nothing_new_is_no_news():
+    machine = gatherer()
+    machine.learn(0, "198.51.100.7", 40000)
+    ((_, transaction),) = machine.requests_to_send(Instant(0.0), [FIRST])
+
+    assert machine.handle_response(0, transaction, "198.51.100.7", 40000) is None
+
+
+def test_what_a_lane_was_seen_at_goes_when_the_lane_goes():
+    machine = gatherer()
+    machine.set_hosts([("10.0.1.2", 5000), ("10.0.3.2", 5001)])
+    machine.learn(0, "198.51.100.7", 40000)
+    machine.learn(2, "198.51.100.8", 40001)
+    machine.set_mapping(2, ("198.51.100.8", 5001))
+
+    machine.set_hosts([("10.0.1.2", 5000)])
+    machine.forget_lane(2)
+
+    assert places(machine) == [
+        (CandidateKind.REFLEXIVE, "198.51.100.7", 40000),
+        (CandidateKind.HOST, "10.0.1.2", 5000),
+    ]
+
+
+def test_a_mapping_is_news_once_comes_first_and_is_gone_when_it_is_lost():
+    machine = gatherer()
+    machine.set_hosts([("10.0.1.2", 5000)])
+    machine.learn(0, "198.51.100.7", 40000)
+
+    assert machine.set_mapping(0, ("198.51.100.7", 5000))
+    assert not machine.set_mapping(0, ("198.51.100.7", 5000))
+    assert places(machine)[0] == (CandidateKind.MAPPED, "198.51.100.7", 5000)
+    assert len(places(machine)) == 3
+
+    assert not machine.set_mapping(0, None)
+    assert len(places(machine)) == 2
+
+
+def test_no_number_of_answers_pushes_out_interfaces_or_mappings():
+    machine = gatherer()
+    machine.set_hosts([("10.0.1.2", 5000)])
+    machine.set_mapping(0, ("198.51.100.7", 5000))
+
+    for port in range(1, 200):
+        machine.learn(0, "198.51.100.9", port)
+
+    found = places(machine)
+    assert len(found) == MAX_REFLEXIVE + 2 <= MAX_CANDIDATES
+    assert found[0][0] == CandidateKind.MAPPED
+    assert found[1] == (CandidateKind.REFLEXIVE, "198.51.100.9", 199)
+    assert found[-1][0] == CandidateKind.HOST
+
+
+def test_overlay_addresses_come_last():
+    machine = gatherer()
+    machine.set_hosts([("100.64.0.9", 5000), ("10.0.1.2", 5000)])
+
+    assert [place[1] for place in places(machine)] == ["10.0.1.2", "100.64.0.9"]
+
+
+def test_questions_that_nobody_answers_are_bounded():
+    machine = gatherer()
+    questions = [StunQuestion(0, "203.0.113.1", port) for port in range(1, 2 * MAX_OUTSTANDING)]
+    asked = machine.requests_to_send(Instant(0.0), questions)
+
+    assert machine.handle_response(0, asked[0][1], "198.51.100.7", 1) is None
+    assert machine.handle_response(0, asked[-1][1], "198.51.100.7", 1) is not None
+
+
+def test_after_a_change_of_the_network_all_are_asked_at_once():
+    machine = gatherer()
+    asked = machine.requests_to_send(Instant(0.0), [FIRST])
+    machine.handle_response(0, asked[0][1], "198.51.100.7", 40000)
+    machine.requests_to_send(machine.next_timeout(), [FIRST])
+
+    machine.ask_now(Instant(3.0))
+
+    assert machine.next_timeout() == 3.0
+    assert len(machine.requests_to_send(Instant(3.0), [FIRST])) == 1
+
+
+def test_without_servers_nothing_is_asked_and_the_question_stays_due():
+    machine = gatherer()
+
+    assert machine.requests_to_send(Instant(1.0), []) == []
+    assert machine.next_timeout() <= 1.0
