@@ -1,0 +1,166 @@
+"""Ways out of this machine, and sockets that keep to one of them."""
+
+import sys
+from contextlib import closing
+
+import pytest
+from gevent import socket
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tunnel.net import device, ifaces, uplinks
+from tunnel.net.ifaces import FAR_AWAY, Gateway, InterfaceAddress
+from tunnel.net.uplinks import Route, find_route, find_uplinks, gateway_of
+from tunnel.proto.lane_plan import Uplink
+
+pytestmark = pytest.mark.net
+
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux")
+# What Linux 5.10 answered: default via fe80::1 dev eth0 metric 1024.
+ROUTE_IPV6 = bytes.fromhex(
+    "5000000018000000010000006b1e0000"  # header: 80 bytes, RTM_NEWROUTE
+    "0a000000fe02000100000000"  # IPv6, no prefix, main table
+    "14000500fe800000000000000000000000000001"  # RTA_GATEWAY
+    "0800060000040000"  # RTA_PRIORITY
+    "0800040004000000"  # RTA_OIF
+)
+
+
+def usual_uplinks():
+    """The uplinks that this machine's default routes make likely."""
+    for version in (4, 6):
+        ip = ifaces.source_address(version, FAR_AWAY[version])
+        if ip is not None and not ip.startswith(("127.", "::1")):
+            yield ip
+
+
+@on_linux
+def test_what_the_default_route_uses_is_a_way_out_and_loopback_is_none():
+    found = {uplink.ip: uplink for uplink in find_uplinks()}
+
+    assert set(usual_uplinks()) <= set(found)
+    assert all(found[ip].is_default for ip in usual_uplinks())
+    assert not {"127.0.0.1", "::1"} & set(found)
+
+
+@on_linux
+@pytest.mark.parametrize("version", [4, 6])
+def test_an_interface_that_is_not_there_has_no_route(version):
+    assert find_route(version, "127.0.0.1" if version == 4 else "::1", "no-such0") is None
+
+
+@on_linux
+def test_an_interface_that_leads_nowhere_has_no_route():
+    assert find_route(4, "127.0.0.1", "lo") is None
+
+
+def test_the_kernel_s_answer_is_read():
+    assert uplinks._read_route(6, ROUTE_IPV6) == Route("fe80::1")
+    assert uplinks._read_route(6, ROUTE_IPV6[:28]) == Route("")
+
+
+@given(st.binary(max_size=120), st.sampled_from([4, 6]))
+def test_whatever_the_answer_is_reading_it_ends(answer, version):
+    for data in (answer, ROUTE_IPV6[:28] + answer):
+        assert isinstance(uplinks._read_route(version, data), Route | None)
+
+
+def test_elsewhere_the_gateways_that_netifaces_lists_count(monkeypatch):
+    addresses = [
+        InterfaceAddress("en0", "10.0.1.2", 24, is_up=True),
+        InterfaceAddress("en1", "10.0.3.2", 24, is_up=True),
+        InterfaceAddress("en2", "10.0.4.2", 24, is_up=True),
+        InterfaceAddress("en3", "10.0.5.2", 24, is_up=False),
+        InterfaceAddress("en0", "fe80::5", 64, is_up=True),
+        InterfaceAddress("", "10.0.6.2", 24, is_up=True),
+    ]
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(uplinks, "local_addresses", lambda: addresses)
+    monkeypatch.setattr(uplinks, "source_address", lambda version, _: {4: "10.0.1.2"}.get(version))
+    gateways = {"en0": "10.0.1.1", "en1": "10.0.3.1", "en3": "10.0.5.1"}
+    monkeypatch.setattr(uplinks, "interface_gateways", lambda version: gateways)
+
+    assert find_uplinks() == [
+        Uplink("en0", "10.0.1.2", "10.0.1.1", is_default=True),
+        Uplink("en1", "10.0.3.2", "10.0.3.1"),
+    ]
+
+
+def test_a_public_address_of_an_interface_comes_before_a_private_one(monkeypatch):
+    addresses = [InterfaceAddress("eth0", ip, 64, is_up=True) for ip in ("fd00::9", "2a00:1450::9")]
+    monkeypatch.setattr(uplinks, "local_addresses", lambda: addresses)
+    monkeypatch.setattr(uplinks, "source_address", lambda version, _: None)
+    monkeypatch.setattr(uplinks, "find_route", lambda *_: Route("fe80::1"))
+
+    assert find_uplinks() == [
+        Uplink("eth0", "2a00:1450::9", "fe80::1%eth0"),
+        Uplink("eth0", "fd00::9", "fe80::1%eth0"),
+    ]
+
+
+def test_the_router_of_a_way_out_is_its_own():
+    assert gateway_of(Uplink("wlan0", "10.0.3.2", "10.0.3.1"), 4) == Gateway(
+        "10.0.3.1", "wlan0", "10.0.3.2"
+    )
+    assert gateway_of(Uplink("ppp0", "10.0.3.2"), 4) is None
+
+
+class Refusing:
+    """A socket whose kernel lets nobody bind to a device."""
+
+    def __init__(self, *refused):
+        self.refused = refused
+        self.options = []
+
+    def setsockopt(self, level, option, value):
+        if option in self.refused:
+            raise PermissionError(1, "Operation not permitted")
+        self.options.append((level, option, value))
+
+
+@on_linux
+def test_a_socket_is_bound_to_its_interface():
+    with closing(socket._socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
+        assert device.bind_to_device(sock, "lo", is_ipv6=False)
+        assert sock.getsockopt(socket.SOL_SOCKET, 25, 16).rstrip(b"\0") == b"lo"
+
+
+@on_linux
+@pytest.mark.parametrize(
+    ("is_ipv6", "level", "option"),
+    [(False, socket.IPPROTO_IP, 50), (True, socket.IPPROTO_IPV6, 76)],
+)
+def test_where_that_is_not_allowed_it_sends_by_it_at_least(is_ipv6, level, option):
+    sock = Refusing(25)
+
+    assert device.bind_to_device(sock, "lo", is_ipv6)
+
+    index = socket.if_nametoindex("lo")
+    assert sock.options == [(level, option, index.to_bytes(4, "big"))]
+
+
+@on_linux
+def test_a_system_that_allows_neither_is_no_failure():
+    assert not device.bind_to_device(Refusing(25, 50), "lo", is_ipv6=False)
+    with closing(socket._socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
+        assert not device.bind_to_device(sock, "no-such0", is_ipv6=False)
+
+
+@pytest.mark.parametrize(
+    ("platform", "is_ipv6", "option", "order"),
+    [
+        ("darwin", False, 25, sys.byteorder),
+        ("darwin", True, 125, sys.byteorder),
+        ("win32", False, 31, "big"),
+        ("win32", True, 31, sys.byteorder),
+    ],
+)
+def test_other_systems_have_options_of_their_own(monkeypatch, platform, is_ipv6, option, order):
+    monkeypatch.setattr(sys, "platform", platform)
+    sock = Refusing()
+
+    assert device.bind_to_device(sock, "lo", is_ipv6)
+
+    level = socket.IPPROTO_IPV6 if is_ipv6 else socket.IPPROTO_IP
+    index = socket.if_nametoindex("lo")
+    assert sock.options == [(level, option, index.to_bytes(4, order))]
