@@ -10,7 +10,7 @@ from lab import Lab
 from lab_servers import start_coturn
 from lab_transfers import DIRECT_EVENT, STUN_PORT, Stage, Transfer
 from nat_kinds import NatKind
-from natlab_support import require_program
+from natlab_support import require, require_program
 from support.processes import await_true, record_figure
 from topology import CASES, Topology
 
@@ -81,6 +81,20 @@ def test_every_way_out_is_found_with_its_router(lab: Lab):
     assert uplinks(lab) == found
     lab.a.ip("link set dev eth1 down")
     assert uplinks(lab).keys() == {"eth0 IPv4"}
+
+
+@pytest.mark.parametrize("topology", [Topology(second_uplink="a")])
+def test_a_vpn_that_takes_everything_is_not_passed_by(lab: Lab):
+    require(Path("/dev/net/tun").exists(), "needs /dev/net/tun")
+    lab.a.ip(
+        "tuntap add dev vpn mode tun",
+        "addr add 10.8.0.2/24 dev vpn",
+        "link set dev vpn up",
+        "route add 0.0.0.0/1 dev vpn",
+        "route add 128.0.0.0/1 dev vpn",
+    )
+
+    assert uplinks(lab).keys() == {"vpn IPv4"}
 
 
 def test_a_first_interface_without_udp_is_passed_by_the_second(tmp_path: Path):

@@ -181,11 +181,17 @@ def test_a_link_by_a_relay_of_this_machine_has_no_port_mapped():
         scene.await_true(lambda: server.gateway.asked, "the gateway is asked")
 
 
-def test_a_gateway_that_says_nothing_delays_no_end():
-    silent = FakeGateway(has_pcp=False, has_natpmp=False, has_upnp=False)
+@pytest.mark.parametrize(
+    ("silent", "question"),
+    [
+        (FakeGateway(has_pcp=False, has_natpmp=False, has_upnp=False), "pcp"),
+        (FakeGateway(is_port_closed=True, is_http_silent=True), "GET /rootDesc.xml"),
+    ],
+)
+def test_a_gateway_that_says_nothing_delays_no_end(silent: FakeGateway, question: str):
     with serving(silent) as server, playing(server) as scene:
         scene.direct.add_link(scene.link)
-        scene.await_true(lambda: server.gateway.asked, "the gateway is asked")
+        scene.await_true(lambda: question in server.gateway.asked, "the gateway is asked")
 
         began = time.monotonic()
         scene.direct.close()

@@ -105,6 +105,43 @@ def test_the_router_of_a_way_out_is_its_own():
     assert gateway_of(Uplink("ppp0", "10.0.3.2"), 4) is None
 
 
+@pytest.mark.parametrize("is_vpn", [True, False])
+def test_what_a_vpn_takes_goes_by_nothing_else(monkeypatch, is_vpn):
+    addresses = [
+        InterfaceAddress("eth0", "10.0.1.2", 24, is_up=True),
+        InterfaceAddress("tun0", "10.8.0.2", 24, is_up=True),
+        InterfaceAddress("eth0", "2a00:1450::9", 64, is_up=True),
+    ]
+    preferred = {4: "10.8.0.2", 6: "2a00:1450::9"}
+    monkeypatch.setattr(uplinks, "local_addresses", lambda: addresses)
+    monkeypatch.setattr(uplinks, "source_address", lambda version, _: preferred[version])
+    monkeypatch.setattr(uplinks, "find_route", lambda *_: Route(""))
+    monkeypatch.setattr(uplinks, "is_point_to_point", lambda name: is_vpn and name == "tun0")
+
+    found = [(uplink.interface, uplink.ip) for uplink in find_uplinks()]
+
+    assert (("eth0", "10.0.1.2") in found) is not is_vpn
+    assert {("tun0", "10.8.0.2"), ("eth0", "2a00:1450::9")} <= set(found)
+
+
+def test_a_router_that_packets_do_not_go_by_is_not_asked(monkeypatch):
+    router = Gateway("10.0.1.1", "eth0", "10.0.1.2")
+    monkeypatch.setattr(uplinks, "default_gateway", lambda _: router)
+    monkeypatch.setattr(uplinks, "source_address", lambda *_: "10.8.0.2")
+    assert gateway_of(None, 4) is None
+
+    monkeypatch.setattr(uplinks, "source_address", lambda *_: "10.0.1.2")
+    assert gateway_of(None, 4) == router
+
+    monkeypatch.setattr(uplinks, "default_gateway", lambda _: None)
+    assert gateway_of(None, 4) is None
+
+
+def test_loopback_is_no_vpn_and_neither_is_what_is_not_there():
+    assert not ifaces.is_point_to_point("lo")
+    assert not ifaces.is_point_to_point("no-such0")
+
+
 class Refusing:
     """A socket whose kernel lets nobody bind to a device."""
 

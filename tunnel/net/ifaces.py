@@ -31,6 +31,7 @@ PROC_ADDRESSES_IPV6 = Path("/proc/net/if_inet6")
 _ROUTE_UP = 0x1
 _ROUTE_GATEWAY = 0x2
 _INTERFACE_UP = 0x1
+_POINT_TO_POINT = 0x10
 _GET_FLAGS = {"linux": 0x8913, "darwin": 0xC0206911}  # SIOCGIFFLAGS
 _GET_ADDRESS = 0x8915  # SIOCGIFADDR
 _GET_NETMASK = 0x891B  # SIOCGIFNETMASK
@@ -167,14 +168,20 @@ def _prefix_length(mask: str, width: int) -> int:
         return width
 
 
+def is_point_to_point(interface: str) -> bool:
+    """Tell whether an interface leads to one other machine, as a VPN's does; no if unknown."""
+    return bool(_flags(interface, 0) & _POINT_TO_POINT)
+
+
 def _is_up(interface: str) -> bool:
     """Tell whether an interface is switched on; yes where the system does not say."""
+    return bool(_flags(interface, _INTERFACE_UP) & _INTERFACE_UP)
+
+
+def _flags(interface: str, unknown: int) -> int:
     request = _GET_FLAGS.get(sys.platform)
     data = None if request is None else _ask_interface(interface, request)
-    if data is None:
-        return True
-    flags = struct.unpack_from("=H", data, _NAME_SIZE)[0]
-    return bool(flags & _INTERFACE_UP)
+    return unknown if data is None else int(struct.unpack_from("=H", data, _NAME_SIZE)[0])
 
 
 def _ask_interface(interface: str, request: int) -> bytes | None:

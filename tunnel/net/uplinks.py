@@ -4,8 +4,10 @@
                 and by this interface would take; also rules of policy routing count
     elsewhere   netifaces lists the gateways of every interface
 
-What leads nowhere (a bridge of containers, a network without a router) is no uplink.  Asking sends
-nothing.  Sources: rtnetlink(7), linux/rtnetlink.h.
+What leads nowhere (a bridge of containers, a network without a router) is no uplink.  Where a VPN
+takes what goes out, the interfaces beside it are none either, nor is the router before them one to
+ask: whoever sends everything by a VPN does not want to be seen past it.  Asking sends nothing.
+Sources: rtnetlink(7), linux/rtnetlink.h.
 """
 
 import logging
@@ -24,6 +26,7 @@ from tunnel.net.ifaces import (
     Version,
     default_gateway,
     interface_gateways,
+    is_point_to_point,
     local_addresses,
     source_address,
     with_zone,
@@ -58,26 +61,30 @@ def find_uplinks() -> list[Uplink]:
     preferred = {version: source_address(version, FAR_AWAY[version]) for version in versions}
     addresses = [address for address in local_addresses() if _may_lead_out(address)]
     defaults = {
-        (address.interface, version)
+        _version(address): address.interface
         for address in addresses
-        for version in versions
-        if address.ip == preferred[version]
+        if address.ip == preferred[_version(address)]
     }
     uplinks = []
     for address in sorted(addresses, key=lambda each: ip_address(each.ip).is_private):
         version = _version(address)
+        default = defaults.get(version)
+        is_default = address.interface == default
+        if default is not None and not is_default and is_point_to_point(default):
+            continue
         route = find_route(version, address.ip, address.interface)
         if route is not None:
             gateway_ip = with_zone(route.gateway_ip, address.interface)
-            is_default = (address.interface, version) in defaults
             uplinks.append(Uplink(address.interface, address.ip, gateway_ip, is_default))
     return uplinks
 
 
 def gateway_of(uplink: Uplink | None, version: Version) -> Gateway | None:
-    """Return the router that an uplink leads to; without one, the default gateway."""
+    """Return the router that an uplink leads to; without one, the one that packets go by."""
     if uplink is None:
-        return default_gateway(version)
+        gateway = default_gateway(version)
+        is_used = gateway and gateway.local_ip == source_address(version, FAR_AWAY[version])
+        return gateway if is_used else None
     if not uplink.gateway_ip:
         return None
     return Gateway(uplink.gateway_ip, uplink.interface, uplink.ip)

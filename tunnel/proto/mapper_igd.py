@@ -172,10 +172,14 @@ class IgdMapper:
             self._request(_AskAddress(self._service))
 
     def release(self, now: Instant) -> None:
-        """Delete everything that may exist."""
+        """Delete everything that may exist; the answer to a mere question is not waited for."""
         del now
         self._search.stop()
         self.status.drop(MapperState.RELEASING)
+        if isinstance(self._pending, _Describe | _AskAddress):
+            self._number += 1  # so that it is ignored if it comes
+            self._pending = None
+            self._requests.clear()
         if self._pending is None:
             self._delete_next()
 
