@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tunnel.proto.candidates import CandidateKind, is_overlay
-from tunnel.proto.lane_plan import LANE_IPV4
 from tunnel.proto.stun_evidence import StunEvidence
 from tunnel.units import Instant, Seconds
 from tunnel.wire.frames import MAX_CANDIDATES, Candidate
@@ -51,10 +50,9 @@ class Gatherer:
         self._hosts: list[Candidate] = []
         self._seen: dict[tuple[int, str, int], None] = {}  # lane, ip, port; the newest last
         self._mapped: dict[int, Candidate] = {}
-        self._outstanding: dict[bytes, tuple[StunQuestion, Instant]] = {}  # and its round
+        self._outstanding: dict[bytes, tuple[StunQuestion, Instant]] = {}  # and when
         self._answered: set[StunQuestion] = set()  # since they were all asked
         self._turn = 0
-        self._round_at: Instant = now
         self._ask_at: Instant = now
 
     def set_hosts(self, addresses: Iterable[tuple[str, int]]) -> None:
@@ -105,7 +103,6 @@ class Gatherer:
             return []
         self.evidence.asked(now)
         if self._turn == 0:
-            self._round_at = now
             self._answered.clear()
         due = [question for question in questions if question not in self._answered]
         self._turn += 1
@@ -115,30 +112,27 @@ class Gatherer:
         else:
             pause_s = RETRY_TIMES_S[self._turn] - RETRY_TIMES_S[self._turn - 1]
             self._ask_at = Instant(now + pause_s)
-        return [(question, self._open(question)) for question in due]
+        return [(question, self._open(now, question)) for question in due]
 
     def handle_response(
         self, lane: int, transaction: bytes, ip: str, port: int
     ) -> StunQuestion | None:
         """Take a server's answer; returns its question if it taught us a new candidate."""
-        question, round_at = self._outstanding.get(transaction, (None, self._round_at))
+        question, asked_at = self._outstanding.get(transaction, (None, self._ask_at))
         if question is None or question.lane != lane:
             return None
         del self._outstanding[transaction]
         self._answered.add(question)
-        if lane == LANE_IPV4:
-            self.evidence.answered(round_at, (question.ip, question.port), ip, port)
-        else:
-            self.evidence.answered_elsewhere()
+        self.evidence.answered(asked_at, lane, (question.ip, question.port), ip, port)
         return question if self.learn(lane, ip, port) else None
 
     def ask_now(self, now: Instant) -> None:
         """Ask the servers again: the network has changed."""
         self._turn, self._ask_at = 0, now
 
-    def _open(self, question: StunQuestion) -> bytes:
+    def _open(self, now: Instant, question: StunQuestion) -> bytes:
         transaction = self._entropy(TRANSACTION_ID_SIZE)
-        self._outstanding[transaction] = (question, self._round_at)
+        self._outstanding[transaction] = (question, now)
         while len(self._outstanding) > MAX_OUTSTANDING:
             del self._outstanding[next(iter(self._outstanding))]
         return transaction
