@@ -304,6 +304,7 @@ class PeerLink:
 
     def _accept(self, now: Instant, by: SendPath, opened: OpenedGeneral | OpenedBulk) -> None:
         if isinstance(opened, OpenedBulk):
+            self._liveness.carried(now)
             if self.streams.receive_data(
                 now, opened.stream, opened.offset, opened.data, is_end=False, rtt_s=self.rtt_s
             ):
@@ -324,6 +325,7 @@ class PeerLink:
         """Take one frame; returns False if its packet must not be acknowledged."""
         match frame:
             case wire.StreamData(stream, offset, data, is_end):
+                self._liveness.carried(now)
                 return self.streams.receive_data(now, stream, offset, data, is_end, self.rtt_s)
             case wire.Ack():
                 self._sender.acked(now, frame)
@@ -404,6 +406,7 @@ class PeerLink:
         self._sender.handle_timeout(now)
         self._choose_path(now)
         if now >= liveness.keepalive_at():
+            liveness.pinged()
             self.ping()
         rekey = self._rekeying.handle_timeout(now, self.counters.bytes_total)
         if rekey is not None:
