@@ -248,8 +248,11 @@ class PeerLink:
             for datagram in burst.datagrams():
                 self.handle_packet(now, origin, datagram)
             return
+        missing = -(-burst.size // burst.segment_size)
         for opened in self._opener.open_burst(layout_of_tag, burst.size):
+            missing -= opened.count if isinstance(opened, OpenedBulk) else 1
             self._take(now, origin, opened, burst.segment_size)
+        self.counters.packets_dropped += missing
 
     def _take(
         self,
