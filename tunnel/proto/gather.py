@@ -99,7 +99,7 @@ class Gatherer:
         if request is None:
             return False
         server, asked_at = request
-        self.evidence.answered(asked_at, server, ip, port)
+        self.evidence.answered(asked_at, 0, server, ip, port)  # IPv4 has one lane
         self._has_answer = True
         return self.learn(CandidateKind.REFLEXIVE, ip, port)
 

@@ -1,16 +1,15 @@
 """StunEvidence: what the answers of STUN servers tell about the network between us and them.
 
-    requests of one round, to several servers, from one port
+    requests of one lane to several servers, at about the same time
       no answer at all              UDP is blocked, or the servers are away
       two answers, one port         the NAT maps a port of ours alike for every destination
       two answers, two ports        it maps each destination to another port ("symmetric")
 
-Only answers of one round are compared: between rounds a NAT may have been restarted.  It is
-evidence for words in a receipt and decides nothing.  Source: RFC 4787, section 4.1, and RFC 5780,
-section 4.3.
+Later answers are not compared with earlier ones: the NAT may have been restarted.  It is evidence
+for words in a receipt and decides nothing.  Source: RFC 4787, section 4.1; RFC 5780, section 4.3.
 """
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from enum import Enum
 
 from tunnel.proto.candidates import CandidateKind
@@ -19,6 +18,8 @@ from tunnel.wire.frames import Candidate
 
 # Chosen: the requests of a round go out within 0.3 s, and few round trips take longer than this.
 SILENCE_S: Seconds = 1.5
+# Chosen: requests that are repeated belong together.
+TOGETHER_S: Seconds = 1.0
 
 
 class Mapping(Enum):
@@ -30,18 +31,18 @@ class Mapping(Enum):
 
 
 class StunEvidence:
-    """Keeps the answers of the latest round, of IPv4: IPv6 is seldom translated."""
+    """Keeps the latest answers of IPv4; IPv6 is seldom translated."""
 
     def __init__(self) -> None:
         self._first_asked_at: Instant | None = None
         self._has_answer = False
-        self._round: Instant | None = None
-        self._seen: dict[int, tuple[str, int]] = {}  # server -> the address it saw us at
+        # lane and server -> when it was asked, and the address that it saw the lane at
+        self._seen: dict[tuple[int, Hashable], tuple[Instant, tuple[str, int]]] = {}
         self._mapping = Mapping.UNKNOWN
 
     @property
     def mapping(self) -> Mapping:
-        """How our NAT maps, by the latest round that two servers answered."""
+        """How our NAT maps, by the latest two servers that answered one lane."""
         return self._mapping
 
     @property
@@ -59,34 +60,38 @@ class StunEvidence:
         if self._first_asked_at is None:
             self._first_asked_at = now
 
-    def answered(self, asked_at: Instant, server: int, ip: str, port: int) -> None:
-        """Note what a server answered to the request that went out at `asked_at`."""
+    def answered(self, asked_at: Instant, lane: int, server: Hashable, ip: str, port: int) -> None:
+        """Note what a server answered to the request that a lane sent at `asked_at`."""
         self._has_answer = True
         if ":" in ip:
             return
-        if asked_at != self._round:
-            self._round, self._seen = asked_at, {}
-        self._seen[server] = (ip, port)
-        if len(self._seen) > 1:
-            self._mapping = _mapping_of(self._seen.values())
+        self._seen = {
+            key: seen for key, seen in self._seen.items() if asked_at <= seen[0] + TOGETHER_S
+        }
+        self._seen[lane, server] = (asked_at, (ip, port))
+        places = [place for (of, _), (_, place) in self._seen.items() if of == lane]
+        if len(places) > 1:
+            self._mapping = _mapping_of(places, sockets=1)
 
 
 def mapping_told(offered: Iterable[Candidate]) -> Mapping:
-    """Return how a peer's NAT maps, by the addresses that the peer was seen at and told us."""
-    seen = [
-        (candidate.ip, candidate.port)
-        for candidate in offered
-        if candidate.kind == CandidateKind.REFLEXIVE and ":" not in candidate.ip
-    ]
+    """Return how a peer's NAT maps, by the addresses that the peer was seen at and told us.
+
+    Each of its sockets may rightly be seen at a port of its own.
+    """
+    told = [candidate for candidate in offered if ":" not in candidate.ip]
+    sockets = {c.port for c in told if c.kind == CandidateKind.HOST}
+    seen = [(c.ip, c.port) for c in told if c.kind == CandidateKind.REFLEXIVE]
     # A single address may be what one server saw, or what several agree on.
-    return _mapping_of(seen) if len(seen) > 1 else Mapping.UNKNOWN
+    many = len(seen) > max(1, len(sockets))
+    return _mapping_of(seen, max(1, len(sockets))) if many else Mapping.UNKNOWN
 
 
-def _mapping_of(seen: Iterable[tuple[str, int]]) -> Mapping:
+def _mapping_of(seen: Iterable[tuple[str, int]], sockets: int) -> Mapping:
     """Compare addresses; a server in our own network, which sees another one, tells nothing."""
     ports: dict[str, set[int]] = {}
     for ip, port in seen:
         ports.setdefault(ip, set()).add(port)
-    if any(len(each) > 1 for each in ports.values()):
+    if any(len(each) > sockets for each in ports.values()):
         return Mapping.BY_DESTINATION
     return Mapping.SHARED if len(ports) == 1 else Mapping.UNKNOWN

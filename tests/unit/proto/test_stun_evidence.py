@@ -9,6 +9,7 @@ from tunnel.units import Instant
 from tunnel.wire.frames import Candidate
 
 START = Instant(10.0)
+RETRY = Instant(10.3)
 LATER = Instant(20.0)
 HOME = "203.0.113.10"
 
@@ -16,8 +17,8 @@ HOME = "203.0.113.10"
 def evidence_of(*answers: tuple[Instant, int, str, int]) -> StunEvidence:
     evidence = StunEvidence()
     evidence.asked(START)
-    for answer in answers:
-        evidence.answered(*answer)
+    for asked_at, server, ip, port in answers:
+        evidence.answered(asked_at, 0, server, ip, port)
     return evidence
 
 
@@ -29,6 +30,7 @@ def evidence_of(*answers: tuple[Instant, int, str, int]) -> StunEvidence:
         ([(START, 0, HOME, 5000), (START, 0, HOME, 5001)], Mapping.UNKNOWN),  # one server
         ([(START, 0, HOME, 5000), (START, 1, HOME, 5000)], Mapping.SHARED),
         ([(START, 0, HOME, 5000), (START, 1, HOME, 5001)], Mapping.BY_DESTINATION),
+        ([(START, 0, HOME, 5000), (RETRY, 1, HOME, 5001)], Mapping.BY_DESTINATION),
         # The NAT was restarted between two rounds.
         ([(START, 0, HOME, 5000), (LATER, 1, HOME, 5001)], Mapping.UNKNOWN),
         # A server in our own network sees our own address.
@@ -40,8 +42,17 @@ def evidence_of(*answers: tuple[Instant, int, str, int]) -> StunEvidence:
         ),
     ],
 )
-def test_answers_of_two_servers_in_one_round_tell_the_mapping(answers, mapping):
+def test_answers_of_two_servers_at_one_time_tell_the_mapping(answers, mapping):
     assert evidence_of(*answers).mapping is mapping
+
+
+def test_two_lanes_may_rightly_be_seen_at_two_ports():
+    evidence = StunEvidence()
+    for lane in (0, 1):
+        for server in ("one", "other"):
+            evidence.answered(START, lane, server, HOME, 5000 + lane)
+
+    assert evidence.mapping is Mapping.SHARED
 
 
 def test_silence_is_told_only_after_a_while_and_only_if_somebody_was_asked():
@@ -75,6 +86,13 @@ def test_the_gatherer_keeps_the_evidence_and_believes_only_what_it_asked():
                 Candidate(CandidateKind.REFLEXIVE, HOME, 1),
                 Candidate(CandidateKind.MAPPED, HOME, 2),
                 Candidate(CandidateKind.HOST, "10.0.0.2", 3),
+            ],
+            Mapping.UNKNOWN,
+        ),
+        (  # two sockets, each with a port of its own
+            [
+                *(Candidate(CandidateKind.REFLEXIVE, HOME, n) for n in (1, 2)),
+                *(Candidate(CandidateKind.HOST, "10.0.0.2", n) for n in (3, 4)),
             ],
             Mapping.UNKNOWN,
         ),
