@@ -10,6 +10,7 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE
 
 from lab import Host, Lab
+from live_transfer import LiveTransfer
 from support.processes import PROGRAM, Process, await_true, clean_environment
 
 # Chosen.
@@ -59,7 +60,7 @@ class Transfer:
     @property
     def received_size(self) -> int:
         """Bytes that the receiver has written so far."""
-        return len(self.listen.stdout)
+        return self.listen.output_size
 
     def finish(self, limit_s: float = END_LIMIT_S) -> Outcome:
         """Wait for the end of both and tell how it went; raises AssertionError when none comes."""
@@ -91,12 +92,22 @@ class Stage:
         self._lab = lab
         self._folder = folder
         self._processes: list[Process] = []
+        self._live: list[LiveTransfer] = []
         self.url = ""
+        self._relay: Process | None = None
 
     def close(self) -> None:
         """Stop what still runs."""
         for process in reversed(self._processes):
             process.stop()
+        for live in self._live:
+            live.close()
+
+    @property
+    def relay(self) -> Process:
+        """The relay that was started last."""
+        assert self._relay is not None
+        return self._relay
 
     def start_relay(self, address: str = "", stun_port: int | None = STUN_PORT) -> Process:
         """Start a relay, at the first public address if none is given; transfers use the latest.
@@ -106,7 +117,7 @@ class Stage:
         address = address or self._lab.public_addresses[0]
         host = f"[{address}]" if ":" in address else address
         options = ["--listen", f"{host}:{RELAY_PORT}", "--stun-port", stun_port or "off"]
-        relay = self._run("relay", self._lab.public, "relay", *options)
+        relay = self._relay = self._run("relay", self._lab.public, "relay", *options)
         self.url = relay.await_line(r"^relay ready: (http\S+)").group(1)
         return relay
 
@@ -131,6 +142,17 @@ class Stage:
         if is_open:
             pipe.feed(payload)
         return Transfer(listen, pipe, payload)
+
+    def live_transfer(self, size: int, *, options: tuple[str, ...] = ()) -> LiveTransfer:
+        """Start a transfer of at least `size` bytes from a to b that goes on until released."""
+        traces = {name: self._folder / f"{name}.trace" for name in ("listen", "pipe")}
+        listen = self._listen("b", (*options, "--trace", str(traces["listen"])))
+        token = listen.await_line(TOKEN_EVENT).group(1)
+        arguments = ["pipe", "--json", *options, "--trace", traces["pipe"], token]
+        pipe = self._run("pipe", self._lab.a, *arguments, stdin=PIPE)
+        live = LiveTransfer(listen, pipe, traces, size)
+        self._live.append(live)
+        return live
 
     def transfer_when_direct(self, payload: bytes, direct_limit_s: float) -> Outcome:
         """Move a payload from a to b, its second half when the path is direct or time is up."""

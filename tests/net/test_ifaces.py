@@ -8,7 +8,7 @@ import pytest
 from gevent import socket
 
 from tunnel.net import ifaces
-from tunnel.net.ifaces import Gateway, InterfaceAddress
+from tunnel.net.ifaces import Gateway, InterfaceAddress, has_address
 
 pytestmark = pytest.mark.net
 
@@ -149,3 +149,9 @@ def test_a_machine_without_a_default_route_has_no_gateway(tmp_path, monkeypatch)
 def test_a_source_address_towards_loopback_is_loopback():
     assert ifaces.source_address(4, "127.0.0.1") == "127.0.0.1"
     assert ifaces.source_address(6, "203.0.113.1") is None
+
+
+def test_an_address_of_this_machine_is_told_from_others():
+    assert has_address("127.0.0.1")
+    assert not has_address("192.0.2.77")
+    assert has_address("::1")

@@ -6,6 +6,7 @@ import pytest
 from udp_network import UdpNetwork, nat_of
 from world import Host, World, patterned
 
+from tunnel.proto.received_burst import ReceivedBurst
 from tunnel.wire.frames import Ack, encode
 
 MIB = 1 << 20
@@ -158,6 +159,26 @@ def test_a_packet_replayed_from_another_address_moves_nothing():
     assert issuer.link.direct_path == good
     world.drive(lambda: stream in issuer.ended)
     assert issuer.received[stream] == patterned(4 * MIB)
+
+
+def test_what_is_repeated_in_one_burst_is_dropped_and_counted():
+    world, network, issuer, claimer = direct_pair(rate=5e6)
+    stream = claimer.send_all(patterned(MIB))
+    world.drive(lambda: stream in issuer.ended)
+    to_issuer = issuer.link.direct_path
+    source = (to_issuer.ip, to_issuer.port)
+    large = [data for sender, _, data in network.seen if sender == source and len(data) == 1200]
+    dropped_before = issuer.link.counters.packets_dropped
+    received_before = issuer.link.counters.packets_received
+    burst = ReceivedBurst(1 << 16)
+    joined = b"".join(large[:40])
+    burst.view[: len(joined)] = joined
+    burst.set(len(joined), 1200)
+
+    issuer.machine.handle_datagrams(issuer.instant, to_issuer, burst)
+
+    assert issuer.link.counters.packets_dropped == dropped_before + 40
+    assert issuer.link.counters.packets_received == received_before
 
 
 def test_a_stolen_fresh_packet_earns_the_thief_a_challenge_and_no_data():

@@ -1,6 +1,7 @@
 """Unheard is not gone: stalls, resumption, giving up, idle links, relays that come and go."""
 
 import pytest
+from udp_network import UdpNetwork
 from world import World, patterned
 
 from tunnel.proto.link_events import LinkClosed, LinkGivenUp, LinkResumed, LinkStalled
@@ -256,3 +257,42 @@ def test_nothing_is_heard_of_a_claim_that_nobody_may_answer_after_the_link_ended
 
     assert not any(is_handshake(packet.data) for packet in sent)
     assert sent == []
+
+
+@pytest.mark.parametrize("is_direct", [False, True], ids=["relayed", "direct"])
+def test_a_receiver_that_suddenly_hears_nothing_asks_within_three_seconds(is_direct):
+    # Its NAT may have moved: what would reach it, by any path, waits for a packet of its own.
+    world = World()
+    issuer, claimer = world.linked_pair()
+    network = UdpNetwork(world)
+    for number, host in enumerate((issuer, claimer), 1):
+        network.attach(host, f"203.0.113.{number}", rate=1e6, delay=0.02)
+        if is_direct:
+            network.offer(host)
+        for wire in world.wires(host):
+            wire.rate = 1e6
+    stream = claimer.send_all(patterned(8 * MIB))
+    world.drive(lambda: len(issuer.received.get(stream, b"")) > MIB)
+    assert bool(issuer.link.direct_path) == is_direct
+
+    world.cut(issuer)
+    network.cut(issuer)
+    began = world.now
+    world.drive(lambda: issuer.link.is_awaiting and not issuer.link.direct_path, seconds=20)
+
+    assert world.now - began <= 3
+    world.drive(lambda: issuer.has(LinkStalled), seconds=20)
+    assert world.now - began <= 7
+
+
+def test_a_conversation_that_pauses_costs_one_ping():
+    world = World()
+    issuer, claimer = world.linked_pair()
+    claimer.send_all(patterned(100 * KIB))
+    world.run_for(0.9)
+    before = issuer.link.counters.bytes_sent + claimer.link.counters.bytes_sent
+
+    world.run_for(20)
+
+    after = issuer.link.counters.bytes_sent + claimer.link.counters.bytes_sent
+    assert 0 < after - before < 200

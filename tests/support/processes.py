@@ -101,6 +101,12 @@ class Process:
             return bytes(self._stdout)
 
     @property
+    def output_size(self) -> int:
+        """Bytes written to standard output so far."""
+        with self._changed:
+            return len(self._stdout)
+
+    @property
     def stderr(self) -> str:
         """Everything on standard error so far."""
         return "\n".join(self._all_lines())

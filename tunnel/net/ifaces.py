@@ -10,6 +10,7 @@ netifaces is imported late, here and nowhere else: it is a binary wheel, and a m
 loses candidates, not the program.
 """
 
+import errno
 import struct
 import sys
 from collections.abc import Iterator
@@ -98,6 +99,22 @@ def local_addresses() -> list[InterfaceAddress]:
     if not found:
         found = list(_by_default_routes())
     return list({(each.interface, each.ip): each for each in found}.values())[:MAX_ADDRESSES]
+
+
+def has_address(ip: str, scope: int = 0) -> bool:
+    """Tell whether this machine has an address now; yes where the system does not say.
+
+    Args:
+        ip: without a zone.
+        scope: the zone's number, for link-local IPv6.
+    """
+    family, place = (socket.AF_INET6, (ip, 0, 0, scope)) if ":" in ip else (socket.AF_INET, (ip, 0))
+    try:
+        with closing(socket.socket(family, socket.SOCK_DGRAM)) as sock:
+            sock.bind(place)
+    except OSError as error:
+        return error.errno != errno.EADDRNOTAVAIL
+    return True
 
 
 def default_gateway(version: Version = 4) -> Gateway | None:

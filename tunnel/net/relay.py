@@ -177,12 +177,18 @@ class RelayConnection:
     def check_alive(self) -> None:
         """Find out soon whether the connection still works: the network has changed.
 
-        Connected, the relay must answer a ping within 5 s; down, the next attempt is now.
+        Connected, the relay must answer a ping within 5 s, unless the address that we had is gone:
+        then nothing can come any more.  Down, the next attempt is now.
         """
         self._backoff.reset()
         self._hurry.set()
-        if self._session is not None:
-            self._session.demand_answer()
+        session = self._session
+        if session is None:
+            return
+        if session.has_lost_address:
+            session.end(RelayUnreachable("was reached from an address this machine has no longer"))
+        else:
+            session.demand_answer()
 
     def wait_connected(self, timeout_s: Seconds) -> bool:
         """Wait until connected; returns False after `timeout_s`."""

@@ -18,6 +18,7 @@ from tunnel.crypto.keys import DerpKey
 from tunnel.errors import RelayError, RelayUnreachable
 from tunnel.net.clock import monotonic
 from tunnel.net.dial import RelayStream
+from tunnel.net.ifaces import has_address
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.derp_client import ClientEvent, Connected, DerpClient, PacketArrived
 from tunnel.proto.send_backlog import Buffer, SendBacklog
@@ -126,6 +127,15 @@ class RelaySession:
         self._client.demand_answer(monotonic())
         self._queue_control()
         self._rearm()
+
+    @property
+    def has_lost_address(self) -> bool:
+        """Whether the address that the connection was made from is no longer this machine's."""
+        try:
+            ip, _, *more = self._socket.getsockname()
+        except OSError:
+            return False  # it is ending already
+        return not has_address(str(ip).partition("%")[0], int(more[1]) if more else 0)
 
     def finish(self, timeout_s: Seconds) -> None:
         """Hand what is queued to the relay and let it close; waits at most `timeout_s`."""

@@ -253,8 +253,11 @@ class PeerLink:
             for datagram in burst.datagrams():
                 self.handle_packet(now, origin, datagram)
             return
+        missing = -(-burst.size // burst.segment_size)
         for opened in self._opener.open_burst(layout_of_tag, burst.size):
+            missing -= opened.count if isinstance(opened, OpenedBulk) else 1
             self._take(now, origin, opened, burst.segment_size)
+        self.counters.packets_dropped += missing
 
     def _take(
         self,
@@ -309,6 +312,7 @@ class PeerLink:
 
     def _accept(self, now: Instant, by: SendPath, opened: OpenedGeneral | OpenedBulk) -> None:
         if isinstance(opened, OpenedBulk):
+            self._liveness.carried(now)
             if self.streams.receive_data(
                 now, opened.stream, opened.offset, opened.data, is_end=False, rtt_s=self.rtt_s
             ):
@@ -329,6 +333,7 @@ class PeerLink:
         """Take one frame; returns False if its packet must not be acknowledged."""
         match frame:
             case wire.StreamData(stream, offset, data, is_end):
+                self._liveness.carried(now)
                 return self.streams.receive_data(now, stream, offset, data, is_end, self.rtt_s)
             case wire.Ack():
                 self._sender.acked(now, frame)
@@ -409,6 +414,7 @@ class PeerLink:
         self._sender.handle_timeout(now)
         self._choose_path(now)
         if now >= liveness.keepalive_at():
+            liveness.pinged()
             self.ping()
         rekey = self._rekeying.handle_timeout(now, self.counters.bytes_total)
         if rekey is not None:

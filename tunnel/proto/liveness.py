@@ -1,8 +1,9 @@
 """Liveness: is the other side heard, and since when is something unanswered.
 
 Unheard is not gone: silence counts only while something is unanswered.  After STALL_S of it the
-owner is told, after `give_up_after_s` the link is given up; an idle link is pinged so that silence
-can be noticed at all.  Source: design, section 8.
+owner is told, after `give_up_after_s` the link is given up.  So that silence can be noticed at all,
+an idle link is pinged, and so is one whose stream bytes suddenly stop coming: a receiver sends
+little, and would not know that it is no longer reached.  Source: design, section 8.
 """
 
 from tunnel.units import Instant, Seconds
@@ -11,6 +12,9 @@ from tunnel.units import Instant, Seconds
 STALL_S: Seconds = 5.0
 KEEPALIVE_S: Seconds = 30.0
 KEEPALIVE_STAGGER_S: Seconds = 5.0  # the issuer waits longer, so that one side's pings serve both
+
+# Chosen: a pause that long in what comes is worth one ping.
+QUIET_S: Seconds = 1.0
 
 
 class Liveness:
@@ -28,6 +32,7 @@ class Liveness:
         self.is_stalled = False
         self._created_at = now
         self._unanswered_since: Instant | None = None
+        self._quiet_at: Instant | None = None
         self._give_up_after_s = give_up_after_s
         self._keepalive_s = KEEPALIVE_S + (KEEPALIVE_STAGGER_S if is_issuer else 0.0)
 
@@ -59,6 +64,14 @@ class Liveness:
         self.last_heard = now
         return silent_s
 
+    def carried(self, now: Instant) -> None:
+        """Note stream bytes of theirs: more of them are expected soon."""
+        self._quiet_at = Instant(now + QUIET_S)
+
+    def pinged(self) -> None:
+        """Note that a ping of ours is on its way."""
+        self._quiet_at = None
+
     def all_answered(self) -> None:
         """Note that nothing of ours is unanswered."""
         self._unanswered_since = None
@@ -86,5 +99,6 @@ class Liveness:
             self._unanswered_since = now
 
     def keepalive_at(self) -> Instant:
-        """Return when an idle link is to be pinged."""
-        return Instant(max(self.last_sent, self.heard_at) + self._keepalive_s)
+        """Return when an idle link, or one that fell quiet, is to be pinged."""
+        idle_at = Instant(max(self.last_sent, self.heard_at) + self._keepalive_s)
+        return idle_at if self._quiet_at is None else min(idle_at, self._quiet_at)

@@ -239,6 +239,9 @@ class Sender:
                     self._wide_ping_is_due = True
         for doubted in self.paths.handle_timeout(now):
             self.give_up_in_flight(doubted)
+            if doubted is self.paths.active:
+                # What they send by the relay may not reach us before we send something there.
+                self.ping(self.relay)
 
     # -- what goes out ------------------------------------------------------------------------
 

@@ -1,0 +1,225 @@
+"""LiveTransfer: a transfer from a to b that lasts as long as a test needs, and its pauses.
+
+    Feeder --stdin--> pipe ~~~ the lab ~~~> listen --stdout--> Progress: when how much had come
+
+The feeder sends at least the asked number of bytes and goes on until it is released.  A pause is
+read from what the receiver wrote, the path from the events and traces of the programs.
+"""
+
+import hashlib
+import json
+import random
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.processes import Process, await_true
+
+# Chosen.
+BLOCK_SIZE = 256 << 10
+NUMBER_SIZE = 8  # each block begins with its number, so that no two are alike
+SEED = 4
+LOOK_S = 0.01
+# A pause lasts until so much has come: an acknowledgement that slips through is no traffic.
+TRAFFIC_SIZE = 64 << 10
+FEED_LIMIT_S = 150.0  # longer than a link lives without being heard
+JOIN_S = 10.0
+
+
+class Feeder:
+    """Feeds a process and keeps the digest; runs in a thread until `release` and enough is fed."""
+
+    def __init__(self, process: Process, size: int) -> None:
+        self.fed_size = 0
+        self._process = process
+        self._size = size
+        self._digest = hashlib.sha256()
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
+        self._thread.start()
+
+    def release(self) -> None:
+        """End the input as soon as the asked size is reached."""
+        self._released.set()
+
+    def digest(self) -> str:
+        """Wait until everything is fed, and return the SHA-256 of it."""
+        self._thread.join(FEED_LIMIT_S)
+        assert not self._thread.is_alive(), f"the sender takes no more; {self._process.story}"
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        """Wait for the thread; its process has ended."""
+        self.release()
+        self._thread.join(JOIN_S)
+
+    def _run(self) -> None:
+        rest = random.Random(SEED).randbytes(BLOCK_SIZE - NUMBER_SIZE)
+        number = 0
+        while self._process.is_running:
+            if self.fed_size >= self._size and self._released.is_set():
+                break
+            block = number.to_bytes(NUMBER_SIZE, "big") + rest
+            self._process.feed(block, FEED_LIMIT_S)
+            self._digest.update(block)
+            self.fed_size += len(block)
+            number += 1
+        self._process.end_input()
+
+
+class Progress:
+    """Notes when how much had been written by a process, in a thread of its own."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._samples: list[tuple[float, int]] = [(time.monotonic(), 0)]
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._is_over.set()
+        self._thread.join(JOIN_S)
+
+    def longest_pause_s(self, since: float, until: float) -> float:
+        """Return the longest time in which less than TRAFFIC_SIZE came, between two instants."""
+        inside = [(at, size) for at, size in list(self._samples) if since <= at <= until]
+        before = [size for at, size in list(self._samples) if at < since]
+        start = [(since, before[-1] if before else 0)]
+        points = [*start, *inside]
+        longest_s, behind = 0.0, 0
+        for at, size in points[1:]:
+            while size - points[behind][1] >= TRAFFIC_SIZE:
+                longest_s = max(longest_s, at - points[behind][0])
+                behind += 1
+        return max(longest_s, until - points[behind][0])
+
+    def _run(self) -> None:
+        size = 0
+        while not self._is_over.wait(LOOK_S):
+            now_size = self._process.output_size
+            if now_size != size:
+                size = now_size
+                self._samples.append((time.monotonic(), size))
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a live transfer ended.
+
+    Args:
+        is_exact: whether the SHA-256 of both ends agree.
+        codes: exit codes of sender and receiver.
+        receipts: what each of them said at the end, in this order; empty where it said none.
+        story: what both said, for messages.
+    """
+
+    is_exact: bool
+    codes: tuple[int, int]
+    receipts: tuple[dict[str, object], dict[str, object]]
+    story: str
+
+
+class LiveTransfer:
+    """See the module docstring.
+
+    Args:
+        listen: the receiver, on host b.
+        pipe: the sender, on host a.
+        traces: the trace file of each, by its name.
+        size: bytes that it has at least.
+    """
+
+    def __init__(self, listen: Process, pipe: Process, traces: dict[str, Path], size: int) -> None:
+        self.listen = listen
+        self.pipe = pipe
+        self.feeder = Feeder(pipe, size)
+        self.progress = Progress(listen)
+        self._traces = traces
+
+    # -- waiting ------------------------------------------------------------------------------
+
+    @property
+    def received_size(self) -> int:
+        """Bytes that the receiver has written so far."""
+        return self.listen.output_size
+
+    def await_more(self, size: int, limit_s: float) -> None:
+        """Wait until the receiver has written that many bytes more than now."""
+        self._await(lambda goal=self.received_size + size: self.received_size >= goal, limit_s)
+
+    def await_direct(self, since: float, limit_s: float) -> float:
+        """Wait until both sides send by a direct path; returns seconds from `since` (monotonic).
+
+        A side that never left its direct path since then counts as 0.
+        """
+        self._await(lambda: self.is_direct, limit_s)
+        began = time.time() - (time.monotonic() - since)
+        times = [_moved_at(side) for side in (self.pipe, self.listen)]
+        return max(0.0, max(times) - began)
+
+    def await_relayed(self, limit_s: float) -> None:
+        """Wait until the sender's data takes the relay."""
+        self._await(lambda: not is_direct(self.pipe), limit_s)
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether both sides send by a direct path."""
+        return is_direct(self.pipe) and is_direct(self.listen)
+
+    def finish(self, limit_s: float) -> Ending:
+        """Let the transfer come to its end and tell how it went."""
+        self.feeder.release()
+        codes = (self.pipe.wait(limit_s), self.listen.wait(limit_s))
+        digest = hashlib.sha256(self.listen.stdout).hexdigest()
+        receipts = (_receipt(self.pipe), _receipt(self.listen))
+        story = "\n".join(side.story for side in (self.pipe, self.listen))
+        return Ending(digest == self.feeder.digest(), codes, receipts, story)
+
+    def close(self) -> None:
+        """End the threads; the processes have ended."""
+        self.progress.close()
+        self.feeder.close()
+
+    def trace(self, name: str, *events: str) -> list[dict[str, object]]:
+        """Return the events of "pipe" or "listen" with these names."""
+        lines = self._traces[name].read_text(encoding="utf-8").splitlines()
+        parsed = [json.loads(line) for line in lines if line.endswith("}")]
+        return [event for event in parsed if event["event"] in events]
+
+    def _await(self, condition: object, limit_s: float) -> None:
+        assert callable(condition)
+        both = (self.listen, self.pipe)
+        try:
+            await_true(
+                lambda: condition() or not all(side.is_running for side in both), "", limit_s
+            )
+            assert condition()
+        except AssertionError:
+            stories = "\n".join(side.story for side in both)
+            raise AssertionError(f"not so after {limit_s:g} s\n{stories}") from None
+
+
+def is_direct(side: Process) -> bool:
+    """Tell whether a program's data takes a direct path now."""
+    paths = [event for event in side.events if event.get("event") == "path"]
+    return bool(paths) and bool(paths[-1].get("direct"))
+
+
+def _moved_at(side: Process) -> float:
+    """Return when a program's data last moved from the relay to a direct path, as a Unix time."""
+    moved, was_direct = 0.0, False
+    for event in side.events:
+        if event.get("event") != "path":
+            continue
+        if event.get("direct") and not was_direct:
+            moved = float(str(event["time"]))
+        was_direct = bool(event.get("direct"))
+    return moved
+
+
+def _receipt(side: Process) -> dict[str, object]:
+    receipts = [event for event in side.events if event.get("event") == "receipt"]
+    return receipts[-1] if receipts else {}
