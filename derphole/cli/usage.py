@@ -98,10 +98,17 @@ def _load_relay() -> CommandModule:
     return relay
 
 
+def _load_netcheck() -> CommandModule:
+    from derphole.cli import netcheck
+
+    return netcheck
+
+
 VERSION = Command("Print the version", _load_version, most=None, takes_options=False)
 
 DERPHOLE_COMMANDS: Mapping[str, Command] = {
     "listen": Command("Receive one byte stream on standard output", _load_listen),
+    "netcheck": Command("Check this network and say what works", _load_netcheck),
     "pipe": Command("Send standard input to a listener", _load_pipe, most=1),
     "relay": Command("Run a relay for tests, a LAN or a small group", _load_relay),
     "version": VERSION,
