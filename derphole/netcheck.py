@@ -204,6 +204,7 @@ class _Check:
             self._has_portal,
             self._map_trouble,
             self._options.force_relay,
+            monotonic() - self._started_at,
             _is_all_here(self._map),
         )
         self._trace("netcheck.verdict", {"verdict": verdict(found).value})

@@ -144,6 +144,7 @@ def as_json(found: NetworkFindings) -> dict[str, JsonTree]:
         "relay_forced": found.is_relay_forced,
         "captive_portal": found.has_portal,
         "map_error": found.map_trouble,
+        "seconds": round(found.seconds, 3),
     }
 
 

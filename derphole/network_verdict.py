@@ -72,6 +72,7 @@ class NetworkFindings:
         has_portal: something else answers in the place of relays.
         map_trouble: why there is no relay map, a sentence; None when there is one.
         is_relay_forced: whether --force-relay was given.
+        seconds: how long finding out took.
         is_all_here: every relay is on this machine, so that no network was in between.
     """
 
@@ -85,6 +86,7 @@ class NetworkFindings:
     has_portal: bool = False
     map_trouble: str | None = None
     is_relay_forced: bool = False
+    seconds: Seconds = 0.0
     is_all_here: bool = False
 
     @property
