@@ -79,7 +79,8 @@ def _mapper_lines(found: NetworkFindings) -> Iterator[str]:
 def _mapper_words(check: MapperCheck) -> str:
     if check.mapping is not None:
         inner = "" if check.mapping.is_public else ", which is no public address"
-        return f"found, maps ports at {check.mapping.external_ip}{inner}"
+        kept = "" if check.is_given_back else "; it did not confirm taking the tested port back"
+        return f"found, maps ports at {check.mapping.external_ip}{inner}{kept}"
     if check.is_found and check.failure is not None:
         return f"found, but gives no port: {check.failure.words}"
     return "not found"
@@ -182,6 +183,7 @@ def _mapper_json(check: MapperCheck) -> JsonTree:
         "works": mapping is not None,
         "external_ip": mapping.external_ip if mapping else None,
         "public": mapping.is_public if mapping else None,
+        "given_back": check.is_given_back if mapping else None,
         "error": check.failure.words if check.failure else None,
     }
 

@@ -284,9 +284,9 @@ def _check_mapper(
             is_found = protocol in mapped.services_seen()
             failure = mapped.failures().get(protocol)
         finally:
-            mapper.release(RELEASE_S)
+            is_given_back = mapper.release(RELEASE_S)
             tasks.kill()
             mapper.close()
     if isinstance(event, MappingMade):
-        return MapperCheck(protocol, True, event.mapping, None)
+        return MapperCheck(protocol, True, event.mapping, None, is_given_back)
     return MapperCheck(protocol, is_found, None, failure or Failure(Reason.SILENT))

@@ -73,14 +73,16 @@ class MapperCheck:
     Args:
         protocol: how it was asked.
         is_found: whether it speaks the protocol at all.
-        mapping: what it gave, and has taken back since; None without one.
+        mapping: what it gave; None without one.
         failure: why there is none.
+        is_given_back: whether the gateway confirmed that nothing is mapped any more.
     """
 
     protocol: MappingProtocol
     is_found: bool
     mapping: PortMapping | None
     failure: Failure | None
+    is_given_back: bool = True
 
 
 def measurable_regions(relay_map: RelayMap) -> list[RelayRegion]:

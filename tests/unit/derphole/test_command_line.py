@@ -143,6 +143,8 @@ WITH_HELP = [
     (["listen", "--force-relay=x"], 'invalid bool value "x"', "Receive one"),
     (["listen", "--expires", "soon"], 'invalid --expires value "soon"; use RFC3339', "Receive one"),
     (["listen", "--timeout", "x"], 'invalid --timeout value "x"', "Receive one"),
+    (["netcheck", "extra"], "'netcheck' requires 0 argument(s), got 1", "Check this network"),
+    (["netcheck", "--timeout", "x"], 'invalid --timeout value "x"', "Check this network"),
     (["pipe", "a", "b"], "'pipe' requires 0-1 argument(s), got 2", "Send standard"),
     (["pipe"], "exactly one of TOKEN, --token, --token-file, or --token-stdin", "Send standard"),
     (["pipe", "a", "--token", "b"], "at most one of TOKEN, --token,", "Send standard"),

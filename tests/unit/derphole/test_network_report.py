@@ -268,6 +268,10 @@ def test_the_report_of_a_home():
             "  PCP: found, but gives no port: the gateway does not allow it (result 2)",
         ),
         (
+            replace(HOME, mappers=(replace(PUBLIC_MAPPER[0], is_given_back=False),)),
+            "  UPnP: found, maps ports at 5.5.5.10; it did not confirm taking the tested port back",
+        ),
+        (
             replace(HOME, mappers=None),
             "  not asked: this machine has no router, or the relay is on this machine",
         ),
@@ -366,6 +370,7 @@ def test_the_report_of_a_home_as_json():
         "works": True,
         "external_ip": "5.5.5.10",
         "public": True,
+        "given_back": True,
         "error": None,
     }
     assert report["relays"][0] == {
