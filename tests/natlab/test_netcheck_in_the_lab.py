@@ -174,6 +174,30 @@ def test_an_ipv6_network_is_told(lab: Lab, stage: Stage, checks: Checks):
     assert checked.report["candidates"]["lan"] == [lab.a.address6]
 
 
+@pytest.mark.parametrize("topology", [Topology(family=Family.DUAL)], ids=["dual"])
+@pytest.mark.parametrize("has_route", [True, False], ids=["route", "no route"])
+def test_ipv6_counts_where_there_is_a_way(
+    lab: Lab, stage: Stage, checks: Checks, tmp_path: Path, has_route: bool
+):
+    stage.start_relay(lab.public.address6)
+    if not has_route:
+        lab.a.run("ip", "-6", "route", "del", "default")
+    node = {"Name": "1a", "RegionID": 1, "HostName": "relay.test", "IPv4": lab.public.address4}
+    node |= {"IPv6": lab.public.address6, "DERPPort": 3340, "PlainHTTP": True}
+    derp_map = tmp_path / "map.json"
+    derp_map.write_text(json.dumps({"Regions": {"1": {"RegionID": 1, "Nodes": [node]}}}))
+
+    checked = checks.run("--derp-map", str(derp_map))
+
+    assert checked.exit_code == 0, checked.story
+    assert checked.report["ipv4"]["udp"], checked.story
+    if has_route:
+        assert checked.report["ipv6"]["udp"], checked.story
+        assert checked.report["ipv6"]["translated"] is False
+    else:
+        assert checked.report["ipv6"] is None, checked.story
+
+
 @pytest.mark.parametrize(
     "topology", [Topology(nat_a=NatKind.SYMMETRIC, public4=REAL_LOOKING)], ids=["symmetric"]
 )

@@ -8,6 +8,7 @@
 Nothing here raises for what a network does or fails to do: that is the finding.
 """
 
+import errno
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from ipaddress import ip_address
@@ -43,6 +44,7 @@ PLAIN_HTTP_PORT = 80
 MAX_DATAGRAM_SIZE = 2048
 RETRY_S = 0.05  # after a failed receive: an ICMP error of an earlier datagram
 RELEASE_S = 1.0  # for a gateway to take a mapping back
+NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 MAX_LOOKUPS = 8  # STUN servers whose names are looked up
 
 
@@ -80,16 +82,17 @@ def check_nat(
             sockets.append(_udp_socket(is_ipv6))
         ports = (sockets[0].getsockname()[1], sockets[1].getsockname()[1])
         check = NatCheck(monotonic(), servers, ports, local_addresses, entropy)
-        _run_check(check, sockets, deadline)
+        has_route = _run_check(check, sockets, deadline)
     except OSError:
         return None  # a machine without this family
     finally:
         for sock in sockets:
             sock.close()
-    return check.findings()
+    return check.findings() if has_route else None
 
 
-def _run_check(check: NatCheck, sockets: list[socket.socket], deadline: Instant) -> None:
+def _run_check(check: NatCheck, sockets: list[socket.socket], deadline: Instant) -> bool:
+    """Carry the check out; tell whether there is a way to any server at all."""
     answered = Event()
 
     def receive(lane: int, sock: socket.socket) -> None:
@@ -106,21 +109,27 @@ def _run_check(check: NatCheck, sockets: list[socket.socket], deadline: Instant)
         for lane, sock in enumerate(sockets):
             tasks.spawn(f"lane {lane}", receive, lane, sock)
         while (now := monotonic()) < deadline:
-            for outgoing in check.datagrams_to_send(now):
-                _send(sockets[outgoing.lane], outgoing.data, outgoing.to)
+            due = check.datagrams_to_send(now)
+            has_way = [_send(sockets[each.lane], each.data, each.to) for each in due]
+            if has_way and not any(has_way) and not check.findings().is_udp_working:
+                return False
             due_at = check.next_timeout()
             if due_at is None:
                 break
             answered.clear()
             answered.wait(max(0.0, min(due_at, deadline) - monotonic()))
         tasks.raise_failure()
+    return True
 
 
-def _send(sock: socket.socket, data: bytes, to: Endpoint) -> None:
+def _send(sock: socket.socket, data: bytes, to: Endpoint) -> bool:
+    """Send a datagram; tell whether this machine knows a way there."""
     try:
         sock.sendto(data, to)
-    except OSError:
-        return  # no route, or UDP is forbidden: then nothing answers, which is what we find out
+    except OSError as error:
+        # Where UDP is forbidden, nothing answers, which is what we find out.
+        return error.errno not in NO_WAY
+    return True
 
 
 def _udp_socket(is_ipv6: bool) -> socket.socket:
