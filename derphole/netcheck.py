@@ -47,6 +47,7 @@ STUN_LIMIT_S: Seconds = 2.0  # half of it if nothing answers
 HTTPS_LIMIT_S: Seconds = 1.0
 NAT_LIMIT_S: Seconds = 4.5
 MAPPER_LIMIT_S: Seconds = 2.0
+MAPPER_LEAST_S: Seconds = 0.3  # below that a router that is there would pass for none
 PORTAL_LIMIT_S: Seconds = 1.0
 # Chosen: kept free at the end, for mappings to be given back and for what is shown.
 RESERVE_S: Seconds = 0.3
@@ -120,9 +121,10 @@ class _Check:
         gateway = default_gateway()
         if gateway is None:
             gateway = default_gateway(6)
-        if gateway is None or _is_all_here(self._map):
+        limit_s = self._left_s(MAPPER_LIMIT_S)
+        if gateway is None or limit_s < MAPPER_LEAST_S or _is_all_here(self._map):
             return
-        self._mappers = tuple(check_mappers(gateway, os.urandom, self._left_s(MAPPER_LIMIT_S)))
+        self._mappers = tuple(check_mappers(gateway, os.urandom, limit_s))
         for each in self._mappers:
             values = {"protocol": each.protocol.value, "found": each.is_found}
             reason = each.failure.words if each.failure else None

@@ -38,6 +38,9 @@ def lines(found: NetworkFindings) -> Iterator[str]:
 
 def _udp_lines(found: NetworkFindings) -> Iterator[str]:
     nat = found.nat
+    if not found.is_udp_tried:
+        yield "  not tried: no STUN server is known that this machine has a way to"
+        return
     yield f"  Outbound UDP: {_yes_no(found.has_udp)}"
     yield f"  IPv4: {_family_words(found.ipv4)}"
     yield f"  IPv6: {_family_words(found.ipv6)}"
@@ -70,7 +73,7 @@ def _family_words(nat: NatFindings | None) -> str:
 
 def _mapper_lines(found: NetworkFindings) -> Iterator[str]:
     if found.mappers is None:
-        yield "  not asked: this machine has no router, or the relay is on this machine"
+        yield "  not asked: there is no router, no time left, or the relay is on this machine"
         return
     for check in found.mappers:
         yield f"  {check.protocol.value}: {_mapper_words(check)}"
@@ -117,6 +120,7 @@ def endpoint_text(endpoint: Endpoint) -> str:
 def as_json(found: NetworkFindings) -> dict[str, JsonTree]:
     """Return the report for a program; keys are only ever added."""
     nat = found.nat
+    has_udp = found.has_udp if found.is_udp_tried else None
     is_known = nat is not None and nat.is_udp_working and nat.mapping is not Mapping.UNKNOWN
     endpoints: list[JsonTree] = [endpoint_text(each) for each in found.public_endpoints]
     own_public: list[JsonTree] = [*found.public_addresses]
@@ -125,8 +129,8 @@ def as_json(found: NetworkFindings) -> dict[str, JsonTree]:
         "verdict": verdict(found).value,
         "recommendation": recommendation(found),
         "udp": {
-            "outbound": found.has_udp,
-            "stun": found.has_udp,
+            "outbound": has_udp,
+            "stun": has_udp,
             "public_endpoints": endpoints,
             "mapping_stable": not nat.mapping.is_dependent if nat and is_known else None,
             "port_preserving": nat.keeps_port if nat else None,

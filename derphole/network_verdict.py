@@ -101,6 +101,11 @@ class NetworkFindings:
         return next(iter(working or self.families), None)
 
     @property
+    def is_udp_tried(self) -> bool:
+        """Whether any STUN server was asked."""
+        return any(each.answers for each in self.families)
+
+    @property
     def has_udp(self) -> bool:
         """Whether UDP works in either family."""
         return any(each.is_udp_working for each in self.families)
@@ -141,8 +146,7 @@ def verdict(found: NetworkFindings) -> Verdict:
         has_network = found.addresses or found.overlay or found.has_udp
         return Verdict.NO_RELAY if has_network or found.relays else Verdict.NO_NETWORK
     if not found.has_udp:
-        was_asked = any(each.answers for each in found.families)
-        return Verdict.RELAY_ONLY if was_asked else Verdict.UNKNOWN
+        return Verdict.RELAY_ONLY if found.is_udp_tried else Verdict.UNKNOWN
     ipv4 = found.ipv4
     if ipv4 is None or not ipv4.is_udp_working:
         return Verdict.DIRECT_LIMITED

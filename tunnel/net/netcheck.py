@@ -43,7 +43,7 @@ PLAIN_HTTP_PORT = 80
 # Chosen.
 MAX_DATAGRAM_SIZE = 2048
 RETRY_S = 0.05  # after a failed receive: an ICMP error of an earlier datagram
-RELEASE_S = 1.0  # for a gateway to take a mapping back
+RELEASE_S = 1.0  # for a gateway to confirm that it took a mapping back; at most half the budget
 NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 MAX_LOOKUPS = 8  # STUN servers whose names are looked up
 
@@ -293,7 +293,7 @@ def _check_mapper(
             is_found = protocol in mapped.services_seen()
             failure = mapped.failures().get(protocol)
         finally:
-            is_given_back = mapper.release(RELEASE_S)
+            is_given_back = mapper.release(min(RELEASE_S, budget_s / 2))
             tasks.kill()
             mapper.close()
     if isinstance(event, MappingMade):

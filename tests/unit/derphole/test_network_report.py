@@ -273,7 +273,7 @@ def test_the_report_of_a_home():
         ),
         (
             replace(HOME, mappers=None),
-            "  not asked: this machine has no router, or the relay is on this machine",
+            "  not asked: there is no router, no time left, or the relay is on this machine",
         ),
         (
             replace(HOME, relays=(MISSED,)),
@@ -282,6 +282,10 @@ def test_the_report_of_a_home():
         (
             replace(HOME, relays=(replace(REACHED, is_by_udp=False),)),
             "  fra (Frankfurt): 12.4 ms by HTTP, connected in 48 ms",
+        ),
+        (
+            replace(HOME, ipv4=None),
+            "  not tried: no STUN server is known that this machine has a way to",
         ),
         (replace(HOME, map_trouble="no map could be fetched"), "  no map could be fetched"),
         (
@@ -392,6 +396,14 @@ def test_the_report_of_a_home_as_json():
 )
 def test_a_mapping_is_stable_changing_or_not_known(nat, stable):
     assert as_json(replace(HOME, ipv4=nat))["udp"]["mapping_stable"] is stable
+
+
+def test_udp_that_was_not_tried_is_neither_there_nor_blocked():
+    untried = as_json(replace(HOME, ipv4=None))["udp"]
+    blocked = as_json(replace(HOME, ipv4=SILENT))["udp"]
+
+    assert (untried["outbound"], untried["stun"]) == (None, None)
+    assert (blocked["outbound"], blocked["stun"]) == (False, False)
 
 
 def test_a_relay_that_was_not_reached_is_told_with_its_error():
