@@ -352,6 +352,7 @@ class RelayTrouble(DerpholeError):
             f"no relay could be used: {detail}; check the network, the proxy variables, "
             "--relay and --derp-map"
         )
+        self.detail = detail
 
 
 class InternalError(DerpholeError):

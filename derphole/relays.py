@@ -19,7 +19,7 @@ from tunnel.errors import DecodeError, RelayUnreachable
 from tunnel.net.dial import DialOptions
 from tunnel.net.home import measure_regions
 from tunnel.net.proxy import ProxySettings
-from tunnel.net.relay_map import load_relay_map
+from tunnel.net.relay_map import FETCH_TIMEOUT_S, load_relay_map
 from tunnel.proto.netcheck import choose_regions, fallback_regions
 from tunnel.units import Seconds
 from tunnel.wire.derpmap import (
@@ -73,6 +73,14 @@ def issuer_relays(options: NetworkOptions, issuer: DerpKey, report: Report) -> R
         report(Notice("no relay region answered in time; taking those that both sides can compute"))
         ids = fallback_regions(relay_map, issuer)
     return _choice(relay_map, ids, is_public=options.derp_map is None)
+
+
+def network_map(options: NetworkOptions, report: Report, fetch_s: Seconds) -> RelayMap:
+    """Return every relay that these settings allow; raises `RelayTrouble`."""
+    if options.relay is not None:
+        region = own_region(options.relay)
+        return RelayMap({region.id: region})
+    return _load(options, report, fetch_s)
 
 
 def claimer_relays(
@@ -131,11 +139,11 @@ def _parse_url(url: str) -> RelayRegion:
         raise RelayTrouble(str(error)) from error
 
 
-def _load(options: NetworkOptions, report: Report) -> RelayMap:
+def _load(options: NetworkOptions, report: Report, fetch_s: Seconds = FETCH_TIMEOUT_S) -> RelayMap:
     cache_dir = options.cache_dir if options.derp_map is None else None
     cache_file = cache_dir / PUBLIC_MAP_FILE if cache_dir else None
     try:
-        loaded = load_relay_map(options.derp_map, cache_file, proxy_settings(options))
+        loaded = load_relay_map(options.derp_map, cache_file, proxy_settings(options), fetch_s)
     except RelayUnreachable as error:
         raise RelayTrouble(str(error)) from error
     if loaded.notice:

@@ -5,6 +5,11 @@
     run      trace.started          unix_s, version, python, platform
              run.failed             error, code: why the command ends, as in --json
              crash                  time, traceback: a bug of ours
+    netcheck netcheck.no_map        error: there is no relay map
+             netcheck.nat           ipv6, udp, mapping, filtering, hairpin: one address family
+             netcheck.mapper        protocol, found; reason: why it gave no port
+             netcheck.relay         region, connected, error: a login
+             netcheck.verdict       verdict: the report's word
     relay    relay.state            region, state: connecting, connected or down
              relay.error            region, error
     claim    claim.sent             relay (claimer)

@@ -30,6 +30,8 @@ PURE_DERPHOLE = {
     "errors",
     "grant",
     "hints",
+    "network_report",
+    "network_verdict",
     "receipt_paths",
     "status",
     "token",

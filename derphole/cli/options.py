@@ -4,14 +4,21 @@ An option line has its flags in 28 columns behind four blanks, with two blanks a
 description, which docopt needs.
 """
 
-NETWORK_OPTIONS = """\
+RELAY_OPTIONS = """\
     --derp-map URL|FILE         Relay map to use in place of the public one
     --relay URL                 One relay to use in place of a map:
                                 https://host[:port][#sha256:HEX] or http://host[:port]
-    --force-relay               Stay on the relay, take no direct path
-    --timeout SECONDS           Give up waiting for the other side after this time (0: never)
+"""
+
+TRACE_OPTION = """\
     --trace FILE                Append a trace as JSON lines, without secrets
 """
+
+NETWORK_OPTIONS = f"""\
+{RELAY_OPTIONS}\
+    --force-relay               Stay on the relay, take no direct path
+    --timeout SECONDS           Give up waiting for the other side after this time (0: never)
+{TRACE_OPTION}"""
 
 SOURCE_OPTIONS = """\
     --token TOKEN               Token, in place of the argument

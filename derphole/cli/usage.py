@@ -98,15 +98,23 @@ def _load_relay() -> CommandModule:
     return relay
 
 
+def _load_netcheck() -> CommandModule:
+    from derphole.cli import netcheck
+
+    return netcheck
+
+
+NETCHECK = Command("Check this network and say what works", _load_netcheck)
 VERSION = Command("Print the version", _load_version, most=None, takes_options=False)
 
 DERPHOLE_COMMANDS: Mapping[str, Command] = {
     "listen": Command("Receive one byte stream on standard output", _load_listen),
+    "netcheck": NETCHECK,
     "pipe": Command("Send standard input to a listener", _load_pipe, most=1),
     "relay": Command("Run a relay for tests, a LAN or a small group", _load_relay),
     "version": VERSION,
 }
-DERPTUN_COMMANDS: Mapping[str, Command] = {"version": VERSION}
+DERPTUN_COMMANDS: Mapping[str, Command] = {"netcheck": NETCHECK, "version": VERSION}
 
 COMMANDS: Mapping[str, Program] = {
     "derphole": Program(
@@ -123,7 +131,7 @@ COMMANDS: Mapping[str, Program] = {
         "derptun",
         "keep an encrypted link between two machines for months",
         DERPTUN_COMMANDS,
-        ("derptun version",),
+        ("derptun netcheck", "derptun version"),
     ),
 }
 
@@ -183,6 +191,6 @@ def markdown_reference() -> str:
 
 
 def _as_spoken(text: str, program: Program, spoken: str) -> str:
-    """Write the commands in a text as people must type them here."""
+    """Write the commands in a text as people must type them here; both programs share some."""
     names = "|".join((*program.commands, "help"))
-    return re.sub(rf"\b{program.name} (?=(?:{names})\b)", lambda _: f"{spoken} ", text)
+    return re.sub(rf"\b(?:derphole|derptun) (?=(?:{names})\b)", lambda _: f"{spoken} ", text)

@@ -40,10 +40,50 @@ def measure_regions(
     An empty list means that no relay can be reached, or none in time.
     """
     deadline = Instant(monotonic() + budget_s)
-    latencies = _StunRun(StunMeasurement(relay_map, entropy, monotonic(), budget_s)).run()
-    if latencies:
-        return latencies
-    return _measure_by_https(relay_map, deadline, DialOptions(proxy=proxy))
+    latencies = measure_by_stun(relay_map, entropy, budget_s)
+    return latencies or measure_by_https(relay_map, deadline - monotonic(), proxy)
+
+
+def measure_by_stun(
+    relay_map: RelayMap, entropy: Callable[[int], bytes], budget_s: Seconds
+) -> list[RegionLatency]:
+    """Return the regions whose STUN servers answered within `budget_s`, half of it if none does."""
+    return _StunRun(StunMeasurement(relay_map, entropy, monotonic(), budget_s)).run()
+
+
+def measure_by_https(
+    relay_map: RelayMap, budget_s: Seconds, proxy: ProxySettings
+) -> list[RegionLatency]:
+    """Time a small request to the first node of every region, over a connection made before."""
+    deadline, options = Instant(monotonic() + budget_s), DialOptions(proxy=proxy)
+    found: list[RegionLatency] = []
+    places = BoundedSemaphore(MAX_PARALLEL_CHECKS)
+
+    def check(region_id: int, node: RelayNode) -> None:
+        with places:
+            try:
+                with limited(deadline - monotonic(), "did not answer in time"):
+                    found.append(RegionLatency(region_id, _time_request(node, options)))
+            except RelayError:
+                return  # a region that cannot be reached has no latency
+
+    with TaskGroup("latency") as tasks:
+        for region in measurable_regions(relay_map):
+            tasks.spawn(region.code, check, region.id, region.relay_nodes[0])
+        tasks.join()
+    return found
+
+
+def stun_addresses(node: RelayNode) -> list[Address]:
+    """Return one address per family; a node with an address in the map is not looked up.
+
+    Raises `RelayUnreachable` for a node without an address.
+    """
+    ipv4, ipv6 = node.ipv4, node.ipv6
+    if any(field not in ("", FAMILY_OFF) for field in (ipv4, ipv6)):
+        ipv4, ipv6 = ipv4 or FAMILY_OFF, ipv6 or FAMILY_OFF
+    addresses = resolve(node.host, ipv4, ipv6)
+    return list({family: (family, address) for family, address in reversed(addresses)}.values())
 
 
 class _StunRun:
@@ -80,7 +120,7 @@ class _StunRun:
 
     def _send(self, probe: Probe) -> None:
         try:
-            addresses = _stun_addresses(probe.node)
+            addresses = stun_addresses(probe.node)
         except RelayUnreachable:
             return  # its name is unknown; the other nodes and regions are asked all the same
         request = encode_binding_request(probe.transaction_id)
@@ -105,37 +145,6 @@ class _StunRun:
                 continue
             self._measurement.handle_response(monotonic(), response.transaction_id)
             self._answered.set()
-
-
-def _stun_addresses(node: RelayNode) -> list[Address]:
-    """Return one address per family; a node with an address in the map is not looked up."""
-    ipv4, ipv6 = node.ipv4, node.ipv6
-    if any(field not in ("", FAMILY_OFF) for field in (ipv4, ipv6)):
-        ipv4, ipv6 = ipv4 or FAMILY_OFF, ipv6 or FAMILY_OFF
-    addresses = resolve(node.host, ipv4, ipv6)
-    return list({family: (family, address) for family, address in reversed(addresses)}.values())
-
-
-def _measure_by_https(
-    relay_map: RelayMap, deadline: Instant, options: DialOptions
-) -> list[RegionLatency]:
-    """Time a small request to the first node of every region, over a connection made before."""
-    found: list[RegionLatency] = []
-    places = BoundedSemaphore(MAX_PARALLEL_CHECKS)
-
-    def check(region_id: int, node: RelayNode) -> None:
-        with places:
-            try:
-                with limited(deadline - monotonic(), "did not answer in time"):
-                    found.append(RegionLatency(region_id, _time_request(node, options)))
-            except RelayError:
-                return  # a region that cannot be reached has no latency
-
-    with TaskGroup("latency") as tasks:
-        for region in measurable_regions(relay_map):
-            tasks.spawn(region.code, check, region.id, region.relay_nodes[0])
-        tasks.join()
-    return found
 
 
 def _time_request(node: RelayNode, options: DialOptions) -> Seconds:

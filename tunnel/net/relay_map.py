@@ -102,7 +102,7 @@ def _read_map_file(path: Path) -> LoadedRelayMap:
 
 def _fetch_map(url: str, proxy: ProxySettings, timeout_s: Seconds) -> tuple[bytes, RelayMap]:
     """Fetch and decode; raises `RelayUnreachable` or `DecodeError`."""
-    late = RelayUnreachable(f"no answer within {timeout_s:g} s")
+    late = RelayUnreachable(f"no answer within {timeout_s:.2g} s")
     with gevent.Timeout(timeout_s, late):
         data = _in_thread(_fetch, url, proxy, timeout_s)
     return data, decode_derp_map(data)

@@ -1,5 +1,7 @@
 """Which relay regions to use: a plan of STUN probes, and the choice by what came back.
 
+What a login to a region and a question to a port mapper came to has its form here too.
+
     each region: probes at 0, 100 and 200 ms, round robin over its nodes; the first answer counts
     done: all answered │ 3 answered, and twice the slowest of them (at most 300 ms) went by │ budget
     nothing at all after half the budget: UDP is dead, measure by HTTPS instead
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 
 from tunnel.crypto.kdf import derive
 from tunnel.crypto.keys import DerpKey
+from tunnel.proto.mapping import Failure, MappingProtocol, PortMapping
 from tunnel.units import Instant, Seconds
 from tunnel.wire.derpmap import STUN_OFF, RelayMap, RelayNode, RelayRegion
 
@@ -46,6 +49,40 @@ class RegionLatency:
 
     region_id: int
     latency_s: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class RelayCheck:
+    """How a login to a region went.
+
+    Args:
+        node: the one that was tried last; None when the region has none.
+        connected_after_s: until the relay had accepted our key; None when it did not.
+        error: why not, in a sentence.
+    """
+
+    node: RelayNode | None
+    connected_after_s: Seconds | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MapperCheck:
+    """What a gateway does when asked for a port by one protocol.
+
+    Args:
+        protocol: how it was asked.
+        is_found: whether it speaks the protocol at all.
+        mapping: what it gave; None without one.
+        failure: why there is none.
+        is_given_back: whether the gateway confirmed that nothing is mapped any more.
+    """
+
+    protocol: MappingProtocol
+    is_found: bool
+    mapping: PortMapping | None
+    failure: Failure | None
+    is_given_back: bool = True
 
 
 def measurable_regions(relay_map: RelayMap) -> list[RelayRegion]:

@@ -37,6 +37,8 @@ class StunResponder:
         """Return the answer to a datagram from `address` and `port`, None to stay silent."""
         try:
             request = stun.decode_binding_request(data)
+            if request.change:
+                raise DecodeError("the answer would come from an address that this server lacks")
             source = plain_address(address)
         except (DecodeError, ValueError):
             self.dropped_malformed += 1

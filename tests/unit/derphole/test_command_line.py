@@ -95,6 +95,15 @@ def test_each_command_prints_its_help(run, name):
     assert max(map(len, out.splitlines())) <= 100
 
 
+def test_commands_of_both_programs_are_written_for_the_one_that_was_called(run):
+    by_name = run("help", "netcheck", program="derptun")[1]
+    by_word = run("derptun", "help", "netcheck")[1]
+
+    assert "\nUSAGE:\n    derptun netcheck [options]" in by_name
+    assert "\nUSAGE:\n    derphole derptun netcheck [options]" in by_word
+    assert "derphole netcheck" not in by_name + by_word
+
+
 def test_help_wins_over_missing_arguments_and_says_nothing_else(run):
     assert run("pipe", "a", "b", "c", "--help")[0] == 0
 
@@ -143,6 +152,8 @@ WITH_HELP = [
     (["listen", "--force-relay=x"], 'invalid bool value "x"', "Receive one"),
     (["listen", "--expires", "soon"], 'invalid --expires value "soon"; use RFC3339', "Receive one"),
     (["listen", "--timeout", "x"], 'invalid --timeout value "x"', "Receive one"),
+    (["netcheck", "extra"], "'netcheck' requires 0 argument(s), got 1", "Check this network"),
+    (["netcheck", "--timeout", "x"], 'invalid --timeout value "x"', "Check this network"),
     (["pipe", "a", "b"], "'pipe' requires 0-1 argument(s), got 2", "Send standard"),
     (["pipe"], "exactly one of TOKEN, --token, --token-file, or --token-stdin", "Send standard"),
     (["pipe", "a", "--token", "b"], "at most one of TOKEN, --token,", "Send standard"),

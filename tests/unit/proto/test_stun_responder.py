@@ -49,6 +49,15 @@ def test_anything_else_is_met_with_silence():
     assert responder.dropped_malformed == 2
 
 
+def test_a_request_for_an_answer_from_elsewhere_is_met_with_silence():
+    responder = StunResponder(now=0.0)
+    for change in (stun.Change.PORT, stun.Change.ADDRESS):
+        request = stun.encode_binding_request(bytes(12), change)
+        assert responder.answer(0.0, request, "192.0.2.1", 1) is None
+
+    assert responder.dropped_malformed == 2
+
+
 def test_a_network_has_a_generous_allowance():
     responder = StunResponder(now=0.0)
     burst = int(NETWORK_ALLOWANCE.burst)

@@ -96,8 +96,9 @@ def test_a_changed_byte_never_passes_as_a_tailscale_request(position):
         PLAIN_REQUEST[:19],
         RESPONSE,
         b"",
-        # CHANGE-REQUEST must be understood; the answer would go elsewhere.
-        b"\x00\x01\x00\x08" + stun.MAGIC_COOKIE + TRANSACTION + attribute(0x0003, bytes(4)),
+        # An attribute that must be understood (DONT-FRAGMENT), and a CHANGE-REQUEST of 3 bytes.
+        b"\x00\x01\x00\x04" + stun.MAGIC_COOKIE + TRANSACTION + attribute(0x001A, b""),
+        b"\x00\x01\x00\x08" + stun.MAGIC_COOKIE + TRANSACTION + attribute(0x0003, bytes(3)),
         # An attribute longer than the datagram.
         b"\x00\x01\x00\x04" + stun.MAGIC_COOKIE + TRANSACTION + bytes.fromhex("80220008"),
     ],
@@ -163,6 +164,118 @@ def test_a_mapped_ipv6_source_is_answered_and_read_as_ipv4():
 def test_damaged_responses_are_refused(data):
     with pytest.raises(DecodeError):
         stun.decode_binding_response(data)
+
+
+# --- RFC 5780 --------------------------------------------------------------------------------
+
+CHANGES = [
+    (stun.Change.PORT, "00000002"),
+    (stun.Change.ADDRESS, "00000004"),
+    (stun.Change.ADDRESS | stun.Change.PORT, "00000006"),
+]
+# From coturn 4.6.1 with two addresses, asked from 10.0.1.2:40000, plainly and for both changes.
+COTURN_PLAIN = bytes.fromhex(
+    "010100502112a4420102030405060708090a0b0c002000080001bd522b12a5400001000800019c400a000102"
+    "802b000800010d96cb007101802c000800010d97cb00710280220014436f7475726e2d342e362e312027476f7273"
+    "7427"
+    "8028000412aec83c"
+)
+COTURN_CHANGED = bytes.fromhex(
+    "010100482112a4420102030405060708090a0b0c002000080001bd522b12a5400001000800019c400a000102"
+    "802b000800010d97cb007102802c000800010d97cb00710280220014436f7475726e2d342e362e312027476f7273"
+    "7427"
+)
+COTURN_ERROR = bytes.fromhex(
+    "0111003c2112a4420102030405060708090a0b0c0009001800000414556e6b6e6f776e2041747472696275746500"
+    "0000000a00027fff000080220014436f7475726e2d342e362e312027476f72737427"
+)
+
+
+@pytest.mark.parametrize(("change", "value"), CHANGES)
+def test_a_request_for_a_change_has_48_bytes_and_comes_back(change, value):
+    data = stun.encode_binding_request(TRANSACTION, change)
+
+    assert len(data) == 48
+    assert data[:28] == bytes.fromhex(f"0001001c2112a442{TRANSACTION.hex()}00030004{value}")[:28]
+    assert stun.decode_binding_request(data) == stun.BindingRequest(TRANSACTION, True, change)
+
+
+def test_a_request_for_both_changes_is_these_bytes():
+    assert stun.encode_binding_request(TRANSACTION, CHANGES[2][0]) == bytes.fromhex(
+        "0001001c2112a4420102030405060708090a0b0c0003000400000006802200087461696c6e6f6465"
+        "802800042ed0ee7b"
+    )
+
+
+def test_no_change_is_the_usual_request_and_other_bits_mean_nothing():
+    assert stun.encode_binding_request(TRANSACTION, stun.Change.NOTHING) == REQUEST
+    body = attribute(stun.CHANGE_REQUEST, bytes.fromhex("fffffff9"))
+    data = b"\x00\x01\x00\x08" + stun.MAGIC_COOKIE + TRANSACTION + body
+
+    assert stun.decode_binding_request(data).change is stun.Change.NOTHING
+
+
+def test_what_coturn_tells_of_its_addresses_is_read():
+    plain = stun.decode_binding_response(COTURN_PLAIN)
+    changed = stun.decode_binding_response(COTURN_CHANGED)
+
+    first, other = ("203.0.113.1", 3478), ("203.0.113.2", 3479)
+    assert plain == stun.BindingResponse(TRANSACTION, "10.0.1.2", 40000, first, other)
+    assert changed == stun.BindingResponse(TRANSACTION, "10.0.1.2", 40000, other, other)
+
+
+def test_a_response_with_both_addresses_is_these_bytes():
+    data = stun.encode_binding_response(
+        TRANSACTION, "203.0.113.5", 54321, ("203.0.113.1", 3478), ("2001:db8::2", 3479)
+    )
+
+    assert data == b"\x01\x01\x00\x30" + RESPONSE[4:] + bytes.fromhex(
+        "802b000800010d96cb007101802c001400020d9720010db8000000000000000000000002"
+    )
+    read = stun.decode_binding_response(data)
+    assert (read.origin, read.other) == (("203.0.113.1", 3478), ("2001:db8::2", 3479))
+
+
+def test_the_first_of_an_attribute_counts():
+    more = attribute(stun.XOR_MAPPED_ADDRESS, bytes.fromhex("000100000a000001"))
+    others = [
+        attribute(stun.OTHER_ADDRESS, bytes.fromhex(f"00010d97cb0071{last:02x}")) for last in (2, 3)
+    ]
+    masked = attribute(stun.XOR_MAPPED_ADDRESS, RESPONSE[24:])
+
+    answer = stun.decode_binding_response(response(masked, more, *others))
+
+    assert answer.address == "203.0.113.5"
+    assert answer.other == ("203.0.113.2", 3479)
+
+
+def test_a_refusal_of_coturn_is_read():
+    assert stun.decode_binding_error(COTURN_ERROR) == stun.BindingError(TRANSACTION, 420)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        RESPONSE,
+        COTURN_ERROR[:-1],
+        b"\x01\x11\x00\x00" + stun.MAGIC_COOKIE + TRANSACTION,
+        b"\x01\x11\x00\x06" + stun.MAGIC_COOKIE + TRANSACTION + attribute(stun.ERROR_CODE, b"\0\0"),
+        b"\x01\x11\x00\x08"
+        + stun.MAGIC_COOKIE
+        + TRANSACTION
+        + attribute(stun.ERROR_CODE, bytes.fromhex("00000214")),
+    ],
+)
+def test_damaged_refusals_are_refused(data):
+    with pytest.raises(DecodeError):
+        stun.decode_binding_error(data)
+
+
+def test_a_damaged_other_address_spoils_the_response():
+    masked = attribute(stun.XOR_MAPPED_ADDRESS, RESPONSE[24:])
+
+    with pytest.raises(DecodeError):
+        stun.decode_binding_response(response(masked, attribute(stun.OTHER_ADDRESS, b"\0\1")))
 
 
 def test_stun_is_told_from_disco_and_from_data():
