@@ -21,8 +21,8 @@ from tunnel.errors import DecodeError, MisuseError
 from tunnel.net.clock import monotonic
 from tunnel.net.http_exchange import exchange
 from tunnel.net.tasks import TaskGroup
+from tunnel.proto.igd_calls import HttpRequest
 from tunnel.proto.igd_search import Search
-from tunnel.proto.mapper_igd import HttpRequest
 from tunnel.proto.mapping import Failure, MappingEvent, MappingProtocol, PortMapping
 from tunnel.proto.portmap import ALL_PROTOCOLS, PortMapMachine
 from tunnel.units import Instant, Seconds

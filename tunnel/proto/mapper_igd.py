@@ -13,10 +13,10 @@ neither the other protocols nor sockets.
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 
 from tunnel.errors import DecodeError
+from tunnel.proto.igd_calls import Add, AskAddress, Delete, Describe, HttpRequest, Step
 from tunnel.proto.igd_search import IgdSearch, Search
 from tunnel.proto.mapping import (
     LIFETIME_S,
@@ -61,42 +61,6 @@ _REASON_BY_CODE: dict[int, Reason] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
-    """A request to carry out; `data` is all of it, `number` names it in the answer."""
-
-    number: int
-    host: str
-    port: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Describe:
-    location: igd.Url
-
-
-@dataclass(frozen=True, slots=True)
-class _AskAddress:
-    service: igd.Service
-
-
-@dataclass(frozen=True, slots=True)
-class _Add:
-    service: igd.Service
-    mapping: igd.PortMapping
-    any_port: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Delete:
-    service: igd.Service
-    external_port: int
-
-
-_Step = _Describe | _AskAddress | _Add | _Delete
-
-
 class IgdMapper:
     """Finds a service, and asks for, renews and deletes one mapping.
 
@@ -132,7 +96,7 @@ class IgdMapper:
         self._last_failure = Failure(Reason.NOT_OFFERED)
         self._added: dict[int, igd.Service] = {}  # external ports that may exist at the gateway
         self._number = 0
-        self._pending: _Step | None = None
+        self._pending: Step | None = None
         self._requests: list[HttpRequest] = []
 
     def start(self, now: Instant) -> None:
@@ -169,14 +133,14 @@ class IgdMapper:
         """Ask for the mapping that is held once more, and for the external address."""
         del now
         if self.status.mapping is not None and self._pending is None and self._service:
-            self._request(_AskAddress(self._service))
+            self._request(AskAddress(self._service))
 
     def release(self, now: Instant) -> None:
         """Delete everything that may exist; the answer to a mere question is not waited for."""
         del now
         self._search.stop()
         self.status.drop(MapperState.RELEASING)
-        if isinstance(self._pending, _Describe | _AskAddress):
+        if isinstance(self._pending, Describe | AskAddress):
             self._number += 1  # so that it is ignored if it comes
             self._pending = None
             self._requests.clear()
@@ -203,7 +167,7 @@ class IgdMapper:
             return
         self.status.seen_at = now
         try:
-            if isinstance(step, _Describe):
+            if isinstance(step, Describe):
                 self._handle_description(step, status, body)
             else:
                 self._handle_answer(now, step, igd.decode_answer(body))
@@ -248,22 +212,12 @@ class IgdMapper:
         requests, self._requests = self._requests, []
         return requests
 
-    def _request(self, step: _Step) -> None:
+    def _request(self, step: Step) -> None:
         self._number += 1
         self._pending = step
-        match step:
-            case _Describe(url):
-                data = igd.encode_get(url)
-            case _AskAddress(service):
-                url, data = service.control, igd.encode_external_address_call(service)
-            case _Add(service, mapping, any_port):
-                url = service.control
-                data = igd.encode_add_call(service, mapping, any_port=any_port)
-            case _Delete(service, port):
-                url, data = service.control, igd.encode_delete_call(service, port)
-        self._requests.append(HttpRequest(self._number, url.host, url.port, data))
+        self._requests.append(step.request(self._number))
 
-    def _take_step(self, number: int) -> _Step | None:
+    def _take_step(self, number: int) -> Step | None:
         if number != self._number:
             return None
         step, self._pending = self._pending, None
@@ -276,15 +230,15 @@ class IgdMapper:
         elif self.status.state is not MapperState.ASKING:
             return
         elif self._services:
-            self._request(_AskAddress(self._services.popleft()))
+            self._request(AskAddress(self._services.popleft()))
         elif self._search.has_locations:
-            self._request(_Describe(self._search.take_location()))
+            self._request(Describe(self._search.take_location()))
         elif self._service is not None:
             self._add(self._service)
         else:
             self.status.fail(self._last_failure)
 
-    def _handle_description(self, step: _Describe, status: int, body: bytes) -> None:
+    def _handle_description(self, step: Describe, status: int, body: bytes) -> None:
         if status != HTTP_OK:
             raise DecodeError("no description")
         services = igd.decode_description(body, step.location)
@@ -293,16 +247,16 @@ class IgdMapper:
             self._last_failure = Failure(Reason.NOT_OFFERED)
         self._continue()
 
-    def _handle_answer(self, now: Instant, step: _Step, answer: igd.Answer | igd.Fault) -> None:
+    def _handle_answer(self, now: Instant, step: Step, answer: igd.Answer | igd.Fault) -> None:
         match step, answer:
-            case _Delete(), _:
+            case Delete(), _:
                 self._added.pop(step.external_port, None)
                 self._continue()
-            case _AskAddress(), igd.Answer():
+            case AskAddress(), igd.Answer():
                 self._handle_address(step.service, igd.external_address(answer))
-            case _Add(), igd.Answer():
+            case Add(), igd.Answer():
                 self._handle_added(now, step, answer)
-            case _Add(), igd.Fault():
+            case Add(), igd.Fault():
                 self._added.pop(step.mapping.external_port, None)
                 self._handle_refused(step, answer)
             case _, igd.Fault():
@@ -339,9 +293,9 @@ class IgdMapper:
         mapping = igd.PortMapping(*ports, self._local_ip, self._lease_s)
         # Noted before the answer: what may have been made must be deleted.
         self._added[self._external_port] = service
-        self._request(_Add(service, mapping, any_port))
+        self._request(Add(service, mapping, any_port))
 
-    def _handle_added(self, now: Instant, step: _Add, answer: igd.Answer) -> None:
+    def _handle_added(self, now: Instant, step: Add, answer: igd.Answer) -> None:
         port = step.mapping.external_port
         if step.any_port:
             port = igd.reserved_port(answer)
@@ -351,14 +305,14 @@ class IgdMapper:
             self._continue()
         elif port < MIN_EXTERNAL_PORT:
             self.status.fail(Failure(Reason.PORT_UNUSABLE, f"port {port}"))
-            self._request(_Delete(step.service, port))
+            self._request(Delete(step.service, port))
         else:
             self._external_port = port
             lifetime_s = step.mapping.lease_s or None
             place = (self._external_ip, port)
             self.status.hold(now, PortMapping(self.protocol, *place, lifetime_s))
 
-    def _handle_refused(self, step: _Add, fault: igd.Fault) -> None:
+    def _handle_refused(self, step: Add, fault: igd.Fault) -> None:
         self._last_failure = _failure(fault)
         if self.status.state is MapperState.HOLDING:
             self.status.fail(self._last_failure)
@@ -378,15 +332,15 @@ class IgdMapper:
     def _can_use_same_port(self) -> bool:
         return self._external_port != self._internal_port >= MIN_EXTERNAL_PORT
 
-    def _handle_useless(self, now: Instant, step: _Step, failure: Failure) -> None:
+    def _handle_useless(self, now: Instant, step: Step, failure: Failure) -> None:
         """Go on after an answer that does not help, or none."""
         self._last_failure = failure
-        if isinstance(step, _Delete):
+        if isinstance(step, Delete):
             self._added.pop(step.external_port, None)
         if self.status.lease is not None:
             self.status.lease.postpone(now)
             return
-        if isinstance(step, _Add):
+        if isinstance(step, Add):
             self._service = None
         self._continue()
 
@@ -395,7 +349,7 @@ class IgdMapper:
             self.status.drop(MapperState.IDLE)
             return
         port, service = next(iter(self._added.items()))
-        self._request(_Delete(service, port))
+        self._request(Delete(service, port))
 
 
 def _failure(fault: igd.Fault) -> Failure:

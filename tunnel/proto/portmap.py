@@ -17,8 +17,9 @@ from ipaddress import ip_address
 from math import inf, isinf
 
 from tunnel.errors import DecodeError
+from tunnel.proto.igd_calls import HttpRequest
 from tunnel.proto.igd_search import Search
-from tunnel.proto.mapper_igd import HttpRequest, IgdMapper
+from tunnel.proto.mapper_igd import IgdMapper
 from tunnel.proto.mapper_natpmp import NatPmpMapper
 from tunnel.proto.mapper_pcp import PcpMapper
 from tunnel.proto.mapping import (
