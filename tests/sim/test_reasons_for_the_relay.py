@@ -7,7 +7,7 @@ from udp_network import UdpNetwork, nat_of
 from world import Host, World
 
 from derphole.receipt_paths import NOT_IN_TIME, reason_relayed
-from tunnel.proto.gather import Gatherer
+from tunnel.proto.gather import Gatherer, StunQuestion
 from tunnel.units import Instant
 
 SERVERS = (("192.0.2.1", 3478), ("192.0.2.2", 3478))
@@ -31,11 +31,13 @@ class Side:
         """Ask the servers; what they saw becomes a candidate, unless UDP is blocked."""
         now = self.host.instant
         ip, port = self.port.address
-        self.gatherer.set_hosts([ip], {False: port})
-        for server, transaction in self.gatherer.requests_to_send(now, servers):
+        self.gatherer.set_hosts([(ip, port)])
+        questions = [StunQuestion(0, *server) for server in SERVERS[:servers]]
+        for question, transaction in self.gatherer.requests_to_send(now, questions):
             if not self.port.is_blocked and self.port.nat is not None:
-                seen = self.port.nat.outbound(self.port.address, SERVERS[server])
-                self.gatherer.handle_response(transaction, *seen)
+                server = (question.ip, question.port)
+                seen = self.port.nat.outbound(self.port.address, server)
+                self.gatherer.handle_response(question.lane, transaction, *seen)
         self.host.link.use_lanes(now, {0: False}, allows_loopback=False)
         self.host.link.offer_candidates(self.gatherer.candidates())
 
