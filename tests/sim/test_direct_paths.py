@@ -145,6 +145,24 @@ def test_one_way_loss_of_the_direct_path_falls_back_to_the_relay():
     assert issuer.received[stream] == patterned(8 * MIB)
 
 
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_one_way_loss_of_the_direct_path_is_noticed_as_soon_as_a_cut(way):
+    # What still comes the other way, pings of the receiver among it, proves nothing for our data.
+    world, network, issuer, claimer = direct_pair(rate=1e6)
+    for wire in (*world.wires(issuer), *world.wires(claimer)):
+        wire.rate = 1e6
+    stream = claimer.send_all(patterned(16 * MIB))
+    world.run_for(1)
+
+    getattr(network.ports[claimer], way).is_cut = True
+    world.run_for(0.2)  # what was on its way
+    before = len(issuer.received[stream])
+    cut_at = world.now
+    world.drive(lambda: len(issuer.received[stream]) > before + 64 * 1024, seconds=10)
+
+    assert world.now - cut_at <= 1.5
+
+
 def test_a_packet_replayed_from_another_address_moves_nothing():
     world, network, issuer, claimer = direct_pair(rate=5e6)
     stream = claimer.send_all(patterned(4 * MIB))

@@ -76,6 +76,7 @@ class DirectPath:
     probes: int = 0
     doubtful_since: Instant | None = None
     last_heard: Instant | None = None
+    last_acked: Instant | None = None  # when something sent on it was newly acknowledged
     last_answered: Instant | None = None
     last_challenged: Instant | None = None
     rtt_s: Seconds | None = None
@@ -240,8 +241,9 @@ class PathTable:
         times = []
         unanswered = path.ledger.oldest_unanswered
         if unanswered is not None:
-            heard = path.last_heard if path.last_heard is not None else unanswered
-            times.append(max(unanswered, heard) + doubt_s)
+            # What they send by the path proves nothing for what we send: it may be cut one way.
+            acked = path.last_acked if path.last_acked is not None else unanswered
+            times.append(max(unanswered, acked) + doubt_s)
         if path.challenges:
             oldest = min(path.challenges.values())
             times.append(max(oldest, path.last_heard or oldest) + 2 * doubt_s)

@@ -183,6 +183,8 @@ class Sender:
         for record in newly:
             self._streams.acked(record.ranges)
         if newly:
+            if isinstance(path, DirectPath):
+                path.last_acked = now
             path.controller.on_acked(now, newly, path.ledger.rtt)
             self._detect_losses(now, path)
 
