@@ -16,7 +16,8 @@ from tunnel.wire.frames import Candidate
 
 Address = tuple[str, int]
 HOST_PORT = 41000
-MAX_DATAGRAM = 1472
+HEADERS = 28  # IPv4 and UDP
+RECEIVE_BUFFER = 212_992
 
 
 class Dependence(Enum):
@@ -78,6 +79,7 @@ class UdpPort:
     up: Wire
     down: Wire
     is_blocked: bool = False
+    mtu: int = 1500  # of its link; larger packets vanish without a word, both ways
 
 
 class UdpNetwork:
@@ -105,11 +107,12 @@ class UdpNetwork:
             candidates.append(Candidate(2, *port.nat.outbound(port.address, ("192.0.2.1", 3478))))
         assert host.link is not None
         host.link.use_lanes(host.instant, {0: False}, allows_loopback=False)
+        host.link.tell_receive_buffer(RECEIVE_BUFFER)
         host.link.offer_candidates(tuple(candidates))
 
     def send(self, port: UdpPort, remote: Address, data: bytes) -> None:
         """Take a datagram from a host."""
-        if port.is_blocked or len(data) > MAX_DATAGRAM:
+        if port.is_blocked or len(data) + HEADERS > port.mtu:
             return
         source = port.nat.outbound(port.address, remote) if port.nat else port.address
         self.seen.append((source, remote, data))
@@ -119,7 +122,7 @@ class UdpNetwork:
     def arrive(self, source: Address, remote: Address, data: bytes) -> None:
         """Deliver a datagram to whoever owns the address."""
         for port in list(self.ports.values()):
-            if port.is_blocked:
+            if port.is_blocked or len(data) + HEADERS > port.mtu:
                 continue
             if port.nat is None:
                 is_mine = remote == port.address

@@ -78,6 +78,7 @@ class UdpLane:
             self._socket.close()
             raise
         self.port: int = self._socket.getsockname()[1]
+        self.receive_buffer = self._usable_buffer()
         self._watcher = get_hub().loop.io(self._socket.fileno(), READABLE)
         self._reader: gevent.Greenlet | None = None
 
@@ -159,6 +160,12 @@ class UdpLane:
             return
         bind_to_device(self._socket, self.uplink.interface, self.is_ipv6)
         self._socket.bind((self.uplink.ip, 0))
+
+    def _usable_buffer(self) -> int:
+        """Return how many bytes of datagrams may wait to be read."""
+        size: int = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        # Linux says twice what it was asked for: the other half is for its own bookkeeping.
+        return size // 2 if sys.platform.startswith("linux") else size
 
     def _tune(self) -> None:
         sock = self._socket

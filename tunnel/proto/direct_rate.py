@@ -62,6 +62,9 @@ DELIVERY_FELL = 0.8  # of what was sent a round before
 FALLEN_ROUNDS = 2  # in a row: one alone is the gap that a cut leaves
 MINIMUM_RTT_LIFE_S: Seconds = 10.0
 SPARE_BURSTS = 3  # in flight beyond the model: one at the sender, one at the receiver, one in acks
+QUEUE_SHARE = 0.75  # of the other side's receive buffer: what may wait there beside control
+LEAST_WINDOW = 4  # packets: two bursts of the shortest kind
+USUAL_PACKET = 1500  # where larger ones pass, a few of them are a queue indeed
 MINIMUM_RATE: BytesPerSecond = 16_000.0  # 128 kbit/s; on a slower line the window still holds
 
 
@@ -91,6 +94,7 @@ class DirectController:
         self.window: ByteCount  # the most bytes to have in flight
         self._packet_size = packet_size
         self._start_rate = INITIAL_PACKETS * packet_size / INITIAL_ROUND_S
+        self._peer_buffer = peer_buffer
         self._pacer = Pacer(now, self._start_rate, packet_size, peer_buffer)
         self._samples: deque[BytesPerSecond] = deque(maxlen=SAMPLE_ROUNDS)
         self._ceiling: BytesPerSecond = float("inf")
@@ -141,6 +145,12 @@ class DirectController:
         """Go on with packets of another size; the model is in bytes and stays."""
         self._packet_size = packet_size
         self._pacer.set_packet_size(packet_size)
+        self._set_window()
+
+    def set_peer_buffer(self, peer_buffer: ByteCount) -> None:
+        """Go on with what the other side tells of its receive buffer now."""
+        self._peer_buffer = peer_buffer
+        self._pacer.set_peer_buffer(peer_buffer)
         self._set_window()
 
     # -- what happened ----------------------------------------------------------------------
@@ -213,9 +223,21 @@ class DirectController:
         elif self.state is State.STARTING:
             self.window = int(PROBE_GAIN * self._start_rate * self._round_span_s) + spare
         elif self.state is State.MEASURING:
-            self.window = max(4 * self._packet_size, self._pipe // 2)
+            self.window = self._pipe // 2
         else:
             self.window = int(self.rate * (self._minimum_rtt_s + self._round_span_s)) + spare
+        self.window = max(self._bounded_by_buffer(self.window), LEAST_WINDOW * self._packet_size)
+
+    def _bounded_by_buffer(self, window: ByteCount) -> ByteCount:
+        """Return a window of which the other side's socket takes what a short path does not hold.
+
+        A process that is not scheduled for a while reads nothing; what is in flight waits there.
+        """
+        if self._peer_buffer is None or self._minimum_rtt_s is None:
+            return window
+        rate = self._start_rate if self.state is State.STARTING else self.rate
+        pipe = int(rate * self._minimum_rtt_s)
+        return min(window, pipe + max(pipe, int(self._peer_buffer * QUEUE_SHARE)))
 
     # -- the model --------------------------------------------------------------------------
 
@@ -231,7 +253,7 @@ class DirectController:
     def _is_late(self, rtt_s: Seconds) -> bool:
         """Tell whether a round-trip time shows a queue."""
         minimum_s = self._minimum_rtt_s or 0.0
-        few_packets_s = QUEUE_TOLERANCE_PACKETS * self._packet_size / self.rate
+        few_packets_s = QUEUE_TOLERANCE_PACKETS * min(self._packet_size, USUAL_PACKET) / self.rate
         tolerance_s = max(QUEUE_TOLERANCE_S, QUEUE_TOLERANCE * minimum_s, few_packets_s)
         return rtt_s >= minimum_s + tolerance_s
 

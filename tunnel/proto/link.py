@@ -47,7 +47,7 @@ from tunnel.proto.received_burst import ReceivedBurst
 from tunnel.proto.rekey import Rekeying
 from tunnel.proto.sender import RelayPath, Sender, SendPath
 from tunnel.proto.streams import Buffer, Streams
-from tunnel.units import Instant, Seconds
+from tunnel.units import ByteCount, Instant, Seconds
 from tunnel.wire import frames as wire
 from tunnel.wire import packet as layout
 
@@ -107,6 +107,7 @@ class PeerLink:
         )
         self.our_grant = parameters.our_grant
         self._told_path: DirectPath | None = None
+        self._told_buffer: ByteCount | None = None
         self._close: wire.Close | None = None
         self._close_is_due_at: Instant | None = None
         self._events: deque[LinkEvent] = deque()
@@ -145,6 +146,12 @@ class PeerLink:
         for path in self._paths.use_lanes(now, lanes):
             self._sender.give_up_in_flight(path)
         self._choose_path(now)
+
+    def tell_receive_buffer(self, size: ByteCount) -> None:
+        """Tell the other side how many bytes of datagrams may wait at each lane, if that is new."""
+        if not self.is_relay_only and size != self._told_buffer:
+            self._told_buffer = size
+            self._sender.queue(wire.ReceiveBuffer(min(size, wire.MAX_RECEIVE_BUFFER)))
 
     def offer_candidates(self, candidates: tuple[wire.Candidate, ...]) -> None:
         """Tell the other side where we may be reached, so that it probes us at once."""
@@ -363,6 +370,8 @@ class PeerLink:
         match frame:
             case wire.Candidates(candidates):
                 self._paths.handle_candidates(now, candidates)
+            case wire.ReceiveBuffer(size):
+                self._paths.handle_receive_buffer(size)
             case wire.Challenge() if isinstance(by, DirectPath):
                 self._paths.handle_challenge(now, by, frame)
             case wire.Answer() if isinstance(by, DirectPath):

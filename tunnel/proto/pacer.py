@@ -13,7 +13,8 @@ from tunnel.units import ByteCount, BytesPerSecond, Instant, Seconds
 # Fixed by the protocol: what the other side's socket must be able to take at once.
 BURST_S: Seconds = 0.001
 MIN_BURST = 2  # packets: an acknowledgement is due after two
-MAX_BURST = 45  # packets: 45 x 1400 bytes fit into one segmented send of less than 64000 bytes
+MAX_BURST = 45  # packets
+MAX_BURST_BYTES = 64_000  # of one segmented send: 45 packets of 1400 bytes, or two of 32000
 CATCH_UP_S: Seconds = 0.002
 BUFFER_SHARE = 4  # a burst takes at most a quarter of the other side's receive buffer
 # Chosen: at low rates 2 ms are no packet at all, and a sender whose timers are late by 5 ms would
@@ -66,6 +67,11 @@ class Pacer:
         self._packet_size = packet_size
         self._set_limits()
 
+    def set_peer_buffer(self, peer_buffer: ByteCount) -> None:
+        """Keep bursts to what the other side tells of its receive buffer now."""
+        self._peer_buffer = peer_buffer
+        self._set_limits()
+
     def sendable_packets(self, now: Instant) -> int:
         """Return how many full packets may leave now in one burst; 0 while it is closed."""
         self._fill(now)
@@ -103,7 +109,8 @@ class Pacer:
         most = MAX_PACKETS_WAITING
         if self._peer_buffer is not None:
             most = max(MIN_BURST, self._peer_buffer // BUFFER_SHARE // self._packet_size)
-        self.burst_packets = max(MIN_BURST, min(int(packet_rate * BURST_S), MAX_BURST, most))
+        longest = min(MAX_BURST, MAX_BURST_BYTES // self._packet_size, most)
+        self.burst_packets = max(MIN_BURST, min(int(packet_rate * BURST_S), longest))
         late_packets = min(max(int(packet_rate * CATCH_UP_S), CATCH_UP_PACKETS), most)
         self.depth = max(self.burst_packets, late_packets) * self._packet_size
 

@@ -19,14 +19,15 @@ from tunnel.proto.candidates import choose_candidates, is_overlay, is_probeable
 from tunnel.proto.direct_rate import DirectController
 from tunnel.proto.loss import SentLedger
 from tunnel.proto.machine import UdpEndpoint
+from tunnel.proto.packet_size import BASE_DATAGRAM, SizeSearch
+from tunnel.proto.rtt import RttEstimator
 from tunnel.proto.token_bucket import Allowance, TokenBucket
-from tunnel.units import Instant, Seconds
+from tunnel.units import ByteCount, Instant, Seconds
 from tunnel.wire.frames import MAX_CANDIDATES, TOKEN_SIZE, Answer, Candidate, Challenge
 
 # Fixed by the protocol.
 FIRST_PATH_ID = 1
 LAST_PATH_ID = 0xFFFF
-FIRST_DATAGRAM = 1200  # every path carries that much; larger ones must be proved
 # Chosen (design, section 8).
 PROBE_TIMES_S = (0.0, 0.15, 0.4, 0.9, 1.9)  # 5 probes for a candidate that never answered
 PROBES_PER_S = Allowance(rate=40.0, burst=40.0)
@@ -64,12 +65,14 @@ class DirectPath:
         endpoint: where it leads.
         ledger: what was sent on it.
         controller: how much may be in flight on it.
+        search: how large its datagrams may be.
     """
 
     id: int
     endpoint: UdpEndpoint
     ledger: SentLedger
     controller: DirectController
+    search: SizeSearch
     created_at: Instant
     state: PathState = PathState.PROBING
     probe_at: Instant | None = None
@@ -87,6 +90,15 @@ class DirectPath:
     def was_confirmed(self) -> bool:
         """Whether a challenge was ever answered on it."""
         return self.rtt_s is not None
+
+    @property
+    def answer_limit_s(self) -> Seconds:
+        """When a packet sent now has surely been answered: the probe timeout, without back-off."""
+        if self.ledger.rtt.has_sample or self.rtt_s is None:
+            return self.ledger.rtt.probe_timeout_s
+        challenged = RttEstimator()  # all that is known yet
+        challenged.sample(self.rtt_s, 0.0)
+        return challenged.probe_timeout_s
 
     @property
     def rank_s(self) -> Seconds:
@@ -114,6 +126,7 @@ class PathTable:
         self.allows_loopback = False
         self.promotions = 0
         self.candidates_since: Instant | None = None  # when the peer first told us addresses
+        self._peer_buffer: ByteCount | None = None
         self._lanes: dict[int, bool] = {}  # lane -> whether it speaks IPv6
         self._paths: dict[UdpEndpoint, DirectPath] = {}
         self._next_id = FIRST_PATH_ID
@@ -184,6 +197,12 @@ class PathTable:
         path.last_heard = now
         return path
 
+    def handle_receive_buffer(self, size: ByteCount) -> None:
+        """Take what the peer told of its receive buffer: bytes that may wait there."""
+        self._peer_buffer = size
+        for path in self._paths.values():
+            path.controller.set_peer_buffer(size)
+
     def handle_challenge(self, now: Instant, path: DirectPath, challenge: Challenge) -> None:
         """Answer by the same path, and challenge back if it is not confirmed."""
         answer = Answer(challenge.token, path.endpoint.ip, path.endpoint.port)
@@ -214,7 +233,7 @@ class PathTable:
             )
             path.state = PathState.CONFIRMED
             path.doubtful_since = None
-            path.controller = DirectController(now, FIRST_DATAGRAM, None)
+            self.restart(now, path)
         return True
 
     # -- time -------------------------------------------------------------------------------
@@ -320,6 +339,15 @@ class PathTable:
             self._trace("path.active", {"path": best.id if best else 0, "to": to})
         return best
 
+    def restart(self, now: Instant, path: DirectPath) -> None:
+        """Start a path's model over: the network below it may be another one now."""
+        path.search = SizeSearch(now, is_ipv6=":" in path.endpoint.ip)
+        self.restart_controller(now, path)
+
+    def restart_controller(self, now: Instant, path: DirectPath) -> None:
+        """Forget which rate a path had; what was in flight on it must have been given up."""
+        path.controller = DirectController(now, path.search.size, self._peer_buffer)
+
     def suspect_all(self, now: Instant) -> None:
         """Challenge every path that was ever confirmed: the network may have changed."""
         for path in self._paths.values():
@@ -340,9 +368,10 @@ class PathTable:
             self._forget_worst()
         if self._next_id > LAST_PATH_ID:
             raise OverflowError("the path ids of a link are used up")
-        controller = DirectController(now, FIRST_DATAGRAM, None)
+        controller = DirectController(now, BASE_DATAGRAM, self._peer_buffer)
         ledger = SentLedger(has_packet_threshold=True)
-        path = DirectPath(self._next_id, endpoint, ledger, controller, now, probe_at=now)
+        search = SizeSearch(now, is_ipv6=":" in endpoint.ip)
+        path = DirectPath(self._next_id, endpoint, ledger, controller, search, now, probe_at=now)
         self._next_id += 1
         self._paths[endpoint] = path
         return path
