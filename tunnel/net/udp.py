@@ -7,11 +7,12 @@ datagrams to pieces: the link must know what a path carries.  What does not go o
 datagram; the link repeats what it must.
 
 On Linux many datagrams pass in one call: UDP_SEGMENT (GSO) cuts a burst that is sent, UDP_GRO joins
-what arrives.  Where a first use fails they are left alone for good.  Source: udp(7).
+what arrives.  Both are used only if this machine passed the check of `tunnel.net.segmentation`;
+a lane whose bursts fail in another way than by their size sends no more of them.  Source: udp(7).
 """
 
+import errno
 import logging
-import struct
 import sys
 from typing import Protocol
 
@@ -19,6 +20,17 @@ import gevent
 from gevent import get_hub, socket
 
 from tunnel.net.device import bind_to_device
+from tunnel.net.segmentation import (
+    CONTROL_SIZE,
+    MAX_READ,
+    READABLE,
+    SOL_UDP,
+    UDP_GRO,
+    Offload,
+    offload,
+    segment_control,
+    segment_size_of,
+)
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.lane_plan import Uplink
 from tunnel.proto.received_burst import ReceivedBurst
@@ -26,13 +38,10 @@ from tunnel.proto.received_burst import ReceivedBurst
 # Chosen: the kernel clamps it; wireguard-go gained a third from 7 MB.
 BUFFER_SIZE = 7 << 20
 BATCH = 16  # reads before other greenlets run
-MAX_READ = 65536
-SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
-_CONTROL_SIZE = socket.CMSG_SPACE(4)
-_SEGMENT = struct.Struct("=H")
+# A datagram does not fit the interface: older kernels say the first, newer ones the second.
+TOO_LARGE = (errno.EINVAL, errno.EMSGSIZE)
 # Linux: set DF and ignore what the kernel believes of the path's MTU; see ip(7).
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_PROBE = 10, 23, 3
-READABLE = 1
 
 _log = logging.getLogger(__name__)
 
@@ -55,12 +64,18 @@ class UdpLane:
         is_ipv6: the address family; an IPv6 lane carries no IPv4.
         observer: told about what arrives.
         uplink: the address and interface to keep to, None for whatever the system chooses.
+        bursts: which offloads to use; what was found to work here unless given.
 
     Raises `OSError` where the machine lacks the family or the address.
     """
 
     def __init__(
-        self, number: int, is_ipv6: bool, observer: LaneObserver, uplink: Uplink | None = None
+        self,
+        number: int,
+        is_ipv6: bool,
+        observer: LaneObserver,
+        uplink: Uplink | None = None,
+        bursts: Offload | None = None,
     ) -> None:
         self.number = number
         self.is_ipv6 = is_ipv6
@@ -70,9 +85,10 @@ class UdpLane:
         family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
         self._socket = socket._socket.socket(family, socket.SOCK_DGRAM)  # noqa: SLF001 - the plain one: a datagram is never waited for
         self._socket.setblocking(False)
-        self._can_segment = sys.platform.startswith("linux")
+        bursts = bursts or offload()
+        self._can_segment = bursts.segments
         try:
-            self._tune()
+            self._tune(bursts)
             self._bind()
         except OSError:
             self._socket.close()
@@ -94,18 +110,17 @@ class UdpLane:
             self._send_one((ip, port), data)
             return
         if self._can_segment:
-            control = [(SOL_UDP, UDP_SEGMENT, _SEGMENT.pack(segment_size))]
             try:
-                self._socket.sendmsg((data,), control, 0, (ip, port))
+                self._socket.sendmsg((data,), segment_control(segment_size), 0, (ip, port))
             except BlockingIOError:
                 self.dropped += 1
-            except OSError as error:
-                # No offload in this kernel or on this interface: never again.
-                _log.info("lane %d: bursts are sent one by one: %s", self.number, error)
-                self._can_segment = False
-            else:
                 return
-            if self._can_segment:
+            except OSError as error:
+                if error.errno not in TOO_LARGE:
+                    # No offload on this interface: never again.
+                    _log.info("lane %d: bursts are sent one by one: %s", self.number, error)
+                    self._can_segment = False
+            else:
                 return
         view = memoryview(data)
         for start in range(0, len(view), segment_size):
@@ -139,16 +154,13 @@ class UdpLane:
     def _read_batch(self, burst: ReceivedBurst) -> int:
         for count in range(BATCH):
             try:
-                size, control, _, address = self._socket.recvmsg_into([burst.view], _CONTROL_SIZE)
+                size, control, _, address = self._socket.recvmsg_into([burst.view], CONTROL_SIZE)
             except BlockingIOError:
                 return count
             except OSError as error:
                 _log.debug("lane %d: %s", self.number, error)  # an ICMP error of an earlier send
                 return count
-            segment_size = size
-            for level, kind, value in control:
-                if (level, kind) == (SOL_UDP, UDP_GRO):
-                    segment_size = int.from_bytes(value, sys.byteorder)
+            segment_size = segment_size_of(control, size)
             if size and segment_size:
                 burst.set(size, segment_size)
                 self._observer.lane_datagrams(self, address[0], address[1], burst)
@@ -167,17 +179,14 @@ class UdpLane:
         # Linux says twice what it was asked for: the other half is for its own bookkeeping.
         return size // 2 if sys.platform.startswith("linux") else size
 
-    def _tune(self) -> None:
+    def _tune(self, bursts: Offload) -> None:
         sock = self._socket
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_SIZE)
         if self.is_ipv6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if self._can_segment:
-            try:
-                sock.setsockopt(SOL_UDP, UDP_GRO, 1)
-            except OSError as error:
-                _log.debug("lane %d: datagrams arrive one by one: %s", self.number, error)
+        if bursts.joins:
+            sock.setsockopt(SOL_UDP, UDP_GRO, 1)
         try:
             if self.is_ipv6:
                 sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
