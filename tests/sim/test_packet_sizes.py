@@ -149,3 +149,19 @@ def test_the_news_of_a_receive_buffer_is_repeated_until_it_arrives():
     network.cut(claimer, is_cut=False)
 
     world.drive(lambda: issuer.link._paths._peer_buffer == 5000, seconds=10)
+
+
+def test_a_path_that_comes_back_owes_its_new_model_nothing():
+    """Pings sent in doubt, if they counted, would have the sender wait for room it believes in."""
+    world, network, _, claimer = direct_pair(rate=3e5)
+    claimer.send_all(patterned(MIB))
+    world.run_for(0.5)
+    network.cut(claimer)
+    world.run_for(8)
+    path = next(path for path in claimer.link._paths if path.was_confirmed)
+    assert path.ledger.in_flight_packets
+
+    network.cut(claimer, is_cut=False)
+    world.drive(lambda: claimer.link.direct_path is not None, seconds=5)
+
+    assert path.ledger.in_flight_bytes == path.controller._in_flight

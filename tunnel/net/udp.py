@@ -8,20 +8,23 @@ datagram; the link repeats what it must.
 
 On Linux many datagrams pass in one call: UDP_SEGMENT (GSO) cuts a burst that is sent, UDP_GRO joins
 what arrives.  Both are used only if this machine passed the check of `tunnel.net.segmentation`;
-a lane whose bursts fail in another way than by their size sends no more of them.  Source: udp(7).
+a lane whose bursts fail in another way than by their size sends no more of them.  There the kernel
+also says when a datagram came: that it waits for a busy process must not look like a long queue on
+the way.  Source: udp(7), socket(7).
 """
 
 import errno
 import logging
+import struct
 import sys
 from typing import Protocol
 
 import gevent
 from gevent import get_hub, socket
 
+from tunnel.net.clock import wall
 from tunnel.net.device import bind_to_device
 from tunnel.net.segmentation import (
-    CONTROL_SIZE,
     MAX_READ,
     READABLE,
     SOL_UDP,
@@ -34,10 +37,16 @@ from tunnel.net.segmentation import (
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.lane_plan import Uplink
 from tunnel.proto.received_burst import ReceivedBurst
+from tunnel.units import Seconds
 
 # Chosen: the kernel clamps it; wireguard-go gained a third from 7 MB.
 BUFFER_SIZE = 7 << 20
 BATCH = 16  # reads before other greenlets run
+# Linux: the wall clock at which a datagram arrived comes along with it; see socket(7).
+SO_TIMESTAMPNS = 35
+_TIMESPEC = struct.Struct("@ll")
+MAX_WAIT_S: Seconds = 1.0  # what waited longer arrived before somebody set the clock
+_CONTROL_SIZE = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(_TIMESPEC.size)
 # A datagram does not fit the interface: older kernels say the first, newer ones the second.
 TOO_LARGE = (errno.EINVAL, errno.EMSGSIZE)
 # Linux: set DF and ignore what the kernel believes of the path's MTU; see ip(7).
@@ -154,7 +163,7 @@ class UdpLane:
     def _read_batch(self, burst: ReceivedBurst) -> int:
         for count in range(BATCH):
             try:
-                size, control, _, address = self._socket.recvmsg_into([burst.view], CONTROL_SIZE)
+                size, control, _, address = self._socket.recvmsg_into([burst.view], _CONTROL_SIZE)
             except BlockingIOError:
                 return count
             except OSError as error:
@@ -162,7 +171,7 @@ class UdpLane:
                 return count
             segment_size = segment_size_of(control, size)
             if size and segment_size:
-                burst.set(size, segment_size)
+                burst.set(size, segment_size, _waited_s(control))
                 self._observer.lane_datagrams(self, address[0], address[1], burst)
         return BATCH
 
@@ -187,6 +196,8 @@ class UdpLane:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if bursts.joins:
             sock.setsockopt(SOL_UDP, UDP_GRO, 1)
+        if sys.platform.startswith("linux"):
+            sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         try:
             if self.is_ipv6:
                 sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
@@ -194,3 +205,13 @@ class UdpLane:
                 sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE)
         except OSError as error:
             _log.debug("lane %d: DF cannot be set: %s", self.number, error)
+
+
+def _waited_s(control: list[tuple[int, int, bytes]]) -> Seconds:
+    """Return how long a datagram had been on this machine when it was read, as far as is known."""
+    for level, kind, value in control:
+        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+            seconds, nanoseconds = _TIMESPEC.unpack(value)
+            waited_s = wall() - (seconds + nanoseconds / 1e9)
+            return waited_s if 0.0 < waited_s < MAX_WAIT_S else 0.0
+    return 0.0

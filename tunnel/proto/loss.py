@@ -79,6 +79,7 @@ class SentLedger:
         self.in_flight_packets = 0  # ack-eliciting ones
         self.in_flight_bytes = 0
         self.probe_count = 0
+        self.peer_delay_s: Seconds = 0.0  # how long they held the newest packet last acknowledged
         self._has_packet_threshold = has_packet_threshold
         self._records: list[SentRecord] = []
         self._next_number = 0
@@ -109,8 +110,11 @@ class SentLedger:
         self.in_flight_packets += record.count
         self.in_flight_bytes += record.count * record.size
 
-    def acked(self, now: Instant, ack: Ack) -> list[SentRecord]:
-        """Return the records an ACK newly acknowledges; raises `ProtocolViolation`."""
+    def acked(self, now: Instant, ack: Ack, waited_s: Seconds = 0.0) -> list[SentRecord]:
+        """Return the records an ACK newly acknowledges; raises `ProtocolViolation`.
+
+        `waited_s` is how long it had been on this machine before anybody read it.
+        """
         largest = ack.ranges[0][1]
         if largest >= self._next_number:
             raise ProtocolViolation("an acknowledgement of a packet that was never sent")
@@ -121,8 +125,10 @@ class SentLedger:
             newly.extend(self._take(first, last))
         if newly:
             newest = max(newly, key=lambda record: record.first)
+            self.peer_delay_s = 0.0
             if newest.first + newest.count - 1 == largest:
-                self.rtt.sample(now - newest.sent_at, ack.delay_us / 1e6)
+                self.peer_delay_s = ack.delay_us / 1e6
+                self.rtt.sample(now - waited_s - newest.sent_at, self.peer_delay_s)
             self.probe_count = 0
             self._probe_base = now
         self._largest_acked = max(self._largest_acked, largest)

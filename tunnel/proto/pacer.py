@@ -37,7 +37,7 @@ class Pacer:
 
     __slots__ = (
         "_credit", "_filled_at", "_is_open", "_packet_size", "_peer_buffer", "_rate",
-        "burst_packets", "depth",
+        "_wasted_s", "burst_packets", "depth",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +52,7 @@ class Pacer:
         self._peer_buffer = peer_buffer
         self._filled_at = now
         self._is_open = True
+        self._wasted_s: Seconds = 0.0  # for which credit was lost, since bytes last left
         self.burst_packets = self.depth = 0
         self._set_limits()
         self._credit: float = self.burst_packets * packet_size
@@ -90,16 +91,17 @@ class Pacer:
             return now
         return Instant(now + max(0.0, self._missing / self._rate))
 
-    def is_overflowing(self, now: Instant) -> bool:
-        """Tell whether credit is being lost since nobody sends."""
+    def wasted_until(self, now: Instant) -> Seconds:
+        """Return for how long credit was lost since bytes last left: nobody sent any."""
         self._fill(now)
-        return self._credit >= self.depth
+        return self._wasted_s
 
     def on_sent(self, now: Instant, size: ByteCount) -> None:
         """Take the credit of `size` bytes that left; control packets may run into debt."""
         self._fill(now)
         # One depth of debt at most, so that many control packets cannot silence the path.
         self._credit = max(self._credit - size, -float(self.depth))
+        self._wasted_s = 0.0
         if self._credit < self._packet_size * WHOLE_PACKET:
             self._is_open = False
 
@@ -122,5 +124,7 @@ class Pacer:
     def _fill(self, now: Instant) -> None:
         # A clock that stands still or goes back fills nothing.
         elapsed_s = max(0.0, now - self._filled_at)
-        self._credit = min(self._credit + elapsed_s * self._rate, self.depth)
+        earned = self._credit + elapsed_s * self._rate
+        self._wasted_s += max(0.0, earned - self.depth) / self._rate
+        self._credit = min(earned, self.depth)
         self._filled_at = max(self._filled_at, now)

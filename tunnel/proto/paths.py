@@ -340,7 +340,11 @@ class PathTable:
         return best
 
     def restart(self, now: Instant, path: DirectPath) -> None:
-        """Start a path's model over: the network below it may be another one now."""
+        """Start a path's model over: the network below it may be another one now.
+
+        What was in flight has been sent elsewhere since it was doubted; only probes can be left.
+        """
+        path.ledger.all_lost()
         path.search = SizeSearch(now, is_ipv6=":" in path.endpoint.ip)
         self.restart_controller(now, path)
 

@@ -150,16 +150,25 @@ class Sender:
     # -- what the other side says of our packets, and we of theirs ----------------------------
 
     def arrived(
-        self, now: Instant, by: SendPath, path_id: int, first: int, count: int, is_eliciting: bool
+        self,
+        arrived_at: Instant,
+        by: SendPath,
+        path_id: int,
+        first: int,
+        count: int,
+        is_eliciting: bool,
     ) -> None:
-        """Note packets of the peer's path `path_id` that came by `by` and are stored."""
+        """Note packets of the peer's path `path_id` that came by `by` and are stored.
+
+        `arrived_at` is when they reached this machine: how long they waited there is told as ours.
+        """
         acks = self._acks.get(path_id)
         if acks is None:
             acks = self._acks[path_id] = AckState(path_id)
             if len(self._acks) > MAX_RECEIVE_PATHS:
                 self._forget_oldest_acks()
         self._ack_returns[path_id] = by
-        acks.received(now, first, count, is_eliciting)
+        acks.received(arrived_at, first, count, is_eliciting)
 
     def _forget_oldest_acks(self) -> None:
         # The peer's ids only count up, and the opener has closed the lowest one just as well.
@@ -167,8 +176,8 @@ class Sender:
         del self._acks[oldest]
         self._ack_returns.pop(oldest, None)
 
-    def acked(self, now: Instant, ack: wire.Ack) -> None:
-        """Take an acknowledgement; raises `ProtocolViolation`."""
+    def acked(self, now: Instant, arrived_at: Instant, ack: wire.Ack) -> None:
+        """Take an acknowledgement that reached this machine earlier; raises `ProtocolViolation`."""
         path: SendPath | None = self.relay
         if ack.path != layout.RELAY_PATH:
             path = self.paths.by_id(ack.path)
@@ -179,7 +188,7 @@ class Sender:
         elif ack.relay_grant:
             self.relay.controller.grant = ack.relay_grant
         assert path is not None
-        newly = path.ledger.acked(now, ack)
+        newly = path.ledger.acked(now, ack, now - arrived_at)
         for record in newly:
             self._streams.acked(record.ranges)
         if isinstance(path, DirectPath):
@@ -189,7 +198,7 @@ class Sender:
         if newly:
             if isinstance(path, DirectPath):
                 path.last_acked = now
-            path.controller.on_acked(now, newly, path.ledger.rtt)
+            path.controller.on_acked(arrived_at, newly, path.ledger.peer_delay_s)
             self._detect_losses(now, path)
 
     def _use_size(self, path: DirectPath) -> None:
