@@ -98,6 +98,7 @@ class DirectController:
         self._peer_buffer = peer_buffer
         self._pacer = Pacer(now, self._start_rate, packet_size, peer_buffer)
         self._samples: deque[BytesPerSecond] = deque(maxlen=SAMPLE_ROUNDS)
+        self._throughputs: deque[BytesPerSecond] = deque(maxlen=SAMPLE_ROUNDS)  # pauses included
         self._ceiling: BytesPerSecond = float("inf")
         self._minimum_rtt_s: Seconds | None = None
         self._minimum_seen_at = now
@@ -256,15 +257,17 @@ class DirectController:
         self._is_blocked |= self._in_flight + self._packet_size > self.window
 
     def _bounded_by_buffer(self, window: ByteCount) -> ByteCount:
-        """Return a window of which the other side's socket takes what a short path does not hold.
+        """Return a window that the other side's socket takes whole, unless the path is long.
 
-        A process that is not scheduled for a while reads nothing; what is in flight waits there.
+        While their process is not scheduled, all that is in flight comes to wait there.
         """
         if self._peer_buffer is None or self._minimum_rtt_s is None:
             return window
         rate = self._start_rate if self.state is State.STARTING else self.rate
+        if self._throughputs:  # rates without the pauses are too high where a window is what limits
+            rate = min(rate, 2 * max(self._throughputs))
         pipe = int(rate * self._minimum_rtt_s)
-        return min(window, pipe + max(pipe, int(self._peer_buffer * QUEUE_SHARE)))
+        return min(window, max(2 * pipe, int(self._peer_buffer * QUEUE_SHARE)))
 
     # -- the model --------------------------------------------------------------------------
 
@@ -331,6 +334,7 @@ class DirectController:
 
     def _learn_rate(self, ended: Round) -> bool:
         """Take a round's sample; returns whether delivery grew as STARTING expects it to."""
+        self._throughputs.append(ended.rate)
         best = max(self._samples, default=0.0)
         rate = self._delivery_rate(ended)
         is_hindered = ended.is_app_limited or (ended.overslept_s > 0 and rate == ended.rate)
