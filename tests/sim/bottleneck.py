@@ -61,6 +61,8 @@ class Shape:
     loss: float = 0.0
     ack_loss: float = 0.0
     jitter: float = 0.0
+    overtaken: float = 0.0  # the share of bursts that later packets overtake ...
+    overtaken_by: int = 0  # ... by so many packets
     policer: float | None = None
     policer_depth: float = 60_000.0
 
@@ -141,6 +143,8 @@ class Bottleneck:
         if not numbers:
             return None
         arrival = self._ordered(flow, self.clock.now + delay + shape.rtt / 2 + self._jitter())
+        if shape.overtaken and chance() < shape.overtaken:
+            arrival += shape.overtaken_by * size / shape.rate  # alone: the next do not wait for it
         tally_index = tally.bin(arrival)
         tally.delivered[tally_index] = tally.delivered.get(tally_index, 0) + len(numbers) * size
         return Batch(arrival, ranges_of(numbers))

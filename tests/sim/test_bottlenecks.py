@@ -193,6 +193,20 @@ def test_wake_ups_that_are_late_cost_little(rtt_ms, late_ms):
     assert flow.tally.rate(1.5, 3) >= 0.9 * mbit(100)
 
 
+@pytest.mark.parametrize("distance", [10, 50])
+def test_packets_that_overtake_each_other_are_soon_not_called_lost(distance, is_full):
+    for seed in range(5 if is_full else 1):
+        shape = line(200, 20, overtaken=0.1, overtaken_by=distance)
+        _, flow = run(shape, 3, seed)
+
+        assert flow.tally.rate(1.5, 3) >= 0.9 * mbit(200), seed
+        assert flow.ledger.packet_threshold > distance / 2, seed
+        lost_before = flow.lost
+        flow.clock.run_until(flow.clock.now + 2)
+        sent = sum(flow.tally.entries.values())
+        assert flow.lost - lost_before < 0.01 * sent, seed
+
+
 SHORT_TURNS = ((0.003, 0.003), (0.006, 0.010))  # as two busy processes a core leave us
 LONG_TURNS = ((0.005, 0.030), (0.020, 0.100))
 BUFFER = 4 << 20
