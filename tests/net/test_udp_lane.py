@@ -115,7 +115,7 @@ def test_a_lane_tells_what_really_may_wait_at_it():
 @needs_offload
 def test_the_check_of_bursts_runs_once_and_takes_little_time(caplog):
     segmentation.offload.cache_clear()
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger=segmentation.__name__):
         began = monotonic()
         first = offload()
         took_s = monotonic() - began
