@@ -51,6 +51,7 @@
              path.active            path, to: data takes it from now on; 0 is the relay
              path.doubtful          path: data or challenges on it went unanswered
              path.probed            path, count: nothing was acknowledged for a probe timeout
+             path.packet_size       path, bytes: its datagrams may be so large, or no larger, now
              packet.lost            path, number, count: called lost, its content goes out again
     stream   stream.opened          stream, side: ours or peer
              stream.ended           stream, sent, received: bytes; both halves are over

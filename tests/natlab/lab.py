@@ -127,6 +127,16 @@ class Lab:
         """Let no UDP through a wire."""
         return self.wire(site).block(UDP, *ways)
 
+    def swallow_udp(self, site: str, over: int) -> Block:
+        """Let no UDP packet of more than `over` bytes through a wire, and tell nobody."""
+        return self.wire(site).block(f"{UDP} meta length > {over}")
+
+    def set_mtu(self, mtu: int) -> None:
+        """Give every link another MTU, such as that of jumbo frames."""
+        for node, device, other, peer in self._plugs():
+            for name, interface in ((node, device), (other, peer)):
+                Namespace(self._names[name]).ip(f"link set dev {interface} mtu {mtu}")
+
     def set_nat(self, site: str, kind: NatKind, *, hairpin: bool | None = None) -> None:
         """Make a router another kind of NAT that knows no old flow."""
         self.router(site).set_kind(kind, hairpin=hairpin)
@@ -214,8 +224,8 @@ class Lab:
         for name in ("a", "b"):
             self._build_host(name)
 
-    def _links(self) -> list[str]:
-        """Return the commands that plug everything together."""
+    def _plugs(self) -> list[tuple[str, str, str, str]]:
+        """Return every link as (node, interface, node, interface)."""
         plugs = []
         for name in self.topology.sites:
             site, carrier = self.topology.site(name), self.topology.carrier_of(name)
@@ -227,10 +237,14 @@ class Lab:
             plugs.append((host, "eth0", home.router, f"host{host}"))
         if host := self.topology.second_uplink:
             plugs.append((host, "eth1", f"s{host}", f"host{host}"))
+        return plugs
+
+    def _links(self) -> list[str]:
+        """Return the commands that plug everything together."""
         return [
             f"link add {device} netns {self._names[node]} type veth"
             f" peer name {peer} netns {self._names[other]}"
-            for node, device, other, peer in plugs
+            for node, device, other, peer in self._plugs()
         ]
 
     def _build_public(self) -> None:

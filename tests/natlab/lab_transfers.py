@@ -129,6 +129,7 @@ class Stage:
         receiver: str = "b",
         options: tuple[str, ...] = (),
         is_open: bool = False,
+        sender_options: tuple[str, ...] = (),
     ) -> Transfer:
         """Start a transfer through the stage's relay; `options` go to both commands.
 
@@ -136,7 +137,7 @@ class Stage:
         """
         listen = self._listen(receiver, options)
         token = listen.await_line(TOKEN_EVENT).group(1)
-        arguments = ["pipe", "--json", *options, token]
+        arguments = ["pipe", "--json", *options, *sender_options, token]
         stdin = PIPE if is_open else payload
         pipe = self._run("pipe", self._lab.host(sender), *arguments, stdin=stdin)
         if is_open:

@@ -66,6 +66,10 @@ class Link:
     is_closed: bool = False
     lanes: dict[int, bool] = field(default_factory=dict)
     offers: list[tuple[Candidate, ...]] = field(default_factory=list)
+    buffer: int = 0
+
+    def tell_receive_buffer(self, size: int) -> None:
+        self.buffer = size
 
     def use_lanes(self, now: float, lanes: dict[int, bool], allows_loopback: bool) -> None:
         self.lanes = lanes

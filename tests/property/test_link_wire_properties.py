@@ -47,6 +47,7 @@ FRAMES = st.one_of(
     st.builds(frames.Challenge, TOKENS),
     st.builds(frames.Answer, TOKENS, IPS, U16),
     st.builds(frames.Candidates, st.lists(CANDIDATES, max_size=32).map(tuple)),
+    st.builds(frames.ReceiveBuffer, U32),
     st.builds(frames.Reset, U64, U64, U32),
     st.builds(frames.Stop, U64, U32),
     st.builds(frames.Credit, U64, U64, U32),

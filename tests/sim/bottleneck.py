@@ -61,6 +61,8 @@ class Shape:
     loss: float = 0.0
     ack_loss: float = 0.0
     jitter: float = 0.0
+    overtaken: float = 0.0  # the share of bursts that later packets overtake ...
+    overtaken_by: int = 0  # ... by so many packets
     policer: float | None = None
     policer_depth: float = 60_000.0
 
@@ -141,6 +143,8 @@ class Bottleneck:
         if not numbers:
             return None
         arrival = self._ordered(flow, self.clock.now + delay + shape.rtt / 2 + self._jitter())
+        if shape.overtaken and chance() < shape.overtaken:
+            arrival += shape.overtaken_by * size / shape.rate  # alone: the next do not wait for it
         tally_index = tally.bin(arrival)
         tally.delivered[tally_index] = tally.delivered.get(tally_index, 0) + len(numbers) * size
         return Batch(arrival, ranges_of(numbers))
@@ -193,6 +197,28 @@ def ranges_of(numbers: list[int]) -> list[tuple[int, int]]:
     return ranges
 
 
+class Schedule:
+    """A process on a busy machine: it runs for a while, then others do.
+
+    Args:
+        seed: of its random times.
+        runs: shortest and longest time that it runs.
+        waits: shortest and longest time that it does not.
+    """
+
+    def __init__(self, seed: int, runs: tuple[float, float], waits: tuple[float, float]) -> None:
+        self._random = random.Random(seed)
+        self._runs, self._waits = runs, waits
+        self._stops_at = self._goes_on_at = 0.0
+
+    def awake_at(self, when: float) -> float:
+        """Return when the process does what is due at `when`; ask with rising times."""
+        while when >= self._goes_on_at:
+            self._stops_at = max(self._goes_on_at, 100.0) + self._random.uniform(*self._runs)
+            self._goes_on_at = self._stops_at + self._random.uniform(*self._waits)
+        return self._goes_on_at if when >= self._stops_at else when
+
+
 class Flow:
     """Our sender and its receiver on a bottleneck.
 
@@ -202,6 +228,7 @@ class Flow:
         has_supply: whether there is always something to send; else `supply` gives bytes.
         peer_buffer: what the other side tells of its receive buffer.
         is_one_by_one: whether every packet is a record of its own, as general packets are.
+        sends_when, receives_when: when either process is scheduled; always unless given.
     """
 
     _ids = itertools.count()
@@ -214,7 +241,13 @@ class Flow:
         has_supply: bool = True,
         peer_buffer: int | None = None,
         is_one_by_one: bool = False,
+        sends_when: Schedule | None = None,
+        receives_when: Schedule | None = None,
     ) -> None:
+        self._sends_when, self._receives_when = sends_when, receives_when
+        self._socket: list[tuple[float, list[tuple[int, int]]]] = []  # what waits to be read
+        self._waiting_acks: list[tuple[float, Ack]] = []
+        self.overflows = 0  # packets that found the receiver's socket full
         self.is_one_by_one = is_one_by_one
         self.link, self.clock, self.late = link, link.clock, late
         self.id = next(self._ids)
@@ -227,7 +260,7 @@ class Flow:
         self._next_number = 0
         self._acks = AckState(1)
         self._timer_at = float("inf")
-        self._instant: tuple[float, int] = (0.0, 0)  # bytes that left at one instant
+        self._instant = (0.0, 0, 0.0)  # bytes that left at one instant, and how many might
         self.clock.at(self.clock.now + start_after, self._start)
 
     def _start(self) -> None:
@@ -272,7 +305,11 @@ class Flow:
         when = max(when, now) + self.late
         if due and (when < self._timer_at - 1e-9 or self._timer_at <= now):
             self._timer_at = when
-            self.clock.at(when, self._timer)
+            self.clock.at(when, self._timer if self._sends_when is None else self._sleepy_timer)
+
+    def _sleepy_timer(self) -> None:
+        assert self._sends_when is not None
+        self.clock.at(self._sends_when.awake_at(self.clock.now), self._timer)
 
     def _timer(self) -> None:
         if self.clock.now >= self._timer_at - 1e-9:
@@ -300,10 +337,12 @@ class Flow:
             self.faults.append(f"a burst of {count} packets")
         if self.ledger.in_flight_bytes + size > controller.window:
             self.faults.append(f"{self.ledger.in_flight_bytes + size} bytes in flight")
-        before = self._instant[1] if self._instant[0] == now else 0
-        self._instant = (now, before + size)
+        at, before, limit = self._instant
+        if at != now:
+            before, limit = 0, 0.0
         late_packets = max(controller.burst_packets(), CATCH_UP_PACKETS)
-        limit = max(controller.rate_limit * CATCH_UP_S, late_packets * PACKET)
+        limit = max(limit, controller.rate_limit * CATCH_UP_S, late_packets * PACKET)
+        self._instant = (now, before + size, limit)
         if before + size > limit + PACKET and self._next_number > 10:
             self.faults.append(f"{before + size} bytes at one instant, limit {limit}")
 
@@ -314,9 +353,27 @@ class Flow:
         self.controller.on_lost(self.clock.now, lost)
 
     def _arrive(self, ranges: list[tuple[int, int]]) -> None:
+        if self._receives_when is None:
+            self._read([(self.clock.now, ranges)])
+            return
+        if not self._socket:
+            self.clock.at(self._receives_when.awake_at(self.clock.now), self._read_socket)
+        self._socket.append((self.clock.now, ranges))
+        held = sum(last - first + 1 for _, some in self._socket for first, last in some)
+        if self._peer_buffer is not None and held * PACKET > self._peer_buffer:
+            _, dropped = self._socket.pop()
+            self.overflows += sum(last - first + 1 for first, last in dropped)
+
+    def _read_socket(self) -> None:
+        waiting, self._socket = self._socket, []
+        self._read(waiting)
+
+    def _read(self, arrived: list[tuple[float, list[tuple[int, int]]]]) -> None:
         now = self.clock.now
-        for first, last in ranges:
-            self._acks.received(now, first, last - first + 1, is_ack_eliciting=True)
+        for arrived_at, ranges in arrived:
+            for first, last in ranges:
+                count = last - first + 1
+                self._acks.received(arrived_at, first, count, is_ack_eliciting=True)
         if self._acks.is_due(now):
             self._acknowledge()
         elif self._acks.deadline is not None:
@@ -331,12 +388,25 @@ class Flow:
         ack = Ack(whole.path, 0, whole.delay_us, whole.ranges[:ACK_RANGES])
         arrival = self.link.way_back(self.id)
         if arrival is not None:
-            self.clock.at(arrival, lambda: self._take(ack))
+            self.clock.at(arrival, lambda: self._acknowledged(ack))
 
-    def _take(self, ack: Ack) -> None:
-        newly = self.ledger.acked(self.clock.now, ack)
+    def _acknowledged(self, ack: Ack) -> None:
+        if self._sends_when is None:
+            self._take(self.clock.now, ack)
+            return
+        if not self._waiting_acks:
+            self.clock.at(self._sends_when.awake_at(self.clock.now), self._take_acks)
+        self._waiting_acks.append((self.clock.now, ack))
+
+    def _take_acks(self) -> None:
+        waiting, self._waiting_acks = self._waiting_acks, []
+        for arrived_at, ack in waiting:
+            self._take(arrived_at, ack)
+
+    def _take(self, arrived_at: float, ack: Ack) -> None:
+        newly = self.ledger.acked(self.clock.now, ack, self.clock.now - arrived_at)
         if newly:
-            self.controller.on_acked(self.clock.now, newly, self.ledger.rtt)
+            self.controller.on_acked(Instant(arrived_at), newly, self.ledger.peer_delay_s)
         self.wake()
 
 

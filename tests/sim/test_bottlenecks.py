@@ -7,7 +7,7 @@ window, never more at one instant than 2 ms of the rate, no deadline in the past
 import random
 
 import pytest
-from bottleneck import PACKET, Bottleneck, Clock, Flow, Shape, TcpFlow, mbit
+from bottleneck import PACKET, Bottleneck, Clock, Flow, Schedule, Shape, TcpFlow, mbit
 
 
 def run(shape, seconds, seed=1, **options):
@@ -191,6 +191,101 @@ def test_wake_ups_that_are_late_cost_little(rtt_ms, late_ms):
     _, flow = run(line(100, rtt_ms), 3, late=late_ms / 1e3)
 
     assert flow.tally.rate(1.5, 3) >= 0.9 * mbit(100)
+
+
+@pytest.mark.parametrize("distance", [10, 50])
+def test_packets_that_overtake_each_other_are_soon_not_called_lost(distance, is_full):
+    for seed in range(5 if is_full else 1):
+        shape = line(200, 20, overtaken=0.1, overtaken_by=distance)
+        _, flow = run(shape, 3, seed)
+
+        assert flow.tally.rate(1.5, 3) >= 0.9 * mbit(200), seed
+        assert flow.ledger.packet_threshold > distance / 2, seed
+        lost_before = flow.lost
+        flow.clock.run_until(flow.clock.now + 2)
+        sent = sum(flow.tally.entries.values())
+        assert flow.lost - lost_before < 0.01 * sent, seed
+
+
+SHORT_TURNS = ((0.003, 0.003), (0.006, 0.010))  # as two busy processes a core leave us
+LONG_TURNS = ((0.005, 0.030), (0.020, 0.100))
+BUFFER = 4 << 20
+
+
+def run_share(turns):
+    """The share of the time that a process runs, and in which it makes up for being late."""
+    runs, waits = (sum(span) / 2 for span in turns)
+    return (runs + 0.002) / (runs + waits)
+
+
+@pytest.mark.parametrize("turns", [SHORT_TURNS, LONG_TURNS], ids=["short", "long"])
+def test_a_receiver_that_is_often_not_scheduled_is_no_queue_and_slows_nothing(turns, is_full):
+    for seed in range(10 if is_full else 2):
+        shape = line(100, 20)
+        link, flow = run(
+            shape, 6, seed, peer_buffer=BUFFER, receives_when=Schedule(seed + 70, *turns)
+        )
+
+        assert flow.tally.rate(3, 6) >= 0.85 * mbit(100), seed
+        assert link.usual_delay(3, 6) < 0.01, seed
+        assert flow.overflows == 0, seed
+
+
+def test_a_receiver_that_is_often_not_scheduled_gets_what_its_socket_holds():
+    shape = Shape(mbit(2000), 0.0003, BUFFER)
+    _, flow = run(shape, 2, peer_buffer=BUFFER, receives_when=Schedule(7, *SHORT_TURNS))
+    assert flow.tally.rate(1, 2) >= 0.9 * mbit(2000)
+
+    _, flow = run(shape, 2, peer_buffer=212_992, receives_when=Schedule(7, *SHORT_TURNS))
+    # Full speed while the process runs, and what may wait in its socket while it does not.
+    turn_s, runs_s = 0.011, 0.003
+    ideal = (mbit(2000) * runs_s + 0.75 * 212_992) / turn_s
+    assert flow.tally.rate(1, 2) >= 0.75 * ideal
+    assert flow.overflows < 0.01 * flow.tally.rate(0, 2) * 2 / PACKET
+
+
+@pytest.mark.parametrize("turns", [SHORT_TURNS, LONG_TURNS], ids=["short", "long"])
+@pytest.mark.parametrize(("rate", "rtt_ms"), [(100, 20), (2000, 0.3)])
+def test_a_sender_that_is_often_not_scheduled_sends_all_the_more_when_it_is(turns, rate, rtt_ms):
+    shape = line(rate, rtt_ms)
+    shape.queue = max(shape.queue, 1e6)
+    _, flow = run(shape, 4, peer_buffer=BUFFER, sends_when=Schedule(7, *turns))
+
+    assert flow.tally.rate(1, 4) >= 0.75 * run_share(turns) * mbit(rate)
+
+
+@pytest.mark.parametrize("turns", [SHORT_TURNS, LONG_TURNS], ids=["short", "long"])
+def test_two_processes_that_are_often_not_scheduled_do_not_bring_the_rate_down(turns):
+    shape = Shape(mbit(2000), 0.0003, BUFFER)
+    _, flow = run(
+        shape, 6, peer_buffer=BUFFER,
+        sends_when=Schedule(7, *turns), receives_when=Schedule(8, *turns),
+    )  # fmt: skip
+
+    assert flow.tally.rate(3, 6) >= 0.5 * run_share(turns) * mbit(2000)
+
+
+def test_one_long_pause_of_either_process_is_forgotten_at_once():
+    pause = ((2.0, 2.0), (0.1, 0.1))
+    for option in ("sends_when", "receives_when"):
+        _, flow = run(line(100, 20), 4, peer_buffer=BUFFER, **{option: Schedule(1, *pause)})
+
+        assert flow.tally.rate(2.3, 4) >= 0.93 * mbit(100), option
+
+
+def test_a_sender_that_is_often_late_still_notices_a_link_that_got_slower():
+    clock = Clock()
+    link = Bottleneck(clock, line(100, 20, queue=4))
+    flow = Flow(link, peer_buffer=BUFFER, sends_when=Schedule(7, *SHORT_TURNS))
+    began = clock.now
+    clock.run_until(began + 3)
+    link.set_rate(mbit(10))
+    clock.run_until(began + 9)
+
+    assert flow.faults == []
+    assert flow.tally.rate(6, 9) >= 0.8 * mbit(10)
+    assert link.usual_delay(6, 9) < 0.1
+    assert flow.tally.loss(6, 9) < 0.05
 
 
 def test_single_packets_keep_to_the_same_limits_as_bursts():

@@ -129,8 +129,8 @@ class Scene:
 
     def shrink_mtu(self, host: Host) -> None:
         port = self.network.ports[host]
-        port.mtu = self.world.rng.choice((600, 1150, 1200, 1280, 1400))
-        self.mends.append(lambda: setattr(port, "mtu", 1472))
+        port.mtu = self.world.rng.choice((628, 1178, 1228, 1308, 1428))
+        self.mends.append(lambda: setattr(port, "mtu", 1500))
 
     def lose_lanes(self, host: Host) -> None:
         assert host.link is not None

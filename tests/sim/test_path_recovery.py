@@ -123,15 +123,15 @@ def test_a_path_that_carries_only_small_packets_is_not_used():
     transfers = transfer_both_ways(issuer, claimer, 2 * MIB)
     world.run_for(0.5)
 
-    network.ports[claimer].mtu = 1100
-    network.ports[issuer].mtu = 1100
+    network.ports[claimer].mtu = 1128
+    network.ports[issuer].mtu = 1128
     began = world.now
     check_exact(world, transfers)
 
     assert world.now - began <= 10
     assert claimer.link.direct_path is None
     for port in network.ports.values():
-        port.mtu = 1472
+        port.mtu = 1500
     assert drive_to_direct(world, issuer, claimer) <= HEALED_S
 
 

@@ -25,9 +25,10 @@ Address = tuple[str, int]
 Datagram = tuple[Address, Address, bytes]  # source and destination as the public network sees them
 HOST_PORT = 41000
 IPV4_LANE = 0
-MAX_DATAGRAM = 1472
 STUN_SERVERS = (("192.0.2.1", 3478), ("192.0.2.2", 3478))
 STUN_SIZE = 28
+HEADERS = 28  # IPv4 and UDP
+RECEIVE_BUFFER = 212_992
 
 
 class Dependence(Enum):
@@ -99,7 +100,7 @@ class UdpPort:
     up: Wire
     down: Wire
     is_blocked: bool = False
-    mtu: int = MAX_DATAGRAM
+    mtu: int = 1500  # of its link; larger packets vanish without a word, both ways
 
     def source_for(self, remote: Address) -> Address | None:
         """Return the address of ours that packets to `remote` come from."""
@@ -161,7 +162,7 @@ class UdpNetwork:
         port = self.ports[host]
         self.watch_sent(host, remote, data)
         source = port.source_for(remote)
-        if source is None or port.is_blocked or len(data) > port.mtu:
+        if source is None or port.is_blocked or len(data) + HEADERS > port.mtu:
             return
         if port.nat is not None:
             source = port.nat.outbound(self.world.now, source, remote)
@@ -179,7 +180,7 @@ class UdpNetwork:
         """Deliver a datagram to whoever owns the address."""
         ports = [p for p in self.ports.values() if p.is_at(self.world.now, source, remote)]
         for port in ports:
-            if port.is_blocked or len(data) > port.mtu:
+            if port.is_blocked or len(data) + HEADERS > port.mtu:
                 continue
             for at in port.down.arrivals(self.world.now, len(data)):
                 self.world.at(at, lambda host=port.host: self._deliver(host, source, data))
@@ -276,6 +277,7 @@ class Driver:
         if lanes is None:
             lanes = {int(is_ipv6): is_ipv6 for is_ipv6 in {":" in ip for ip in self._port.ips}}
         link.use_lanes(self._host.instant, lanes, allows_loopback=False)
+        link.tell_receive_buffer(RECEIVE_BUFFER)
 
     def network_changed(self) -> None:
         """Look at the interfaces, and for paths anew; also what is done after a sleep."""

@@ -29,6 +29,7 @@ from tunnel.proto import (
     link_events,
     liveness,
     loss,
+    packet_size,
     places,
     receive_stream,
     rekey,
@@ -118,6 +119,10 @@ CONSTANTS = {
     "polite_window": congestion.POLITE_WINDOW,
     "relay_silence_s": link.RELAY_SILENCE_S,
     "wide_probes": sender.WIDE_PROBES,
+    "base_datagram": packet_size.BASE_DATAGRAM,
+    "max_datagram": packet_size.MAX_DATAGRAM,
+    "max_probes": packet_size.MAX_PROBES,
+    "raise_after_s": packet_size.RAISE_AFTER_S,
     "control_stream": 0,
     "data_stream": 2,
     "digest_size": messages.DIGEST_SIZE,
@@ -164,6 +169,7 @@ FRAMES = {
         ),
         {"count": 2},
     ),
+    "receive_buffer": (frames.ReceiveBuffer(MAXIMUM[4]), {"size": MAXIMUM[4]}),
     "stream": (
         frames.StreamData(MAXIMUM[8], MAXIMUM[8] - 3, b"abc", is_end=True),
         {

@@ -192,6 +192,9 @@ class DirectPaths:
         is_on_loopback = self._is_on_loopback(link)
         lanes = self._lanes.families(of_all=not is_on_loopback)
         link.use_lanes(monotonic(), lanes, is_on_loopback)
+        buffers = [lane.receive_buffer for lane in self._lanes if lane.number in lanes]
+        if buffers:
+            link.tell_receive_buffer(min(buffers))
 
     def _look_at_addresses(self) -> bool:
         """Read the interfaces; returns whether their addresses changed."""

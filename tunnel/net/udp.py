@@ -7,9 +7,13 @@ datagrams to pieces: the link must know what a path carries.  What does not go o
 datagram; the link repeats what it must.
 
 On Linux many datagrams pass in one call: UDP_SEGMENT (GSO) cuts a burst that is sent, UDP_GRO joins
-what arrives.  Where a first use fails they are left alone for good.  Source: udp(7).
+what arrives.  Both are used only if this machine passed the check of `tunnel.net.segmentation`;
+a lane whose bursts fail in another way than by their size sends no more of them.  There the kernel
+also says when a datagram came: that it waits for a busy process must not look like a long queue on
+the way.  Source: udp(7), socket(7).
 """
 
+import errno
 import logging
 import struct
 import sys
@@ -18,21 +22,35 @@ from typing import Protocol
 import gevent
 from gevent import get_hub, socket
 
+from tunnel.net.clock import wall
 from tunnel.net.device import bind_to_device
+from tunnel.net.segmentation import (
+    MAX_READ,
+    READABLE,
+    SOL_UDP,
+    UDP_GRO,
+    Offload,
+    offload,
+    segment_control,
+    segment_size_of,
+)
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.lane_plan import Uplink
 from tunnel.proto.received_burst import ReceivedBurst
+from tunnel.units import Seconds
 
 # Chosen: the kernel clamps it; wireguard-go gained a third from 7 MB.
 BUFFER_SIZE = 7 << 20
 BATCH = 16  # reads before other greenlets run
-MAX_READ = 65536
-SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
-_CONTROL_SIZE = socket.CMSG_SPACE(4)
-_SEGMENT = struct.Struct("=H")
+# Linux: the wall clock at which a datagram arrived comes along with it; see socket(7).
+SO_TIMESTAMPNS = 35
+_TIMESPEC = struct.Struct("@ll")
+MAX_WAIT_S: Seconds = 1.0  # what waited longer arrived before somebody set the clock
+_CONTROL_SIZE = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(_TIMESPEC.size)
+# A datagram does not fit the interface: older kernels say the first, newer ones the second.
+TOO_LARGE = (errno.EINVAL, errno.EMSGSIZE)
 # Linux: set DF and ignore what the kernel believes of the path's MTU; see ip(7).
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_PROBE = 10, 23, 3
-READABLE = 1
 
 _log = logging.getLogger(__name__)
 
@@ -55,12 +73,18 @@ class UdpLane:
         is_ipv6: the address family; an IPv6 lane carries no IPv4.
         observer: told about what arrives.
         uplink: the address and interface to keep to, None for whatever the system chooses.
+        bursts: which offloads to use; what was found to work here unless given.
 
     Raises `OSError` where the machine lacks the family or the address.
     """
 
     def __init__(
-        self, number: int, is_ipv6: bool, observer: LaneObserver, uplink: Uplink | None = None
+        self,
+        number: int,
+        is_ipv6: bool,
+        observer: LaneObserver,
+        uplink: Uplink | None = None,
+        bursts: Offload | None = None,
     ) -> None:
         self.number = number
         self.is_ipv6 = is_ipv6
@@ -70,14 +94,16 @@ class UdpLane:
         family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
         self._socket = socket._socket.socket(family, socket.SOCK_DGRAM)  # noqa: SLF001 - the plain one: a datagram is never waited for
         self._socket.setblocking(False)
-        self._can_segment = sys.platform.startswith("linux")
+        bursts = bursts or offload()
+        self._can_segment = bursts.segments
         try:
-            self._tune()
+            self._tune(bursts)
             self._bind()
         except OSError:
             self._socket.close()
             raise
         self.port: int = self._socket.getsockname()[1]
+        self.receive_buffer = self._usable_buffer()
         self._watcher = get_hub().loop.io(self._socket.fileno(), READABLE)
         self._reader: gevent.Greenlet | None = None
 
@@ -93,18 +119,17 @@ class UdpLane:
             self._send_one((ip, port), data)
             return
         if self._can_segment:
-            control = [(SOL_UDP, UDP_SEGMENT, _SEGMENT.pack(segment_size))]
             try:
-                self._socket.sendmsg((data,), control, 0, (ip, port))
+                self._socket.sendmsg((data,), segment_control(segment_size), 0, (ip, port))
             except BlockingIOError:
                 self.dropped += 1
-            except OSError as error:
-                # No offload in this kernel or on this interface: never again.
-                _log.info("lane %d: bursts are sent one by one: %s", self.number, error)
-                self._can_segment = False
-            else:
                 return
-            if self._can_segment:
+            except OSError as error:
+                if error.errno not in TOO_LARGE:
+                    # No offload on this interface: never again.
+                    _log.info("lane %d: bursts are sent one by one: %s", self.number, error)
+                    self._can_segment = False
+            else:
                 return
         view = memoryview(data)
         for start in range(0, len(view), segment_size):
@@ -144,12 +169,9 @@ class UdpLane:
             except OSError as error:
                 _log.debug("lane %d: %s", self.number, error)  # an ICMP error of an earlier send
                 return count
-            segment_size = size
-            for level, kind, value in control:
-                if (level, kind) == (SOL_UDP, UDP_GRO):
-                    segment_size = int.from_bytes(value, sys.byteorder)
+            segment_size = segment_size_of(control, size)
             if size and segment_size:
-                burst.set(size, segment_size)
+                burst.set(size, segment_size, _waited_s(control))
                 self._observer.lane_datagrams(self, address[0], address[1], burst)
         return BATCH
 
@@ -160,17 +182,22 @@ class UdpLane:
         bind_to_device(self._socket, self.uplink.interface, self.is_ipv6)
         self._socket.bind((self.uplink.ip, 0))
 
-    def _tune(self) -> None:
+    def _usable_buffer(self) -> int:
+        """Return how many bytes of datagrams may wait to be read."""
+        size: int = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        # Linux says twice what it was asked for: the other half is for its own bookkeeping.
+        return size // 2 if sys.platform.startswith("linux") else size
+
+    def _tune(self, bursts: Offload) -> None:
         sock = self._socket
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_SIZE)
         if self.is_ipv6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if self._can_segment:
-            try:
-                sock.setsockopt(SOL_UDP, UDP_GRO, 1)
-            except OSError as error:
-                _log.debug("lane %d: datagrams arrive one by one: %s", self.number, error)
+        if bursts.joins:
+            sock.setsockopt(SOL_UDP, UDP_GRO, 1)
+        if sys.platform.startswith("linux"):
+            sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         try:
             if self.is_ipv6:
                 sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
@@ -178,3 +205,13 @@ class UdpLane:
                 sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE)
         except OSError as error:
             _log.debug("lane %d: DF cannot be set: %s", self.number, error)
+
+
+def _waited_s(control: list[tuple[int, int, bytes]]) -> Seconds:
+    """Return how long a datagram had been on this machine when it was read, as far as is known."""
+    for level, kind, value in control:
+        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+            seconds, nanoseconds = _TIMESPEC.unpack(value)
+            waited_s = wall() - (seconds + nanoseconds / 1e9)
+            return waited_s if 0.0 < waited_s < MAX_WAIT_S else 0.0
+    return 0.0

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from tunnel.proto.loss import SentRecord
-from tunnel.proto.rtt import RttEstimator
-from tunnel.units import ByteCount, Instant
+from tunnel.units import ByteCount, Instant, Seconds
 
 # Fixed by the protocol.
 RELAY_GRANT_TOTAL = 24  # ack-eliciting frames all peers together may have in flight to us
@@ -41,8 +40,10 @@ class RateController(Protocol):
     def on_sent(self, now: Instant, record: SentRecord, has_more: bool) -> None:
         """Note an ack-eliciting record; `has_more`: the sender would send more if it might."""
 
-    def on_acked(self, now: Instant, records: Sequence[SentRecord], rtt: RttEstimator) -> None:
-        """Note records newly acknowledged together, and the estimate after them."""
+    def on_acked(
+        self, arrived_at: Instant, records: Sequence[SentRecord], delay_s: Seconds
+    ) -> None:
+        """Note records acknowledged together, when, and how long the other side held the newest."""
 
     def on_lost(self, now: Instant, records: Sequence[SentRecord]) -> None:
         """Note records that were called lost together."""
@@ -84,9 +85,11 @@ class RelayController:
         """Need nothing: the window counts packets in flight."""
         del now, record, has_more
 
-    def on_acked(self, now: Instant, records: Sequence[SentRecord], rtt: RttEstimator) -> None:
+    def on_acked(
+        self, arrived_at: Instant, records: Sequence[SentRecord], delay_s: Seconds
+    ) -> None:
         """Count what the other side has."""
-        del now, rtt
+        del arrived_at, delay_s
         self._acked_bytes += sum(record.count * record.size for record in records)
 
     def on_lost(self, now: Instant, records: Sequence[SentRecord]) -> None:

@@ -31,10 +31,9 @@ from collections import deque
 from collections.abc import Sequence
 from enum import Enum
 
-from tunnel.proto.delivery import MINIMUM_ROUND_S, Round
+from tunnel.proto.delivery import MINIMUM_ROUND_S, Mark, Round
 from tunnel.proto.loss import SentRecord
 from tunnel.proto.pacer import Pacer
-from tunnel.proto.rtt import RttEstimator
 from tunnel.units import ByteCount, BytesPerSecond, Instant, Seconds
 
 # Fixed by the protocol.
@@ -63,6 +62,11 @@ DELIVERY_FELL = 0.8  # of what was sent a round before
 FALLEN_ROUNDS = 2  # in a row: one alone is the gap that a cut leaves
 MINIMUM_RTT_LIFE_S: Seconds = 10.0
 SPARE_BURSTS = 3  # in flight beyond the model: one at the sender, one at the receiver, one in acks
+QUEUE_SHARE = 0.75  # of the other side's receive buffer: what may wait there beside control
+LEAST_WINDOW = 4  # packets: two bursts of the shortest kind
+USUAL_PACKET = 1500  # where larger ones pass, a few of them are a queue indeed
+LONGEST_GAP_S: Seconds = 0.1  # between acknowledgements, that the window lasts for; BBR's too
+GAP_MEMORY_S: Seconds = 2.0
 MINIMUM_RATE: BytesPerSecond = 16_000.0  # 128 kbit/s; on a slower line the window still holds
 
 
@@ -92,13 +96,21 @@ class DirectController:
         self.window: ByteCount  # the most bytes to have in flight
         self._packet_size = packet_size
         self._start_rate = INITIAL_PACKETS * packet_size / INITIAL_ROUND_S
+        self._peer_buffer = peer_buffer
         self._pacer = Pacer(now, self._start_rate, packet_size, peer_buffer)
         self._samples: deque[BytesPerSecond] = deque(maxlen=SAMPLE_ROUNDS)
+        self._throughputs: deque[BytesPerSecond] = deque(maxlen=SAMPLE_ROUNDS)  # pauses included
         self._ceiling: BytesPerSecond = float("inf")
         self._minimum_rtt_s: Seconds | None = None
         self._minimum_seen_at = now
         self._in_flight: ByteCount = 0
         self._has_run_dry = True  # the sender had nothing more when it last sent
+        self._is_blocked = False  # the window has been full since it last sent
+        self._is_bound_by_buffer = False  # and it is the other side's buffer that made it so small
+        self._overslept_s: Seconds = 0.0  # in all
+        self._acked_at = now
+        self._longest_gaps: list[Seconds] = [0.0, 0.0]  # between acks: in this span and the last
+        self._gaps_since = now
         self._round = Round(now, now, now, now, self._start_rate)
         self._rounds_in_state = 0
         self._flat_rounds = 0
@@ -144,28 +156,50 @@ class DirectController:
         self._pacer.set_packet_size(packet_size)
         self._set_window()
 
+    def set_peer_buffer(self, peer_buffer: ByteCount) -> None:
+        """Go on with what the other side tells of its receive buffer now."""
+        self._peer_buffer = peer_buffer
+        self._pacer.set_peer_buffer(peer_buffer)
+        self._set_window()
+
     # -- what happened ----------------------------------------------------------------------
 
     def on_sent(self, now: Instant, record: SentRecord, has_more: bool) -> None:
         """Note an ack-eliciting record; `has_more`: the sender would send more if it might.
 
         Probes and control count too, though they need not ask: what is acked was noted here.
-        The mark of a record says that the sender, not the path, set its time of sending.
+        When credit was lost it was a side, not the path, that set the time of sending: the sender
+        had no data, or a process was not scheduled, be it ours, or theirs while its socket filled.
+        The mark of a record says so.
         """
-        record.mark = self._has_run_dry and self._pacer.is_overflowing(now)
+        wasted_s = self._pacer.wasted_until(now)
+        if not self._has_run_dry and (not self._is_blocked or self._is_bound_by_buffer):
+            self._overslept_s += wasted_s
+        record.mark = Mark(self._has_run_dry and wasted_s > 0, self._overslept_s)
         self._has_run_dry = not has_more
         size = record.count * record.size
         self._in_flight += size
+        self._is_blocked = self._in_flight + self._packet_size > self.window
         self._pacer.on_sent(now, size)
 
-    def on_acked(self, now: Instant, records: Sequence[SentRecord], rtt: RttEstimator) -> None:
-        """Note records newly acknowledged together, at least one, and the estimate after them."""
-        del rtt  # its minimum never grows again, ours does when a route gets longer
+    def on_acked(
+        self, arrived_at: Instant, records: Sequence[SentRecord], delay_s: Seconds
+    ) -> None:
+        """Note records newly acknowledged together, at least one.
+
+        `arrived_at` is when the acknowledgement came to this machine, and `delay_s` how long the
+        newest record had been at the other one then: waiting for a process is not being queued.
+        """
+        now = arrived_at
+        self._learn_gap(now, min(record.sent_at for record in records))
+        rtt_s = now - max(record.sent_at for record in records)
+        rtt_s -= delay_s if delay_s < rtt_s else 0.0
         for record in records:
             self._in_flight -= record.count * record.size
-            self._round.add(now, record)
-        self._learn_rtt(now, now - max(record.sent_at for record in records))
-        if self._round.is_answered and now >= self._round.began + self._round_span_s:
+        self._round.add(now, rtt_s, records)
+        self._learn_rtt(now, rtt_s)
+        awake_s = now - self._round.began - self._round.overslept_s
+        if self._round.is_answered and awake_s >= self._round_span_s:
             self._end_round(now)
             self._decide(now)
         if self.state is State.STARTING and self._late_acks >= HINT_SAMPLES:
@@ -208,15 +242,33 @@ class DirectController:
 
     def _set_window(self) -> None:
         """Allow about what fits the path twice; the queue it tolerates where that is little."""
+        span_s = max(self._round_span_s, *self._longest_gaps)
         spare = SPARE_BURSTS * self._pacer.burst_packets * self._packet_size
         if self._minimum_rtt_s is None:
             self.window = INITIAL_PACKETS * self._packet_size
         elif self.state is State.STARTING:
-            self.window = int(PROBE_GAIN * self._start_rate * self._round_span_s) + spare
+            self.window = int(PROBE_GAIN * self._start_rate * span_s) + spare
         elif self.state is State.MEASURING:
-            self.window = max(4 * self._packet_size, self._pipe // 2)
+            self.window = self._pipe // 2
         else:
-            self.window = int(self.rate * (self._minimum_rtt_s + self._round_span_s)) + spare
+            self.window = int(self.rate * (self._minimum_rtt_s + span_s)) + spare
+        bounded = self._bounded_by_buffer(self.window)
+        self._is_bound_by_buffer = bounded < self.window
+        self.window = max(bounded, LEAST_WINDOW * self._packet_size)
+        self._is_blocked |= self._in_flight + self._packet_size > self.window
+
+    def _bounded_by_buffer(self, window: ByteCount) -> ByteCount:
+        """Return a window that the other side's socket takes whole, unless the path is long.
+
+        While their process is not scheduled, all that is in flight comes to wait there.
+        """
+        if self._peer_buffer is None or self._minimum_rtt_s is None:
+            return window
+        rate = self._start_rate if self.state is State.STARTING else self.rate
+        if self._throughputs:  # rates without the pauses are too high where a window is what limits
+            rate = min(rate, 2 * max(self._throughputs))
+        pipe = int(rate * self._minimum_rtt_s)
+        return min(window, max(2 * pipe, int(self._peer_buffer * QUEUE_SHARE)))
 
     # -- the model --------------------------------------------------------------------------
 
@@ -232,9 +284,14 @@ class DirectController:
     def _is_late(self, rtt_s: Seconds) -> bool:
         """Tell whether a round-trip time shows a queue."""
         minimum_s = self._minimum_rtt_s or 0.0
-        few_packets_s = QUEUE_TOLERANCE_PACKETS * self._packet_size / self.rate
+        few_packets_s = QUEUE_TOLERANCE_PACKETS * min(self._packet_size, USUAL_PACKET) / self.rate
         tolerance_s = max(QUEUE_TOLERANCE_S, QUEUE_TOLERANCE * minimum_s, few_packets_s)
         return rtt_s >= minimum_s + tolerance_s
+
+    def _is_slower_than_minimum(self, rtt_s: Seconds) -> bool:
+        """Tell whether a round-trip time differs from the minimum at all."""
+        minimum_s = self._minimum_rtt_s or 0.0
+        return rtt_s > minimum_s + QUEUE_TOLERANCE_S / 5 + minimum_s / 20
 
     def _learn_rtt(self, now: Instant, rtt_s: Seconds) -> None:
         """Take a sample; one almost as low as the minimum keeps it alive."""
@@ -244,13 +301,32 @@ class DirectController:
         if known_s is None or rtt_s < known_s:
             self._minimum_rtt_s = rtt_s
             self._decide(now)
-        if known_s is None or rtt_s <= known_s + QUEUE_TOLERANCE_S / 5 + known_s / 20:
+        if not self._is_slower_than_minimum(rtt_s):
             self._minimum_seen_at = now
         self._late_acks = self._late_acks + 1 if self._is_late(rtt_s) else 0
 
+    def _learn_gap(self, now: Instant, oldest_sent_at: Instant) -> None:
+        """Remember how long nothing was acknowledged although something was there to be.
+
+        Then the other side's process was not scheduled, and will not be again; BBR calls the same
+        ack aggregation.  The window lasts over such a gap, or the rate would fall with each.
+        """
+        due_at = oldest_sent_at + (self._minimum_rtt_s or 0.0)
+        gap_s = min(now - max(self._acked_at, due_at), LONGEST_GAP_S)
+        self._acked_at = now
+        if now >= self._gaps_since + GAP_MEMORY_S:
+            self._longest_gaps = [0.0, self._longest_gaps[0]]
+            self._gaps_since = now
+        if gap_s > self._longest_gaps[0]:
+            self._longest_gaps[0] = gap_s
+            self._set_window()
+
     def _end_round(self, now: Instant) -> None:
         ended, rate_before = self._round, self.rate
-        self._round = Round(now, ended.sent_until, ended.sent_until, now, self.rate_limit)
+        self._round = Round(
+            now, ended.sent_until, ended.sent_until, now, self.rate_limit,
+            ended.overslept_until, ended.overslept_until,
+        )  # fmt: skip
         self._rounds_in_state += 1
         grew = self._learn_rate(ended)
         self._judge(now, ended, rate_before)
@@ -259,10 +335,20 @@ class DirectController:
 
     def _learn_rate(self, ended: Round) -> bool:
         """Take a round's sample; returns whether delivery grew as STARTING expects it to."""
+        self._throughputs.append(ended.rate)
         best = max(self._samples, default=0.0)
-        if not ended.is_app_limited or ended.rate > best:
-            self._samples.append(ended.rate)
-        return ended.rate >= best * START_GROWTH
+        rate = self._delivery_rate(ended)
+        is_hindered = ended.is_app_limited or (ended.overslept_s > 0 and rate == ended.rate)
+        if not is_hindered or rate > best:
+            self._samples.append(rate)
+        return rate >= best * START_GROWTH
+
+    def _delivery_rate(self, ended: Round) -> BytesPerSecond:
+        """Return what the path delivered while both processes ran.
+
+        Unless there was a queue, which perhaps delivered while they did not.
+        """
+        return ended.rate if self._is_late(ended.maximum_rtt_s) else ended.rate_awake
 
     def _judge(self, now: Instant, ended: Round, rate: BytesPerSecond) -> None:
         """Move the ceiling; at most once for what was sent before the last cut."""
@@ -275,7 +361,8 @@ class DirectController:
         is_lossy = is_new and ended.is_lossy
         has_queue = self._is_late(ended.minimum_rtt_s)
         # What this round delivered was sent in the round before.
-        has_fallen = not ended.is_app_limited and ended.rate < DELIVERY_FELL * self._pace_before
+        delivered = self._delivery_rate(ended)
+        has_fallen = not ended.is_app_limited and delivered < DELIVERY_FELL * self._pace_before
         self._fallen_rounds = self._fallen_rounds + 1 if has_queue and has_fallen else 0
         is_slower = self._fallen_rounds >= FALLEN_ROUNDS
         if is_slower or (has_queue and is_new and ended.lost_packets):
@@ -284,12 +371,11 @@ class DirectController:
             self._ceiling = probed_from
             self._cruise_rounds = 2 * CRUISE_ROUNDS
         elif is_lossy and self._pace_before >= rate:
-            delivered = BACK_OFF * rate if ended.is_app_limited else ended.rate
-            self._cut(now, min(delivered, rate))
+            self._cut(now, min(BACK_OFF * rate if ended.is_app_limited else delivered, rate))
         elif probed_from is not None:
             self._ceiling = self._more_than(self._ceiling)
             self._cruise_rounds = CRUISE_ROUNDS
-            if ended.rate > PROBE_PAID * probed_from:
+            if delivered > PROBE_PAID * probed_from:
                 self._has_paid = True
 
     def _cut(self, now: Instant, ceiling: BytesPerSecond) -> None:
@@ -341,8 +427,8 @@ class DirectController:
             return
         if grew or ended.is_app_limited:
             self._flat_rounds = 0
-        else:
-            self._flat_rounds += 1
+        elif ended.lost_packets or self._is_slower_than_minimum(ended.minimum_rtt_s):
+            self._flat_rounds += 1  # and the path says why; else a process may have stood still
         if self._flat_rounds >= START_FLAT_ROUNDS:
             self._enter(now, State.DRAINING)
         else:

@@ -180,7 +180,7 @@ class Issuer:
             return
         for applicant, datagram in zip(applicants, burst.datagrams(), strict=True):
             if applicant is not None and applicant.state is ApplicantState.ADMITTED:
-                applicant.link.handle_packet(now, origin, datagram)
+                applicant.link.handle_packet(now, origin, datagram, burst.waited_s)
 
     def _applicant_of(self, data: memoryview) -> Applicant | None:
         if len(data) < layout.GENERAL_HEADER_SIZE:

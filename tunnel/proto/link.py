@@ -107,6 +107,7 @@ class PeerLink:
         )
         self.our_grant = parameters.our_grant
         self._told_path: DirectPath | None = None
+        self._told_buffer: ByteCount | None = None
         self._close: wire.Close | None = None
         self._close_is_due_at: Instant | None = None
         self._events: deque[LinkEvent] = deque()
@@ -145,6 +146,12 @@ class PeerLink:
         for path in self._paths.use_lanes(now, lanes):
             self._sender.give_up_in_flight(path)
         self._choose_path(now)
+
+    def tell_receive_buffer(self, size: ByteCount) -> None:
+        """Tell the other side how many bytes of datagrams may wait at each lane, if that is new."""
+        if not self.is_relay_only and size != self._told_buffer:
+            self._told_buffer = size
+            self._sender.queue(wire.ReceiveBuffer(min(size, wire.MAX_RECEIVE_BUFFER)))
 
     def offer_candidates(self, candidates: tuple[wire.Candidate, ...]) -> None:
         """Tell the other side where we may be reached, so that it probes us at once."""
@@ -239,29 +246,39 @@ class PeerLink:
 
     # -- what comes in ----------------------------------------------------------------------
 
-    def handle_packet(self, now: Instant, origin: int | UdpEndpoint, data: memoryview) -> bool:
+    def handle_packet(
+        self,
+        now: Instant,
+        origin: int | UdpEndpoint,
+        data: memoryview,
+        waited_s: Seconds = 0.0,
+    ) -> bool:
         """Take a packet that came by a relay connection or a lane; tells whether it was authentic.
 
         Path 0 is accepted from relay connections alone, and nothing else is from them.
+        `waited_s` is how long it had been on this machine before it was read.
         """
-        return self._take(now, origin, self._opener.open(data), len(data))
+        arrived_at = Instant(now - waited_s)
+        return self._take(now, arrived_at, origin, self._opener.open(data), len(data))
 
     def handle_burst(self, now: Instant, origin: UdpEndpoint, burst: ReceivedBurst) -> None:
         """Take datagrams of this link that came together by UDP."""
         layout_of_tag = burst.layout(self._opener.tag_size)
         if layout_of_tag is None:
             for datagram in burst.datagrams():
-                self.handle_packet(now, origin, datagram)
+                self.handle_packet(now, origin, datagram, burst.waited_s)
             return
+        arrived_at = Instant(now - burst.waited_s)
         missing = -(-burst.size // burst.segment_size)
         for opened in self._opener.open_burst(layout_of_tag, burst.size):
             missing -= opened.count if isinstance(opened, OpenedBulk) else 1
-            self._take(now, origin, opened, burst.segment_size)
+            self._take(now, arrived_at, origin, opened, burst.segment_size)
         self.counters.packets_dropped += missing
 
     def _take(
         self,
         now: Instant,
+        arrived_at: Instant,
         origin: int | UdpEndpoint,
         opened: OpenedGeneral | OpenedBulk | None,
         size: int,
@@ -281,7 +298,7 @@ class PeerLink:
         if by is None:
             return True
         try:
-            self._accept(now, by, opened)
+            self._accept(now, arrived_at, by, opened)
         except (ProtocolViolation, DecodeError) as error:
             self._trace("link.violation", {"reason": str(error)})
             self.close(now, PROTOCOL_VIOLATION, str(error))
@@ -310,33 +327,41 @@ class PeerLink:
         is_silent = now >= relay.heard_at + patience_s
         return self.parameters.is_issuer or is_silent or self.relay not in self._relays_up
 
-    def _accept(self, now: Instant, by: SendPath, opened: OpenedGeneral | OpenedBulk) -> None:
+    def _accept(
+        self,
+        now: Instant,
+        arrived_at: Instant,
+        by: SendPath,
+        opened: OpenedGeneral | OpenedBulk,
+    ) -> None:
         if isinstance(opened, OpenedBulk):
             self._liveness.carried(now)
             if self.streams.receive_data(
                 now, opened.stream, opened.offset, opened.data, is_end=False, rtt_s=self.rtt_s
             ):
-                self._sender.arrived(now, by, opened.path, opened.first, opened.count, True)
+                self._sender.arrived(arrived_at, by, opened.path, opened.first, opened.count, True)
             return
         is_ack_eliciting, is_stored = False, True
         for frame in wire.decode_frames(opened.frames):
             is_ack_eliciting |= not isinstance(
                 frame, wire.Ack | wire.Close | wire.Challenge | wire.Answer
             )
-            is_stored &= self._accept_frame(now, by, frame)
+            is_stored &= self._accept_frame(now, arrived_at, by, frame)
             if self.is_closed:
                 return
         if is_stored:
-            self._sender.arrived(now, by, opened.path, opened.number, 1, is_ack_eliciting)
+            self._sender.arrived(arrived_at, by, opened.path, opened.number, 1, is_ack_eliciting)
 
-    def _accept_frame(self, now: Instant, by: SendPath, frame: wire.Frame) -> bool:
+    def _accept_frame(
+        self, now: Instant, arrived_at: Instant, by: SendPath, frame: wire.Frame
+    ) -> bool:
         """Take one frame; returns False if its packet must not be acknowledged."""
         match frame:
             case wire.StreamData(stream, offset, data, is_end):
                 self._liveness.carried(now)
                 return self.streams.receive_data(now, stream, offset, data, is_end, self.rtt_s)
             case wire.Ack():
-                self._sender.acked(now, frame)
+                self._sender.acked(now, arrived_at, frame)
             case wire.Reset() | wire.Stop() | wire.Credit() | wire.Recall() | wire.Return():
                 self.streams.receive_frame(frame)
             case wire.Close(code, text):
@@ -363,6 +388,8 @@ class PeerLink:
         match frame:
             case wire.Candidates(candidates):
                 self._paths.handle_candidates(now, candidates)
+            case wire.ReceiveBuffer(size):
+                self._paths.handle_receive_buffer(size)
             case wire.Challenge() if isinstance(by, DirectPath):
                 self._paths.handle_challenge(now, by, frame)
             case wire.Answer() if isinstance(by, DirectPath):

@@ -3,13 +3,17 @@
     sent --ack--> acknowledged            a record covers one packet, or one burst of equal bulk
      |                                    datagrams with consecutive numbers
      +--older than the time threshold,--> lost: its content is sent again under new numbers
-        or PACKET_THRESHOLD behind
+        or so many numbers behind            |
+                                             +--acknowledged after all: the path reorders
 
-Source: RFC 9002, section 6.  On the relay only the time threshold counts, since a relay keeps the
-order and a late packet there means a queue, not a loss.
+A direct path whose packets overtake each other shows it by acknowledgements of what was called
+lost; the packet threshold then grows over that distance.  On the relay only the time threshold
+counts, since a relay keeps the order and a late packet there means a queue, not a loss.
+Source: RFC 9002, section 6; RFC 8985 for a threshold that learns.
 """
 
 from bisect import bisect_left
+from collections import deque
 from dataclasses import dataclass, field
 
 from tunnel.errors import ProtocolViolation
@@ -19,6 +23,9 @@ from tunnel.wire.frames import Ack, Frame
 
 # Fixed by RFC 9002.
 PACKET_THRESHOLD = 3
+# Chosen: beyond this the time threshold does it alone.
+MAX_PACKET_THRESHOLD = 256
+MAX_SUSPECTS = 8  # records lately called lost that are remembered, should they arrive after all
 # Chosen: a probe timeout never backs off beyond this (design: probes at most 2 s apart).
 MAX_PROBE_TIMEOUT_S = 2.0
 
@@ -79,7 +86,10 @@ class SentLedger:
         self.in_flight_packets = 0  # ack-eliciting ones
         self.in_flight_bytes = 0
         self.probe_count = 0
+        self.peer_delay_s: Seconds = 0.0  # how long they held the newest packet last acknowledged
+        self.packet_threshold = PACKET_THRESHOLD  # numbers behind the newest that mean loss
         self._has_packet_threshold = has_packet_threshold
+        self._called_lost: deque[tuple[int, int]] = deque(maxlen=MAX_SUSPECTS)  # first, last
         self._records: list[SentRecord] = []
         self._next_number = 0
         self._largest_acked = -1
@@ -109,11 +119,15 @@ class SentLedger:
         self.in_flight_packets += record.count
         self.in_flight_bytes += record.count * record.size
 
-    def acked(self, now: Instant, ack: Ack) -> list[SentRecord]:
-        """Return the records an ACK newly acknowledges; raises `ProtocolViolation`."""
+    def acked(self, now: Instant, ack: Ack, waited_s: Seconds = 0.0) -> list[SentRecord]:
+        """Return the records an ACK newly acknowledges; raises `ProtocolViolation`.
+
+        `waited_s` is how long it had been on this machine before anybody read it.
+        """
         largest = ack.ranges[0][1]
         if largest >= self._next_number:
             raise ProtocolViolation("an acknowledgement of a packet that was never sent")
+        self._learn_reordering(ack)
         newly = []
         for first, last in ack.ranges:
             if not self._records or last < self._records[0].first:
@@ -121,8 +135,10 @@ class SentLedger:
             newly.extend(self._take(first, last))
         if newly:
             newest = max(newly, key=lambda record: record.first)
+            self.peer_delay_s = 0.0
             if newest.first + newest.count - 1 == largest:
-                self.rtt.sample(now - newest.sent_at, ack.delay_us / 1e6)
+                self.peer_delay_s = ack.delay_us / 1e6
+                self.rtt.sample(now - waited_s - newest.sent_at, self.peer_delay_s)
             self.probe_count = 0
             self._probe_base = self._answered_at = now
         self._largest_acked = max(self._largest_acked, largest)
@@ -135,6 +151,7 @@ class SentLedger:
             record = self._records.pop(0)
             self._forget(record)
             lost.append(record)
+            self._called_lost.append((record.first, record.first + record.count - 1))
         return lost
 
     def all_lost(self) -> list[SentRecord]:
@@ -143,6 +160,8 @@ class SentLedger:
         self.in_flight_packets = self.in_flight_bytes = 0
         self.probe_count = 0
         self.rtt = RttEstimator()
+        self.packet_threshold = PACKET_THRESHOLD
+        self._called_lost.clear()
         return lost
 
     def probed(self, now: Instant) -> None:
@@ -176,7 +195,22 @@ class SentLedger:
         if now >= record.sent_at + self.rtt.loss_delay_s:
             return True
         last = record.first + record.count - 1
-        return self._has_packet_threshold and last + PACKET_THRESHOLD <= self._largest_acked
+        return self._has_packet_threshold and last + self.packet_threshold <= self._largest_acked
+
+    def _learn_reordering(self, ack: Ack) -> None:
+        """Raise the packet threshold over the distance of packets wrongly called lost."""
+        if not self._called_lost or not self._has_packet_threshold:
+            return
+        oldest = min(first for first, _ in self._called_lost)
+        for low, high in ack.ranges:
+            if high < oldest:
+                return
+            for suspect in [
+                each for each in self._called_lost if low <= each[1] and each[0] <= high
+            ]:
+                self._called_lost.remove(suspect)
+                distance = min(self._largest_acked - suspect[0] + 1, MAX_PACKET_THRESHOLD)
+                self.packet_threshold = max(self.packet_threshold, distance)
 
     def _take(self, first: int, last: int) -> list[SentRecord]:
         """Take out what lies in first .. last, splitting bursts at its borders."""

@@ -13,7 +13,8 @@ from tunnel.units import ByteCount, BytesPerSecond, Instant, Seconds
 # Fixed by the protocol: what the other side's socket must be able to take at once.
 BURST_S: Seconds = 0.001
 MIN_BURST = 2  # packets: an acknowledgement is due after two
-MAX_BURST = 45  # packets: 45 x 1400 bytes fit into one segmented send of less than 64000 bytes
+MAX_BURST = 45  # packets
+MAX_BURST_BYTES = 64_000  # of one segmented send: 45 packets of 1400 bytes, or two of 32000
 CATCH_UP_S: Seconds = 0.002
 BUFFER_SHARE = 4  # a burst takes at most a quarter of the other side's receive buffer
 # Chosen: at low rates 2 ms are no packet at all, and a sender whose timers are late by 5 ms would
@@ -36,7 +37,7 @@ class Pacer:
 
     __slots__ = (
         "_credit", "_filled_at", "_is_open", "_packet_size", "_peer_buffer", "_rate",
-        "burst_packets", "depth",
+        "_wasted_s", "burst_packets", "depth",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +52,7 @@ class Pacer:
         self._peer_buffer = peer_buffer
         self._filled_at = now
         self._is_open = True
+        self._wasted_s: Seconds = 0.0  # for which credit was lost, since bytes last left
         self.burst_packets = self.depth = 0
         self._set_limits()
         self._credit: float = self.burst_packets * packet_size
@@ -64,6 +66,11 @@ class Pacer:
     def set_packet_size(self, packet_size: ByteCount) -> None:
         """Go on with packets of another size."""
         self._packet_size = packet_size
+        self._set_limits()
+
+    def set_peer_buffer(self, peer_buffer: ByteCount) -> None:
+        """Keep bursts to what the other side tells of its receive buffer now."""
+        self._peer_buffer = peer_buffer
         self._set_limits()
 
     def sendable_packets(self, now: Instant) -> int:
@@ -84,16 +91,17 @@ class Pacer:
             return now
         return Instant(now + max(0.0, self._missing / self._rate))
 
-    def is_overflowing(self, now: Instant) -> bool:
-        """Tell whether credit is being lost since nobody sends."""
+    def wasted_until(self, now: Instant) -> Seconds:
+        """Return for how long credit was lost since bytes last left: nobody sent any."""
         self._fill(now)
-        return self._credit >= self.depth
+        return self._wasted_s
 
     def on_sent(self, now: Instant, size: ByteCount) -> None:
         """Take the credit of `size` bytes that left; control packets may run into debt."""
         self._fill(now)
         # One depth of debt at most, so that many control packets cannot silence the path.
         self._credit = max(self._credit - size, -float(self.depth))
+        self._wasted_s = 0.0
         if self._credit < self._packet_size * WHOLE_PACKET:
             self._is_open = False
 
@@ -103,7 +111,8 @@ class Pacer:
         most = MAX_PACKETS_WAITING
         if self._peer_buffer is not None:
             most = max(MIN_BURST, self._peer_buffer // BUFFER_SHARE // self._packet_size)
-        self.burst_packets = max(MIN_BURST, min(int(packet_rate * BURST_S), MAX_BURST, most))
+        longest = min(MAX_BURST, MAX_BURST_BYTES // self._packet_size, most)
+        self.burst_packets = max(MIN_BURST, min(int(packet_rate * BURST_S), longest))
         late_packets = min(max(int(packet_rate * CATCH_UP_S), CATCH_UP_PACKETS), most)
         self.depth = max(self.burst_packets, late_packets) * self._packet_size
 
@@ -115,5 +124,7 @@ class Pacer:
     def _fill(self, now: Instant) -> None:
         # A clock that stands still or goes back fills nothing.
         elapsed_s = max(0.0, now - self._filled_at)
-        self._credit = min(self._credit + elapsed_s * self._rate, self.depth)
+        earned = self._credit + elapsed_s * self._rate
+        self._wasted_s += max(0.0, earned - self.depth) / self._rate
+        self._credit = min(earned, self.depth)
         self._filled_at = max(self._filled_at, now)

@@ -25,6 +25,7 @@ from tunnel.proto.candidates import (
 from tunnel.proto.direct_rate import DirectController
 from tunnel.proto.loss import SentLedger
 from tunnel.proto.machine import UdpEndpoint
+from tunnel.proto.packet_size import BASE_DATAGRAM, SizeSearch
 from tunnel.proto.rtt import RttEstimator
 from tunnel.proto.token_bucket import Allowance, TokenBucket
 from tunnel.units import ByteCount, Instant, Seconds
@@ -34,7 +35,6 @@ from tunnel.wire.packet import GENERAL_HEADER_SIZE
 # Fixed by the protocol.
 FIRST_PATH_ID = 1
 LAST_PATH_ID = 0xFFFF
-FIRST_DATAGRAM = 1200  # every path carries that much; larger ones must be proved
 # Chosen (design, section 8).
 PROBE_TIMES_S = (0.0, 0.15, 0.4, 0.9, 1.9)  # 5 probes for a candidate that never answered
 PROBES_PER_S = Allowance(rate=40.0, burst=40.0)
@@ -81,12 +81,14 @@ class DirectPath:
         ledger: what was sent on it.
         controller: how much may be in flight on it.
         is_offered: whether the peer told us of it, through the link, before it was heard there.
+        search: how large its datagrams may be.
     """
 
     id: int
     endpoint: UdpEndpoint
     ledger: SentLedger
     controller: DirectController
+    search: SizeSearch
     created_at: Instant
     is_offered: bool
     state: PathState = PathState.PROBING
@@ -142,6 +144,7 @@ class PathTable:
         self.allows_loopback = False
         self.promotions = 0
         self.candidates_since: Instant | None = None  # when the peer first told us addresses
+        self._peer_buffer: ByteCount | None = None
         self._lanes: dict[int, bool] = {}  # lane -> whether it speaks IPv6
         self._paths: dict[UdpEndpoint, DirectPath] = {}
         self._next_id = FIRST_PATH_ID
@@ -229,6 +232,12 @@ class PathTable:
         path.received_bytes += size
         return path
 
+    def handle_receive_buffer(self, size: ByteCount) -> None:
+        """Take what the peer told of its receive buffer: bytes that may wait there."""
+        self._peer_buffer = size
+        for path in self._paths.values():
+            path.controller.set_peer_buffer(size)
+
     def handle_challenge(self, now: Instant, path: DirectPath, challenge: Challenge) -> None:
         """Answer by the same path, and challenge back if it is not confirmed."""
         answer = Answer(challenge.token, path.endpoint.ip, path.endpoint.port)
@@ -259,7 +268,7 @@ class PathTable:
             )
             path.state = PathState.CONFIRMED
             path.doubtful_since = None
-            path.controller = DirectController(now, FIRST_DATAGRAM, None)
+            self.restart(now, path)
         return True
 
     # -- time -------------------------------------------------------------------------------
@@ -376,6 +385,19 @@ class PathTable:
             self._trace("path.active", {"path": best.id if best else 0, "to": to})
         return best
 
+    def restart(self, now: Instant, path: DirectPath) -> None:
+        """Start a path's model over: the network below it may be another one now.
+
+        What was in flight has been sent elsewhere since it was doubted; only probes can be left.
+        """
+        path.ledger.all_lost()
+        path.search = SizeSearch(now, is_ipv6=":" in path.endpoint.ip)
+        self.restart_controller(now, path)
+
+    def restart_controller(self, now: Instant, path: DirectPath) -> None:
+        """Forget which rate a path had; what was in flight on it must have been given up."""
+        path.controller = DirectController(now, path.search.size, self._peer_buffer)
+
     def suspect_all(self, now: Instant) -> None:
         """Challenge every path anew: the network may have changed."""
         for path in self._paths.values():
@@ -408,9 +430,10 @@ class PathTable:
         if self._next_id > LAST_PATH_ID or not self._make_room():
             self._trace("path.refused", {"ids_left": LAST_PATH_ID + 1 - self._next_id})
             return None
-        controller = DirectController(now, FIRST_DATAGRAM, None)
+        controller = DirectController(now, BASE_DATAGRAM, self._peer_buffer)
         ledger = SentLedger(has_packet_threshold=True)
-        path = DirectPath(self._next_id, endpoint, ledger, controller, now, is_offered)
+        search = SizeSearch(now, is_ipv6=":" in endpoint.ip)
+        path = DirectPath(self._next_id, endpoint, ledger, controller, search, now, is_offered)
         self._begin_round(now, path)
         self._next_id += 1
         self._paths[endpoint] = path

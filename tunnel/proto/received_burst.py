@@ -7,6 +7,7 @@ layouts over the buffer, with their pointers, are made once for each size and ke
 from collections.abc import Iterator
 
 from tunnel.crypto.packets import MAX_BURST, BurstBuffer
+from tunnel.units import Seconds
 from tunnel.wire.packet import BULK_ALIGNMENT, BULK_HEADER_SIZE
 
 # Chosen: sizes of which layouts are kept; a path has one or two.
@@ -25,11 +26,15 @@ class ReceivedBurst:
         self.view = memoryview(self.memory)
         self.size = 0
         self.segment_size = 0
+        self.waited_s: Seconds = 0.0
         self._layouts: dict[tuple[int, int], BurstBuffer] = {}
 
-    def set(self, size: int, segment_size: int) -> None:
-        """Note a read of `size` bytes in datagrams of `segment_size`."""
-        self.size, self.segment_size = size, segment_size
+    def set(self, size: int, segment_size: int, waited_s: Seconds = 0.0) -> None:
+        """Note a read of `size` bytes in datagrams of `segment_size`.
+
+        `waited_s` is how long they had been on this machine before the read.
+        """
+        self.size, self.segment_size, self.waited_s = size, segment_size, waited_s
 
     @property
     def is_single(self) -> bool:

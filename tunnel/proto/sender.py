@@ -21,7 +21,9 @@ from tunnel.proto.link_events import LinkCounters, Trace
 from tunnel.proto.liveness import Liveness
 from tunnel.proto.loss import SentLedger, SentRecord, StreamRange
 from tunnel.proto.machine import RelayEndpoint, Transmit
-from tunnel.proto.paths import FIRST_DATAGRAM, DirectPath, PathState, PathTable
+from tunnel.proto.pacer import MAX_BURST, MAX_BURST_BYTES
+from tunnel.proto.packet_size import BASE_DATAGRAM
+from tunnel.proto.paths import DirectPath, PathState, PathTable
 from tunnel.proto.send_stream import SendStream
 from tunnel.proto.streams import Streams
 from tunnel.units import Instant, Seconds
@@ -32,7 +34,6 @@ from tunnel.wire import packet as layout
 MAX_CONTROL_SIZE = 1136  # frames of one control packet: what 1200 bytes carry with any AEAD
 # Chosen.
 BULK_MINIMUM = 1024  # fewer stream bytes than this go as a general packet
-MAX_BURST = 45  # datagrams: 63000 bytes of 1400 is the most that one GSO send takes safely
 OFFER_AGAIN_S: Seconds = 240.0  # shy of the life of a candidate at the other side
 WIDE_PROBES = 2  # probes unanswered on the relay before they go out over every relay
 
@@ -158,9 +159,18 @@ class Sender:
     # -- what the other side says of our packets, and we of theirs ----------------------------
 
     def arrived(
-        self, now: Instant, by: SendPath, path_id: int, first: int, count: int, is_eliciting: bool
+        self,
+        arrived_at: Instant,
+        by: SendPath,
+        path_id: int,
+        first: int,
+        count: int,
+        is_eliciting: bool,
     ) -> None:
-        """Note packets of the peer's path `path_id` that came by `by` and are stored."""
+        """Note packets of the peer's path `path_id` that came by `by` and are stored.
+
+        `arrived_at` is when they reached this machine: how long they waited there is told as ours.
+        """
         acks = self._acks.get(path_id)
         if acks is None:
             acks = self._acks[path_id] = AckState(path_id)
@@ -168,7 +178,7 @@ class Sender:
                 self._forget_oldest_acks()
         self._ack_returns.pop(path_id, None)
         self._ack_returns[path_id] = by  # the last one used comes last
-        acks.received(now, first, count, is_eliciting)
+        acks.received(arrived_at, first, count, is_eliciting)
 
     def _forget_oldest_acks(self) -> None:
         # The one unused for longest, as the opener does.
@@ -176,8 +186,8 @@ class Sender:
         del self._acks[oldest]
         self._ack_returns.pop(oldest, None)
 
-    def acked(self, now: Instant, ack: wire.Ack) -> None:
-        """Take an acknowledgement; raises `ProtocolViolation`."""
+    def acked(self, now: Instant, arrived_at: Instant, ack: wire.Ack) -> None:
+        """Take an acknowledgement that reached this machine earlier; raises `ProtocolViolation`."""
         path: SendPath | None = self.relay
         if ack.path != layout.RELAY_PATH:
             path = self.paths.by_id(ack.path)
@@ -188,12 +198,20 @@ class Sender:
         elif ack.relay_grant:
             self.relay.controller.grant = ack.relay_grant
         assert path is not None
-        newly = path.ledger.acked(now, ack)
+        newly = path.ledger.acked(now, ack, now - arrived_at)
         for record in newly:
             self._streams.acked(record.ranges)
+        if isinstance(path, DirectPath):
+            path.search.on_acked(newly)
+            if path.search.handle_ack(now, ack.ranges):
+                self._use_size(path)
         if newly:
-            path.controller.on_acked(now, newly, path.ledger.rtt)
+            path.controller.on_acked(arrived_at, newly, path.ledger.peer_delay_s)
             self._detect_losses(now, path)
+
+    def _use_size(self, path: DirectPath) -> None:
+        path.controller.set_packet_size(path.search.size)
+        self._trace("path.packet_size", {"path": path.id, "bytes": path.search.size})
 
     def _detect_losses(self, now: Instant, path: SendPath) -> None:
         lost = path.ledger.lost(now)
@@ -203,13 +221,20 @@ class Sender:
                 "packet.lost", {"path": path.id, "number": record.first, "count": record.count}
             )
             self._requeue(record)
-        if lost:
-            path.controller.on_lost(now, lost)
+        if not lost:
+            return
+        if isinstance(path, DirectPath) and path.search.on_lost(now, lost):
+            # It swallows what was proved before: another network is below it now.
+            self.give_up_in_flight(path)
+            self.paths.restart_controller(now, path)
+            self._trace("path.packet_size", {"path": path.id, "bytes": path.search.size})
+            return
+        path.controller.on_lost(now, lost)
 
     def _requeue(self, record: SentRecord) -> None:
         self._streams.lost(record.ranges, record.frames)
         for frame in record.frames:
-            if isinstance(frame, wire.Rekey | wire.RekeyAnswer):
+            if isinstance(frame, wire.Rekey | wire.RekeyAnswer | wire.ReceiveBuffer):
                 if frame not in self._frames_due:  # probes bring the oldest along again and again
                     self._frames_due.append(frame)
             elif frame is self._offer:  # an older one is worth nothing any more
@@ -224,6 +249,8 @@ class Sender:
             if path.ledger.in_flight_packets:
                 times += [path.ledger.loss_deadline(), path.ledger.probe_deadline()]
         times += [self.paths.next_timeout(), self._offer_at]
+        if self.paths.active is not None:
+            times.append(self.paths.active.search.next_timeout)
         return min((time for time in times if time is not None), default=None)
 
     def next_pacing(self, now: Instant) -> Instant | None:
@@ -261,6 +288,7 @@ class Sender:
         """Return what may go out now, control first."""
         self._offer_again(now)
         packets = self._probes(now)
+        packets += self._size_probes(now)
         packets += self._wide_pings(now)
         # Sending data makes no control due, so control is asked for once and not at each packet.
         while len(packets) < limit and (packet := self._next_control(now)) is not None:
@@ -307,8 +335,24 @@ class Sender:
 
     def _pad(self, packed: bytearray) -> None:
         """Fill a datagram of the size that data takes: an answer then says that these pass."""
-        room = FIRST_DATAGRAM - layout.GENERAL_HEADER_SIZE - self._sealer.tag_size
+        room = layout.general_capacity(BASE_DATAGRAM, self._sealer.tag_size)
         packed.extend(bytes(max(0, room - len(packed))))  # PADDING frames
+
+    def _size_probes(self, now: Instant) -> list[Transmit]:
+        """Build a padded ping that finds out whether the path in use takes larger datagrams."""
+        path = self.paths.active
+        size = path.search.probe_to_send(now) if path is not None else None
+        if path is None or size is None:
+            return []
+        frames = wire.encode(wire.Ping())
+        room = layout.general_capacity(size, self._sealer.tag_size)
+        number, packet = self._sealer.seal_general(path.id, frames.ljust(room, wire.PADDING))
+        # Not in flight: that it is lost says nothing of the path but how large its datagrams are.
+        path.ledger.sent(SentRecord(number, 1, now, len(packet), is_ack_eliciting=False))
+        path.search.probed(now, number, path.answer_limit_s)
+        self._liveness.sent(now, is_ack_eliciting=False)
+        self._counters.sent(path.id, len(packet))
+        return [Transmit(packet, path.endpoint, is_control=True)]
 
     def _wide_pings(self, now: Instant) -> list[Transmit]:
         """Build a ping for every relay that is up but the one in use."""
@@ -399,7 +443,7 @@ class Sender:
             return self._next_small_data(now, path, size)
         if isinstance(path, DirectPath):
             room = path.controller.sendable_packets(now, path.ledger.in_flight_bytes)
-            count = min(room, available // size, MAX_BURST)
+            count = min(room, available // size)
             if count > 1:
                 return self._next_burst(now, path, stream, size, count)
         offset, data, is_end = stream.take(min(size, available // 8 * 8))
@@ -418,7 +462,8 @@ class Sender:
         """Build `count` equal datagrams of one stream's next bytes."""
         burst = self._burst
         if burst is None or burst.payload_size != size:
-            burst = self._burst = BurstBuffer(size, self._sealer.tag_size, MAX_BURST)
+            most = min(MAX_BURST, MAX_BURST_BYTES // path.controller.packet_size())
+            burst = self._burst = BurstBuffer(size, self._sealer.tag_size, most)
         offset, data, is_end = stream.take(count * size)
         self._streams.took_turn()
         stop = offset + len(data)

@@ -7,6 +7,7 @@
     0x03 CHALLENGE      token 8
     0x04 ANSWER         token 8, address of the challenge as seen: ip 16, port u16
     0x05 CANDIDATES     count u8, each kind u8, ip 16, port u16
+    0x06 RECEIVE_BUFFER size u32
     0x08 STREAM         stream u64, offset u64, flags u8 (1: the stream ends here), size u16, bytes
     0x09 RESET          stream u64, final size u64, code u32
     0x0a STOP           stream u64, code u32
@@ -45,13 +46,15 @@ TOKEN_SIZE = 8
 STREAM_HEADER_SIZE = 20  # with the type byte
 STREAM_ENDS = 1
 
-_PADDING, _PING, _ACK, _CHALLENGE, _ANSWER, _CANDIDATES = range(6)
+PADDING = b"\0"
+
+_PADDING, _PING, _ACK, _CHALLENGE, _ANSWER, _CANDIDATES, _RECEIVE_BUFFER = range(7)
 _STREAM, _RESET, _STOP, _CREDIT, _RECALL, _RETURN = range(8, 14)
 _REKEY, _REKEY_ANSWER, _DATAGRAM, _CLOSE = range(0x10, 0x14)
 _STREAM_HEADER = struct.Struct("<BQQBH")
 _ACK_HEADER = struct.Struct("<BHBBIQI")
 _ACK_RANGE = struct.Struct("<II")
-_MAX_U32 = 0xFFFFFFFF
+_MAX_U32 = MAX_RECEIVE_BUFFER = 0xFFFFFFFF
 MAX_ACK_SIZE = _ACK_HEADER.size + MAX_ACK_RANGES * _ACK_RANGE.size
 
 
@@ -107,6 +110,13 @@ class Candidates:
     """Addresses to probe at once: DERP's call-me-maybe, inside the seal."""
 
     candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveBuffer:
+    """How many bytes of datagrams may wait for the sender of this frame, at each of its lanes."""
+
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +215,8 @@ class Close:
 
 
 Frame = (
-    Ping | Ack | Challenge | Answer | Candidates | StreamData | Reset | Stop | Credit | Recall
-    | Return | Rekey | RekeyAnswer | Datagram | Close
+    Ping | Ack | Challenge | Answer | Candidates | ReceiveBuffer | StreamData | Reset | Stop
+    | Credit | Recall | Return | Rekey | RekeyAnswer | Datagram | Close
 )  # fmt: skip
 
 
@@ -275,6 +285,8 @@ def encode(frame: Frame) -> bytes:
         case Candidates(candidates):
             entries = (_u(c.kind, 1) + _encode_address(c.ip, c.port) for c in candidates)
             return bytes((_CANDIDATES, len(candidates))) + b"".join(entries)
+        case ReceiveBuffer(size):
+            return bytes((_RECEIVE_BUFFER,)) + _u(size, 4)
         case Reset(stream, final_size, code):
             return bytes((_RESET,)) + _u(stream, 8) + _u(final_size, 8) + _u(code, 4)
         case Stop(stream, code):
@@ -359,6 +371,7 @@ _DECODERS: dict[int, Callable[[Reader], Frame]] = {
     _CHALLENGE: lambda reader: Challenge(reader.bytes(TOKEN_SIZE)),
     _ANSWER: lambda reader: Answer(reader.bytes(TOKEN_SIZE), *_decode_address(reader)),
     _CANDIDATES: _decode_candidates,
+    _RECEIVE_BUFFER: lambda reader: ReceiveBuffer(reader.uint(4)),
     _STREAM: _decode_stream,
     _RESET: lambda reader: Reset(reader.uint(8), reader.uint(8), reader.uint(4)),
     _STOP: lambda reader: Stop(reader.uint(8), reader.uint(4)),

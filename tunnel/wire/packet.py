@@ -60,6 +60,11 @@ def decode_bulk_fields(data: memoryview | bytes) -> tuple[int, int]:
     return struct.unpack_from("<QQ", data, GENERAL_HEADER_SIZE)
 
 
+def general_capacity(packet_size: int, tag_size: int) -> int:
+    """Return how many bytes of frames a general packet of `packet_size` bytes carries."""
+    return packet_size - GENERAL_HEADER_SIZE - tag_size
+
+
 def bulk_capacity(packet_size: int, tag_size: int) -> int:
     """Return how many stream bytes a bulk packet of at most `packet_size` bytes carries."""
     return (packet_size - BULK_HEADER_SIZE - tag_size) // BULK_ALIGNMENT * BULK_ALIGNMENT

@@ -40,6 +40,7 @@ def all_frames() -> list[wire.Frame]:
         wire.Challenge(b"12345678"),
         wire.Answer(b"12345678", "192.0.2.7", 4000),
         wire.Candidates((wire.Candidate(1, "2001:db8::7", 1), wire.Candidate(2, "10.0.0.1", 2))),
+        wire.ReceiveBuffer(212_992),
         wire.StreamData(2, 4096, b"some bytes", True),
         wire.Reset(2, 4106, 7),
         wire.Stop(4, 8),

@@ -5,7 +5,6 @@ import pytest
 from tunnel.proto.delivery import Round
 from tunnel.proto.direct_rate import BACK_OFF, INITIAL_PACKETS, DirectController, State
 from tunnel.proto.loss import SentRecord
-from tunnel.proto.rtt import RttEstimator
 
 PACKET = 1200
 RTT = 0.05
@@ -57,7 +56,7 @@ class Path:
             if self.lose_every and self._bursts % self.lose_every == 0:
                 self.controller.on_lost(self.now, [record])
             else:
-                self.controller.on_acked(self.now, [record], RttEstimator())
+                self.controller.on_acked(self.now, [record], 0.0)
 
 
 def settled(rate=12.5e6):
@@ -175,7 +174,7 @@ def test_the_mark_tells_whether_the_sender_was_short_of_data():
     soon = SentRecord(10**6 + 2, 1, path.now + 1, PACKET, True)
     path.controller.on_sent(path.now + 1, soon, has_more=True)
 
-    assert [record.mark, late.mark, soon.mark] == [False, True, False]
+    assert [each.mark.is_app_limited for each in (record, late, soon)] == [False, True, False]
 
 
 def test_a_full_window_waits_for_an_acknowledgement_not_for_a_time():
@@ -212,10 +211,10 @@ def some_round(**values):
 def test_a_sample_is_taken_over_the_longer_of_both_spans_and_five_ms_at_least():
     record = SentRecord(0, 10, 4.99, PACKET, True)
     usual, bunched = some_round(), Round(5.0, 4.9, 4.9, 5.0, 1e6)
-    usual.add(5.1, record)
-    bunched.add(5.001, record)
+    usual.add(5.1, 0.11, [record])
+    bunched.add(5.001, 0.011, [record])
     both = Round(5.0, 4.9895, 4.9895, 5.0, 1e6)
-    both.add(5.001, record)
+    both.add(5.001, 0.011, [record])
 
     assert usual.rate == pytest.approx(10 * PACKET / 0.1)
     assert bunched.rate == pytest.approx(10 * PACKET / 0.09)

@@ -138,6 +138,35 @@ def test_on_a_direct_path_three_packets_later_is_lost_too():
     assert [record.first for record in ledger.lost(Instant(0.1))] == [1, 2]
 
 
+def test_a_packet_that_arrives_after_it_was_called_lost_raises_the_threshold():
+    ledger = SentLedger(has_packet_threshold=True)
+    for number in range(40):
+        sent(ledger, number, at=0.0)
+    ledger.acked(Instant(0.1), ack((1, 20)))
+    assert [record.first for record in ledger.lost(Instant(0.1))] == [0]
+
+    ledger.acked(Instant(0.101), ack((0, 20)))
+
+    assert ledger.packet_threshold == 21
+    ledger.acked(Instant(0.101), ack((22, 39), (0, 20)))
+    assert ledger.lost(Instant(0.101)) == []
+    assert [record.first for record in ledger.lost(Instant(0.12))] == [21]
+
+
+def test_the_threshold_has_a_limit_and_a_changed_path_starts_with_three():
+    ledger = SentLedger(has_packet_threshold=True)
+    for number in range(2000):
+        sent(ledger, number, at=0.0)
+    ledger.acked(Instant(0.1), ack((1, 1999)))
+    ledger.lost(Instant(0.1))
+    ledger.acked(Instant(0.1), ack((0, 1999)))
+    assert ledger.packet_threshold == 256
+
+    ledger.all_lost()
+
+    assert ledger.packet_threshold == 3
+
+
 def test_what_was_sent_after_the_newest_acked_packet_is_never_lost():
     ledger = SentLedger(has_packet_threshold=True)
     sent(ledger, 0, at=0.0)

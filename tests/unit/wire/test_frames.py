@@ -15,6 +15,7 @@ from tunnel.wire.frames import (
     Datagram,
     Ping,
     Recall,
+    ReceiveBuffer,
     Rekey,
     RekeyAnswer,
     Reset,
@@ -40,6 +41,7 @@ GOLDEN = [
     ("candidates", Candidates((Candidate(1, "1.2.3.4", 1), Candidate(2, "2001:db8::1", 65535))),
      f"05 02 01 {IPV4} 0100 02 {IPV6} ffff"),
     ("no candidates", Candidates(()), "05 00"),
+    ("receive buffer", ReceiveBuffer(4 << 20), "06 00004000"),
     ("stream", StreamData(2, 4096, b"hi", False),
      "08 0200000000000000 0010000000000000 00 0200 6869"),
     ("end of a stream", StreamData(3, 5, b"", True),
@@ -85,7 +87,7 @@ def test_a_cut_frame_is_refused(row):
             decode_frames(packed[:size])
 
 
-@pytest.mark.parametrize("kind", [*range(6, 8), *range(14, 16), *range(20, 256)])
+@pytest.mark.parametrize("kind", [7, *range(14, 16), *range(20, 256)])
 def test_unknown_types_cannot_be_skipped(kind):
     with pytest.raises(DecodeError, match="unknown frame type"):
         decode_frames(bytes((0, kind)))
