@@ -1,22 +1,31 @@
 """UDP in the simulated world: hosts behind NATs of RFC 4787's kinds, on one public network.
 
     host --lan--> Nat(mapping, filtering) --wire--> public network --> ... the same way back
+    Driver: what tunnel.net.direct does for a host: lanes, candidates, STUN, changes of network
 
 A NAT's mapping says which external port an internal address gets for a destination, its filtering
 who may answer to that port.  Wires lose, delay, cut and limit as everywhere in this world.
 """
 
+import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
 from world import Host, Wire, World
 
-from tunnel.wire.frames import Candidate
+from tunnel.proto.candidates import CandidateKind
+from tunnel.proto.gather import Gatherer
+from tunnel.proto.link import PeerLink
+from tunnel.proto.link_events import AddressSeen, PathChanged
 
 Address = tuple[str, int]
+Datagram = tuple[Address, Address, bytes]  # source and destination as the public network sees them
 HOST_PORT = 41000
 MAX_DATAGRAM = 1472
+STUN_SERVER = ("192.0.2.1", 3478)
+STUN_SIZE = 28
 
 
 class Dependence(Enum):
@@ -34,102 +43,164 @@ class Dependence(Enum):
 
 @dataclass
 class Nat:
-    """One NAT with one public address."""
+    """One NAT with one public address.
+
+    Args:
+        life_s: how long a mapping, and a hole in the filter, outlives the last packet sent out.
+    """
 
     ip: str
     mapping: Dependence = Dependence.ENDPOINT_INDEPENDENT
     filtering: Dependence = Dependence.ADDRESS_AND_PORT_DEPENDENT
+    life_s: float = math.inf
     next_port: int = 50000
     ports: dict[tuple[object, ...], int] = field(default_factory=dict)
     inside: dict[int, Address] = field(default_factory=dict)
-    allowed: set[tuple[object, ...]] = field(default_factory=set)
+    used_at: dict[int, float] = field(default_factory=dict)
+    opened_at: dict[tuple[object, ...], float] = field(default_factory=dict)
 
-    def outbound(self, source: Address, remote: Address) -> Address:
+    def outbound(self, now: float, source: Address, remote: Address) -> Address:
         key = (source, *self.mapping.key(remote))
         port = self.ports.get(key)
-        if port is None:
+        if port is None or now > self.used_at[port] + self.life_s:
             port = self.ports[key] = self.next_port
             self.next_port += 7
             self.inside[port] = source
-        self.allowed.add((port, *self.filtering.key(remote)))
+        self.used_at[port] = now
+        self.opened_at[port, *self.filtering.key(remote)] = now
         return self.ip, port
 
-    def inbound(self, remote: Address, port: int) -> Address | None:
-        if (port, *self.filtering.key(remote)) not in self.allowed:
-            return None
-        return self.inside.get(port)
+    def inbound(self, now: float, remote: Address, port: int) -> Address | None:
+        opened_at = self.opened_at.get((port, *self.filtering.key(remote)), -math.inf)
+        return self.inside.get(port) if now <= opened_at + self.life_s else None
+
+    def open_to(self, remote: Address) -> None:
+        """Let `remote` in at every port, as if each had been used to send there."""
+        for port in self.inside:
+            self.opened_at[port, *self.filtering.key(remote)] = math.inf
 
     def rebind(self, ip: str | None = None) -> None:
         """Forget every mapping, as after a reboot or on a new address."""
         self.ip = ip or self.ip
-        self.ports.clear()
-        self.inside.clear()
-        self.allowed.clear()
+        for table in (self.ports, self.inside, self.used_at, self.opened_at):
+            table.clear()
         self.next_port += 1000
 
 
-@dataclass
+@dataclass(eq=False)
 class UdpPort:
-    """A host's UDP socket."""
+    """A host's UDP sockets, one for each address family; `ips` are its addresses."""
 
     host: Host
-    address: Address
+    ips: list[str]
     nat: Nat | None
     up: Wire
     down: Wire
     is_blocked: bool = False
+    mtu: int = MAX_DATAGRAM
+
+    def source_for(self, remote: Address) -> Address | None:
+        """Return the address of ours that packets to `remote` come from."""
+        return next(((ip, HOST_PORT) for ip in self.ips if (":" in ip) == (":" in remote[0])), None)
+
+    def is_at(self, now: float, source: Address, remote: Address) -> bool:
+        """Tell whether what `source` sends to `remote` gets here."""
+        nat, ip = self.nat, remote[0]
+        if nat is not None and ip == nat.ip:
+            inside = nat.inbound(now, source, remote[1])
+            return inside is not None and inside[0] in self.ips
+        return nat is None and ip in self.ips and remote[1] == HOST_PORT
 
 
 class UdpNetwork:
-    """Carries datagrams between the UDP ports of hosts."""
+    """Carries datagrams between the UDP ports of hosts.
+
+    Attributes:
+        tamper: what a hostile node in the middle makes of a datagram; all it returns goes on.
+        watch_sent: called with every datagram that a host sends: host, destination, bytes.
+        watch_delivered: called with every datagram that reaches a host: host, source, bytes.
+        stray: called with what reaches an address that no host has: source, destination, bytes.
+        seen: every datagram that was sent, as the public network sees it.
+        asked: how many STUN requests and answers there were.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.ports: dict[Host, UdpPort] = {}
-        self.seen: list[tuple[Address, Address, bytes]] = []
+        self.drivers: dict[Host, Driver] = {}
+        self.tamper: Callable[[Datagram], list[Datagram]] | None = None
+        self.watch_sent: Callable[[Host, Address, bytes], None] = lambda *_: None
+        self.watch_delivered: Callable[[Host, Address, bytes], None] = lambda *_: None
+        self.stray: Callable[[Address, Address, bytes], None] = lambda *_: None
+        self.seen: list[Datagram] = []
+        self.asked = 0
 
-    def attach(self, host: Host, ip: str, nat: Nat | None = None, **wire: float) -> UdpPort:
-        """Give a host a UDP socket, and its machine's link the lane."""
+    def attach(self, host: Host, *ips: str, nat: Nat | None = None, **wire: float) -> UdpPort:
+        """Give a host addresses and UDP sockets, and somebody who uses them for its links."""
         up, down = self.world.wire(**wire), self.world.wire(**wire)
-        up.keeps_order = down.keeps_order = True
-        port = UdpPort(host, (ip, HOST_PORT), nat, up, down)
+        port = UdpPort(host, list(ips), nat, up, down)
         self.ports[host] = port
-        host.send_udp = lambda to, data: self.send(port, (to.ip, to.port), data)
+        host.send_udp = lambda to, data: self.send(host, (to.ip, to.port), data)
+        driver = self.drivers[host] = Driver(self, port)
+        host.drive_paths = driver.poll
         return port
 
-    def offer(self, host: Host, reflexive: bool = True) -> None:
-        """Have a host use its lane and tell its candidates, a STUN answer included."""
-        port = self.ports[host]
-        candidates = [Candidate(1, *port.address)]
-        if reflexive and port.nat is not None:
-            candidates.append(Candidate(2, *port.nat.outbound(port.address, ("192.0.2.1", 3478))))
-        assert host.link is not None
-        host.link.use_lanes(host.instant, {0: False}, allows_loopback=False)
-        host.link.offer_candidates(tuple(candidates))
+    def move(self, host: Host, *ips: str, nat: Nat | None = None) -> None:
+        """Take a host to other addresses; it does not know yet: see `Driver.network_changed`."""
+        self.ports[host].ips, self.ports[host].nat = list(ips), nat
 
-    def send(self, port: UdpPort, remote: Address, data: bytes) -> None:
+    def send(self, host: Host, remote: Address, data: bytes) -> None:
         """Take a datagram from a host."""
-        if port.is_blocked or len(data) > MAX_DATAGRAM:
+        port = self.ports[host]
+        self.watch_sent(host, remote, data)
+        source = port.source_for(remote)
+        if source is None or port.is_blocked or len(data) > port.mtu:
             return
-        source = port.nat.outbound(port.address, remote) if port.nat else port.address
-        self.seen.append((source, remote, data))
+        if port.nat is not None:
+            source = port.nat.outbound(self.world.now, source, remote)
+        whole = (source, remote, data)
+        self.seen.append(whole)
         for at in port.up.arrivals(self.world.now, len(data)):
-            self.world.at(at, lambda: self.arrive(source, remote, data))
+            self.world.at(at, lambda: self.cross(whole))
+
+    def cross(self, datagram: Datagram) -> None:
+        """Pass a datagram through the public network, and whoever sits there."""
+        for passed in [datagram] if self.tamper is None else self.tamper(datagram):
+            self.arrive(*passed)
 
     def arrive(self, source: Address, remote: Address, data: bytes) -> None:
         """Deliver a datagram to whoever owns the address."""
-        for port in list(self.ports.values()):
-            if port.is_blocked:
+        ports = [p for p in self.ports.values() if p.is_at(self.world.now, source, remote)]
+        for port in ports:
+            if port.is_blocked or len(data) > port.mtu:
                 continue
-            if port.nat is None:
-                is_mine = remote == port.address
-            else:
-                is_mine = (
-                    remote[0] == port.nat.ip and port.nat.inbound(source, remote[1]) == port.address
-                )
-            if is_mine:
-                for at in port.down.arrivals(self.world.now, len(data)):
-                    self.world.at(at, lambda host=port.host: host.receive_udp(source, data))
+            for at in port.down.arrivals(self.world.now, len(data)):
+                self.world.at(at, lambda host=port.host: self._deliver(host, source, data))
+        if not ports:
+            self.stray(source, remote, data)
+
+    def _deliver(self, host: Host, source: Address, data: bytes) -> None:
+        self.watch_delivered(host, source, data)
+        host.receive_udp(source, data)
+
+    def ask_stun(self, port: UdpPort, answered: Callable[[str, int], None]) -> None:
+        """Ask the STUN server under which address it sees a host; it may not answer."""
+        source = port.source_for(STUN_SERVER)
+        if port.is_blocked or source is None:
+            return
+        now, nat = self.world.now, port.nat
+        seen = nat.outbound(now, source, STUN_SERVER) if nat else source
+        self.asked += 1
+
+        def answer() -> None:
+            now = self.world.now
+            if not port.is_blocked and port.is_at(now, STUN_SERVER, seen):
+                self.asked += 1
+                for at in port.down.arrivals(now, STUN_SIZE):
+                    self.world.at(at, lambda: answered(*seen))
+
+        for at in port.up.arrivals(now, STUN_SIZE):
+            self.world.at(at, answer)
 
     def wires(self, host: Host) -> list[Wire]:
         port = self.ports[host]
@@ -139,6 +210,98 @@ class UdpNetwork:
         """Cut a host's direct paths, or mend them."""
         for wire in self.wires(host):
             wire.is_cut = is_cut
+
+    def sent_by_minute(self, since: float) -> Counter[int]:
+        """Return how many datagrams were sent in each minute after `since`; starts to count."""
+        minutes: Counter[int] = Counter()
+        watch = self.watch_sent
+
+        def count(host: Host, remote: Address, data: bytes) -> None:
+            minutes[int((self.world.now - since) / 60)] += 1
+            watch(host, remote, data)
+
+        self.watch_sent = count
+        return minutes
+
+
+class Driver:
+    """Keeps the lanes and candidates of one host's links; `tunnel.net.direct` in this world."""
+
+    def __init__(self, network: UdpNetwork, port: UdpPort) -> None:
+        self._network = network
+        self._world = network.world
+        self._port = port
+        self._host = port.host
+        self._gatherer = Gatherer(self._world.instant, self._world.rng.randbytes)
+        self._served: list[PeerLink] = []
+        self._events = len(port.host.events)
+        self._wakes_at = 0.0
+        self._set_hosts()
+
+    def poll(self) -> bool:
+        """Do what is due; tells whether anything was."""
+        new = [link for link in self._host.links if link not in self._served]
+        for link in new:
+            self._served.append(link)
+            self.use_lanes(link)
+            self._offer([link])
+            self._gatherer.ask_now(self._world.instant)
+        events = self._host.events[self._events :]
+        self._events += len(events)
+        for event in events:
+            if isinstance(event, AddressSeen):
+                self._learn(event.ip, event.port)
+            elif isinstance(event, PathChanged) and event.endpoint is None:
+                self._gatherer.ask_now(self._world.instant)
+                self._offer(self._served)
+        has_asked = self._ask()
+        return bool(new or events or has_asked)
+
+    def use_lanes(self, link: PeerLink, lanes: dict[int, bool] | None = None) -> None:
+        """Have a link use one lane for each address family the host has."""
+        if lanes is None:
+            lanes = {int(is_ipv6): is_ipv6 for is_ipv6 in {":" in ip for ip in self._port.ips}}
+        link.use_lanes(self._host.instant, lanes, allows_loopback=False)
+
+    def network_changed(self) -> None:
+        """Look at the interfaces, and for paths anew; also what is done after a sleep."""
+        self._set_hosts()
+        self._gatherer.ask_now(self._world.instant)
+        for link in self._served:
+            link.suspect_paths(self._host.instant)
+        self._offer(self._served)
+
+    def _set_hosts(self) -> None:
+        ports = dict.fromkeys((False, True), HOST_PORT)
+        self._gatherer.set_hosts(self._port.ips, ports)
+
+    def _learn(self, ip: str, port: int) -> None:
+        if self._gatherer.learn(CandidateKind.REFLEXIVE, ip, port):
+            self._offer(self._served)
+
+    def _offer(self, links: list[PeerLink]) -> None:
+        for link in links:
+            if not link.is_closed:
+                link.offer_candidates(self._gatherer.candidates())
+
+    def _ask(self) -> bool:
+        now = self._world.instant
+        if all(link.is_closed for link in self._served):
+            return False
+        requests = self._gatherer.requests_to_send(now, 1)
+        for _, transaction in requests:
+
+            def answered(ip: str, port: int, transaction: bytes = transaction) -> None:
+                if not self._host.is_asleep and self._gatherer.handle_response(
+                    transaction, ip, port
+                ):
+                    self._offer(self._served)
+
+            self._network.ask_stun(self._port, answered)
+        if self._wakes_at != self._gatherer.next_timeout():
+            self._wakes_at = self._gatherer.next_timeout()
+            self._world.at(self._wakes_at, lambda: None)
+        return bool(requests)
 
 
 def nat_of(kind: str, ip: str) -> Nat | None:

@@ -185,6 +185,7 @@ class Host:
     Attributes:
         links: every link there ever was, the newest last.
         application: called whenever the machine has worked; tells whether it did anything.
+        drive_paths: the same, for who keeps the direct paths: see `udp_network.Driver`.
         lag: how far the monotonic clock is behind the world's: it stood still during sleep.
         wall_error: how far the wall clock is ahead of the world's.
         is_asleep: whether nothing runs here; what arrives is lost.
@@ -204,6 +205,7 @@ class Host:
         self.send_udp: Callable[[UdpEndpoint, bytes], None] | None = None
         self.burst = ReceivedBurst(2048)
         self.application: Callable[[], bool] = lambda: False
+        self.drive_paths: Callable[[], bool] = lambda: False
         self.lag = 0.0
         self.wall_error = 0.0
         self.is_asleep = False
@@ -279,12 +281,15 @@ class Host:
             self.machine.handle_packet(now, relay, DerpKey(source), view)
 
     def receive_udp(self, source: tuple[str, int], data: bytes) -> None:
-        """Take a datagram that came to our UDP socket."""
-        if self.machine is not None and data:  # a lane drops empty datagrams itself
+        """Take a datagram that came to our UDP socket: lane 0 speaks IPv4, lane 1 IPv6."""
+        if self.machine is None or self.is_asleep:
+            return
+        if data:  # a lane drops empty datagrams itself
             burst = self.burst
             burst.view[: len(data)] = data
             burst.set(len(data), len(data))
-            self.machine.handle_datagrams(self.instant, UdpEndpoint(0, *source), burst)
+            lane = int(":" in source[0])
+            self.machine.handle_datagrams(self.instant, UdpEndpoint(lane, *source), burst)
 
     def peer_gone(self, relay: int, key: bytes) -> None:
         """Take a relay's word that a key is not there."""
@@ -317,7 +322,8 @@ class Host:
             for packet in packets:
                 self._send(packet)
         has_worked |= self._take_events()
-        return self.application() or has_worked
+        has_driven = self.drive_paths()
+        return self.application() or has_driven or has_worked
 
     def open(self) -> int:
         """Open a stream and return its id."""
