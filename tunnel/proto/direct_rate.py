@@ -7,6 +7,7 @@ one judgement.  The estimate is the best of the last samples, under a ceiling th
     STARTING      twice more each round        DRAINING: delivery flat for 2 rounds, all acks
                                                late, or heavy loss
     DRAINING      half the estimate            CRUISING: no more in flight than fits the path
+                                               MEASURING: minimum RTT not seen for 10 s
     CRUISING      the estimate                 PROBING: after 6 rounds, at once if one paid
                                                DRAINING: instead, while a queue stands
                                                MEASURING: minimum RTT not seen for 10 s
@@ -265,8 +266,8 @@ class DirectController:
 
     def _judge(self, now: Instant, ended: Round, rate: BytesPerSecond) -> None:
         """Move the ceiling; at most once for what was sent before the last cut."""
-        if self.state is State.STARTING:
-            return
+        if self.state in (State.STARTING, State.MEASURING):
+            return  # MEASURING: whether there is a queue is what it finds out
         probed_from, self._rate_before_probe = self._rate_before_probe, None
         if self.state is State.PROBING:
             self._rate_before_probe = rate
@@ -303,7 +304,10 @@ class DirectController:
             case State.STARTING:
                 self._start_faster(now, ended, grew)
             case State.DRAINING:
-                pass  # ends in the middle of a round, when the pipe has drained
+                # Ends in the middle of a round, when the pipe has drained.  On a route that has
+                # become longer it never would: the longer way looks like a queue.
+                if now >= self._minimum_seen_at + MINIMUM_RTT_LIFE_S:
+                    self._enter(now, State.MEASURING)
             case State.CRUISING:
                 if ended.is_app_limited:
                     return
