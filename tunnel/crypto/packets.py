@@ -21,12 +21,13 @@ from tunnel.wire import packet as wire
 
 # Chosen: 45 datagrams of 1400 bytes are the most one GSO call may carry (64000 bytes).
 MAX_BURST = 64
-# Chosen: paths of one peer whose replay windows are kept; the sender's ids only count up.
+# Chosen: paths of one peer whose replay windows are kept; the one unused for longest goes.
 MAX_RECEIVE_PATHS = 64
 
 _NONCE = struct.Struct("<IQ")
 _IS_LITTLE_ENDIAN = sys.byteorder == "little"
 _LOW = 0xFFFFFFFF
+_PATH_IDS = 1 << 16  # as many as the field of the header tells apart
 
 
 @dataclass(slots=True)
@@ -222,7 +223,7 @@ class PacketOpener:
         self._key_by_phase: dict[int, Any] = {0: new_key(key)}
         self._windows: dict[int, ReplayWindow] = {}
         self._padding = bytes(aead.nonce_size - _NONCE.size)
-        self._path_floor = 1  # direct paths below it were forgotten
+        self._closed = bytearray()  # a bit for each path that was forgotten, once there is one
         self.newest_phase = 0
 
     @property
@@ -337,11 +338,10 @@ class PacketOpener:
         return plaintext if code == 0 else None
 
     def _mark(self, path: int, phase: int, first: int, count: int) -> None:
-        window = self._windows.get(path)
-        if window is None:
-            window = self._windows[path] = ReplayWindow()
-            if len(self._windows) > MAX_RECEIVE_PATHS:
-                self._forget_a_path()
+        window = self._windows.pop(path, None) or ReplayWindow()
+        self._windows[path] = window  # the last one used comes last
+        if len(self._windows) > MAX_RECEIVE_PATHS:
+            self._forget_a_path()
         if first > window.highest:
             window.mark_run(first, count)
         else:
@@ -352,14 +352,17 @@ class PacketOpener:
         return 0 < (phase - self.newest_phase) & 0xFF < 0x80
 
     def _is_open(self, path: int) -> bool:
-        return path == wire.RELAY_PATH or path >= self._path_floor
+        return not self._closed or not self._closed[path >> 3] >> (path & 7) & 1
 
     def _forget_a_path(self) -> None:
-        # Ids only count up and the relay's is 0: the lowest direct one is the oldest.  Its packets
-        # could be replayed once its window is gone, so the floor rises over it.
-        oldest = min(path for path in self._windows if path != wire.RELAY_PATH)
+        # The one unused for longest: the peer uses few at a time, and ids that others made it use
+        # up must not cost those.  Packets could be replayed once the window is gone, so the path
+        # never opens again; the peer uses no id for two paths.
+        oldest = next(path for path in self._windows if path != wire.RELAY_PATH)
         del self._windows[oldest]
-        self._path_floor = oldest + 1
+        if not self._closed:
+            self._closed = bytearray(_PATH_IDS // 8)
+        self._closed[oldest >> 3] |= 1 << (oldest & 7)
 
 
 assert memoryview(b"\0" * 8).cast("Q").itemsize == 8  # the strided stores rely on it

@@ -108,7 +108,7 @@ class Scene:
 
     def state(self) -> object:
         windows = {path: (w.highest, w._seen) for path, w in self.opener._windows.items()}
-        return windows, self.opener.newest_phase, self.opener._path_floor
+        return windows, self.opener.newest_phase, bytes(self.opener._closed)
 
 
 def run(data: bytes) -> None:

@@ -275,12 +275,24 @@ def test_the_oldest_direct_path_is_forgotten_and_never_opens_again():
     assert opener.open(memoryview(sealer.seal_general(0, b"")[1])) is not None
 
 
+def test_a_path_in_use_stays_open_however_many_others_come():
+    sealer, opener = pair()
+
+    for path in range(2, 5 * MAX_RECEIVE_PATHS):
+        assert opener.open(memoryview(sealer.seal_general(1, b"")[1])) is not None
+        assert opener.open(memoryview(sealer.seal_general(path, b"")[1])) is not None
+
+    assert opener.open(memoryview(sealer.seal_general(1, b"")[1])) is not None
+    assert opener.open(memoryview(sealer.seal_general(2, b"")[1])) is None
+    assert len(opener._windows) <= MAX_RECEIVE_PATHS
+
+
 def test_a_forgotten_path_does_not_open_in_a_burst_either():
     sealer, opener = pair()
+    opener.open(memoryview(sealer.seal_general(1, b"")[1]))
     burst, _, _ = burst_of(sealer, 4, path=1)
     for path in range(2, MAX_RECEIVE_PATHS + 3):
         opener.open(memoryview(sealer.seal_general(path, b"")[1]))
-    opener.open(memoryview(sealer.seal_general(1, b"")[1]))
 
     assert opener.open_burst(burst, 4 * burst.datagram_size) == []
 
