@@ -6,16 +6,18 @@ often lead back into another tunnel, come last.  Source: design, section 8; RFC 
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+from tunnel.units import Instant, Seconds
 from tunnel.wire.frames import MAX_CANDIDATES, Candidate
 
 Address = IPv4Address | IPv6Address
 
 # Chosen (design, section 8).
 MAX_PER_NETWORK = 4  # for each /24 or /64 that is not the peer's own
+CANDIDATE_LIFE_S: Seconds = 300.0
 OVERLAY_NETWORKS = (ip_network("100.64.0.0/10"), ip_network("fd7a:115c:a1e0::/48"))
 
 
@@ -54,23 +56,55 @@ def network_of(ip: str) -> str:
     return str(ip_network((address, prefix), strict=False))
 
 
-def choose_candidates(
-    offered: Iterable[Candidate], allows_loopback: bool, limit: int = MAX_CANDIDATES
-) -> list[Candidate]:
-    """Return which of a peer's candidates are probed, in order, each address once.
+class PeerCandidates:
+    """The addresses a peer offered lately.
 
-    Private networks count as the peer's own; of any other network MAX_PER_NETWORK addresses.
+    Each holds its place for CANDIDATE_LIFE_S after it was last offered, so a peer aims our probes
+    at MAX_CANDIDATES addresses in that time, and at MAX_PER_NETWORK of a network it has not shown
+    to be its own: private ones, and those `is_own` knows, where a challenge was answered.
     """
-    chosen: dict[tuple[str, int], Candidate] = {}
-    used: Counter[str] = Counter()
-    for candidate in offered:
-        key = (candidate.ip, candidate.port)
-        if key in chosen or not is_probeable(candidate, allows_loopback):
-            continue
-        network = network_of(candidate.ip)
-        if not ip_address(candidate.ip).is_private and used[network] >= MAX_PER_NETWORK:
-            continue
-        used[network] += 1
-        chosen[key] = candidate
-    ranked = sorted(chosen.values(), key=lambda candidate: is_overlay(candidate.ip))
-    return ranked[:limit]
+
+    def __init__(self) -> None:
+        self._offered: dict[tuple[str, int], Candidate] = {}
+        self._offered_at: dict[tuple[str, int], Instant] = {}
+
+    def __len__(self) -> int:
+        return len(self._offered)
+
+    def __contains__(self, address: object) -> bool:
+        return address in self._offered
+
+    def offer(
+        self,
+        now: Instant,
+        offered: Iterable[Candidate],
+        allows_loopback: bool,
+        is_own: Callable[[str], bool],
+    ) -> int:
+        """Take what fits of an offer; returns how many addresses did not."""
+        self.expire(now)
+        used = Counter(network_of(ip) for ip, _ in self._offered)
+        refused = 0
+        for candidate in offered:
+            key, network = (candidate.ip, candidate.port), network_of(candidate.ip)
+            if not is_probeable(candidate, allows_loopback):
+                continue
+            if key not in self._offered:
+                is_foreign = not ip_address(candidate.ip).is_private and not is_own(network)
+                is_full = len(self._offered) >= MAX_CANDIDATES
+                if is_full or (is_foreign and used[network] >= MAX_PER_NETWORK):
+                    refused += 1
+                    continue
+                used[network] += 1
+            self._offered[key], self._offered_at[key] = candidate, now
+        return refused
+
+    def expire(self, now: Instant) -> None:
+        """Forget what was offered too long ago."""
+        for key, at in list(self._offered_at.items()):
+            if now >= at + CANDIDATE_LIFE_S:
+                del self._offered[key], self._offered_at[key]
+
+    def ranked(self) -> list[Candidate]:
+        """Return the addresses to probe, in order."""
+        return sorted(self._offered.values(), key=lambda candidate: is_overlay(candidate.ip))

@@ -47,7 +47,7 @@ from tunnel.proto.received_burst import ReceivedBurst
 from tunnel.proto.rekey import Rekeying
 from tunnel.proto.sender import RelayPath, Sender, SendPath
 from tunnel.proto.streams import Buffer, Streams
-from tunnel.units import Instant, Seconds
+from tunnel.units import ByteCount, Instant, Seconds
 from tunnel.wire import frames as wire
 from tunnel.wire import packet as layout
 
@@ -149,7 +149,7 @@ class PeerLink:
     def offer_candidates(self, candidates: tuple[wire.Candidate, ...]) -> None:
         """Tell the other side where we may be reached, so that it probes us at once."""
         if not self.is_relay_only and candidates:
-            self._sender.queue(wire.Candidates(candidates[: wire.MAX_CANDIDATES]))
+            self._sender.offer(wire.Candidates(candidates[: wire.MAX_CANDIDATES]))
 
     def suspect_paths(self, now: Instant) -> None:
         """Challenge every direct path: the network, or the machine's sleep, may have broken it."""
@@ -274,7 +274,7 @@ class PeerLink:
         count = opened.count if isinstance(opened, OpenedBulk) else 1
         self.counters.received(count, size, is_relayed=is_relayed)
         self._rekeying.handle_opened(now)
-        by = self._heard(now, origin)
+        by = self._heard(now, origin, count * size)
         if self.is_closed:
             self._repeat_close(now)
             return True
@@ -289,13 +289,13 @@ class PeerLink:
             self._liveness.all_answered()
         return True
 
-    def _heard(self, now: Instant, origin: int | UdpEndpoint) -> SendPath | None:
+    def _heard(self, now: Instant, origin: int | UdpEndpoint, size: ByteCount) -> SendPath | None:
         """Note where an authentic packet came from; returns the path back, if there may be one."""
         silent_s = self._liveness.heard(now)
         if silent_s is not None:
             self._events.append(LinkResumed(silent_s))
         if isinstance(origin, UdpEndpoint):
-            return None if self.is_relay_only else self._paths.heard(now, origin)
+            return None if self.is_relay_only else self._paths.heard(now, origin, size)
         relay = self._sender.relay
         if origin == self.relay:
             relay.heard_at = now

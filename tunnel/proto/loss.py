@@ -84,14 +84,14 @@ class SentLedger:
         self._next_number = 0
         self._largest_acked = -1
         self._probe_base: Instant | None = None  # when the probe timeout started
+        self._answered_at: Instant | None = None  # when something was last acknowledged
 
     @property
-    def oldest_unanswered(self) -> Instant | None:
-        """When the oldest ack-eliciting packet in flight was sent."""
-        for record in self._records:
-            if record.is_ack_eliciting:
-                return record.sent_at
-        return None
+    def unanswered_since(self) -> Instant | None:
+        """Since when nothing in flight was acknowledged, or None if nothing is in flight."""
+        if not self._records:
+            return None
+        return max(self._records[0].sent_at, self._answered_at or self._records[0].sent_at)
 
     @property
     def oldest(self) -> SentRecord | None:
@@ -124,7 +124,7 @@ class SentLedger:
             if newest.first + newest.count - 1 == largest:
                 self.rtt.sample(now - newest.sent_at, ack.delay_us / 1e6)
             self.probe_count = 0
-            self._probe_base = now
+            self._probe_base = self._answered_at = now
         self._largest_acked = max(self._largest_acked, largest)
         return newly
 

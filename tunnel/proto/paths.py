@@ -15,13 +15,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from tunnel.proto.candidates import choose_candidates, is_overlay, is_probeable
+from tunnel.proto.candidates import (
+    CANDIDATE_LIFE_S,
+    PeerCandidates,
+    is_overlay,
+    is_probeable,
+    network_of,
+)
 from tunnel.proto.direct_rate import DirectController
 from tunnel.proto.loss import SentLedger
 from tunnel.proto.machine import UdpEndpoint
+from tunnel.proto.rtt import RttEstimator
 from tunnel.proto.token_bucket import Allowance, TokenBucket
-from tunnel.units import Instant, Seconds
-from tunnel.wire.frames import MAX_CANDIDATES, TOKEN_SIZE, Answer, Candidate, Challenge
+from tunnel.units import ByteCount, Instant, Seconds
+from tunnel.wire.frames import MAX_CANDIDATES, TOKEN_SIZE, Answer, Candidate, Challenge, encode
+from tunnel.wire.packet import GENERAL_HEADER_SIZE
 
 # Fixed by the protocol.
 FIRST_PATH_ID = 1
@@ -30,7 +38,7 @@ FIRST_DATAGRAM = 1200  # every path carries that much; larger ones must be prove
 # Chosen (design, section 8).
 PROBE_TIMES_S = (0.0, 0.15, 0.4, 0.9, 1.9)  # 5 probes for a candidate that never answered
 PROBES_PER_S = Allowance(rate=40.0, burst=40.0)
-CANDIDATE_LIFE_S: Seconds = 300.0
+ROUND_PAUSE_S: Seconds = 30.0  # a new offer has the same address probed again no sooner
 DOUBT_FLOOR_S: Seconds = 1.0
 DOUBT_PTOS = 3
 RECOVERY_PROBE_S: Seconds = 2.0  # the longest pause between probes of a doubtful path
@@ -41,6 +49,14 @@ KEEPALIVE_S: Seconds = 20.0
 # Chosen: a challenge unanswered for so long says nothing any more.
 CHALLENGE_LIFE_S: Seconds = 5.0
 MAX_CHALLENGES = 8
+MAX_PATHS = 2 * MAX_CANDIDATES
+MAX_ANSWERS = MAX_CANDIDATES  # due at once: a peer may reach one address of ours by so many
+# Chosen: addresses that appear by themselves.  Each costs an id, and whoever can pass packets on
+# from any address makes them appear as fast as it likes.
+NEWCOMERS = Allowance(rate=1.0, burst=8.0)
+# Fixed by the protocol: RFC 9000, section 8.1, for addresses that nobody vouched for.
+AMPLIFICATION = 3
+MAX_SEALING_SIZE = GENERAL_HEADER_SIZE + 32  # what sealing adds to frames, with any AEAD
 # Chosen: another path is taken only if it is clearly better, or paths would flap.
 BETTER_BY_S: Seconds = 0.005
 BETTER_BY_RATIO = 0.8
@@ -64,6 +80,7 @@ class DirectPath:
         endpoint: where it leads.
         ledger: what was sent on it.
         controller: how much may be in flight on it.
+        is_offered: whether the peer told us of it, through the link, before it was heard there.
     """
 
     id: int
@@ -71,14 +88,16 @@ class DirectPath:
     ledger: SentLedger
     controller: DirectController
     created_at: Instant
+    is_offered: bool
     state: PathState = PathState.PROBING
     probe_at: Instant | None = None
     probes: int = 0
+    round_at: Instant | None = None  # when the last probes of an address without answer began
+    received_bytes: ByteCount = 0
+    sent_bytes: ByteCount = 0  # while it was not confirmed
     doubtful_since: Instant | None = None
     last_heard: Instant | None = None
-    last_acked: Instant | None = None  # when something sent on it was newly acknowledged
-    last_answered: Instant | None = None
-    last_challenged: Instant | None = None
+    asked_at: Instant | None = None  # the first challenge since the last answer
     rtt_s: Seconds | None = None
     challenges: dict[bytes, Instant] = field(default_factory=dict)
     answers_due: list[Answer] = field(default_factory=list)
@@ -87,6 +106,15 @@ class DirectPath:
     def was_confirmed(self) -> bool:
         """Whether a challenge was ever answered on it."""
         return self.rtt_s is not None
+
+    @property
+    def answer_limit_s(self) -> Seconds:
+        """When a packet sent now has surely been answered: the probe timeout, without back-off."""
+        if self.ledger.rtt.has_sample or self.rtt_s is None:
+            return self.ledger.rtt.probe_timeout_s
+        challenged = RttEstimator()  # all that is known yet
+        challenged.sample(self.rtt_s, 0.0)
+        return challenged.probe_timeout_s
 
     @property
     def rank_s(self) -> Seconds:
@@ -117,17 +145,18 @@ class PathTable:
         self._lanes: dict[int, bool] = {}  # lane -> whether it speaks IPv6
         self._paths: dict[UdpEndpoint, DirectPath] = {}
         self._next_id = FIRST_PATH_ID
-        self._candidates: dict[tuple[str, int], Candidate] = {}
+        self._candidates = PeerCandidates()
         self._entropy = entropy
         self._trace = trace
         self._probes = TokenBucket(PROBES_PER_S, now)
+        self._newcomers = TokenBucket(NEWCOMERS, now)
 
     # -- queries ----------------------------------------------------------------------------
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
         """The peer's addresses that may be probed."""
-        return tuple(self._candidates.values())
+        return tuple(self._candidates.ranked())
 
     def __iter__(self) -> Iterator[DirectPath]:
         return iter(list(self._paths.values()))
@@ -162,32 +191,48 @@ class PathTable:
         """Take the peer's addresses and probe them at once; it does the same with ours."""
         if self.candidates_since is None:
             self.candidates_since = now
-        known = list(self._candidates.values())
-        chosen = choose_candidates([*offered, *known], self.allows_loopback)
-        self._candidates = {(c.ip, c.port): c for c in chosen}
-        for path in self._paths.values():
-            if path.state is PathState.PROBING and path.probe_at is None:
-                path.probes, path.probe_at = 0, now
+        refused = self._candidates.offer(now, offered, self.allows_loopback, self._is_own)
+        if refused:
+            self._trace("candidates.refused", {"count": refused})
+        self.probe_again(now)
         self._pair(now)
 
-    def heard(self, now: Instant, endpoint: UdpEndpoint) -> DirectPath | None:
-        """Note an authenticated packet from an address pair, known or new."""
+    def probe_again(self, now: Instant) -> None:
+        """Probe what never answered again, unless a path is in use or that was just done."""
+        if self.active is not None:
+            return
+        for path in self._paths.values():
+            is_idle = path.state is PathState.PROBING and path.probe_at is None
+            if is_idle and (path.round_at is None or now >= path.round_at + ROUND_PAUSE_S):
+                self._begin_round(now, path)
+
+    def heard(self, now: Instant, endpoint: UdpEndpoint, size: ByteCount) -> DirectPath | None:
+        """Note authenticated bytes from an address pair, known or new.
+
+        Returns None if there can be no such path: the address may not be probed, or too many have
+        appeared lately.
+        """
         path = self._paths.get(endpoint)
         if path is None:
             candidate = Candidate(0, endpoint.ip, endpoint.port)
             if not is_probeable(candidate, self.allows_loopback):
                 return None
-            path = self._add(now, endpoint)
+            if not self._newcomers.try_take(now):
+                return None
+            path = self._add(now, endpoint, is_offered=False)
+            if path is None:
+                return None
             self._trace("path.appeared", {"path": path.id, "to": endpoint.address})
             if self.active is not None:
                 self.active.probe_at = now  # does the old address still answer?
         path.last_heard = now
+        path.received_bytes += size
         return path
 
     def handle_challenge(self, now: Instant, path: DirectPath, challenge: Challenge) -> None:
         """Answer by the same path, and challenge back if it is not confirmed."""
         answer = Answer(challenge.token, path.endpoint.ip, path.endpoint.port)
-        path.answers_due = [*path.answers_due[-3:], answer]
+        path.answers_due = [*path.answers_due[1 - MAX_ANSWERS :], answer]
         if path.state is not PathState.CONFIRMED and path.challenges == {}:
             path.probe_at = now
 
@@ -198,7 +243,7 @@ class PathTable:
             return False
         rtt_s = now - sent_at
         path.rtt_s = rtt_s if path.rtt_s is None else min(rtt_s, 0.75 * path.rtt_s + 0.25 * rtt_s)
-        path.last_answered = now
+        path.asked_at = None
         path.probes = 0
         path.challenges.clear()
         path.probe_at = Instant(now + KEEPALIVE_S)
@@ -222,6 +267,7 @@ class PathTable:
     def handle_timeout(self, now: Instant) -> list[DirectPath]:
         """Doubt and forget what is due; returns paths that became doubtful."""
         doubted = []
+        self._candidates.expire(now)
         for path in list(self._paths.values()):
             if path.state is PathState.CONFIRMED and now >= self._doubt_at(path, Instant(now + 1)):
                 self._doubt(now, path)
@@ -231,23 +277,19 @@ class PathTable:
                 del path.challenges[token]
             is_exhausted = path.probes >= len(PROBE_TIMES_S) and path.probe_at is None
             is_old = now >= path.created_at + CANDIDATE_LIFE_S
+            is_old &= (path.endpoint.ip, path.endpoint.port) not in self._candidates
             if path.state is PathState.PROBING and is_exhausted and is_old:
                 self._forget(path)
         return doubted
 
     def _doubt_at(self, path: DirectPath, never: Instant) -> Instant:
-        """Return when unanswered data or challenges make a confirmed path doubtful."""
-        doubt_s = max(DOUBT_FLOOR_S, DOUBT_PTOS * path.ledger.rtt.probe_timeout_s)
-        times = []
-        unanswered = path.ledger.oldest_unanswered
-        if unanswered is not None:
-            # What they send by the path proves nothing for what we send: it may be cut one way.
-            acked = path.last_acked if path.last_acked is not None else unanswered
-            times.append(max(unanswered, acked) + doubt_s)
-        if path.challenges:
-            oldest = min(path.challenges.values())
-            times.append(max(oldest, path.last_heard or oldest) + 2 * doubt_s)
-        return Instant(min(times)) if times else never
+        """Return when unanswered data or challenges make a confirmed path doubtful.
+
+        What the peer sends by it does not count: the path may be broken one way only.
+        """
+        doubt_s = max(DOUBT_FLOOR_S, DOUBT_PTOS * path.answer_limit_s)
+        times = (path.ledger.unanswered_since, path.asked_at)
+        return Instant(min((time + doubt_s for time in times if time is not None), default=never))
 
     def next_timeout(self) -> Instant | None:
         """Return when `handle_timeout` or `probes_to_send` has something to do."""
@@ -257,7 +299,7 @@ class PathTable:
             if path.answers_due:
                 times.append(Instant(0.0))
             if path.probe_at is not None:
-                times.append(path.probe_at)
+                times.append(max(path.probe_at, self._probes.ready_at()))
             if path.state is PathState.CONFIRMED:
                 times.append(self._doubt_at(path, never))
         earliest = min(times)
@@ -272,9 +314,23 @@ class PathTable:
             is_due = path.probe_at is not None and now >= path.probe_at
             if is_due and self._probes.try_take(now):
                 frames.append(self._challenge(now, path))
-            if frames:
+            if frames and self._may_probe(path, frames):
                 due.append((path, frames))
         return due
+
+    def _may_probe(self, path: DirectPath, frames: list[Challenge | Answer]) -> bool:
+        """Tell whether an address gets these frames, and count them.
+
+        One that only appeared, perhaps in a packet that somebody passed on, gets no more than
+        AMPLIFICATION times what came from it before it answered.
+        """
+        if path.was_confirmed or path.is_offered:
+            return True
+        size = MAX_SEALING_SIZE + sum(len(encode(frame)) for frame in frames)
+        if path.sent_bytes + size > AMPLIFICATION * path.received_bytes:
+            return False
+        path.sent_bytes += size
+        return True
 
     def _challenge(self, now: Instant, path: DirectPath) -> Challenge:
         token = self._entropy(TOKEN_SIZE)
@@ -282,7 +338,8 @@ class PathTable:
         while len(path.challenges) > MAX_CHALLENGES:
             del path.challenges[next(iter(path.challenges))]
         path.probes += 1
-        path.last_challenged = now
+        if path.asked_at is None:
+            path.asked_at = now
         path.probe_at = self._next_probe_at(now, path)
         return Challenge(token)
 
@@ -294,13 +351,12 @@ class PathTable:
             return Instant(now + pause_s)
         if path.state is PathState.CONFIRMED:
             # Unanswered so far: ask again soon, so that doubt comes from silence, not from a loss.
-            return Instant(now + max(0.25, path.ledger.rtt.probe_timeout_s))
+            return Instant(now + max(0.25, path.answer_limit_s))
         since = path.doubtful_since if path.doubtful_since is not None else now
         if now >= since + WEARY_AFTER_S:
             return Instant(now + WEARY_PROBE_S)
-        return Instant(
-            now + min(RECOVERY_PROBE_S, path.ledger.rtt.probe_timeout_s * 2**path.probes)
-        )
+        backed_off_s = path.answer_limit_s * 2.0 ** min(path.probes - 1, 16)
+        return Instant(now + min(RECOVERY_PROBE_S, backed_off_s))
 
     # -- choice -----------------------------------------------------------------------------
 
@@ -321,39 +377,61 @@ class PathTable:
         return best
 
     def suspect_all(self, now: Instant) -> None:
-        """Challenge every path that was ever confirmed: the network may have changed."""
+        """Challenge every path anew: the network may have changed."""
         for path in self._paths.values():
-            if path.was_confirmed:
-                path.probe_at, path.probes = now, 0
+            if not path.was_confirmed:
+                self._begin_round(now, path)
+                continue
+            path.probe_at, path.probes = now, 0
+            if path.state is PathState.DOUBTFUL:
+                path.doubtful_since = now
 
     # -- inside -----------------------------------------------------------------------------
 
     def _pair(self, now: Instant) -> None:
-        for candidate in self._candidates.values():
+        self._candidates.expire(now)
+        for candidate in self._candidates.ranked():
             for lane, is_ipv6 in self._lanes.items():
                 endpoint = UdpEndpoint(lane, candidate.ip, candidate.port)
                 if is_ipv6 == (":" in candidate.ip) and endpoint not in self._paths:
-                    self._add(now, endpoint)
+                    self._add(now, endpoint, is_offered=True)
 
-    def _add(self, now: Instant, endpoint: UdpEndpoint) -> DirectPath:
-        if len(self._paths) >= 2 * MAX_CANDIDATES:
-            self._forget_worst()
-        if self._next_id > LAST_PATH_ID:
-            raise OverflowError("the path ids of a link are used up")
+    def _is_own(self, network: str) -> bool:
+        """Tell whether the peer showed that it receives in a network."""
+        return any(
+            path.was_confirmed and network_of(path.endpoint.ip) == network
+            for path in self._paths.values()
+        )
+
+    def _add(self, now: Instant, endpoint: UdpEndpoint, is_offered: bool) -> DirectPath | None:
+        """Add a path, or return None if there is no room, or no id left: old paths go on then."""
+        if self._next_id > LAST_PATH_ID or not self._make_room():
+            self._trace("path.refused", {"ids_left": LAST_PATH_ID + 1 - self._next_id})
+            return None
         controller = DirectController(now, FIRST_DATAGRAM, None)
         ledger = SentLedger(has_packet_threshold=True)
-        path = DirectPath(self._next_id, endpoint, ledger, controller, now, probe_at=now)
+        path = DirectPath(self._next_id, endpoint, ledger, controller, now, is_offered)
+        self._begin_round(now, path)
         self._next_id += 1
         self._paths[endpoint] = path
         return path
 
-    def _forget_worst(self) -> None:
-        """Make room: what never answered goes first, then what was heard longest ago."""
+    def _begin_round(self, now: Instant, path: DirectPath) -> None:
+        path.probes, path.probe_at, path.round_at = 0, now, now
+
+    def _make_room(self) -> bool:
+        """See that one more path fits: what never answered goes first, then what was lost."""
+        if len(self._paths) < MAX_PATHS:
+            return True
+        unused = [path for path in self._paths.values() if path.state is not PathState.CONFIRMED]
+        if not unused:
+            return False
 
         def worth(path: DirectPath) -> tuple[bool, bool, float]:
-            return (path is self.active, path.was_confirmed, path.last_heard or path.created_at)
+            return (path.was_confirmed, path.is_offered, path.last_heard or path.created_at)
 
-        self._forget(min(self._paths.values(), key=worth))
+        self._forget(min(unused, key=worth))
+        return True
 
     def _forget(self, path: DirectPath) -> None:
         self._paths.pop(path.endpoint, None)

@@ -21,10 +21,10 @@ from tunnel.proto.link_events import LinkCounters, Trace
 from tunnel.proto.liveness import Liveness
 from tunnel.proto.loss import SentLedger, SentRecord, StreamRange
 from tunnel.proto.machine import RelayEndpoint, Transmit
-from tunnel.proto.paths import DirectPath, PathState, PathTable
+from tunnel.proto.paths import FIRST_DATAGRAM, DirectPath, PathState, PathTable
 from tunnel.proto.send_stream import SendStream
 from tunnel.proto.streams import Streams
-from tunnel.units import Instant
+from tunnel.units import Instant, Seconds
 from tunnel.wire import frames as wire
 from tunnel.wire import packet as layout
 
@@ -33,6 +33,7 @@ MAX_CONTROL_SIZE = 1136  # frames of one control packet: what 1200 bytes carry w
 # Chosen.
 BULK_MINIMUM = 1024  # fewer stream bytes than this go as a general packet
 MAX_BURST = 45  # datagrams: 63000 bytes of 1400 is the most that one GSO send takes safely
+OFFER_AGAIN_S: Seconds = 240.0  # shy of the life of a candidate at the other side
 WIDE_PROBES = 2  # probes unanswered on the relay before they go out over every relay
 
 
@@ -96,6 +97,8 @@ class Sender:
         self._wide_ping_is_due = False
         self._burst: BurstBuffer | None = None
         self._frames_due: deque[wire.Frame] = deque()  # of the link itself, sent until acked
+        self._offer: wire.Candidates | None = None  # the newest
+        self._offer_at: Instant | None = None  # when it is told again; None: at once
 
     # -- queries and commands -----------------------------------------------------------------
 
@@ -127,6 +130,10 @@ class Sender:
         """Send a frame of the link itself, again and again until it is acknowledged."""
         self._frames_due.append(frame)
 
+    def offer(self, candidates: wire.Candidates) -> None:
+        """Send where we may be reached, in place of what was to be told before; again and again."""
+        self._offer, self._offer_at = candidates, None
+
     def use_relay(self, now: Instant, relay: int) -> None:
         """Send path 0 by another relay connection, or by one that was just made anew.
 
@@ -143,7 +150,8 @@ class Sender:
         self.ping(path)
 
     def give_up_in_flight(self, path: SendPath) -> None:
-        """Send again, elsewhere or anew, what is in flight on a path."""
+        """Send again, elsewhere or anew, what is in flight on a path; ask nothing there."""
+        self._pings.pop(path.id, None)
         for record in path.ledger.all_lost():
             self._requeue(record)
 
@@ -158,12 +166,13 @@ class Sender:
             acks = self._acks[path_id] = AckState(path_id)
             if len(self._acks) > MAX_RECEIVE_PATHS:
                 self._forget_oldest_acks()
-        self._ack_returns[path_id] = by
+        self._ack_returns.pop(path_id, None)
+        self._ack_returns[path_id] = by  # the last one used comes last
         acks.received(now, first, count, is_eliciting)
 
     def _forget_oldest_acks(self) -> None:
-        # The peer's ids only count up, and the opener has closed the lowest one just as well.
-        oldest = min(path_id for path_id in self._acks if path_id != layout.RELAY_PATH)
+        # The one unused for longest, as the opener does.
+        oldest = next(path_id for path_id in self._ack_returns if path_id != layout.RELAY_PATH)
         del self._acks[oldest]
         self._ack_returns.pop(oldest, None)
 
@@ -183,8 +192,6 @@ class Sender:
         for record in newly:
             self._streams.acked(record.ranges)
         if newly:
-            if isinstance(path, DirectPath):
-                path.last_acked = now
             path.controller.on_acked(now, newly, path.ledger.rtt)
             self._detect_losses(now, path)
 
@@ -202,8 +209,10 @@ class Sender:
     def _requeue(self, record: SentRecord) -> None:
         self._streams.lost(record.ranges, record.frames)
         for frame in record.frames:
-            if isinstance(frame, wire.Rekey | wire.RekeyAnswer | wire.Candidates):
+            if isinstance(frame, wire.Rekey | wire.RekeyAnswer):
                 self._frames_due.append(frame)
+            elif frame is self._offer:  # an older one is worth nothing any more
+                self._offer_at = None
 
     # -- time ---------------------------------------------------------------------------------
 
@@ -213,7 +222,7 @@ class Sender:
         for path in self._all():
             if path.ledger.in_flight_packets:
                 times += [path.ledger.loss_deadline(), path.ledger.probe_deadline()]
-        times.append(self.paths.next_timeout())
+        times += [self.paths.next_timeout(), self._offer_at]
         return min((time for time in times if time is not None), default=None)
 
     def next_pacing(self, now: Instant) -> Instant | None:
@@ -249,6 +258,7 @@ class Sender:
 
     def packets_to_send(self, now: Instant, limit: int) -> list[Transmit]:
         """Return what may go out now, control first."""
+        self._offer_again(now)
         packets = self._probes(now)
         packets += self._wide_pings(now)
         # Sending data makes no control due, so control is asked for once and not at each packet.
@@ -270,15 +280,34 @@ class Sender:
         self._liveness.sent(now, is_ack_eliciting=False)
         return packets
 
+    def _offer_again(self, now: Instant) -> None:
+        """Tell our addresses if that is due, and probe the other side's as it does ours."""
+        offer = self._offer
+        if offer is None or (self._offer_at is not None and now < self._offer_at):
+            return
+        self._offer_at = Instant(now + OFFER_AGAIN_S)
+        self._frames_due = deque(
+            frame for frame in self._frames_due if not isinstance(frame, wire.Candidates)
+        )
+        self._frames_due.append(offer)
+        self.paths.probe_again(now)
+
     def _probes(self, now: Instant) -> list[Transmit]:
         packets = []
         for path, frames in self.paths.probes_to_send(now):
-            packed = b"".join(map(wire.encode, frames))
+            packed = bytearray().join(map(wire.encode, frames))
+            if path.state is PathState.DOUBTFUL:  # it comes back only if it carries data
+                self._pad(packed)
             number, packet = self._sealer.seal_general(path.id, packed)
             # Nobody acknowledges it, but its number must be known when a later ack covers it.
             path.ledger.sent(SentRecord(number, 1, now, len(packet), is_ack_eliciting=False))
             packets.append(Transmit(packet, path.endpoint, is_control=True))
         return packets
+
+    def _pad(self, packed: bytearray) -> None:
+        """Fill a datagram of the size that data takes: an answer then says that these pass."""
+        room = FIRST_DATAGRAM - layout.GENERAL_HEADER_SIZE - self._sealer.tag_size
+        packed.extend(bytes(max(0, room - len(packed))))  # PADDING frames
 
     def _wide_pings(self, now: Instant) -> list[Transmit]:
         """Build a ping for every relay that is up but the one in use."""
@@ -322,10 +351,13 @@ class Sender:
         packed = bytearray()
         frames = self._take_frames(packed) if has_frames else []
         is_ack_eliciting = bool(frames)
-        if self._pings.pop(path.id, None) is not None:
+        asks = self._pings.pop(path.id, None) is not None
+        if asks:
             is_ack_eliciting = True
             packed += wire.encode(wire.Ping())
         self._add_acks(now, path, packed, MAX_CONTROL_SIZE)
+        if asks and isinstance(path, DirectPath):
+            self._pad(packed)
         number, packet = self._sealer.seal_general(path.id, packed)
         record = SentRecord(number, 1, now, len(packet), is_ack_eliciting, frames=frames)
         self._sent(now, path, record)

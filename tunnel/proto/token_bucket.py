@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from tunnel.units import Instant, Seconds
 
 K = TypeVar("K", bound=Hashable)
+ROUNDING = 1e-6  # tokens: what is missing at the instant that `ready_at` names
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class TokenBucket:
     def try_take(self, now: Instant, amount: float = 1.0) -> bool:
         """Take `amount` tokens if they are there, and tell whether they were."""
         self._fill(now)
-        if self._level < amount:
+        if self._level < amount - ROUNDING:
             return False
         self._level -= amount
         return True
@@ -52,6 +53,11 @@ class TokenBucket:
         self._level -= amount
         debt: Seconds = max(0.0, -self._level) / self._allowance.rate
         return Instant(now + debt)
+
+    def ready_at(self, amount: float = 1.0) -> Instant:
+        """Return when `try_take` will find `amount` tokens; in the past if they are there."""
+        missing = max(0.0, amount - self._level)
+        return Instant(self._seen_at + missing / self._allowance.rate)
 
     def _fill(self, now: Instant) -> None:
         # A clock that stands still or goes back fills nothing.

@@ -73,7 +73,7 @@ def test_an_ack_takes_packets_out_of_flight_and_gives_a_sample():
     for number in range(3):
         sent(ledger, number, at=number / 10)
     assert (ledger.in_flight_packets, ledger.in_flight_bytes) == (3, 3000)
-    assert ledger.oldest_unanswered == 0.0
+    assert ledger.unanswered_since == 0.0
 
     newly = ledger.acked(Instant(0.5), ack((1, 2)))
 
@@ -107,7 +107,7 @@ def test_packets_that_elicit_no_ack_are_never_in_flight_but_may_be_acked():
     sent(ledger, 0, at=0.0, is_ack_eliciting=False)
 
     assert ledger.in_flight_packets == 0
-    assert ledger.oldest_unanswered is None
+    assert ledger.unanswered_since is None
     assert ledger.probe_deadline() is None
     assert ledger.acked(Instant(1.0), ack((0, 0))) == []
 

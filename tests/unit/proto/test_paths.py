@@ -1,0 +1,254 @@
+"""The table of direct paths and the peer's candidates: bounds, and what nobody may make it do."""
+
+import random
+
+from tunnel.proto.candidates import CANDIDATE_LIFE_S, MAX_PER_NETWORK, PeerCandidates
+from tunnel.proto.machine import UdpEndpoint
+from tunnel.proto.paths import (
+    LAST_PATH_ID,
+    MAX_PATHS,
+    NEWCOMERS,
+    PROBE_TIMES_S,
+    PROBES_PER_S,
+    ROUND_PAUSE_S,
+    PathState,
+    PathTable,
+)
+from tunnel.units import Instant
+from tunnel.wire.frames import MAX_CANDIDATES, Answer, Candidate, Challenge
+
+# Python calls the networks for documentation private, so these are others; nothing is sent there.
+START = Instant(1000.0)
+PEER = Candidate(1, "45.10.20.5", 4000)
+
+
+class Table:
+    """A table with one IPv4 lane, a clock, and what it noted."""
+
+    def __init__(self, lanes=None):
+        self.now = START
+        self.noted = []
+        rng = random.Random(1)
+        self.paths = PathTable(
+            START, rng.randbytes, lambda name, values: self.noted.append((name, values))
+        )
+        self.paths.use_lanes(START, lanes or {0: False})
+
+    def offer(self, *candidates):
+        self.paths.handle_candidates(self.now, candidates)
+
+    def run_for(self, seconds):
+        """Let time pass as a driver does; returns (time, path, frame) of what was sent."""
+        end, sent, turns = self.now + seconds, [], 0
+        while True:
+            turns += 1
+            assert turns < 20_000, "a timer stays due"
+            self.paths.handle_timeout(self.now)
+            for path, frames in self.paths.probes_to_send(self.now):
+                sent += [(self.now, path, frame) for frame in frames]
+            due = self.paths.next_timeout()
+            if due is None or due > end:
+                self.now = Instant(end)
+                return sent
+            self.now = Instant(max(due, self.now))
+
+    def confirm(self, endpoint):
+        """Have a path answer its challenge."""
+        path = self.paths.get(endpoint)
+        sent = []
+        while not sent:
+            sent = [
+                frame
+                for _, asked, frame in self.run_for(0.0)
+                if asked is path and isinstance(frame, Challenge)
+            ]
+            if not sent:
+                self.now = Instant(max(self.now, self.paths.next_timeout()))
+        frame = sent[-1]
+        assert self.paths.handle_answer(self.now, path, Answer(frame.token, "192.0.2.9", 9))
+        self.paths.choose(self.now)
+        return path
+
+
+def endpoint_of(candidate, lane=0):
+    return UdpEndpoint(lane, candidate.ip, candidate.port)
+
+
+def offers(count, network="47.10"):
+    """Return candidates in as many networks."""
+    return [Candidate(1, f"{network}.{number}.7", 4000) for number in range(count)]
+
+
+def test_more_probes_than_a_second_allows_wait_without_a_timer_that_stays_due():
+    table = Table(lanes={0: False, 1: False})
+    table.offer(*offers(MAX_CANDIDATES))
+
+    sent = table.run_for(0.9)
+
+    assert len(sent) <= PROBES_PER_S.burst + 0.9 * PROBES_PER_S.rate
+    assert len(sent) >= PROBES_PER_S.burst + 0.8 * PROBES_PER_S.rate
+    assert len(table.run_for(60)) + len(sent) == 2 * MAX_CANDIDATES * len(PROBE_TIMES_S)
+
+
+def test_an_address_that_never_answers_gets_five_probes_however_often_it_is_offered():
+    table = Table()
+    sent = 0
+    for _ in range(100):
+        table.offer(PEER)
+        sent += len(table.run_for(ROUND_PAUSE_S / 101))
+    assert sent == len(PROBE_TIMES_S)
+
+    table.run_for(1)
+    table.offer(PEER)
+    assert len(table.run_for(10)) == len(PROBE_TIMES_S)
+
+
+def test_a_hostile_peer_aims_probes_at_few_addresses_of_a_network_and_in_all():
+    table = Table()
+    probed = set()
+    for number in range(1, 250):
+        table.offer(Candidate(1, f"45.10.30.{number}", 53), Candidate(1, f"46.10.{number}.1", 53))
+        probed |= {path.endpoint for _, path, _ in table.run_for(1)}
+
+    assert len({e for e in probed if e.ip.startswith("45.10.30.")}) == MAX_PER_NETWORK
+    assert len(probed) == MAX_CANDIDATES
+    assert any(name == "candidates.refused" for name, _ in table.noted)
+
+
+def test_a_network_that_the_peer_receives_in_is_its_own():
+    table = Table()
+    table.offer(PEER)
+    table.confirm(endpoint_of(PEER))
+
+    table.offer(*(Candidate(2, PEER.ip, 5000 + number) for number in range(10)))
+
+    assert len(list(table.paths)) == 11
+
+
+def test_a_private_network_counts_as_the_peer_s_own():
+    candidates = PeerCandidates()
+    offered = [Candidate(1, f"192.168.1.{number}", 4000) for number in range(1, 11)]
+
+    assert candidates.offer(START, offered, allows_loopback=False, is_own=lambda _: False) == 0
+
+    assert len(candidates) == 10
+
+
+def test_a_candidate_lives_for_five_minutes_after_its_last_offer():
+    candidates = PeerCandidates()
+    candidates.offer(START, [PEER], allows_loopback=False, is_own=lambda _: False)
+    again = Instant(START + CANDIDATE_LIFE_S - 1)
+    candidates.offer(again, [PEER], allows_loopback=False, is_own=lambda _: False)
+
+    candidates.expire(Instant(again + CANDIDATE_LIFE_S - 1))
+    assert len(candidates) == 1
+    candidates.expire(Instant(again + CANDIDATE_LIFE_S))
+    assert len(candidates) == 0
+
+
+def test_a_path_that_never_answered_is_forgotten_with_its_candidate():
+    table = Table()
+    table.offer(PEER)
+    table.run_for(CANDIDATE_LIFE_S - 10)
+    table.offer(PEER)
+    table.run_for(20)
+    assert [path.id for path in table.paths] == [1]
+
+    table.run_for(CANDIDATE_LIFE_S)
+    table.paths.handle_timeout(table.now)
+
+    assert list(table.paths) == []
+
+
+def test_addresses_that_appear_by_themselves_are_taken_one_a_second():
+    table = Table()
+    appeared = 0
+    for number in range(1000):
+        endpoint = UdpEndpoint(0, "198.51.100.9", 1024 + number)
+        appeared += table.paths.heard(table.now, endpoint, 100) is not None
+        table.run_for(0.05)
+
+    assert appeared <= NEWCOMERS.burst + NEWCOMERS.rate * 50 + 1
+    assert len(list(table.paths)) <= MAX_PATHS
+
+
+def test_an_address_that_appeared_gets_at_most_three_times_what_came_from_it():
+    for size in range(33, 400, 7):
+        table = Table()
+        path = table.paths.heard(table.now, endpoint_of(PEER), size)
+        for _ in range(3):
+            table.paths.handle_challenge(table.now, path, Challenge(bytes(8)))
+            table.run_for(1)
+        assert path.sent_bytes <= 3 * size
+
+
+def test_an_address_that_appeared_is_not_vouched_for_by_a_later_offer():
+    table = Table()
+    path = table.paths.heard(table.now, endpoint_of(PEER), 40)
+
+    table.offer(PEER)
+    table.run_for(100)
+
+    assert path.sent_bytes <= 120
+
+
+def test_when_the_path_ids_are_used_up_there_are_no_new_paths_and_the_old_ones_go_on():
+    table = Table()
+    table.offer(PEER)
+    path = table.confirm(endpoint_of(PEER))
+    table.paths._next_id = LAST_PATH_ID
+    table.offer(*offers(10))
+    assert max(each.id for each in table.paths) == LAST_PATH_ID
+
+    table.offer(*offers(10, network="48.10"))
+    assert table.paths.heard(table.now, UdpEndpoint(0, "192.0.2.77", 7), 100) is None
+
+    assert len(list(table.paths)) == 2
+    assert table.paths.active is path
+    assert ("path.refused", {"ids_left": 0}) in table.noted
+    table.run_for(60)
+    assert path.state is PathState.DOUBTFUL  # its challenges go on, and come to nothing here
+    table.confirm(endpoint_of(PEER))
+    assert table.paths.active is path
+
+
+def test_paths_in_use_are_never_forgotten_for_new_ones():
+    table = Table()
+    for number in range(MAX_PATHS + 5):
+        endpoint = UdpEndpoint(0, f"198.18.{number}.1", 4000)
+        if table.paths.heard(table.now, endpoint, 10_000) is None:
+            break
+        table.confirm(endpoint)
+        for path in table.paths:  # all answer, also the one in use, which was asked again
+            for token in list(path.challenges):
+                table.paths.handle_answer(table.now, path, Answer(token, "192.0.2.9", 9))
+            path.probe_at = None
+        table.now = Instant(table.now + 1)
+
+    assert len(list(table.paths)) == MAX_PATHS
+    assert all(path.state is PathState.CONFIRMED for path in table.paths)
+
+
+def test_every_one_of_many_challenges_that_come_at_once_is_answered():
+    # A peer with many addresses challenges all of ours, and all arrive from its usual one.
+    table = Table()
+    path = table.paths.heard(table.now, endpoint_of(PEER), 10_000)
+    tokens = [bytes([number]) * 8 for number in range(16)]
+
+    for token in tokens:
+        table.paths.handle_challenge(table.now, path, Challenge(token))
+
+    answered = [frame.token for _, _, frame in table.run_for(0) if isinstance(frame, Answer)]
+    assert answered == tokens
+
+
+def test_an_idle_path_that_dies_is_doubted_at_its_next_challenge():
+    table = Table()
+    table.offer(PEER)
+    path = table.confirm(endpoint_of(PEER))
+
+    sent = table.run_for(60)
+
+    first = min(time for time, _, frame in sent if isinstance(frame, Challenge))
+    assert path.state is PathState.DOUBTFUL
+    assert path.doubtful_since <= first + 1.01
