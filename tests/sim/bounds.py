@@ -12,16 +12,17 @@ from tunnel.proto.issuer import (
     Issuer,
 )
 from tunnel.proto.link import PeerLink
+from tunnel.proto.paths import MAX_ANSWERS, MAX_CHALLENGES, MAX_PATHS
 from tunnel.proto.places import CLOSED_S
 from tunnel.proto.receive_stream import MAX_GAPS
-from tunnel.wire.frames import MAX_ACK_RANGES
+from tunnel.wire.frames import MAX_ACK_RANGES, MAX_CANDIDATES
 
 # Links that were admitted or refused are remembered for CLOSED_S, so that they repeat their close.
 MAX_LINKS = MAX_PENDING + int(CLAIMS.burst + CLAIMS.rate * CLOSED_S) + 2
 MAX_IN_FLIGHT = 1024  # packets; a window of 2 x rate x RTT never comes near with these payloads
 
 
-def check_host(host: Host, grants: int = 1) -> None:
+def check_host(host: Host, grants: int = 1, has_direct: bool = False) -> None:
     """See that a host's machine holds no more than its bounds; `grants` were used."""
     machine = host.machine
     links = list(host.links)
@@ -37,6 +38,35 @@ def check_host(host: Host, grants: int = 1) -> None:
         assert not machine._events
     for link in links:
         check_link(link)
+        if has_direct:
+            check_paths(link)
+        else:
+            check_no_paths(link)
+
+
+def check_paths(link: PeerLink) -> None:
+    """See that what a link knows of direct paths is bounded."""
+    sender, table = link._sender, link._paths
+    assert len(list(table)) <= MAX_PATHS
+    assert len(table._candidates) <= MAX_CANDIDATES
+    assert len(sender._pings) <= 1 + MAX_PATHS
+    assert len(sender._acks) <= MAX_RECEIVE_PATHS
+    assert len(sender._ack_returns) <= MAX_RECEIVE_PATHS
+    assert len(link._opener._windows) <= MAX_RECEIVE_PATHS
+    for path in table:
+        assert len(path.challenges) <= MAX_CHALLENGES
+        assert len(path.answers_due) <= MAX_ANSWERS
+        assert len(path.ledger._records) <= MAX_IN_FLIGHT
+
+
+def check_no_paths(link: PeerLink) -> None:
+    """See that a link that never left the relay holds nothing of direct paths."""
+    assert len(link._sender._pings) <= 1
+    assert len(link._sender._acks) <= 1
+    assert len(link._sender._ack_returns) <= 1
+    assert not list(link._paths)  # a relay makes no direct path
+    assert not len(link._paths._candidates)
+    assert len(link._opener._windows) <= 1
 
 
 def check_link(link: PeerLink) -> None:
@@ -48,12 +78,6 @@ def check_link(link: PeerLink) -> None:
     assert len(streams._events) <= 6
     assert len(link._events) <= 4
     assert len(sender._frames_due) <= 2
-    assert len(sender._pings) <= 1  # one for each path in use
-    assert len(sender._acks) <= 1
-    assert len(sender._ack_returns) <= 1
-    assert not list(link._paths)  # a relay makes no direct path
-    assert not link._paths._candidates
-    assert len(opener._windows) <= min(1, MAX_RECEIVE_PATHS)
     assert len(opener._key_by_phase) <= 2
     assert len(sender.relay.ledger._records) <= MAX_IN_FLIGHT
     for acks in sender._acks.values():
