@@ -7,12 +7,13 @@ from fuzzing import Feed, chunk
 
 from tunnel.crypto.aead import CHACHA20_POLY1305, AeadId
 from tunnel.crypto.keys import DerpKey, Secret
-from tunnel.crypto.packets import PacketSealer
+from tunnel.crypto.packets import MAX_RECEIVE_PATHS, OpenedGeneral, PacketSealer
 from tunnel.proto.credit import FLOOR, POOL
 from tunnel.proto.handshake import packet_keys
 from tunnel.proto.link import PeerLink
 from tunnel.proto.link_events import LinkParameters
-from tunnel.proto.machine import Transmit
+from tunnel.proto.machine import Transmit, UdpEndpoint
+from tunnel.proto.paths import MAX_PATHS
 from tunnel.proto.send_stream import SendState
 from tunnel.proto.streams import MAX_PEER_STREAMS
 from tunnel.units import Instant
@@ -21,13 +22,25 @@ from tunnel.wire import packet as layout
 
 MAX_STEPS = 200
 CHURN_PACKET = 1000
+MAX_DATAGRAM = 1400
 MAX_PACKETS = 4000  # that one input may make us send
 MANY = 6000  # one exact number, since an input that has it takes long
 MAX_CHURN = 14_000  # streams that the peer opens and gives up at once
 COUNTED = 128  # streams
 MAX_OURS = 64  # streams that the application opens
 ROOT_KEY = bytes(range(32))
-GENERAL, BULK, FORGED, WAIT, READ, WRITE, DRAIN, RELAY, ACK, JUMP = range(10)
+GENERAL, BULK, FORGED, WAIT, READ, WRITE, DRAIN, RELAY, ACK, JUMP, LANES, UDP, PROOF = range(13)
+# Where the peer's datagrams come from: addresses that may be probed, and ones that may not.
+IPS = (
+    "45.10.20.5",
+    "45.10.20.6",
+    "10.0.0.7",
+    "100.64.0.8",
+    "2a01:db8::9",
+    "127.0.0.1",
+    "224.0.0.1",
+)
+LANE_SETS: tuple[dict[int, bool], ...] = ({}, {0: False}, {0: False, 1: True}, {1: True})
 CHURN = 255  # a step that costs much, so few values mean it
 
 
@@ -48,14 +61,15 @@ class Scene:
         self.now = 1000.0
         self.relays_up = {0, 1}
         aead = AeadId.CHACHA20_POLY1305
-        self.peer, _ = packet_keys(ROOT_KEY, aead, not is_issuer, 9)
+        self.peer, self._reader = packet_keys(ROOT_KEY, aead, not is_issuer, 9)
         parameters = LinkParameters(
             is_issuer=is_issuer, peer_key=DerpKey(bytes(32)), root=Secret(ROOT_KEY), aead=aead,
             peer_index=7, features=0, relay=0, peer_grant=24, our_grant=24, is_polite=False,
         )  # fmt: skip
         self.link = PeerLink(Instant(self.now), parameters, self.relays_up, bytes, note)
         self._ours: list[int] = []
-        self._sent = 0
+        self._sent = 0  # by the relay
+        self._asked: dict[UdpEndpoint, bytes] = {}  # the newest challenge to each address
         self._churned = 0
 
     def play(self, feed: Feed) -> None:
@@ -64,7 +78,7 @@ class Scene:
             if not feed:
                 break
             kind = feed.uint(1)
-            self._step(kind if kind == CHURN else kind % (JUMP + 1), feed)
+            self._step(kind if kind == CHURN else kind % (PROOF + 1), feed)
             self.check()
         check_held(self.link, is_last=True)
 
@@ -87,9 +101,16 @@ class Scene:
         elif kind == WRITE:
             self._write(feed.uint(1), feed.uint(2))
         elif kind == DRAIN:
-            self._sent += len(drain(link, now))
+            self._drain()
         elif kind == RELAY:
             self._relay(feed.uint(1))
+        elif kind == LANES:
+            link.use_lanes(now, LANE_SETS[feed.uint(1) % len(LANE_SETS)], allows_loopback=False)
+            link.offer_candidates((wire.Candidate(1, "192.168.1.2", 41000),))
+        elif kind == UDP:
+            self._datagram(feed.uint(1), feed.uint(1), feed.uint(2), feed.chunk())
+        elif kind == PROOF:
+            self._answer(feed.uint(1))
         elif kind == ACK and self._sent:
             ack = wire.Ack(0, feed.uint(1), feed.uint(4), ((0, self._sent - 1),))
             send(link, now, self.peer, wire.encode_ack(ack))
@@ -100,6 +121,33 @@ class Scene:
             count = feed.uint(2)
             count = count if count == MANY else count % 64
             self._churn(min(count, MAX_CHURN - self._churned))
+
+    def _datagram(self, ip: int, path: int, port: int, frames: bytes) -> None:
+        """Send frames by UDP, on a path of the peer's, from whatever address."""
+        address = IPS[ip % len(IPS)]
+        origin = UdpEndpoint(int(":" in address), address, port)
+        numbers = 1 + path if path < 250 else 1 + path * 251  # the ids go up to 65535
+        _, packet = self.peer.seal_general(min(numbers, 0xFFFF), frames[:MAX_DATAGRAM])
+        self.link.handle_packet(Instant(self.now), origin, memoryview(packet))
+
+    def _answer(self, choice: int) -> None:
+        """Answer a challenge of ours, from the address it went to."""
+        if self._asked:
+            origin = list(self._asked)[choice % len(self._asked)]
+            frames = wire.encode(wire.Answer(self._asked.pop(origin), "192.0.2.9", 9))
+            _, packet = self.peer.seal_general(1 + choice % 4, frames)
+            self.link.handle_packet(Instant(self.now), origin, memoryview(packet))
+
+    def _drain(self) -> None:
+        for packet in drain(self.link, Instant(self.now)):
+            if not isinstance(packet.to, UdpEndpoint):
+                self._sent += 1
+                continue
+            opened = None if packet.segment_size else self._reader.open(memoryview(packet.data))
+            if isinstance(opened, OpenedGeneral):
+                for frame in wire.decode_frames(opened.frames):
+                    if isinstance(frame, wire.Challenge):
+                        self._asked[packet.to] = frame.token
 
     def _churn(self, count: int) -> None:
         """Have the peer open streams and give both halves up at once."""
@@ -154,7 +202,7 @@ class Scene:
             if due is None or due > self.now:
                 return
             self.link.handle_timeout(Instant(self.now))
-            self._sent += len(drain(self.link, Instant(self.now)))
+            self._drain()
         raise AssertionError(f"a timer stays due: {due} at {self.now}")
 
 
@@ -196,7 +244,10 @@ def check_held(link: PeerLink, is_last: bool = False) -> None:
     assert len(streams._streams) <= known
     assert len(streams._due) <= 3 * known, "control frames without end"
     assert len(streams._turns) <= 2 * known
-    assert len(link._sender._acks) <= 1
+    assert len(link._sender._acks) <= MAX_RECEIVE_PATHS
+    assert len(link._opener._windows) <= MAX_RECEIVE_PATHS
+    assert len(list(link._paths)) <= MAX_PATHS
+    assert len(link._paths._candidates) <= wire.MAX_CANDIDATES
     assert all(
         len(acks._received) <= wire.MAX_ACK_RANGES + 1 for acks in link._sender._acks.values()
     )

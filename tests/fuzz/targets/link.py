@@ -8,8 +8,12 @@ from hostile import (
     CHURN,
     DRAIN,
     FORGED,
+    IPS,
+    LANES,
+    PROOF,
     READ,
     RELAY,
+    UDP,
     WAIT,
     WRITE,
     Scene,
@@ -69,3 +73,21 @@ def seeds() -> Iterator[bytes]:
             yield bytes((role,)) + half_hours + drain + general(wire.RekeyAnswer(key)) + drain
         yield bytes((role,)) + step(CHURN, b"\x10\0") + drain + ack
         yield bytes((role,)) + step(WRITE, b"\xff\0\0") + step(WRITE, b"\xc8\0\0") + drain + ack
+        challenge = datagram(0, 0, 4000, wire.Challenge(bytes(8)))
+        lanes, proof, offered = (
+            step(LANES, b"\2"),
+            step(PROOF, b"\0"),
+            wire.Candidate(1, IPS[0], 4000),
+        )
+        direct = lanes + general(wire.Candidates((offered,))) + drain + challenge + proof + drain
+        yield bytes((role,)) + direct + write + drain + wait + drain + wait * 4 + drain
+        pings = b"".join(datagram(2, path, 5000 + path, wire.Ping()) + drain for path in range(9))
+        yield bytes((role,)) + direct + pings + step(LANES, b"\0") + drain + lanes + wait + drain
+        ack = datagram(0, 0, 4000, wire.Ack(1, 0, 0, ((0, 0),)))
+        yield bytes((role,)) + direct + write + drain + ack + drain + datagram(0, 255, 4000) + drain
+
+
+def datagram(ip: int, path: int, port: int, *frames: wire.Frame) -> bytes:
+    """Write the step that sends frames by UDP."""
+    place = bytes((ip, path)) + port.to_bytes(2, "little")
+    return step(UDP, place, chunk(b"".join(map(wire.encode, frames))))
