@@ -210,7 +210,8 @@ class Sender:
         self._streams.lost(record.ranges, record.frames)
         for frame in record.frames:
             if isinstance(frame, wire.Rekey | wire.RekeyAnswer):
-                self._frames_due.append(frame)
+                if frame not in self._frames_due:  # probes bring the oldest along again and again
+                    self._frames_due.append(frame)
             elif frame is self._offer:  # an older one is worth nothing any more
                 self._offer_at = None
 
