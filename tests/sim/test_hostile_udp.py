@@ -76,6 +76,11 @@ class Run:
         return self.receiver.is_over and self.sender.is_over
 
     @property
+    def has_ended(self) -> bool:
+        """Whether one of them is over: then there is nobody to be direct with."""
+        return self.receiver.is_over or self.sender.is_over
+
+    @property
     def is_direct(self) -> bool:
         """Whether both sides use a direct path, to an address that the other one really has."""
         return all(self._has_direct(us, them) for us, them in (self.hosts, self.hosts[::-1]))
@@ -151,8 +156,8 @@ def check_run(seed: int) -> Run:
     node.stop()
 
     stopped_at = world.now
-    if was_direct and not run.is_over:
-        world.drive(lambda: run.is_direct or run.is_over, seconds=AGAIN_S)
+    if was_direct and not run.has_ended:
+        world.drive(lambda: run.is_direct or run.has_ended, seconds=AGAIN_S)
         run.again_s = world.now - stopped_at if run.is_direct else None
     world.drive(lambda: run.is_over, seconds=SECONDS)
     check_bytes(run)
