@@ -45,6 +45,8 @@
              mapping.released       lane, is_confirmed: given back
     path     path.relay_changed     relay: number of the relay connection used from now on
              path.appeared          path, to: packets come from a new address; it is challenged
+             path.refused           ids_left: a new address pair finds no room, or no path id
+             candidates.refused     count: addresses of the other side that are over the limits
              path.confirmed         path, rtt_s, from, to: a challenge was answered
              path.active            path, to: data takes it from now on; 0 is the relay
              path.doubtful          path: data or challenges on it went unanswered
