@@ -1,59 +1,34 @@
 """Why a link stays on the relay is told by what its two sides could learn, in the simulated world."""
 
-import itertools
-
 import pytest
 from udp_network import UdpNetwork, nat_of
 from world import Host, World
 
 from derphole.receipt_paths import NOT_IN_TIME, reason_relayed
-from tunnel.proto.gather import Gatherer, StunQuestion
-from tunnel.units import Instant
-
-SERVERS = (("192.0.2.1", 3478), ("192.0.2.2", 3478))
 
 
 class Side:
-    """A host with a NAT, and the gatherer that its driver would run."""
+    """A host behind a NAT of some kind, or without UDP."""
 
     def __init__(self, network: UdpNetwork, host: Host, number: int, kind: str) -> None:
         self.host = host
         self.network = network
         nat = nat_of("port-restricted" if kind == "blocked" else kind, f"203.0.113.{number}0")
-        self.port = network.attach(host, f"10.0.{number}.2", nat, delay=0.02)
-        self.port.is_blocked = kind == "blocked"
-        counter = itertools.count(number << 32)
-        self.gatherer = Gatherer(
-            Instant(network.world.now), lambda size: next(counter).to_bytes(size, "big")
-        )
-
-    def gather(self, servers: int) -> None:
-        """Ask the servers; what they saw becomes a candidate, unless UDP is blocked."""
-        now = self.host.instant
-        ip, port = self.port.address
-        self.gatherer.set_hosts([(ip, port)])
-        questions = [StunQuestion(0, *server) for server in SERVERS[:servers]]
-        for question, transaction in self.gatherer.requests_to_send(now, questions):
-            if not self.port.is_blocked and self.port.nat is not None:
-                server = (question.ip, question.port)
-                seen = self.port.nat.outbound(self.port.address, server)
-                self.gatherer.handle_response(question.lane, transaction, *seen)
-        self.host.link.use_lanes(now, {0: False}, allows_loopback=False)
-        self.host.link.offer_candidates(self.gatherer.candidates())
+        port = network.attach(host, f"10.0.{number}.2", nat=nat, delay=0.02)
+        port.is_blocked = kind == "blocked"
 
     def reason(self) -> str | None:
-        now = self.host.instant
-        return reason_relayed(self.host.link, self.gatherer.evidence, False, now)
+        evidence = self.network.drivers[self.host].gatherer.evidence
+        return reason_relayed(self.host.link, evidence, False, self.host.instant)
 
 
-def sides_of(kind_a: str, kind_b: str, servers: int) -> tuple[Side, Side]:
+def sides_of(kind_a: str, kind_b: str, servers: int, seconds: float = 4.0) -> tuple[Side, Side]:
     world = World(3)
     issuer, claimer = world.linked_pair(delay=0.02)
     network = UdpNetwork(world)
+    network.servers = servers
     one, other = Side(network, issuer, 1, kind_a), Side(network, claimer, 2, kind_b)
-    one.gather(servers)
-    other.gather(servers)
-    world.run_for(4)
+    world.run_for(seconds)
     return one, other
 
 
@@ -103,14 +78,7 @@ def test_a_direct_path_that_broke_is_the_reason():
 
 
 def test_the_peer_is_not_called_blocked_before_it_had_time_to_tell():
-    world = World(5)
-    issuer, claimer = world.linked_pair(delay=0.02)
-    network = UdpNetwork(world)
-    one, other = Side(network, issuer, 1, "port-restricted"), Side(network, claimer, 2, "blocked")
-    one.gather(1)
-    other.gather(1)
-
-    world.run_for(0.5)
+    one, other = sides_of("port-restricted", "blocked", 1, seconds=0.5)
 
     assert one.reason() == NOT_IN_TIME
     assert other.reason() == NOT_IN_TIME

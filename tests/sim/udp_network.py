@@ -24,7 +24,7 @@ Address = tuple[str, int]
 Datagram = tuple[Address, Address, bytes]  # source and destination as the public network sees them
 HOST_PORT = 41000
 MAX_DATAGRAM = 1472
-STUN_SERVER = ("192.0.2.1", 3478)
+STUN_SERVERS = (("192.0.2.1", 3478), ("192.0.2.2", 3478))
 STUN_SIZE = 28
 
 
@@ -121,6 +121,7 @@ class UdpNetwork:
         watch_delivered: called with every datagram that reaches a host: host, source, bytes.
         stray: called with what reaches an address that no host has: source, destination, bytes.
         seen: every datagram that was sent, as the public network sees it.
+        servers: how many STUN servers there are, at most two.
         asked: how many STUN requests and answers there were.
     """
 
@@ -133,6 +134,7 @@ class UdpNetwork:
         self.watch_delivered: Callable[[Host, Address, bytes], None] = lambda *_: None
         self.stray: Callable[[Address, Address, bytes], None] = lambda *_: None
         self.seen: list[Datagram] = []
+        self.servers = 1
         self.asked = 0
 
     def attach(self, host: Host, *ips: str, nat: Nat | None = None, **wire: float) -> UdpPort:
@@ -183,18 +185,19 @@ class UdpNetwork:
         self.watch_delivered(host, source, data)
         host.receive_udp(source, data)
 
-    def ask_stun(self, port: UdpPort, answered: Callable[[str, int], None]) -> None:
-        """Ask the STUN server under which address it sees a host; it may not answer."""
-        source = port.source_for(STUN_SERVER)
+    def ask_stun(self, port: UdpPort, number: int, answered: Callable[[str, int], None]) -> None:
+        """Ask a STUN server under which address it sees a host; it may not answer."""
+        server = STUN_SERVERS[number]
+        source = port.source_for(server)
         if port.is_blocked or source is None:
             return
         now, nat = self.world.now, port.nat
-        seen = nat.outbound(now, source, STUN_SERVER) if nat else source
+        seen = nat.outbound(now, source, server) if nat else source
         self.asked += 1
 
         def answer() -> None:
             now = self.world.now
-            if not port.is_blocked and port.is_at(now, STUN_SERVER, seen):
+            if not port.is_blocked and port.is_at(now, server, seen):
                 self.asked += 1
                 for at in port.down.arrivals(now, STUN_SIZE):
                     self.world.at(at, lambda: answered(*seen))
@@ -232,7 +235,7 @@ class Driver:
         self._world = network.world
         self._port = port
         self._host = port.host
-        self._gatherer = Gatherer(self._world.instant, self._world.rng.randbytes)
+        self.gatherer = Gatherer(self._world.instant, self._world.rng.randbytes)
         self._served: list[PeerLink] = []
         self._events = len(port.host.events)
         self._wakes_at = 0.0
@@ -245,14 +248,14 @@ class Driver:
             self._served.append(link)
             self.use_lanes(link)
             self._offer([link])
-            self._gatherer.ask_now(self._world.instant)
+            self.gatherer.ask_now(self._world.instant)
         events = self._host.events[self._events :]
         self._events += len(events)
         for event in events:
             if isinstance(event, AddressSeen):
                 self._learn(event.ip, event.port)
             elif isinstance(event, PathChanged) and event.endpoint is None:
-                self._gatherer.ask_now(self._world.instant)
+                self.gatherer.ask_now(self._world.instant)
                 self._offer(self._served)
         has_asked = self._ask()
         return bool(new or events or has_asked)
@@ -266,40 +269,40 @@ class Driver:
     def network_changed(self) -> None:
         """Look at the interfaces, and for paths anew; also what is done after a sleep."""
         self._set_hosts()
-        self._gatherer.ask_now(self._world.instant)
+        self.gatherer.ask_now(self._world.instant)
         for link in self._served:
             link.suspect_paths(self._host.instant)
         self._offer(self._served)
 
     def _set_hosts(self) -> None:
         ports = dict.fromkeys((False, True), HOST_PORT)
-        self._gatherer.set_hosts(self._port.ips, ports)
+        self.gatherer.set_hosts(self._port.ips, ports)
 
     def _learn(self, ip: str, port: int) -> None:
-        if self._gatherer.learn(CandidateKind.REFLEXIVE, ip, port):
+        if self.gatherer.learn(CandidateKind.REFLEXIVE, ip, port):
             self._offer(self._served)
 
     def _offer(self, links: list[PeerLink]) -> None:
         for link in links:
             if not link.is_closed:
-                link.offer_candidates(self._gatherer.candidates())
+                link.offer_candidates(self.gatherer.candidates())
 
     def _ask(self) -> bool:
         now = self._world.instant
         if all(link.is_closed for link in self._served):
             return False
-        requests = self._gatherer.requests_to_send(now, 1)
-        for _, transaction in requests:
+        requests = self.gatherer.requests_to_send(now, self._network.servers)
+        for server, transaction in requests:
 
             def answered(ip: str, port: int, transaction: bytes = transaction) -> None:
-                if not self._host.is_asleep and self._gatherer.handle_response(
+                if not self._host.is_asleep and self.gatherer.handle_response(
                     transaction, ip, port
                 ):
                     self._offer(self._served)
 
-            self._network.ask_stun(self._port, answered)
-        if self._wakes_at != self._gatherer.next_timeout():
-            self._wakes_at = self._gatherer.next_timeout()
+            self._network.ask_stun(self._port, server, answered)
+        if self._wakes_at != self.gatherer.next_timeout():
+            self._wakes_at = self.gatherer.next_timeout()
             self._world.at(self._wakes_at, lambda: None)
         return bool(requests)
 
