@@ -48,8 +48,8 @@ def check_exact(world, transfers):
 @pytest.mark.parametrize("which", ["both", "up", "down"])
 def test_traffic_flows_again_within_three_seconds_of_a_cut(rtt_s, which):
     world, network, issuer, claimer = direct_pair(delay=rtt_s / 4, rate=1e6)
-    transfers = transfer_both_ways(issuer, claimer, 6 * MIB)
-    world.run_for(2)
+    transfers = transfer_both_ways(issuer, claimer, 3 * MIB)
+    world.run_for(1)
 
     up, down = network.wires(claimer)
     up.is_cut, down.is_cut = which != "down", which != "up"
