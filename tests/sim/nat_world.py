@@ -141,7 +141,7 @@ class NatWorld:
         """Bring a datagram of the internet to the NAT, or to the host where there is none."""
         inside = to
         if self.nat is not None:
-            found = self.nat.inbound(source, to[1]) if to[0] == self.nat.ip else None
+            found = self.nat.inbound(self.now, source, to[1]) if to[0] == self.nat.ip else None
             if found is None:
                 return
             inside = found
@@ -149,7 +149,7 @@ class NatWorld:
             self.check.handle_datagram(Instant(self.now), LAN_PORTS.index(inside[1]), data, source)
 
     def _send(self, local: Address, to: Address, data: bytes) -> None:
-        source = self.nat.outbound(local, to) if self.nat else local
+        source = self.nat.outbound(self.now, local, to) if self.nat else local
         if self.nat is not None and to[0] == self.nat.ip:
             if self._hairpin:
                 self._after(lambda: self.deliver(source, to, data))

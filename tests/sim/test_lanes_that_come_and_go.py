@@ -12,9 +12,7 @@ def direct_pair() -> tuple[World, UdpNetwork, Host, Host]:
     network = UdpNetwork(world)
     for host, number in ((issuer, 1), (claimer, 2)):
         nat = nat_of("port-restricted", f"203.0.113.{number}0")
-        network.attach(host, f"10.0.{number}.2", nat, delay=0.02, rate=1e7)
-    network.offer(issuer)
-    network.offer(claimer)
+        network.attach(host, f"10.0.{number}.2", nat=nat, delay=0.02, rate=1e7)
     world.drive(lambda: issuer.link.direct_path and claimer.link.direct_path, seconds=5)
     return world, network, issuer, claimer
 

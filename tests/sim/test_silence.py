@@ -266,9 +266,8 @@ def test_a_receiver_that_suddenly_hears_nothing_asks_within_three_seconds(is_dir
     issuer, claimer = world.linked_pair()
     network = UdpNetwork(world)
     for number, host in enumerate((issuer, claimer), 1):
-        network.attach(host, f"203.0.113.{number}", rate=1e6, delay=0.02)
-        if is_direct:
-            network.offer(host)
+        port = network.attach(host, f"203.0.113.{number}", rate=1e6, delay=0.02)
+        port.is_blocked = not is_direct
         for wire in world.wires(host):
             wire.rate = 1e6
     stream = claimer.send_all(patterned(8 * MIB))

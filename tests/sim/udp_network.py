@@ -15,8 +15,7 @@ from enum import Enum
 
 from world import Host, Wire, World
 
-from tunnel.proto.candidates import CandidateKind
-from tunnel.proto.gather import Gatherer
+from tunnel.proto.gather import Gatherer, StunQuestion
 from tunnel.proto.link import PeerLink
 from tunnel.proto.link_events import AddressSeen, PathChanged
 
@@ -185,9 +184,10 @@ class UdpNetwork:
         self.watch_delivered(host, source, data)
         host.receive_udp(source, data)
 
-    def ask_stun(self, port: UdpPort, number: int, answered: Callable[[str, int], None]) -> None:
+    def ask_stun(
+        self, port: UdpPort, server: Address, answered: Callable[[str, int], None]
+    ) -> None:
         """Ask a STUN server under which address it sees a host; it may not answer."""
-        server = STUN_SERVERS[number]
         source = port.source_for(server)
         if port.is_blocked or source is None:
             return
@@ -253,7 +253,7 @@ class Driver:
         self._events += len(events)
         for event in events:
             if isinstance(event, AddressSeen):
-                self._learn(event.ip, event.port)
+                self._learn(event.lane, event.ip, event.port)
             elif isinstance(event, PathChanged) and event.endpoint is None:
                 self.gatherer.ask_now(self._world.instant)
                 self._offer(self._served)
@@ -275,11 +275,10 @@ class Driver:
         self._offer(self._served)
 
     def _set_hosts(self) -> None:
-        ports = dict.fromkeys((False, True), HOST_PORT)
-        self.gatherer.set_hosts(self._port.ips, ports)
+        self.gatherer.set_hosts([(ip, HOST_PORT) for ip in self._port.ips])
 
-    def _learn(self, ip: str, port: int) -> None:
-        if self.gatherer.learn(CandidateKind.REFLEXIVE, ip, port):
+    def _learn(self, lane: int, ip: str, port: int) -> None:
+        if self.gatherer.learn(lane, ip, port):
             self._offer(self._served)
 
     def _offer(self, links: list[PeerLink]) -> None:
@@ -291,16 +290,17 @@ class Driver:
         now = self._world.instant
         if all(link.is_closed for link in self._served):
             return False
-        requests = self.gatherer.requests_to_send(now, self._network.servers)
-        for server, transaction in requests:
+        questions = [StunQuestion(0, *server) for server in STUN_SERVERS[: self._network.servers]]
+        requests = self.gatherer.requests_to_send(now, questions)
+        for question, transaction in requests:
 
             def answered(ip: str, port: int, transaction: bytes = transaction) -> None:
                 if not self._host.is_asleep and self.gatherer.handle_response(
-                    transaction, ip, port
+                    0, transaction, ip, port
                 ):
                     self._offer(self._served)
 
-            self._network.ask_stun(self._port, server, answered)
+            self._network.ask_stun(self._port, (question.ip, question.port), answered)
         if self._wakes_at != self.gatherer.next_timeout():
             self._wakes_at = self.gatherer.next_timeout()
             self._world.at(self._wakes_at, lambda: None)
