@@ -11,6 +11,7 @@ import json
 import random
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,21 +149,22 @@ class LiveTransfer:
 
     def await_more(self, size: int, limit_s: float) -> None:
         """Wait until the receiver has written that many bytes more than now."""
-        self._await(lambda goal=self.received_size + size: self.received_size >= goal, limit_s)
+        goal = self.received_size + size
+        self._await(f"{size} bytes more", lambda: self.received_size >= goal, limit_s)
 
     def await_direct(self, since: float, limit_s: float) -> float:
         """Wait until both sides send by a direct path; returns seconds from `since` (monotonic).
 
         A side that never left its direct path since then counts as 0.
         """
-        self._await(lambda: self.is_direct, limit_s)
+        self._await("both sides direct", lambda: self.is_direct, limit_s)
         began = time.time() - (time.monotonic() - since)
         times = [_moved_at(side) for side in (self.pipe, self.listen)]
         return max(0.0, max(times) - began)
 
     def await_relayed(self, limit_s: float) -> None:
         """Wait until the sender's data takes the relay."""
-        self._await(lambda: not is_direct(self.pipe), limit_s)
+        self._await("the sender on the relay", lambda: not is_direct(self.pipe), limit_s)
 
     @property
     def is_direct(self) -> bool:
@@ -189,17 +191,17 @@ class LiveTransfer:
         parsed = [json.loads(line) for line in lines if line.endswith("}")]
         return [event for event in parsed if event["event"] in events]
 
-    def _await(self, condition: object, limit_s: float) -> None:
-        assert callable(condition)
+    def _await(self, what: str, condition: Callable[[], bool], limit_s: float) -> None:
+        """Wait until something is true; it never will be once a side has ended."""
         both = (self.listen, self.pipe)
         try:
             await_true(
-                lambda: condition() or not all(side.is_running for side in both), "", limit_s
+                lambda: condition() or not all(side.is_running for side in both), what, limit_s
             )
-            assert condition()
-        except AssertionError:
+            assert condition(), f"a side ended before it was true: {what}"
+        except AssertionError as error:
             stories = "\n".join(side.story for side in both)
-            raise AssertionError(f"not so after {limit_s:g} s\n{stories}") from None
+            raise AssertionError(f"{error}\n{stories}") from None
 
 
 def is_direct(side: Process) -> bool:
