@@ -46,7 +46,14 @@ class StreamWritable:
     stream: int
 
 
-StreamEvent = StreamOpened | StreamReadable | StreamWritable
+@dataclass(frozen=True, slots=True)
+class StreamOver:
+    """Both halves of a stream are over; it is forgotten here."""
+
+    stream: int
+
+
+StreamEvent = StreamOpened | StreamReadable | StreamWritable | StreamOver
 
 
 @dataclass(slots=True)
@@ -314,3 +321,4 @@ class Streams:
             self._due.pop((stream, "recall"), None)
         if has_sent and has_read:
             del self._streams[stream]
+            self._tell(StreamOver(stream))
