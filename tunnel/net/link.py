@@ -114,7 +114,7 @@ class Stream:
         return bool(receiving.readable) or is_over or self._stop_code is not None
 
     def wait_room(self, most: ByteCount) -> ByteCount:
-        """Wait until less than `most` bytes wait to be sent; returns how many more may.
+        """Wait until no more than half of `most` bytes wait to be sent; returns how many more may.
 
         Bytes that are on their way do not count: the other side's credit bounds them.  Raises
         `StreamReset` if either side gave up, `LinkEnded`.
@@ -122,7 +122,7 @@ class Stream:
         sending = self._sending
         self._wait(
             self._may_write,
-            lambda: sending.unsent < most or sending.state is SendState.RESET,
+            lambda: sending.unsent <= most // 2 or sending.state is SendState.RESET,
         )
         self._check_writable()
         return most - sending.unsent
