@@ -104,8 +104,10 @@ class Stream:
             raise StreamReset(receiving.reset_code or 0)
         if not receiving.readable:
             return []
-        chunks = self._link.machine.read(monotonic(), self.id, size)
-        self._link.wake()
+        machine = self._link.machine
+        chunks = machine.read(monotonic(), self.id, size)
+        if machine.streams.has_due:  # credit, which lets the other side go on
+            self._link.wake()
         return chunks
 
     def _has_news_to_read(self) -> bool:
@@ -120,10 +122,12 @@ class Stream:
         `StreamReset` if either side gave up, `LinkEnded`.
         """
         sending = self._sending
-        self._wait(
-            self._may_write,
-            lambda: sending.unsent <= most // 2 or sending.state is SendState.RESET,
-        )
+        if sending.unsent > most // 2:
+            sending.awaited_room = most // 2
+            self._wait(
+                self._may_write,
+                lambda: sending.awaited_room is None or sending.state is SendState.RESET,
+            )
         self._check_writable()
         return most - sending.unsent
 

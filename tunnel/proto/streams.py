@@ -41,7 +41,9 @@ class StreamReadable:
 
 @dataclass(frozen=True, slots=True)
 class StreamWritable:
-    """Bytes were acknowledged, or the other side stopped reading: look at the stream again."""
+    """Bytes were acknowledged, or were sent for the first time while their writer waited for that,
+    or the other side stopped reading: look at the stream again.
+    """
 
     stream: int
 
@@ -224,7 +226,10 @@ class Streams:
         return None
 
     def took_turn(self) -> None:
-        """Move on to the next stream."""
+        """Move on to the next stream, and wake a writer that waited for this one to send."""
+        entry = self._streams.get(self._turns[0])
+        if entry is not None and entry.send.has_awaited_room():
+            self._tell(StreamWritable(self._turns[0]))
         self._turns.rotate(-1)
 
     def acked(self, ranges: list[StreamRange]) -> None:
