@@ -41,8 +41,10 @@ class StreamReadable:
 
 @dataclass(frozen=True, slots=True)
 class StreamWritable:
-    """Bytes were acknowledged, or were sent for the first time while their writer waited for that,
-    or the other side stopped reading: look at the stream again.
+    """There may be room for a writer, or no use for one: look at the stream again.
+
+    Bytes were acknowledged, or sent for the first time while their writer waited for that, or the
+    other side stopped reading.
     """
 
     stream: int
