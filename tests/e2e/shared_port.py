@@ -13,7 +13,7 @@ from support.processes import Process, await_true, free_port
 
 # Serves by the first line of a connection: "echo", "flood", "give SIZE".
 SERVER = """
-import resource, sys
+import resource, socket, sys
 from gevent.server import StreamServer
 most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -33,6 +33,8 @@ def serve(sock, address):
             while data := sock.recv(65536):
                 sock.sendall(data)
         elif words[:1] == ["flood"]:
+            # A thousand of these would fill the memory that the kernel has for TCP altogether.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
             while True:
                 sock.sendall(block)
         elif words[:1] == ["give"]:
