@@ -18,6 +18,7 @@ from gevent.event import Event
 from xxhash import xxh3_128
 
 from derphole.config import NetworkOptions
+from derphole.control import Control
 from derphole.endings import Ending, ending_error, ending_of
 from derphole.errors import (
     DerpholeError,
@@ -27,7 +28,7 @@ from derphole.errors import (
     SizeMismatch,
 )
 from derphole.grant import Capability
-from derphole.messages import Confirm, ConfirmAck, Fin, Message, MessageReader, encode
+from derphole.messages import Confirm, ConfirmAck, Fin
 from derphole.receipt_paths import traffic_of
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.common import Rendezvous
@@ -46,7 +47,7 @@ from derphole.stdio import ByteSink, ByteSource
 from derphole.token import SessionToken
 from tunnel.errors import ClosedHere, DecodeError, LinkEnded, StreamReset
 from tunnel.net.clock import monotonic
-from tunnel.net.link import Link, Stream
+from tunnel.net.link import Link
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import ByteCount, Instant, Seconds, WallTime
 
@@ -59,28 +60,6 @@ HANG_UP_GRACE_S: Seconds = 2.0
 SENDER_AWAITED = "the other side to use the token"
 # Chosen: what a greenlet that waits on a file or a terminal gets to notice the end of the link.
 NOTICE_S: Seconds = 0.5
-
-
-class Control:
-    """The messages of a conversation, over its control stream."""
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        self._reader = MessageReader()
-
-    def send(self, message: Message) -> None:
-        """Send a message; raises `LinkEnded`."""
-        self._stream.write(encode(message))
-
-    def receive(self) -> Message:
-        """Wait for the next message; raises `LinkEnded`, `StreamReset`, `DecodeError`."""
-        while (message := self._reader.next_message()) is None:
-            chunks = self._stream.read()
-            if not chunks:
-                raise DecodeError("the other side ended its messages")
-            for chunk in chunks:
-                self._reader.feed(chunk)
-        return message
 
 
 class Conversation:

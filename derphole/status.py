@@ -196,6 +196,29 @@ class Receipt:
     traffic: Traffic
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionEnded:
+    """A forwarded connection is over.
+
+    Args:
+        number: of the connection in this run, from 1; None for one that found no place.
+        peer: whose it is, in words.
+        sent: bytes from here to the other side of the link.
+        received: bytes from there.
+        seconds: from its beginning.
+        reason: why it ended, in words.
+        code: of its reset; None when both ways ended cleanly.
+    """
+
+    number: int | None
+    peer: str
+    sent: ByteCount
+    received: ByteCount
+    seconds: Seconds
+    reason: str
+    code: int | None
+
+
 Status = (
     TokenIssued
     | StateChanged
@@ -210,6 +233,7 @@ Status = (
     | Warning_
     | Progress
     | Receipt
+    | ConnectionEnded
 )
 Report = Callable[[Status], None]
 
@@ -242,6 +266,8 @@ def sentence(status: Status) -> str | None:
             return None
         case Receipt():
             return _receipt_sentence(status)
+        case ConnectionEnded():
+            return _connection_sentence(status)
         case _:
             assert_never(status)
 
@@ -257,6 +283,8 @@ def as_event(status: Status) -> tuple[str, dict[str, JsonValue]]:
             return "path", {"path": description, "direct": is_direct}
         case Receipt():
             return "receipt", _receipt_keys(status)
+        case ConnectionEnded():
+            return "connection", _connection_keys(status)
         case Progress(done, total, elapsed_s, rate):
             return "progress", {
                 "done": done,
@@ -345,4 +373,24 @@ def _receipt_keys(receipt: Receipt) -> dict[str, JsonValue]:
         "bytes_relayed": receipt.traffic.relayed,
         "promotions": receipt.traffic.promotions,
         "stalls": receipt.traffic.stalls,
+    }
+
+
+def _connection_sentence(ended: ConnectionEnded) -> str:
+    number = "" if ended.number is None else f" {ended.number}"
+    return (
+        f"connection{number} of {ended.peer}: sent {size_text(ended.sent)}, "
+        f"received {size_text(ended.received)} in {ended.seconds:.1f} s, {ended.reason}"
+    )
+
+
+def _connection_keys(ended: ConnectionEnded) -> dict[str, JsonValue]:
+    return {
+        "connection": ended.number,
+        "peer": ended.peer,
+        "sent": ended.sent,
+        "received": ended.received,
+        "seconds": round(ended.seconds, 6),
+        "reason": ended.reason,
+        "code": ended.code,
     }

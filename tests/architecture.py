@@ -33,6 +33,7 @@ PURE_DERPHOLE = {
     "network_report",
     "network_verdict",
     "receipt_paths",
+    "resets",
     "status",
     "token",
     "transfer.manifest",

@@ -18,6 +18,7 @@ from typing import TextIO
 from derphole.cli.writer import LineWriter
 from derphole.errors import DerpholeError, Interrupted, SinkClosed, SinkFailed, UsageError
 from derphole.status import (
+    ConnectionEnded,
     Instruction,
     JsonValue,
     Listening,
@@ -143,7 +144,7 @@ class Output:
         match status:
             case TokenIssued() | Instruction() | Listening():
                 return Level.QUIET
-            case StateChanged() | PathChanged():
+            case StateChanged() | PathChanged() | ConnectionEnded():
                 return Level.NORMAL if self.is_json else Level.VERBOSE
             case _:
                 return Level.NORMAL

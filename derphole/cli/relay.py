@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from tunnel.net.relay_server import RelayServer
     from tunnel.net.relay_tls import ServerCertificate
 
-# Chosen: files that are open beside the connections.
-SPARE_FILES = 64
-
 USAGE = """\
 Run a relay where two machines meet that cannot reach each other.
 
@@ -57,12 +54,14 @@ def run(arguments: Arguments, output: Output) -> int:
     """Serve until SIGINT, SIGTERM or SIGHUP, and return 0."""
     options = relay_options(arguments)
 
+    from derphole.cli.file_limit import raise_file_limit
     from derphole.cli.relay_ready import announce
     from derphole.cli.signals import EndingSignals
+    from tunnel.net.relay_limits import SPARE_CONNECTIONS
 
     keys = _keys(options, output)
     certificate = _certificate(options)
-    _raise_file_limit(options.max_clients)
+    raise_file_limit(options.max_clients + SPARE_CONNECTIONS)
     # What a person ends on purpose has not failed.
     with suppress(Interrupted), EndingSignals():
         server = _started(options, keys, certificate, output)
@@ -159,19 +158,3 @@ def _not_listening(error: "ListenFailed") -> RelayNotStarted:
     elif not error.is_taken:
         step = "choose another address with --listen"
     return RelayNotStarted(f"the relay cannot start: {error}; {step}")
-
-
-def _raise_file_limit(max_clients: int) -> None:
-    """Let this process hold a file per connection, as far as the system allows."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    from tunnel.net.relay_limits import SPARE_CONNECTIONS
-
-    wanted = max_clients + SPARE_CONNECTIONS + SPARE_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))

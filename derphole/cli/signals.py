@@ -1,5 +1,7 @@
 """SIGINT, SIGTERM and SIGHUP end the command by an exception in its main greenlet.
 
+A command may have another use for SIGHUP.
+
 The exception is `Interrupted`, raised where the main greenlet waits, so that every `finally` runs
 and the other side hears the reason.  A second signal, 300 ms or more after the first, ends the
 process at once; a terminal that sends one signal to a whole pipeline twice does not.
@@ -7,6 +9,7 @@ process at once; a terminal that sends one signal to a whole pipeline twice does
 
 import os
 import signal
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
@@ -32,10 +35,14 @@ class Watcher(Protocol):
 class EndingSignals:
     """A context in which the signals raise `Interrupted` in the greenlet that entered it.
 
+    Args:
+        on_hangup: called at SIGHUP in place of that; must not block.
+
     Signals that were ignored when the program began (nohup, background jobs) stay ignored.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_hangup: Callable[[], None] | None = None) -> None:
+        self._on_hangup = on_hangup
         self._main = gevent.getcurrent()
         self._first: Instant | None = None
         self._watchers: list[Watcher] = []
@@ -60,6 +67,9 @@ class EndingSignals:
             watcher.cancel()
 
     def _handle(self, signum: int) -> None:
+        if signum == signal.SIGHUP and self._on_hangup is not None:
+            self._on_hangup()
+            return
         now = monotonic()
         if self._first is None:
             self._first = now

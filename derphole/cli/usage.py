@@ -92,6 +92,18 @@ def _load_pipe() -> CommandModule:
     return pipe
 
 
+def _load_share() -> CommandModule:
+    from derphole.cli import share
+
+    return share
+
+
+def _load_open() -> CommandModule:
+    from derphole.cli import open as opening
+
+    return opening
+
+
 def _load_relay() -> CommandModule:
     from derphole.cli import relay
 
@@ -111,6 +123,8 @@ DERPHOLE_COMMANDS: Mapping[str, Command] = {
     "listen": Command("Receive one byte stream on standard output", _load_listen),
     "netcheck": NETCHECK,
     "pipe": Command("Send standard input to a listener", _load_pipe, most=1),
+    "share": Command("Let another machine connect to a local TCP service", _load_share, 1, 1),
+    "open": Command("Open a local port that leads to what is shared", _load_open, most=2),
     "relay": Command("Run a relay for tests, a LAN or a small group", _load_relay),
     "version": VERSION,
 }
@@ -124,6 +138,8 @@ COMMANDS: Mapping[str, Program] = {
         (
             "derphole listen > copy.bin",
             "derphole pipe TOKEN < original.bin",
+            "derphole share 8080",
+            "derphole open TOKEN",
             "derphole help pipe",
         ),
     ),

@@ -19,6 +19,7 @@ from derphole.rendezvous.waiting import Waiter
 from derphole.status import PathChanged, Report, Resumed, Stalled, State, StateChanged
 from derphole.trace import LinkTrace, TraceFile
 from tunnel.crypto.keys import KeyPair
+from tunnel.errors import LinkEnded
 from tunnel.net.clock import monotonic
 from tunnel.net.direct import DirectPaths
 from tunnel.net.link import Link, LinkNews
@@ -89,6 +90,20 @@ class Rendezvous:
         self.report(PathChanged(description, is_direct=False))
         if self._direct is not None:
             self._direct.add_link(link.machine)
+
+    def notice(self) -> None:
+        """Have what somebody waits for looked at again: something has changed."""
+        self._notice()
+
+    def fail(self, error: BaseException) -> None:
+        """End the run with an error of a greenlet in the background."""
+        self._fail(error)
+
+    def wait_end(self, link: Link) -> LinkEnded:
+        """Wait until a link is over; raises what failed in the background."""
+        self._waiter.idle_until(lambda: link.end)
+        assert link.end is not None
+        return link.end
 
     def watch(self, on_failure: Callable[[], None]) -> None:
         """Have `on_failure` called when the work in the background fails: no link goes on then."""

@@ -1,6 +1,7 @@
 """IssuerRendezvous: relays chosen, one connected, a token for the other side, and who uses it."""
 
 import os
+from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 from derphole.admission import SessionGate
@@ -81,6 +82,20 @@ class IssuerRendezvous(Rendezvous):
         if not self._waiter.wait(what, lambda: self._new_links, limit_s, expires_at):
             raise TokenUnclaimed
         return self._new_links.popleft()
+
+    def next_link(self, is_over: Callable[[], bool]) -> Link | None:
+        """Wait for another link, without a word; returns None when `is_over`."""
+        self._waiter.idle_until(lambda: self._new_links or is_over())
+        return self._new_links.popleft() if self._new_links else None
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the token is good for no new claim any more."""
+        return wall() >= self._grant.expires_at
+
+    def instance_of(self, link: Link) -> bytes:
+        """Return the id of the process at the other end of a link."""
+        return self._instances[link.machine]
 
     def resumption_secret(self, link: Link) -> bytes:
         """Return what lets the process at the other end of a link come back; 16 secret bytes."""

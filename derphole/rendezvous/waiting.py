@@ -79,6 +79,17 @@ class Waiter:
             self._changed.wait(max(0.0, min(ends)))
         return True
 
+    def idle_until(self, is_true: Callable[[], object]) -> None:
+        """Wait until `is_true` without a word; it is looked at every few seconds at least.
+
+        Raises what failed meanwhile.
+        """
+        while not is_true():
+            if self.failure is not None:
+                raise self.failure
+            self._changed.clear()
+            self._changed.wait(CLOCK_LOOK_S)
+
     def _report_waiting(self, what: str, waited_s: Seconds, limit_s: Seconds | None) -> None:
         self._told_troubles.clear()
         self._report_trouble()

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import forwarded
 import packets
 import relayed
 import startup
@@ -16,7 +17,12 @@ from figure import Figure
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = ROOT / ".build" / "bench.json"
-BENCHMARKS = {"packets": packets.run, "relayed": relayed.run, "startup": startup.run}
+BENCHMARKS = {
+    "packets": packets.run,
+    "relayed": relayed.run,
+    "forwarded": forwarded.run,
+    "startup": startup.run,
+}
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from protocol_document import number, parse_whole, value_of
 
-from derphole import hints, messages, pipe, token
+from derphole import hints, messages, pipe, share, token
 from derphole.admission import FLAG_RESUMING, Refusal
 from derphole.endings import Ending
 from derphole.grant import (
@@ -16,6 +16,7 @@ from derphole.grant import (
     resumption_secret,
 )
 from derphole.messages import Resumption
+from derphole.resets import ResetCode
 from tunnel.crypto import aead, kdf, noise, replay
 from tunnel.crypto.keys import DerpKey, KeyPair, Secret
 from tunnel.proto import (
@@ -127,11 +128,13 @@ CONSTANTS = {
     "data_stream": 2,
     "digest_size": messages.DIGEST_SIZE,
     "max_message_body": messages.MAX_BODY,
+    "come_back_s": share.COME_BACK_S,
     "confirm_s": pipe.CONFIRM_S,
     "linger_s": pipe.LINGER_S,
     "accepted": wire.ACCEPTED,
     **{f"refused_{reason.name.lower()}": reason for reason in Refusal},
     **{ending.name.lower(): ending for ending in Ending},
+    **{f"reset_{code.name.lower()}": code for code in ResetCode},
     **{f"capability_{capability.name.lower()}": capability for capability in Capability},
 }
 DERP_FRAMES = {

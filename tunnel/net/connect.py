@@ -43,6 +43,22 @@ def connect_tcp(
         RelayUnreachable: no address answered.
     """
     addresses = resolve(host, ipv4, ipv6, source=source)[:MAX_ADDRESSES]
+    try:
+        winner = connect_first(addresses, port)
+    except OSError as error:
+        reason = _connect_reason(error)
+        raise RelayUnreachable(f"cannot be reached{source}: {reason}") from error
+    winner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return winner
+
+
+def connect_first(addresses: list[Address], port: int) -> socket.socket:
+    """Return a socket connected to the first address that answers; the caller bounds the time.
+
+    Raises the `OSError` that says most when none does.
+    """
+    if len(addresses) == 1:
+        return _connected(addresses[0], port)
     results: SimpleQueue[socket.socket | OSError] = SimpleQueue()
     with TaskGroup("connect") as tasks:
         before: Event | None = None
@@ -51,12 +67,10 @@ def connect_tcp(
             tasks.spawn(address[1], _connect_one, attempt, results)
             before = attempt.failed
         try:
-            winner = _first_socket(results, len(addresses), source)
+            return _first_socket(results, len(addresses))
         finally:
             tasks.kill()
             _close_rest(results)
-    winner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return winner
 
 
 def resolve(host: str, ipv4: str, ipv6: str, *, source: str = "") -> list[Address]:
@@ -142,23 +156,22 @@ def _connected(address: Address, port: int) -> socket.socket:
     return sock
 
 
-def _first_socket(
-    results: "SimpleQueue[socket.socket | OSError]", count: int, source: str
-) -> socket.socket:
+def _first_socket(results: "SimpleQueue[socket.socket | OSError]", count: int) -> socket.socket:
     errors: list[OSError] = []
     while len(errors) < count:
         result = results.get()
         if not isinstance(result, OSError):
             return result
         errors.append(result)
-    raise RelayUnreachable(f"cannot be reached{source}: {_connect_reason(errors)}") from errors[0]
-
-
-def _connect_reason(errors: list[OSError]) -> str:
     # A refusal says more than a family without a route.
-    if any(isinstance(error, ConnectionRefusedError) for error in errors):
+    refusals = [error for error in errors if isinstance(error, ConnectionRefusedError)]
+    raise (refusals or errors)[0]
+
+
+def _connect_reason(error: OSError) -> str:
+    if isinstance(error, ConnectionRefusedError):
         return "the connection was refused (nothing listens there)"
-    return (errors[0].strerror or str(errors[0])).lower()
+    return (error.strerror or str(error)).lower()
 
 
 def _close_rest(results: "SimpleQueue[socket.socket | OSError]") -> None:

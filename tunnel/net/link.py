@@ -24,7 +24,13 @@ from tunnel.proto.link_events import (
 )
 from tunnel.proto.receive_stream import ReceiveState, ReceiveStream
 from tunnel.proto.send_stream import SendState, SendStream
-from tunnel.proto.streams import Buffer, StreamOpened, StreamReadable, StreamWritable
+from tunnel.proto.streams import (
+    Buffer,
+    StreamOpened,
+    StreamOver,
+    StreamReadable,
+    StreamWritable,
+)
 from tunnel.units import ByteCount, Seconds
 
 # Chosen: what a stream buffers for sending; more than a relay or a fast path has in flight.
@@ -50,6 +56,7 @@ class Stream:
         self._receiving = receiving
         self._may_read = Event()
         self._may_write = Event()
+        self._stop_code: int | None = None  # we want no more bytes
 
     def write(self, data: Buffer) -> None:
         """Send `data` (kept: it must not change any more), waiting while too much is buffered.
@@ -74,9 +81,12 @@ class Stream:
         if self._link.machine.streams.is_known(self.id):
             self._link.machine.streams.reset(self.id, code)
             self._link.wake()
+        self.tell_writable()
 
     def stop(self, code: int) -> None:
-        """Want no more bytes: the other side's writes fail."""
+        """Want no more bytes: the other side's writes fail, and so does every read here."""
+        self._stop_code = code
+        self.tell_readable()
         if self._link.machine.streams.is_known(self.id):
             self._link.machine.streams.stop(self.id, code)
             self._link.wake()
@@ -84,22 +94,42 @@ class Stream:
     def read(self, size: ByteCount = 1 << 20) -> list[Buffer]:
         """Return up to `size` bytes as soon as there are any; an empty list is the clean end.
 
-        Raises `StreamReset` if the other side gave up, `LinkEnded`.
+        Raises `StreamReset` if either side gave up, `LinkEnded`.
         """
         receiving = self._receiving
-        self._wait(
-            self._may_read, lambda: receiving.readable or receiving.state is not ReceiveState.OPEN
-        )
+        self._wait(self._may_read, self._has_news_to_read)
+        if self._stop_code is not None:
+            raise StreamReset(self._stop_code)
         if receiving.state is ReceiveState.RESET:
             raise StreamReset(receiving.reset_code or 0)
         if not receiving.readable:
-            if not receiving.is_at_end:
-                self._wait(self._may_read, lambda: receiving.readable or receiving.is_at_end)
-            if not receiving.readable:
-                return []
-        chunks = self._link.machine.read(monotonic(), self.id, size)
-        self._link.wake()
+            return []
+        machine = self._link.machine
+        chunks = machine.read(monotonic(), self.id, size)
+        if machine.streams.has_due:  # credit, which lets the other side go on
+            self._link.wake()
         return chunks
+
+    def _has_news_to_read(self) -> bool:
+        receiving = self._receiving
+        is_over = receiving.state is ReceiveState.RESET or receiving.is_at_end
+        return bool(receiving.readable) or is_over or self._stop_code is not None
+
+    def wait_room(self, most: ByteCount) -> ByteCount:
+        """Wait until no more than half of `most` bytes wait to be sent; returns how many more may.
+
+        Bytes that are on their way do not count: the other side's credit bounds them.  Raises
+        `StreamReset` if either side gave up, `LinkEnded`.
+        """
+        sending = self._sending
+        if sending.unsent > most // 2:
+            sending.awaited_room = most // 2
+            self._wait(
+                self._may_write,
+                lambda: sending.awaited_room is None or sending.state is SendState.RESET,
+            )
+        self._check_writable()
+        return most - sending.unsent
 
     def wait_acknowledged(self, timeout_s: Seconds | None = None) -> bool:
         """Wait until the other side has stored everything written, and its end if there is one.
@@ -182,6 +212,9 @@ class Link:
         self._opened: deque[Stream] = deque()
         self._has_opened = Event()
         self._has_ended = Event()
+        self._is_heard = Event()
+        self._is_heard.set()
+        self._is_stalled = Event()
 
     def open_stream(self) -> Stream:
         """Open a stream; the other side learns of it at once.  Raises `LinkEnded`."""
@@ -211,6 +244,19 @@ class Link:
         self._has_ended.wait(timeout_s)
         return self.end
 
+    def wait_heard(self, timeout_s: Seconds | None = None) -> bool:
+        """Wait while the other side is silent although something is unanswered.
+
+        Returns whether it is heard; False after `timeout_s`, and when the link is over.
+        """
+        self._is_heard.wait(timeout_s)
+        return self.end is None and self._is_heard.is_set()
+
+    def wait_stalled(self, timeout_s: Seconds | None = None) -> bool:
+        """Wait until the other side is silent; returns False after `timeout_s` or at the end."""
+        self._is_stalled.wait(timeout_s)
+        return self.end is None and self._is_stalled.is_set()
+
     def dispatch(self) -> None:
         """Turn the machine's events into wake-ups; called by the pump."""
         while (event := self.machine.next_event()) is not None:
@@ -230,13 +276,15 @@ class Link:
                 held = self._streams.get(stream)
                 if held is not None:
                     held.tell_writable()
+            case StreamOver(stream):
+                self._forget(stream)
             case LinkStalled() | LinkResumed() | PathChanged() | AddressSeen():
+                self._note_silence(event)
                 self._on_news(event)
             case LinkClosed(code, text, is_by_peer):
                 self._finish(PeerClosed(code, text) if is_by_peer else ClosedHere(code))
             case LinkGivenUp(silent_s):
                 self._finish(PeerSilent(silent_s))
-        self._forget_finished()
 
     def _hold(self, stream: int) -> Stream:
         sending = self.machine.streams.sending(stream)
@@ -248,15 +296,24 @@ class Link:
         self._trace("stream.opened", {"stream": stream, "side": "ours" if is_ours else "peer"})
         return held
 
-    def _forget_finished(self) -> None:
-        # The machine forgets a stream when both halves are over; its reader may still wait.
-        for stream in [s for s in self._streams if not self.machine.streams.is_known(s)]:
-            held = self._streams.pop(stream)
-            if held in self._opened:  # given up by the other side before anybody took it
-                self._opened.remove(held)
-            self._trace("stream.ended", {"stream": stream, **held.sizes})
-            held.tell_readable()
-            held.tell_writable()
+    def _forget(self, stream: int) -> None:
+        """Let go of a stream that the machine has forgotten; its reader may still wait."""
+        held = self._streams.pop(stream, None)
+        if held is None:
+            return
+        if held in self._opened:  # given up by the other side before anybody took it
+            self._opened.remove(held)
+        self._trace("stream.ended", {"stream": stream, **held.sizes})
+        held.tell_readable()
+        held.tell_writable()
+
+    def _note_silence(self, event: LinkEvent) -> None:
+        if isinstance(event, LinkStalled):
+            self._is_heard.clear()
+            self._is_stalled.set()
+        elif isinstance(event, LinkResumed):
+            self._is_stalled.clear()
+            self._is_heard.set()
 
     def _finish(self, end: LinkEnded) -> None:
         self.end = end
@@ -265,3 +322,5 @@ class Link:
             stream.tell_writable()
         self._has_opened.set()
         self._has_ended.set()
+        self._is_heard.set()
+        self._is_stalled.set()

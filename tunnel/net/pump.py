@@ -11,6 +11,7 @@ greenlet and the relays' readers ever calls into the machine, and no call blocks
 
 from collections.abc import Callable
 
+from gevent import get_hub
 from gevent.event import Event
 
 from tunnel.crypto.keys import DerpKey
@@ -124,19 +125,30 @@ class Pump:
         return [self.machine.link] if self.machine.link is not None else []
 
     def _run(self) -> None:
+        deadline: Instant | None = None
         while True:
             self._wake.clear()
-            deadline = self._work(monotonic())
+            now = monotonic()
+            # An earlier deadline that arose meanwhile is the next one: then we come back at once.
+            deadline = self._work(now, deadline is not None and deadline <= now)
             if deadline is None:
                 self._wake.wait()
-            else:
-                self._wake.wait(max(0.0, deadline - monotonic()))
+            elif not self._wake.is_set():
+                self._wait_until(deadline)
 
-    def _work(self, now: Instant) -> Instant | None:
+    def _wait_until(self, deadline: Instant) -> None:
+        """Wait to be woken, at the deadline at the latest; a timer costs less than a timeout."""
+        timer = get_hub().loop.timer(max(0.0, deadline - monotonic()))
+        timer.start(self._wake.set)
+        try:
+            self._wake.wait()
+        finally:
+            timer.close()
+
+    def _work(self, now: Instant, is_due: bool) -> Instant | None:
         """Let the machine do what is due and send; returns when to come back."""
         machine = self.machine
-        due = machine.next_timeout()
-        if due is not None and due <= now:
+        if is_due:
             machine.handle_timeout(now)
         self._on_events()
         has_room = self._send_all(now)

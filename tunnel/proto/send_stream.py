@@ -44,6 +44,7 @@ class SendStream:
         self.recalls = 0  # how often credit was recalled and returned
         self.size = 0  # bytes written so far
         self.stop_code: int | None = None  # the other side wants no more
+        self.awaited_room: int | None = None  # the writer waits until no more than this is unsent
         self._chunks: deque[Buffer] = deque()
         self._base = 0  # offset of the first byte kept
         self._next = 0  # lowest offset never sent
@@ -62,6 +63,13 @@ class SendStream:
     def unsent(self) -> int:
         """Bytes that wait for their first sending; credit may hold them back."""
         return self.size - self._next
+
+    def has_awaited_room(self) -> bool:
+        """Tell, once, that the writer may go on."""
+        if self.awaited_room is None or self.unsent > self.awaited_room:
+            return False
+        self.awaited_room = None
+        return True
 
     @property
     def sent_size(self) -> int:

@@ -41,12 +41,23 @@ class StreamReadable:
 
 @dataclass(frozen=True, slots=True)
 class StreamWritable:
-    """Bytes were acknowledged, or the other side stopped reading: look at the stream again."""
+    """There may be room for a writer, or no use for one: look at the stream again.
+
+    Bytes were acknowledged, or sent for the first time while their writer waited for that, or the
+    other side stopped reading.
+    """
 
     stream: int
 
 
-StreamEvent = StreamOpened | StreamReadable | StreamWritable
+@dataclass(frozen=True, slots=True)
+class StreamOver:
+    """Both halves of a stream are over; it is forgotten here."""
+
+    stream: int
+
+
+StreamEvent = StreamOpened | StreamReadable | StreamWritable | StreamOver
 
 
 @dataclass(slots=True)
@@ -217,7 +228,10 @@ class Streams:
         return None
 
     def took_turn(self) -> None:
-        """Move on to the next stream."""
+        """Move on to the next stream, and wake a writer that waited for this one to send."""
+        entry = self._streams.get(self._turns[0])
+        if entry is not None and entry.send.has_awaited_room():
+            self._tell(StreamWritable(self._turns[0]))
         self._turns.rotate(-1)
 
     def acked(self, ranges: list[StreamRange]) -> None:
@@ -314,3 +328,4 @@ class Streams:
             self._due.pop((stream, "recall"), None)
         if has_sent and has_read:
             del self._streams[stream]
+            self._tell(StreamOver(stream))

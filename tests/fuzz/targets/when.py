@@ -1,7 +1,7 @@
 # Invariant: WHEN is a moment that a token can carry, or a UsageError fit for a terminal.
 from collections.abc import Iterator
 
-from derphole.cli.listen import local_utc_offset_s
+from derphole.cli.issuing import local_utc_offset_s
 from derphole.errors import UsageError
 from derphole.grant import MAX_EXPIRY
 from derphole.when import parse_duration, parse_when

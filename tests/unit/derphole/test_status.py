@@ -5,6 +5,7 @@ import json
 import pytest
 
 from derphole.status import (
+    ConnectionEnded,
     Direction,
     Instruction,
     Listening,
@@ -119,3 +120,24 @@ def test_sizes_have_one_decimal_and_base_1024(size, text):
 
 def test_tokens_do_not_show_in_repr():
     assert "dhp1_secret" not in repr(TokenIssued("dhp1_secret")) + repr(Instruction("dhp1_secret"))
+
+
+def test_the_end_of_a_connection_is_one_line_and_one_event():
+    clean = ConnectionEnded(3, "127.0.0.1:5000", 90, 36_335, 0.25, "done", None)
+    refused = ConnectionEnded(None, "client 2", 0, 0, 0.0, "too many connections", 5)
+
+    assert sentence(clean) == (
+        "connection 3 of 127.0.0.1:5000: sent 90B, received 35.5KiB in 0.2 s, done"
+    )
+    assert sentence(refused).startswith("connection of client 2: sent 0B, received 0B")
+    name, keys = as_event(clean)
+    assert name == "connection"
+    assert keys == {
+        "connection": 3,
+        "peer": "127.0.0.1:5000",
+        "sent": 90,
+        "received": 36_335,
+        "seconds": 0.25,
+        "reason": "done",
+        "code": None,
+    }

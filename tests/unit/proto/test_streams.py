@@ -9,6 +9,7 @@ from tunnel.proto.receive_stream import MAX_GAPS_OF_LINK
 from tunnel.proto.streams import (
     MAX_PEER_STREAMS,
     StreamOpened,
+    StreamOver,
     StreamReadable,
     Streams,
     StreamWritable,
@@ -246,3 +247,32 @@ def test_all_streams_together_have_a_bounded_number_of_gaps_and_none_is_blocked(
         streams.stop(stream, 1)
 
     assert streams._gaps.gaps == 0
+
+
+def test_a_writer_that_waits_for_room_is_told_once_when_its_bytes_are_sent():
+    streams = Streams(is_issuer=False)
+    stream = streams.open()
+    streams.write(stream, bytes(10_000))
+    streams.sending(stream).awaited_room = 4_000
+
+    told = []
+    for _ in range(5):
+        streams.next_sender().take(2_000)
+        streams.took_turn()
+        event = streams.next_event()
+        told.append(event)
+
+    assert told == [None, None, StreamWritable(stream), None, None]
+
+
+def test_the_end_of_a_stream_is_told_once_both_halves_are_over():
+    streams = Streams(is_issuer=False)
+    stream = streams.open()
+    streams.reset(stream, 1)
+    assert streams.next_event() is None
+
+    streams.receive_frame(Reset(stream, 0, 1))
+
+    events = [streams.next_event() for _ in range(3)]
+    assert events == [StreamReadable(stream), StreamOver(stream), None]
+    assert not streams.is_known(stream)

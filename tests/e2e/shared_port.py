@@ -1,0 +1,155 @@
+"""A target shared and opened by two processes, and the programs that tests put behind it."""
+
+import os
+import shutil
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from desk import Desk, token_of
+from support.processes import Process, await_true, free_port
+
+# Serves by the first line of a connection: "echo", "flood", "give SIZE".
+SERVER = """
+import resource, socket, sys
+from gevent.server import StreamServer
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+block = bytes(range(256)) * 1024
+def line_of(sock):
+    line = b""
+    while not line.endswith(b"\\n"):
+        byte = sock.recv(1)
+        if not byte:
+            return b""
+        line += byte
+    return line.decode().split()
+def serve(sock, address):
+    try:
+        words = line_of(sock)
+        if words[:1] == ["echo"]:
+            while data := sock.recv(65536):
+                sock.sendall(data)
+        elif words[:1] == ["flood"]:
+            # A thousand of these would fill the memory that the kernel has for TCP altogether.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+            while True:
+                sock.sendall(block)
+        elif words[:1] == ["give"]:
+            left = int(words[1])
+            while left > 0:
+                sock.sendall(block[:left])
+                left -= len(block)
+    except OSError:
+        pass
+    finally:
+        sock.close()
+server = StreamServer(("127.0.0.1", 0), serve, backlog=2048)
+server.start()
+print(server.server_port, file=sys.stderr, flush=True)
+server.serve_forever()
+"""
+
+
+def needs(*programs: str) -> None:
+    """Skip a test whose programs are not installed; CI makes that a failure."""
+    missing = [program for program in programs if found(program) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+
+
+def found(program: str) -> str | None:
+    """Return where a program is, in the folders of administrators too."""
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+    return shutil.which(program, path=path)
+
+
+@dataclass
+class SharedPort:
+    """Both processes, the port of `open`, and the token."""
+
+    share: Process
+    open: Process
+    port: int
+    token: str
+
+    def connect(self) -> socket.socket:
+        """Connect to the port."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    def stop(self) -> None:
+        """End both, `open` first; both end with 0."""
+        self.open.stop()
+        self.open.ends_with(0)
+        self.share.stop()
+        self.share.ends_with(0)
+
+
+def shared_port(desk: Desk, target: int | str, *flags: str, relay_url: str = "") -> SharedPort:
+    """Share a target and open a port; `flags` are those of both."""
+    url = relay_url or desk.relay_url
+    share = desk.derphole("share", "share", "--verbose", "--relay", url, *flags, str(target))
+    token = token_of(share)
+    opened, port = opened_port(desk, token, *flags)
+    return SharedPort(share, opened, port, token)
+
+
+def opened_port(desk: Desk, token: str, *flags: str, name: str = "open") -> tuple[Process, int]:
+    """Run `open`; returns it and its port."""
+    kept = [flag for flag in flags if not flag.startswith("--max")]
+    opened = desk.derphole(name, "open", "--verbose", *kept, token)
+    port = int(opened.await_line(r"^listening on 127\.0\.0\.1:(\d+)$").group(1))
+    return opened, port
+
+
+def line_server(desk: Desk) -> int:
+    """Run the server above; returns its port."""
+    server = desk.run("server", [sys.executable, "-c", SERVER])
+    return int(server.await_line(r"^(\d+)$").group(1))
+
+
+def web_server(desk: Desk, folder: Path) -> int:
+    """Serve a folder by HTTP; returns the port."""
+    port = free_port()
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory"]
+    desk.run("web server", [*command, folder, str(port)])
+    await_listener(port)
+    return port
+
+
+def await_listener(port: int) -> None:
+    """Wait until something listens on a port of the loopback."""
+
+    def listens() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    await_true(listens, f"something listens on port {port}")
+
+
+def exchange(port: int, data: bytes) -> bytes:
+    """Send bytes to the echo behind a port; returns what comes back."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as sock:
+        sock.sendall(b"echo\n" + data)
+        sock.shutdown(socket.SHUT_WR)
+        return read_to_end(sock)
+
+
+def read_to_end(sock: socket.socket) -> bytes:
+    """Read to the clean end."""
+    data = bytearray()
+    while chunk := sock.recv(1 << 16):
+        data += chunk
+    return bytes(data)
+
+
+def is_reset(sock: socket.socket) -> bool:
+    """Wait for the end of a connection; tells whether it was a reset."""
+    try:
+        while sock.recv(1 << 16):
+            pass
+    except ConnectionResetError:
+        return True
+    return False

@@ -1,0 +1,596 @@
+"""share and open in one process, over the embedded relay: how connections begin, stall and end."""
+
+import signal
+import struct
+from contextlib import contextmanager, suppress
+
+import gevent
+import pytest
+from gevent import socket
+from gevent.event import Event
+
+from derphole.bind import BindFailed, bound
+from derphole.config import NetworkOptions, RelayAddress
+from derphole.endpoints import TcpEndpoint, parse_bind, parse_target
+from derphole.errors import AlreadyInUse, Interrupted, TimedOut
+from derphole.open import CONNECTION_WAIT_S, Opening, ShareEnded
+from derphole.resets import ResetCode
+from derphole.share import ShareOptions, share
+from derphole.status import ConnectionEnded, Listening, Notice, TokenIssued, Warning_
+from derphole.token import parse_token
+from tunnel.crypto.keys import KeyPair
+from tunnel.net.clock import monotonic, wall
+from tunnel.net.relay_limits import RelayLimits
+from tunnel.net.relay_server import RelayServer
+from tunnel.units import KIB, MIB
+
+WAIT_S = 15.0
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+@pytest.fixture(autouse=True)
+def _bounded():
+    with gevent.Timeout(50):
+        yield
+
+
+@pytest.fixture
+def server():
+    relay = relay_server(0)
+    yield relay
+    relay.stop()
+
+
+def relay_server(port):
+    keys = KeyPair.from_secret(b"\x29" * 32)
+    relay = RelayServer(("127.0.0.1", port), keys, None, None, RelayLimits(), "")
+    relay.start()
+    return relay
+
+
+@pytest.fixture
+def options(server):
+    address = RelayAddress("127.0.0.1", server.node.derp_port, tls=False)
+    # On the relay: what is tested here does not depend on the path.
+    return NetworkOptions(relay=address, force_relay=True)
+
+
+class Told:
+    """What one side reports; its text can be awaited."""
+
+    def __init__(self):
+        self.statuses = []
+        self._changed = Event()
+
+    def __call__(self, status):
+        self.statuses.append(status)
+        self._changed.set()
+
+    def wait(self, kind, is_wanted=lambda status: True):
+        with gevent.Timeout(WAIT_S, AssertionError(f"no {kind.__name__}: {self.statuses}")):
+            while True:
+                self._changed.clear()
+                for status in self.statuses:
+                    if isinstance(status, kind) and is_wanted(status):
+                        return status
+                self._changed.wait()
+
+    def ended(self, count=1):
+        """Wait for so many connections to end; returns what was told of them."""
+        self.wait(ConnectionEnded, lambda _: len(self.of(ConnectionEnded)) >= count)
+        return self.of(ConnectionEnded)
+
+    def of(self, kind):
+        return [status for status in self.statuses if isinstance(status, kind)]
+
+
+class Side:
+    """One command, in a greenlet of its own."""
+
+    def __init__(self, run, told):
+        self.told = told
+        self.greenlet = gevent.spawn(self._run, run)
+        self.error = None
+
+    def _run(self, run):
+        try:
+            run()
+        except (Exception, Interrupted) as error:  # noqa: BLE001 - the test looks at it
+            self.error = error
+
+    def interrupt(self):
+        """End it as a signal does; returns when it has ended."""
+        gevent.kill(self.greenlet, Interrupted(signal.SIGINT, "SIGINT"))
+        self.wait()
+
+    def wait(self):
+        self.greenlet.join(timeout=WAIT_S)
+        assert self.greenlet.dead
+        return self.error
+
+
+def sharing(options, target, **wanted):
+    told = Told()
+    return Side(lambda: share(options, ShareOptions(target, **wanted), report=told), told)
+
+
+def opening(options, token, wait_s=CONNECTION_WAIT_S):
+    """Run `open`; its side has the port and the Opening."""
+    told = Told()
+    listener = bound(parse_bind("127.0.0.1:0"))
+    sock = listener.__enter__()
+    command = Opening(options, parse_token(token), sock, told, wait_s)
+
+    def run():
+        try:
+            command.run()
+        finally:
+            listener.__exit__(None, None, None)
+
+    side = Side(run, told)
+    side.command = command
+    side.port = sock.getsockname()[1]
+    return side
+
+
+@contextmanager
+def pair(options, target, wait_s=CONNECTION_WAIT_S, **wanted):
+    """Yield both sides, with the port open."""
+    shared = sharing(options, target, **wanted)
+    opened = None
+    try:
+        opened = opening(options, shared.told.wait(TokenIssued).text, wait_s)
+        opened.told.wait(Listening)
+        yield shared, opened
+    finally:
+        for side in (opened, shared):
+            if side is not None and not side.greenlet.dead:
+                side.interrupt()
+
+
+@contextmanager
+def serving(serve):
+    """Yield the target of a server that runs `serve` for each connection."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(100)
+    served = []
+
+    def accept():
+        while True:
+            sock, _ = listener.accept()
+            served.append(gevent.spawn(serve, sock))
+
+    acceptor = gevent.spawn(accept)
+    try:
+        yield TcpEndpoint("127.0.0.1", listener.getsockname()[1])
+    finally:
+        acceptor.kill()
+        listener.close()
+        gevent.killall(served)
+
+
+def echo(sock):
+    with suppress(OSError):
+        while data := sock.recv(64 * KIB):
+            sock.sendall(data)
+    sock.close()
+
+
+def connect(port):
+    return socket.create_connection(("127.0.0.1", port), timeout=WAIT_S)
+
+
+def read_to_end(sock):
+    data = bytearray()
+    while chunk := sock.recv(64 * KIB):
+        data += chunk
+    return bytes(data)
+
+
+def ask(port, data):
+    with connect(port) as sock:
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+        return read_to_end(sock)
+
+
+def is_reset(sock):
+    """Wait for the end of a connection; tells whether it was a reset."""
+    try:
+        while sock.recv(64 * KIB):
+            pass
+    except ConnectionResetError:
+        return True
+    return False
+
+
+# -- connections that go well ---------------------------------------------------------------
+
+
+def test_bytes_go_both_ways_and_both_ends_are_clean(options):
+    data = bytes(range(256)) * 8000
+    with serving(echo) as target, pair(options, target) as (shared, opened):
+        assert ask(opened.port, data) == data
+
+        for side in (opened, shared):
+            (ended,) = side.told.ended()
+            assert (ended.sent, ended.received, ended.code) == (len(data), len(data), None)
+            assert ended.reason == "done"
+
+
+def test_a_server_that_speaks_first_is_heard(options):
+    def greet(sock):
+        sock.sendall(b"220 ready\r\n")
+        assert sock.recv(100) == b"QUIT\r\n"
+        sock.close()
+
+    with serving(greet) as target, pair(options, target) as (_, opened):
+        client = connect(opened.port)
+        assert client.recv(100) == b"220 ready\r\n"
+        client.sendall(b"QUIT\r\n")
+        assert client.recv(100) == b""
+
+
+def test_the_client_s_end_leaves_the_server_s_way_open(options):
+    def count(sock):
+        size = len(read_to_end(sock))
+        sock.sendall(b"%d bytes" % size)
+        sock.close()
+
+    with serving(count) as target, pair(options, target) as (_, opened):
+        assert ask(opened.port, b"x" * 300_000) == b"300000 bytes"
+
+
+def test_the_server_s_end_leaves_the_client_s_way_open(options):
+    got = []
+
+    def farewell(sock):
+        sock.sendall(b"nothing more from me")
+        sock.shutdown(socket.SHUT_WR)
+        got.append(read_to_end(sock))
+        sock.close()
+
+    with serving(farewell) as target, pair(options, target) as (shared, opened):
+        client = connect(opened.port)
+        assert read_to_end(client) == b"nothing more from me"
+        client.sendall(b"but from me " * 1000)
+        client.shutdown(socket.SHUT_WR)
+        shared.told.ended()
+
+    assert got == [b"but from me " * 1000]
+
+
+def test_a_hundred_connections_at_once_keep_apart(options):
+    with serving(echo) as target, pair(options, target) as (_, opened):
+        asked = [gevent.spawn(ask, opened.port, b"%d " % n * 2000) for n in range(100)]
+        gevent.joinall(asked, timeout=WAIT_S, raise_error=True)
+
+        assert [greenlet.value for greenlet in asked] == [b"%d " % n * 2000 for n in range(100)]
+
+
+def test_a_unix_socket_is_a_target_and_a_bind(options, tmp_path):
+    path = str(tmp_path / "service.sock")
+    with bound(parse_bind(f"unix:{path}")) as listener:
+        acceptor = gevent.spawn(lambda: echo(listener.accept()[0]))
+        with pair(options, parse_target(f"unix:{path}")) as (shared, opened):
+            shared.told.wait(Notice)
+            acceptor.kill()  # it served the check of the target
+            again = gevent.spawn(lambda: echo(listener.accept()[0]))
+
+            assert ask(opened.port, b"through a file") == b"through a file"
+            again.join(timeout=WAIT_S)
+
+
+# -- connections that do not ----------------------------------------------------------------
+
+
+def test_a_client_s_reset_is_the_server_s(options):
+    resets = []
+    has_ended = Event()
+
+    def watch(sock):
+        sock.sendall(b"hello")
+        resets.append(is_reset(sock))
+        has_ended.set()
+
+    with serving(watch) as target, pair(options, target) as (shared, opened):
+        client = connect(opened.port)
+        assert client.recv(100) == b"hello"
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        client.close()
+
+        assert has_ended.wait(WAIT_S)
+        assert shared.told.ended()[-1].code == ResetCode.ABORTED
+        assert opened.told.ended()[-1].code == ResetCode.ABORTED
+
+    assert resets[-1]
+
+
+def test_a_server_s_reset_is_the_client_s(options):
+    def slam(sock):
+        sock.recv(100)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        sock.close()
+
+    with serving(slam) as target, pair(options, target) as (shared, opened):
+        client = connect(opened.port)
+        client.sendall(b"hello")
+
+        assert is_reset(client)
+        assert opened.told.ended()[0].code == ResetCode.ABORTED
+
+
+def test_a_server_that_closes_at_once_is_a_clean_end(options):
+    with serving(lambda sock: sock.close()) as target, pair(options, target) as (_, opened):
+        assert connect(opened.port).recv(100) == b""
+
+
+def test_a_target_that_is_down_is_named_at_once_and_for_each_connection(options):
+    with serving(echo) as target:
+        pass  # nothing listens there any more
+    with pair(options, target) as (shared, opened):
+        warning = shared.told.wait(Warning_)
+        assert str(target) in warning.text
+        assert "refused" in warning.text
+
+        for count in (1, 2):
+            assert is_reset(connect(opened.port))
+            assert opened.told.ended(count)[-1].reason == "the target refused the connection"
+            assert shared.told.ended(count)[-1].code == ResetCode.REFUSED
+        assert len(shared.told.of(Warning_)) == 1
+
+
+def test_a_target_that_comes_up_later_is_found(options):
+    with serving(echo) as target:
+        pass
+    with pair(options, target) as (shared, opened):
+        assert is_reset(connect(opened.port))
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((target.host, target.port))
+        listener.listen(1)
+        served = gevent.spawn(lambda: echo(listener.accept()[0]))
+
+        assert ask(opened.port, b"hello") == b"hello"
+        served.get(timeout=WAIT_S)
+        listener.close()
+
+
+def test_a_target_whose_name_leads_nowhere_is_unreachable(options):
+    with pair(options, parse_target("no-such-host.invalid:80")) as (_, opened):
+        assert is_reset(connect(opened.port))
+        assert opened.told.ended()[0].code == ResetCode.UNREACHABLE
+
+
+def test_a_target_that_does_not_answer_is_given_up(options):
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    port = listener.getsockname()[1]
+    queue = [gevent.spawn(connect, port) for _ in range(8)]  # more than it lets in
+    gevent.sleep(0.1)
+    with pair(options, TcpEndpoint("127.0.0.1", port), dial_s=0.3) as (_, opened):
+        client = connect(opened.port)
+
+        assert is_reset(client)
+        assert opened.told.ended()[0].code == ResetCode.TARGET_TIMED_OUT
+    gevent.killall(queue)
+    listener.close()
+
+
+def test_more_connections_than_wanted_are_refused_and_named(options):
+    with serving(echo) as target, pair(options, target, max_connections=2) as (shared, opened):
+        held = [connect(opened.port) for _ in range(2)]
+        for client in held:
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+
+        third = connect(opened.port)
+        assert is_reset(third)
+        assert opened.told.ended()[0].reason == "too many connections"
+        assert shared.told.ended()[0].number is None
+
+        held.pop().close()
+        shared.told.ended(2)
+        assert ask(opened.port, b"again") == b"again"
+
+
+def test_a_client_that_never_reads_stalls_itself_alone(options):
+    def flood(sock):
+        with suppress(OSError):
+            if sock.recv(1) == b"f":
+                while True:
+                    sock.sendall(bytes(64 * KIB))
+            sock.sendall(b"y" * MIB)
+        sock.close()
+
+    with serving(flood) as target, pair(options, target) as (_, opened):
+        stalled = connect(opened.port)
+        stalled.sendall(b"f")
+        assert stalled.recv(1)
+
+        def fetch():
+            with connect(opened.port) as client:
+                client.sendall(b"a")
+                return len(read_to_end(client))
+
+        fetched = [gevent.spawn(fetch) for _ in range(10)]
+        gevent.joinall(fetched, timeout=WAIT_S, raise_error=True)
+        assert [greenlet.value for greenlet in fetched] == [MIB] * 10
+        stalled.close()
+
+
+# -- the link -------------------------------------------------------------------------------
+
+
+def test_open_comes_back_and_keeps_its_port_also_after_the_token_has_expired(options):
+    expires_at = wall() + 5.0
+    with (
+        serving(echo) as target,
+        pair(options, target, expires_at=expires_at) as (shared, opened),
+    ):
+        client = connect(opened.port)
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        while wall() < expires_at + 0.1:
+            gevent.sleep(0.05)
+
+        opened.command.reconnect()
+
+        assert is_reset(client)  # streams are not carried over
+        opened.told.wait(Notice, lambda status: status.text == "connected again")
+        assert ask(opened.port, b"the same port") == b"the same port"
+        shared.told.wait(Notice, lambda status: status.text == "client 1 is back")
+
+
+def test_a_connection_made_while_the_link_is_away_waits_for_it(options, server):
+    with serving(echo) as target, pair(options, target) as (shared, opened):
+        port = server.node.derp_port
+        server.stop()
+        opened.command.reconnect()
+        opened.told.wait(Notice, lambda status: "coming back" in status.text)
+        asked = gevent.spawn(ask, opened.port, b"patience")
+        gevent.sleep(0.2)
+        assert not asked.dead
+        again = relay_server(port)
+        try:
+            assert asked.get(timeout=WAIT_S) == b"patience"
+        finally:
+            opened.interrupt()
+            shared.interrupt()
+            again.stop()
+
+
+def test_a_connection_made_while_the_link_is_away_is_refused_after_a_while(options, server):
+    with serving(echo) as target, pair(options, target, wait_s=1.0) as (_, opened):
+        server.stop()
+        opened.command.reconnect()
+        opened.told.wait(Notice, lambda status: "coming back" in status.text)
+        began_at = monotonic()
+
+        assert is_reset(connect(opened.port))
+
+        assert 0.9 < monotonic() - began_at < 4.0
+        assert opened.told.ended()[-1].code == ResetCode.NO_LINK
+
+
+def test_the_end_of_the_share_is_told_at_once_and_local_clients_are_closed(options):
+    with serving(echo) as target, pair(options, target) as (shared, opened):
+        client = connect(opened.port)
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+
+        shared.interrupt()
+
+        assert isinstance(opened.wait(), ShareEnded)
+        assert "interrupted by SIGINT" in opened.error.sentence
+        assert is_reset(client)
+        with pytest.raises(ConnectionRefusedError):
+            connect(opened.port)
+
+
+def test_the_end_of_open_is_told_at_once_and_leaves_the_place_to_the_next(options):
+    with serving(echo) as target:
+        shared = sharing(options, target)
+        token = shared.told.wait(TokenIssued).text
+        for number in (1, 2):
+            opened = opening(options, token)
+            opened.told.wait(Listening)
+            client = connect(opened.port)
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+            opened.interrupt()
+            assert is_reset(client)
+            shared.told.wait(Notice, lambda s, n=number: s.text.startswith(f"client {n} left"))
+        shared.interrupt()
+
+
+def test_a_share_whose_token_has_expired_ends_when_the_last_client_leaves(options):
+    with serving(echo) as target:
+        expires_at = wall() + 5.0
+        shared = sharing(options, target, expires_at=expires_at)
+        opened = opening(options, shared.told.wait(TokenIssued).text)
+        opened.told.wait(Listening)
+        while wall() < expires_at + 0.1:
+            gevent.sleep(0.05)
+        assert ask(opened.port, b"still here") == b"still here"
+
+        opened.interrupt()
+
+        assert shared.wait() is None
+        assert "token has expired" in shared.told.of(Notice)[-1].text
+
+
+def test_a_second_client_is_refused_and_with_two_places_it_is_not(options):
+    with serving(echo) as target:
+        for places in (1, 2):
+            with pair(options, target, max_clients=places) as (shared, first):
+                second = opening(options, shared.told.wait(TokenIssued).text)
+                if places == 1:
+                    assert isinstance(second.wait(), AlreadyInUse)
+                else:
+                    second.told.wait(Listening)
+                    assert ask(second.port, b"two") == b"two"
+                    second.interrupt()
+                assert ask(first.port, b"one") == b"one"
+
+
+def test_an_open_that_nobody_answers_any_more_says_so(options, server):
+    quick = NetworkOptions(relay=options.relay, force_relay=True, timeout_s=2.0)
+    with serving(echo) as target:
+        shared = sharing(options, target)
+        opened = opening(quick, shared.told.wait(TokenIssued).text)
+        opened.told.wait(Listening)
+        server.stop()
+        opened.command.reconnect()
+
+        assert isinstance(opened.wait(), TimedOut)
+        assert "to come back" in opened.error.sentence
+        shared.interrupt()
+
+
+def test_a_port_in_use_fails_before_the_token_is_used(options):
+    with serving(echo) as target:
+        taken = socket.socket()
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        with (
+            pytest.raises(BindFailed, match="the token was not used"),
+            bound(TcpEndpoint("127.0.0.1", taken.getsockname()[1])),
+        ):
+            raise AssertionError("it was bound")
+        taken.close()
+        with pair(options, target) as (_, opened):
+            assert ask(opened.port, b"still good") == b"still good"
+
+
+def test_a_socket_file_that_a_program_left_behind_is_replaced_and_removed(tmp_path):
+    path = tmp_path / "left.sock"
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(path))
+    left.close()
+
+    with bound(parse_bind(f"unix:{path}")) as listener:
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert listener.getsockname() == str(path)
+        with pytest.raises(BindFailed, match="another program"), bound(parse_bind(f"unix:{path}")):
+            raise AssertionError("it was bound")
+    assert not path.exists()
+
+    path.write_text("a file of somebody")
+    with pytest.raises(BindFailed, match="no socket"), bound(parse_bind(f"unix:{path}")):
+        raise AssertionError("it was bound")
+    assert path.read_text() == "a file of somebody"
+
+
+def test_errors_of_a_socket_that_is_closed_already_change_nothing():
+    from derphole.forward import close_with_reset
+
+    one, other = socket.socketpair()
+    other.close()
+    one.close()
+    close_with_reset(one)
+
+    assert one.fileno() == -1
