@@ -237,9 +237,11 @@ class PathTable:
 
     def _doubt_at(self, path: DirectPath, never: Instant) -> Instant:
         """Return when unanswered data or challenges make a confirmed path doubtful."""
+        unanswered = path.ledger.oldest_unanswered
+        if unanswered is None and not path.challenges:
+            return never
         doubt_s = max(DOUBT_FLOOR_S, DOUBT_PTOS * path.ledger.rtt.probe_timeout_s)
         times = []
-        unanswered = path.ledger.oldest_unanswered
         if unanswered is not None:
             # What they send by the path proves nothing for what we send: it may be cut one way.
             acked = path.last_acked if path.last_acked is not None else unanswered
