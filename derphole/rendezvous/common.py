@@ -132,7 +132,8 @@ class Rendezvous:
             self._notice()
         for link, traced in list(self._links.items()):
             link.dispatch()
-            traced.sample(monotonic())
+            if self.trace.is_on:
+                traced.sample(monotonic())
             if link.end is not None:
                 del self._links[link]
                 traced.ended(link.end)

@@ -139,7 +139,7 @@ class DirectPaths:
     def lane_read_done(self, lane: UdpLane) -> None:
         """Work on what a wake-up brought."""
         del lane
-        self._pump.wake()
+        self._pump.read_done()
 
     # -- inside -----------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@
     sleeps until the next deadline or until somebody wakes it
 
 The numbers by which machines name relays are indices into `relays`.  Nothing but the pump's own
-greenlet and the relays' readers ever calls into the machine, and no call blocks.
+greenlet and the readers of relays and lanes ever calls into the machine, and no call blocks.
 """
 
 from collections.abc import Callable
@@ -80,6 +80,11 @@ class Pump:
         """Send what is due at once; works also when the pump's own greenlet has failed."""
         self._send_all(monotonic())
 
+    def read_done(self) -> None:
+        """Work on what a read brought: whoever waits for it goes first, what to send comes next."""
+        self._on_events()
+        self.wake()
+
     # -- RelayObserver ----------------------------------------------------------------------
 
     def relay_packet(self, relay: RelayConnection, source: DerpKey, packet: memoryview) -> None:
@@ -93,7 +98,7 @@ class Pump:
     def relay_read_done(self, relay: RelayConnection) -> None:
         """Work on what a socket read brought."""
         del relay
-        self.wake()
+        self.read_done()
 
     def relay_peer_gone(self, relay: RelayConnection, key: DerpKey, reason: GoneReason) -> None:
         """Tell the machine that a relay misses a key."""
