@@ -57,6 +57,9 @@ class Pump:
     def wake(self) -> None:
         pass
 
+    def read_done(self) -> None:
+        pass
+
 
 @dataclass
 class Link:
