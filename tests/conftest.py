@@ -1,14 +1,20 @@
 """What all tests share: the `--full` option, skips that may not skip in CI, time limits by folder."""
 
 import os
+import sys
 from pathlib import Path
 
+import gevent
 import pytest
 from hypothesis import HealthCheck, settings
 
 # How fast examples are made says something about the machine, not about the code.
 settings.register_profile("derphole", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("derphole")
+
+# The hub tells of errors in worker threads on the standard error it saw first: that must not be one
+# that a test captured and closed, or the error is lost and whoever waits for the thread hangs.
+gevent.get_hub().exception_stream = sys.__stderr__
 
 # Seconds after which a test counts as hung, on a machine that does much else; slow ones bring
 # their own with pytest.mark.timeout.  A unit test takes milliseconds, a simulated one up to a second.
