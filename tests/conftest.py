@@ -1,6 +1,7 @@
 """What all tests share: the `--full` option, skips that may not skip in CI, time limits by folder."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +16,12 @@ settings.load_profile("derphole")
 # The hub tells of errors in worker threads on the standard error it saw first: that must not be one
 # that a test captured and closed, or the error is lost and whoever waits for the thread hangs.
 gevent.get_hub().exception_stream = sys.__stderr__
+
+# Whoever runs the tests under nohup or in the background hands on signals that are ignored, and so
+# would we to every process whose end by a signal is tested.
+for _signal in (signal.SIGHUP, signal.SIGINT):
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, signal.SIG_DFL)
 
 # Seconds after which a test counts as hung, on a machine that does much else; slow ones bring
 # their own with pytest.mark.timeout.  A unit test takes milliseconds, a simulated one up to a second.
