@@ -4,7 +4,6 @@ A failure names its seed; `HOSTILE_SEED=4711 pytest tests/sim/test_hostile_conve
 that one alone.
 """
 
-import os
 from dataclasses import dataclass
 from functools import cache
 
@@ -12,6 +11,7 @@ import pytest
 from bounds import check_host
 from conversation import Outcome, Receiver, Sender
 from hostile_relay import TRICKS, HostileRelay, Recording, record
+from seeds import check_all, chosen
 from world import World, patterned
 
 from tunnel.crypto.keys import KeyPair
@@ -20,7 +20,6 @@ RUNS, CUT_RUNS = 10_000, 300
 ISSUER_KEYS = KeyPair.from_secret(b"\x11" * 32), KeyPair.from_secret(b"\x22" * 32)
 CLAIMER_KEY = KeyPair.from_secret(b"\x33" * 32)
 SECONDS = 30.0
-REPLAY = "HOSTILE_SEED=%s pytest tests/sim/test_hostile_conversations.py"
 
 
 @cache
@@ -96,26 +95,15 @@ def check_run(seed: int) -> Run:
     return run
 
 
-def check_seeds(seeds: range) -> list[Run]:
-    runs = []
-    for seed in seeds:
-        try:
-            runs.append(check_run(seed))
-        except Exception as error:
-            command = REPLAY % seed
-            raise AssertionError(f"seed {seed}: {error!r}; replay: {command}") from error
-    return runs
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_no_hostile_relay_makes_a_wrong_byte_a_false_success_or_unbounded_state(is_full):
-    only = os.environ.get("HOSTILE_SEED")
-    seeds = range(int(only), int(only) + 1) if only else range(RUNS if is_full else CUT_RUNS)
+    only = chosen()
+    seeds = range(RUNS if is_full else CUT_RUNS) if only is None else [only]
 
-    runs = check_seeds(seeds)
+    runs = check_all(check_run, seeds, __name__)
 
-    assert only or {name for run in runs for name in run.relay.tricks} == set(TRICKS)
+    assert only is not None or {name for run in runs for name in run.relay.tricks} == set(TRICKS)
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ answered; direct again soon after it stops.  A failure names its seed;
 `HOSTILE_SEED=4711 pytest tests/sim/test_hostile_udp.py` runs that one alone.
 """
 
-import os
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,6 +13,7 @@ from bounds import check_host
 from conversation import Outcome, Receiver, Sender
 from hostile_relay import HostileRelay, Recording, record
 from hostile_udp import OWN_IP, TRICKS, HostileNode, Witness
+from seeds import check_all, chosen
 from udp_network import HOST_PORT, UdpNetwork, nat_of
 from world import Host, World, patterned
 
@@ -33,7 +33,6 @@ NATS = (
 SECONDS = 60.0
 AGAIN_S = 5.0
 SHARE_CHECKED = 0.3  # of the runs; in the others it was over, or not yet direct, too soon
-REPLAY = "HOSTILE_SEED=%s pytest tests/sim/test_hostile_udp.py"
 
 
 @cache
@@ -167,26 +166,15 @@ def check_run(seed: int) -> Run:
     return run
 
 
-def check_seeds(seeds: range) -> list[Run]:
-    runs = []
-    for seed in seeds:
-        try:
-            runs.append(check_run(seed))
-        except Exception as error:
-            command = REPLAY % seed
-            raise AssertionError(f"seed {seed}: {error!r}; replay: {command}") from error
-    return runs
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_no_hostile_node_on_the_path_deceives_diverts_or_stops_a_transfer(is_full):
-    only = os.environ.get("HOSTILE_SEED")
-    seeds = range(int(only), int(only) + 1) if only else range(RUNS if is_full else CUT_RUNS)
+    only = chosen()
+    seeds = range(RUNS if is_full else CUT_RUNS) if only is None else [only]
 
-    runs = check_seeds(seeds)
+    runs = check_all(check_run, seeds, __name__)
 
-    if not only:
+    if only is None:
         assert {name for run in runs for name in run.node.tricks} == set(TRICKS)
         checked = [run.again_s for run in runs if run.again_s is not None]
         assert len(checked) >= SHARE_CHECKED * len(runs)

@@ -41,7 +41,6 @@ from tunnel.wire.handshake import (
 # Fixed by the protocol.
 PROLOGUE_LABEL = b"derphole link"
 HEADER_NONCE_SIZE = 24
-SECRET_SIZE = 16
 
 
 class Feature(IntFlag):

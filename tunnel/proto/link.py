@@ -26,6 +26,7 @@ from tunnel.crypto.keys import Secret
 from tunnel.crypto.packets import OpenedBulk, OpenedGeneral
 from tunnel.errors import DecodeError, ProtocolViolation
 from tunnel.proto.congestion import RelayController
+from tunnel.proto.direct_path import DirectPath
 from tunnel.proto.handshake import Feature, packet_keys
 from tunnel.proto.link_events import (
     AddressSeen,
@@ -42,7 +43,7 @@ from tunnel.proto.link_events import (
 from tunnel.proto.liveness import Liveness
 from tunnel.proto.loss import SentLedger
 from tunnel.proto.machine import RelayEndpoint, Transmit, UdpEndpoint
-from tunnel.proto.paths import DirectPath, PathTable
+from tunnel.proto.paths import PathTable
 from tunnel.proto.received_burst import ReceivedBurst
 from tunnel.proto.rekey import Rekeying
 from tunnel.proto.sender import RelayPath, Sender, SendPath

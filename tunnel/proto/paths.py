@@ -1,32 +1,21 @@
 """PathTable: the direct paths of one link, from candidate to trusted and back.
 
-    candidate --challenge--> PROBING --answer--> CONFIRMED --unanswered data--> DOUBTFUL
-                                |                    ^                             |
-                                +--5 probes, no answer: forgotten                  |
-                                                     +--------answer---------------+
+    candidates, packets from new addresses --> paths --> who is challenged, who is doubted
+                                                    --> which one data takes
 
-A path is an address pair: one of our lanes and an address of the peer's.  It is confirmed by an
-answered challenge, since only that proves that bytes pass both ways; what we send proves nothing.
-A packet from a new address makes a new path, which is challenged like any other: nothing moves
-before the answer.  Source: design, section 8; RFC 9000, sections 8 and 9, for the shape.
+What is true of one path, and when it is probed and doubted: `tunnel.proto.direct_path`.  A packet
+from a new address makes a new path, which is challenged like any other: nothing moves before the
+answer.  Source: design, section 8; RFC 9000, sections 8 and 9, for the shape.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from enum import Enum
 
-from tunnel.proto.candidates import (
-    CANDIDATE_LIFE_S,
-    PeerCandidates,
-    is_overlay,
-    is_probeable,
-    network_of,
-)
+from tunnel.proto.candidates import CANDIDATE_LIFE_S, PeerCandidates, is_probeable, network_of
+from tunnel.proto.direct_path import PROBE_TIMES_S, DirectPath, PathState
 from tunnel.proto.direct_rate import DirectController
 from tunnel.proto.loss import SentLedger
 from tunnel.proto.machine import UdpEndpoint
 from tunnel.proto.packet_size import BASE_DATAGRAM, SizeSearch
-from tunnel.proto.rtt import RttEstimator
 from tunnel.proto.token_bucket import Allowance, TokenBucket
 from tunnel.units import ByteCount, Instant, Seconds
 from tunnel.wire.frames import MAX_CANDIDATES, TOKEN_SIZE, Answer, Candidate, Challenge, encode
@@ -36,14 +25,8 @@ from tunnel.wire.packet import GENERAL_HEADER_SIZE
 FIRST_PATH_ID = 1
 LAST_PATH_ID = 0xFFFF
 # Chosen (design, section 8).
-PROBE_TIMES_S = (0.0, 0.15, 0.4, 0.9, 1.9)  # 5 probes for a candidate that never answered
 PROBES_PER_S = Allowance(rate=40.0, burst=40.0)
 ROUND_PAUSE_S: Seconds = 30.0  # a new offer has the same address probed again no sooner
-DOUBT_FLOOR_S: Seconds = 1.0
-DOUBT_PTOS = 3
-RECOVERY_PROBE_S: Seconds = 2.0  # the longest pause between probes of a doubtful path
-WEARY_AFTER_S: Seconds = 300.0
-WEARY_PROBE_S: Seconds = 30.0
 # Chosen: NAT mappings commonly expire at 30 s; a confirmed path that is idle is kept open.
 KEEPALIVE_S: Seconds = 20.0
 # Chosen: a challenge unanswered for so long says nothing any more.
@@ -60,69 +43,6 @@ MAX_SEALING_SIZE = GENERAL_HEADER_SIZE + 32  # what sealing adds to frames, with
 # Chosen: another path is taken only if it is clearly better, or paths would flap.
 BETTER_BY_S: Seconds = 0.005
 BETTER_BY_RATIO = 0.8
-OVERLAY_PENALTY_S: Seconds = 0.050
-
-
-class PathState(Enum):
-    """What is true of a direct path."""
-
-    PROBING = "probing"  # never answered
-    CONFIRMED = "confirmed"  # a challenge was answered, and nothing speaks against it
-    DOUBTFUL = "doubtful"  # data on it went unanswered, or its last challenges did
-
-
-@dataclass(slots=True)
-class DirectPath:
-    """One address pair.
-
-    Args:
-        id: our id of it, never used for another pair.
-        endpoint: where it leads.
-        ledger: what was sent on it.
-        controller: how much may be in flight on it.
-        is_offered: whether the peer told us of it, through the link, before it was heard there.
-        search: how large its datagrams may be.
-    """
-
-    id: int
-    endpoint: UdpEndpoint
-    ledger: SentLedger
-    controller: DirectController
-    search: SizeSearch
-    created_at: Instant
-    is_offered: bool
-    state: PathState = PathState.PROBING
-    probe_at: Instant | None = None
-    probes: int = 0
-    round_at: Instant | None = None  # when the last probes of an address without answer began
-    received_bytes: ByteCount = 0
-    sent_bytes: ByteCount = 0  # while it was not confirmed
-    doubtful_since: Instant | None = None
-    last_heard: Instant | None = None
-    asked_at: Instant | None = None  # the first challenge since the last answer
-    rtt_s: Seconds | None = None
-    challenges: dict[bytes, Instant] = field(default_factory=dict)
-    answers_due: list[Answer] = field(default_factory=list)
-
-    @property
-    def was_confirmed(self) -> bool:
-        """Whether a challenge was ever answered on it."""
-        return self.rtt_s is not None
-
-    @property
-    def answer_limit_s(self) -> Seconds:
-        """When a packet sent now has surely been answered: the probe timeout, without back-off."""
-        if self.ledger.rtt.has_sample or self.rtt_s is None:
-            return self.ledger.rtt.probe_timeout_s
-        challenged = RttEstimator()  # all that is known yet
-        challenged.sample(self.rtt_s, 0.0)
-        return challenged.probe_timeout_s
-
-    @property
-    def rank_s(self) -> Seconds:
-        """Round-trip time for comparisons; overlay addresses rank behind."""
-        rtt_s = self.ledger.rtt.smoothed_s if self.ledger.rtt.has_sample else self.rtt_s or 1.0
-        return rtt_s + (OVERLAY_PENALTY_S if is_overlay(self.endpoint.ip) else 0.0)
 
 
 class PathTable:
@@ -163,10 +83,6 @@ class PathTable:
 
     def __iter__(self) -> Iterator[DirectPath]:
         return iter(list(self._paths.values()))
-
-    def get(self, endpoint: UdpEndpoint) -> DirectPath | None:
-        """Return the path of an address pair."""
-        return self._paths.get(endpoint)
 
     def by_id(self, path_id: int) -> DirectPath | None:
         """Return a path by our id of it."""
@@ -278,7 +194,8 @@ class PathTable:
         doubted = []
         self._candidates.expire(now)
         for path in list(self._paths.values()):
-            if path.state is PathState.CONFIRMED and now >= self._doubt_at(path, Instant(now + 1)):
+            doubt_at = path.doubt_at
+            if doubt_at is not None and now >= doubt_at:
                 self._doubt(now, path)
                 doubted.append(path)
             stale = [t for t, at in path.challenges.items() if now >= at + CHALLENGE_LIFE_S]
@@ -291,15 +208,6 @@ class PathTable:
                 self._forget(path)
         return doubted
 
-    def _doubt_at(self, path: DirectPath, never: Instant) -> Instant:
-        """Return when unanswered data or challenges make a confirmed path doubtful.
-
-        What the peer sends by it does not count: the path may be broken one way only.
-        """
-        doubt_s = max(DOUBT_FLOOR_S, DOUBT_PTOS * path.answer_limit_s)
-        times = (path.ledger.unanswered_since, path.asked_at)
-        return Instant(min((time + doubt_s for time in times if time is not None), default=never))
-
     def next_timeout(self) -> Instant | None:
         """Return when `handle_timeout` or `probes_to_send` has something to do."""
         never = Instant(float("inf"))
@@ -309,8 +217,9 @@ class PathTable:
                 times.append(Instant(0.0))
             if path.probe_at is not None:
                 times.append(max(path.probe_at, self._probes.ready_at()))
-            if path.state is PathState.CONFIRMED:
-                times.append(self._doubt_at(path, never))
+            doubt_at = path.doubt_at
+            if doubt_at is not None:
+                times.append(doubt_at)
         earliest = min(times)
         return None if earliest == never else earliest
 
@@ -349,23 +258,8 @@ class PathTable:
         path.probes += 1
         if path.asked_at is None:
             path.asked_at = now
-        path.probe_at = self._next_probe_at(now, path)
+        path.probe_at = path.next_probe_at(now)
         return Challenge(token)
-
-    def _next_probe_at(self, now: Instant, path: DirectPath) -> Instant | None:
-        if path.state is PathState.PROBING:
-            if path.probes >= len(PROBE_TIMES_S):
-                return None
-            pause_s = PROBE_TIMES_S[path.probes] - PROBE_TIMES_S[path.probes - 1]
-            return Instant(now + pause_s)
-        if path.state is PathState.CONFIRMED:
-            # Unanswered so far: ask again soon, so that doubt comes from silence, not from a loss.
-            return Instant(now + max(0.25, path.answer_limit_s))
-        since = path.doubtful_since if path.doubtful_since is not None else now
-        if now >= since + WEARY_AFTER_S:
-            return Instant(now + WEARY_PROBE_S)
-        backed_off_s = path.answer_limit_s * 2.0 ** min(path.probes - 1, 16)
-        return Instant(now + min(RECOVERY_PROBE_S, backed_off_s))
 
     # -- choice -----------------------------------------------------------------------------
 

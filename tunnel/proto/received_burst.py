@@ -36,11 +36,6 @@ class ReceivedBurst:
         """
         self.size, self.segment_size, self.waited_s = size, segment_size, waited_s
 
-    @property
-    def is_single(self) -> bool:
-        """Whether there is one datagram alone."""
-        return self.size <= self.segment_size
-
     def datagrams(self) -> Iterator[memoryview]:
         """Yield the datagrams, in order; the views are valid until the next read."""
         for start in range(0, self.size, self.segment_size):

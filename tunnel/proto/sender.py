@@ -17,16 +17,17 @@ from tunnel.crypto.packets import MAX_RECEIVE_PATHS, BurstBuffer, PacketSealer
 from tunnel.errors import ProtocolViolation
 from tunnel.proto.acks import AckState
 from tunnel.proto.congestion import RelayController
+from tunnel.proto.direct_path import DirectPath, PathState
 from tunnel.proto.link_events import LinkCounters, Trace
 from tunnel.proto.liveness import Liveness
 from tunnel.proto.loss import SentLedger, SentRecord, StreamRange
 from tunnel.proto.machine import RelayEndpoint, Transmit
 from tunnel.proto.pacer import MAX_BURST, MAX_BURST_BYTES
 from tunnel.proto.packet_size import BASE_DATAGRAM
-from tunnel.proto.paths import DirectPath, PathState, PathTable
+from tunnel.proto.paths import PathTable
 from tunnel.proto.send_stream import SendStream
 from tunnel.proto.streams import Streams
-from tunnel.units import Instant, Seconds
+from tunnel.units import ByteCount, Instant, Seconds
 from tunnel.wire import frames as wire
 from tunnel.wire import packet as layout
 
@@ -324,19 +325,18 @@ class Sender:
     def _probes(self, now: Instant) -> list[Transmit]:
         packets = []
         for path, frames in self.paths.probes_to_send(now):
-            packed = bytearray().join(map(wire.encode, frames))
+            packed: bytes | bytearray = b"".join(map(wire.encode, frames))
             if path.state is PathState.DOUBTFUL:  # it comes back only if it carries data
-                self._pad(packed)
+                packed = self._padded(packed, BASE_DATAGRAM)
             number, packet = self._sealer.seal_general(path.id, packed)
             # Nobody acknowledges it, but its number must be known when a later ack covers it.
             path.ledger.sent(SentRecord(number, 1, now, len(packet), is_ack_eliciting=False))
             packets.append(Transmit(packet, path.endpoint, is_control=True))
         return packets
 
-    def _pad(self, packed: bytearray) -> None:
-        """Fill a datagram of the size that data takes: an answer then says that these pass."""
-        room = layout.general_capacity(BASE_DATAGRAM, self._sealer.tag_size)
-        packed.extend(bytes(max(0, room - len(packed))))  # PADDING frames
+    def _padded(self, packed: bytes | bytearray, size: ByteCount) -> bytes | bytearray:
+        """Return frames that fill a datagram of `size`: an answer then says that such pass."""
+        return packed.ljust(layout.general_capacity(size, self._sealer.tag_size), wire.PADDING)
 
     def _size_probes(self, now: Instant) -> list[Transmit]:
         """Build a padded ping that finds out whether the path in use takes larger datagrams."""
@@ -344,9 +344,8 @@ class Sender:
         size = path.search.probe_to_send(now) if path is not None else None
         if path is None or size is None:
             return []
-        frames = wire.encode(wire.Ping())
-        room = layout.general_capacity(size, self._sealer.tag_size)
-        number, packet = self._sealer.seal_general(path.id, frames.ljust(room, wire.PADDING))
+        frames = self._padded(wire.encode(wire.Ping()), size)
+        number, packet = self._sealer.seal_general(path.id, frames)
         # Not in flight: that it is lost says nothing of the path but how large its datagrams are.
         path.ledger.sent(SentRecord(number, 1, now, len(packet), is_ack_eliciting=False))
         path.search.probed(now, number, path.answer_limit_s)
@@ -401,9 +400,9 @@ class Sender:
             is_ack_eliciting = True
             packed += wire.encode(wire.Ping())
         self._add_acks(now, path, packed, MAX_CONTROL_SIZE)
-        if asks and isinstance(path, DirectPath):
-            self._pad(packed)
-        number, packet = self._sealer.seal_general(path.id, packed)
+        is_filled = asks and isinstance(path, DirectPath)
+        content = self._padded(packed, BASE_DATAGRAM) if is_filled else packed
+        number, packet = self._sealer.seal_general(path.id, content)
         record = SentRecord(number, 1, now, len(packet), is_ack_eliciting, frames=frames)
         self._sent(now, path, record)
         return Transmit(packet, path.endpoint, is_control=True)

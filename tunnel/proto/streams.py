@@ -148,10 +148,6 @@ class Streams:
         """Return what happened next, or None."""
         return self._events.popitem(last=False)[0] if self._events else None
 
-    def forget_events(self) -> None:
-        """Drop events: nobody will look at these streams again."""
-        self._events.clear()
-
     # -- what comes in ----------------------------------------------------------------------
 
     def receive_data(

@@ -39,7 +39,6 @@ INSTANCE_SIZE = 16
 CLAIM_SIZE = 216
 DECISION_SIZE = 120
 ACCEPTED = 0  # the decision's verdict; any other value is a reason of refusal
-MAX_GRANT_FRAMES = 255
 
 
 class Kind(IntEnum):

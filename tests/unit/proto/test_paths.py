@@ -3,15 +3,14 @@
 import random
 
 from tunnel.proto.candidates import CANDIDATE_LIFE_S, MAX_PER_NETWORK, PeerCandidates
+from tunnel.proto.direct_path import PROBE_TIMES_S, PathState
 from tunnel.proto.machine import UdpEndpoint
 from tunnel.proto.paths import (
     LAST_PATH_ID,
     MAX_PATHS,
     NEWCOMERS,
-    PROBE_TIMES_S,
     PROBES_PER_S,
     ROUND_PAUSE_S,
-    PathState,
     PathTable,
 )
 from tunnel.units import Instant
@@ -54,7 +53,7 @@ class Table:
 
     def confirm(self, endpoint):
         """Have a path answer its challenge."""
-        path = self.paths.get(endpoint)
+        path = next(path for path in self.paths if path.endpoint == endpoint)
         sent = []
         while not sent:
             sent = [
