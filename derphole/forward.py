@@ -139,7 +139,9 @@ class Forwarding:
             if len(chunks) > 1 and size <= JOINED:
                 chunks = [b"".join(chunks)]
             for chunk in chunks:
-                sock.sendall(chunk)
+                sent = sock.send(chunk)
+                if sent < len(chunk):  # only then is it worth what `sendall` does around it
+                    sock.sendall(memoryview(chunk)[sent:])
             self._received += size
         sock.shutdown(socket.SHUT_WR)
 

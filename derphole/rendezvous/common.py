@@ -144,8 +144,8 @@ class Rendezvous:
             return
         self._link_count += 1
         traced = LinkTrace(self.trace, self._link_count, machine)
-        wake = self._connections.pump.wake
-        link = Link(machine, wake, partial(self._link_news, traced), self.trace)
+        pump = self._connections.pump
+        link = Link(machine, pump.wake, pump.flush, partial(self._link_news, traced), self.trace)
         self._links[link] = traced
         self._new_links.append(link)
 

@@ -78,7 +78,7 @@ class Witness:
     def _open(self, host: Host, data: bytes) -> OpenedGeneral | OpenedBulk | None:
         """Open with the key of whichever link of the host sealed it."""
         for link in reversed(host.links):
-            sealer = link._sender._sealer
+            sealer = link._sender._packer._sealer
             if layout.decode_general_header(memoryview(data))[3] != sealer._link_index:
                 continue
             opener = self._openers.get(id(sealer))

@@ -24,12 +24,12 @@ PROTOCOL_VIOLATION = 1
 
 def inject(world, sender, receiver, packed):
     """Deliver frames as an authenticated but misbehaving peer would send them."""
-    _, packet = sender.link._sender._sealer.seal_general(0, packed)
+    _, packet = sender.link._sender._packer._sealer.seal_general(0, packed)
     receiver.receive(0, sender.key.public, bytes(packet))
 
 
 def inject_bulk(world, sender, receiver, stream, offset, data):
-    _, packet = sender.link._sender._sealer.seal_bulk(0, stream, offset, data)
+    _, packet = sender.link._sender._packer._sealer.seal_bulk(0, stream, offset, data)
     receiver.receive(0, sender.key.public, bytes(packet))
 
 
@@ -197,7 +197,7 @@ def test_what_is_odd_but_allowed_ends_nothing(packed):
     issuer, claimer = world.linked_pair()
     world.run_for(1)
     claimer.link.streams.open()
-    number, packet = claimer.link._sender._sealer.seal_general(0, packed)
+    number, packet = claimer.link._sender._packer._sealer.seal_general(0, packed)
     claimer.link._sender.relay.ledger._next_number = number + 1  # as if it had been sent regularly
 
     issuer.receive(0, claimer.key.public, bytes(packet))
@@ -222,7 +222,7 @@ def test_numbers_that_jump_far_ahead_are_answered():
     world = World()
     issuer, claimer = world.linked_pair()
     for number in (1 << 33, 1 << 50, (1 << 62) - 10):
-        claimer.link._sender._sealer._next_number[0] = number
+        claimer.link._sender._packer._sealer._next_number[0] = number
         claimer.link.ping()
         world.run_for(0.5)
 

@@ -98,7 +98,7 @@ def test_a_nat_that_rebinds_is_followed_after_a_challenge():
 def test_an_acknowledgement_may_name_a_probe():
     # As when a process stood still: it then acknowledges what it missed, a probe as the newest.
     world, network, issuer, claimer = direct_pair()
-    path, sealer = claimer.link._paths.active, claimer.link._sender._sealer
+    path, sealer = claimer.link._paths.active, claimer.link._sender._packer._sealer
     number = sealer._next_number[path.id]
     claimer.link.suspect_paths(claimer.instant)
     claimer.run()
@@ -106,7 +106,7 @@ def test_an_acknowledgement_may_name_a_probe():
 
     ack = encode(Ack(path.id, 0, 0, ((number, number),)))
     theirs = issuer.link._paths.active
-    _, packet = issuer.link._sender._sealer.seal_general(theirs.id, ack)
+    _, packet = issuer.link._sender._packer._sealer.seal_general(theirs.id, ack)
     claimer.receive_udp((path.endpoint.ip, path.endpoint.port), bytes(packet))
 
     assert not claimer.link.is_closed

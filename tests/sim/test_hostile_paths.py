@@ -22,7 +22,7 @@ def linked():
 
 def sealed(host, path):
     """Seal an authentic packet of a host's next number on a path."""
-    return bytes(host.link._sender._sealer.seal_general(path, FRAMES)[1])
+    return bytes(host.link._sender._packer._sealer.seal_general(path, FRAMES)[1])
 
 
 def state(host):

@@ -77,6 +77,8 @@ class DirectPaths:
         self._addresses: list[str] = []
         self._has_work = Event()
         self._is_over = False
+        self._source: tuple[int, str, int] | None = None  # of the last datagram
+        self._origin = UdpEndpoint(0, "", 0)  # the same, as the machine has it
 
     def start(self) -> None:
         """Open the lanes and begin to gather."""
@@ -133,8 +135,11 @@ class DirectPaths:
             for datagram in burst.datagrams():
                 self._take_stun(lane, datagram)
             return
-        origin = UdpEndpoint(lane.number, ip.partition("%")[0], port)
-        self._pump.machine.handle_datagrams(monotonic(), origin, burst)
+        source = (lane.number, ip, port)
+        if source != self._source:  # what comes next mostly comes from the same address
+            self._source = source
+            self._origin = UdpEndpoint(lane.number, ip.partition("%")[0], port)
+        self._pump.machine.handle_datagrams(monotonic(), self._origin, burst)
 
     def lane_read_done(self, lane: UdpLane) -> None:
         """Work on what a wake-up brought."""

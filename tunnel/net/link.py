@@ -37,6 +37,9 @@ from tunnel.units import ByteCount, Seconds
 SEND_HIGH_WATER = 8 << 20
 SEND_LOW_WATER = 4 << 20
 
+# Chosen: a question this short, with nothing unacknowledged before it, does not wait for its turn.
+PROMPT_SIZE = 16 << 10
+
 LinkNews = LinkStalled | LinkResumed | PathChanged | AddressSeen
 
 
@@ -64,7 +67,10 @@ class Stream:
         Raises `StreamReset` if the other side stopped reading, `LinkEnded`.
         """
         self._check_writable()
+        is_first = not self._sending.buffered
         self._link.machine.streams.write(self.id, data)
+        if is_first and len(data) <= PROMPT_SIZE:
+            self._link.flush()
         self._link.wake()
         if self._sending.buffered >= SEND_HIGH_WATER:
             self._wait(self._may_write, lambda: self._sending.buffered < SEND_LOW_WATER)
@@ -192,6 +198,7 @@ class Link:
     Args:
         machine: the link's machine.
         wake: makes the pump run the machine soon.
+        flush: makes it send what is due at once; must not block.
         on_news: told of stalls and of their ends; must not block.
         trace: takes (event name, values); see `tunnel.proto.link`.
     """
@@ -200,11 +207,13 @@ class Link:
         self,
         machine: PeerLink,
         wake: Callable[[], None],
+        flush: Callable[[], None],
         on_news: Callable[[LinkNews], None],
         trace: Trace,
     ) -> None:
         self.machine = machine
         self.wake = wake
+        self.flush = flush
         self.end: LinkEnded | None = None
         self._on_news = on_news
         self._trace = trace

@@ -10,6 +10,7 @@ greenlet and the readers of relays and lanes ever calls into the machine, and no
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from gevent import get_hub
 from gevent.event import Event
@@ -23,7 +24,7 @@ from tunnel.net.udp import UdpLane
 from tunnel.proto.claimer import Claimer
 from tunnel.proto.issuer import Issuer
 from tunnel.proto.link import PeerLink
-from tunnel.proto.machine import Transmit, UdpEndpoint
+from tunnel.proto.machine import UdpEndpoint
 from tunnel.units import Instant
 from tunnel.wire.derp import GoneReason
 
@@ -55,6 +56,8 @@ class Pump:
         self._on_relay_changed = on_relay_changed
         self._lanes: dict[int, UdpLane] = {}
         self._wake = Event()
+        self._alarm: Any = None  # a timer that wakes us
+        self._alarm_at: Instant | None = None
 
     def add_relay(self, relay: RelayConnection) -> int:
         """Add a relay connection whose observer is this pump; returns its number."""
@@ -77,7 +80,7 @@ class Pump:
         self._wake.set()
 
     def flush(self) -> None:
-        """Send what is due at once; works also when the pump's own greenlet has failed."""
+        """Send what is due now, from any greenlet; works also when the pump's own has failed."""
         self._send_all(monotonic())
 
     def read_done(self) -> None:
@@ -136,19 +139,24 @@ class Pump:
             now = monotonic()
             # An earlier deadline that arose meanwhile is the next one: then we come back at once.
             deadline = self._work(now, deadline is not None and deadline <= now)
-            if deadline is None:
-                self._wake.wait()
-            elif not self._wake.is_set():
-                self._wait_until(deadline)
-
-    def _wait_until(self, deadline: Instant) -> None:
-        """Wait to be woken, at the deadline at the latest; a timer costs less than a timeout."""
-        timer = get_hub().loop.timer(max(0.0, deadline - monotonic()))
-        timer.start(self._wake.set)
-        try:
+            if deadline is not None and not self._wake.is_set():
+                self._set_alarm(deadline)
             self._wake.wait()
-        finally:
-            timer.close()
+
+    def _set_alarm(self, deadline: Instant) -> None:
+        """Have the deadline wake us; an alarm that is set for earlier does so on its way."""
+        if self._alarm_at is not None:
+            if self._alarm_at <= deadline:
+                return
+            self._alarm.close()
+        self._alarm_at = deadline
+        self._alarm = get_hub().loop.timer(max(0.0, deadline - monotonic()))
+        self._alarm.start(self._alarmed)
+
+    def _alarmed(self) -> None:
+        self._alarm.close()
+        self._alarm_at = None
+        self._wake.set()
 
     def _work(self, now: Instant, is_due: bool) -> Instant | None:
         """Let the machine do what is due and send; returns when to come back."""
@@ -157,10 +165,9 @@ class Pump:
             machine.handle_timeout(now)
         self._on_events()
         has_room = self._send_all(now)
+        awaited = {link.relay for link in self._links() if link.is_awaiting}
         for number, relay in enumerate(self.relays):
-            relay.is_awaited = any(
-                link.relay == number and link.is_awaiting for link in self._links()
-            )
+            relay.is_awaited = number in awaited
         self._on_events()
         deadline = _earlier(machine.next_timeout(), machine.next_pacing(now))
         if deadline is None or has_room:
@@ -169,22 +176,23 @@ class Pump:
 
     def _send_all(self, now: Instant) -> bool:
         """Send what there is room for; returns whether that was everything."""
-        while self._has_room():
+        has_room = self._has_room()
+        while has_room:
             packets = self.machine.packets_to_send(now, SEND_BATCH)
             if not packets:
                 return True
             for packet in packets:
-                self._send(packet)
+                to = packet.to
+                if isinstance(to, UdpEndpoint):
+                    lane = self._lanes.get(to.lane)
+                    if lane is not None:
+                        lane.send(to.ip, to.port, packet.data, packet.segment_size)
+                else:
+                    relay = self.relays[to.relay]
+                    relay.send(to.key, (packet.data,), is_control=packet.is_control)
+                    has_room = has_room and relay.has_room
+            has_room = has_room or self._has_room()
         return False
-
-    def _send(self, packet: Transmit) -> None:
-        to = packet.to
-        if isinstance(to, UdpEndpoint):
-            lane = self._lanes.get(to.lane)
-            if lane is not None:
-                lane.send(to.ip, to.port, packet.data, packet.segment_size)
-            return
-        self.relays[to.relay].send(to.key, (packet.data,), is_control=packet.is_control)
 
     def _has_room(self) -> bool:
         """Whether no relay that carries data is full; what one that is down gets is lost."""

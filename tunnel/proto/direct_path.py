@@ -101,8 +101,10 @@ class DirectPath:
 
         What the peer sends by it does not count: the path may be broken one way only.
         """
+        if self.state is not PathState.CONFIRMED:
+            return None
         times = [t for t in (self.ledger.unanswered_since, self.asked_at) if t is not None]
-        if self.state is not PathState.CONFIRMED or not times:
+        if not times:
             return None
         return Instant(min(times) + max(DOUBT_FLOOR_S, DOUBT_PTOS * self.answer_limit_s))
 

@@ -137,7 +137,7 @@ class DirectController:
     def sendable_packets(self, now: Instant, bytes_in_flight: ByteCount) -> int:
         """Return how many full packets may leave now as one burst: pacing and window allow it."""
         room = (self.window - bytes_in_flight) // self._packet_size
-        return max(0, min(room, self._pacer.sendable_packets(now))) if room > 0 else 0
+        return min(room, self._pacer.sendable_packets(now)) if room > 0 else 0
 
     def may_send(self, now: Instant, packets_in_flight: int, bytes_in_flight: ByteCount) -> bool:
         """Tell whether one more ack-eliciting packet may go out now."""
@@ -172,15 +172,14 @@ class DirectController:
         had no data, or a process was not scheduled, be it ours, or theirs while its socket filled.
         The mark of a record says so.
         """
-        wasted_s = self._pacer.wasted_until(now)
+        size = record.count * record.size
+        wasted_s = self._pacer.on_sent(now, size)
         if not self._has_run_dry and (not self._is_blocked or self._is_bound_by_buffer):
             self._overslept_s += wasted_s
         record.mark = Mark(self._has_run_dry and wasted_s > 0, self._overslept_s)
         self._has_run_dry = not has_more
-        size = record.count * record.size
         self._in_flight += size
         self._is_blocked = self._in_flight + self._packet_size > self.window
-        self._pacer.on_sent(now, size)
 
     def on_acked(
         self, arrived_at: Instant, records: Sequence[SentRecord], delay_s: Seconds

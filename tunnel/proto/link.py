@@ -46,7 +46,8 @@ from tunnel.proto.machine import RelayEndpoint, Transmit, UdpEndpoint
 from tunnel.proto.paths import PathTable
 from tunnel.proto.received_burst import ReceivedBurst
 from tunnel.proto.rekey import Rekeying
-from tunnel.proto.sender import RelayPath, Sender, SendPath
+from tunnel.proto.send_path import RelayPath, SendPath
+from tunnel.proto.sender import Sender
 from tunnel.proto.streams import Buffer, Streams
 from tunnel.units import ByteCount, Instant, Seconds
 from tunnel.wire import frames as wire

@@ -63,7 +63,7 @@ class Transmit:
         to: where to.
         is_control: whether it goes before data that waits in the same socket.
         segment_size: for a burst of datagrams of that size (the last may be shorter), 0 for one
-            packet.  A burst lies in memory that the next call of `packets_to_send` uses again.
+            packet.  A burst lies in memory that the next call of `packets_to_send` may use again.
     """
 
     data: bytes | bytearray | memoryview

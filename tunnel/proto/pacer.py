@@ -54,8 +54,9 @@ class Pacer:
         self._is_open = True
         self._wasted_s: Seconds = 0.0  # for which credit was lost, since bytes last left
         self.burst_packets = self.depth = 0
+        self._credit: float = 0.0
         self._set_limits()
-        self._credit: float = self.burst_packets * packet_size
+        self._credit = self.burst_packets * packet_size
 
     def set_rate(self, now: Instant, rate: BytesPerSecond) -> None:
         """Go on at another rate, over 0; credit already earned stays, within the new depth."""
@@ -91,19 +92,18 @@ class Pacer:
             return now
         return Instant(now + max(0.0, self._missing / self._rate))
 
-    def wasted_until(self, now: Instant) -> Seconds:
-        """Return for how long credit was lost since bytes last left: nobody sent any."""
-        self._fill(now)
-        return self._wasted_s
+    def on_sent(self, now: Instant, size: ByteCount) -> Seconds:
+        """Take the credit of `size` bytes that left; control packets may run into debt.
 
-    def on_sent(self, now: Instant, size: ByteCount) -> None:
-        """Take the credit of `size` bytes that left; control packets may run into debt."""
+        Returns for how long credit had been lost since bytes last left: nobody sent any.
+        """
         self._fill(now)
         # One depth of debt at most, so that many control packets cannot silence the path.
         self._credit = max(self._credit - size, -float(self.depth))
-        self._wasted_s = 0.0
+        wasted_s, self._wasted_s = self._wasted_s, 0.0
         if self._credit < self._packet_size * WHOLE_PACKET:
             self._is_open = False
+        return wasted_s
 
     def _set_limits(self) -> None:
         """Work out the longest burst, and the most bytes that may leave at one instant."""
@@ -115,6 +115,7 @@ class Pacer:
         self.burst_packets = max(MIN_BURST, min(int(packet_rate * BURST_S), longest))
         late_packets = min(max(int(packet_rate * CATCH_UP_S), CATCH_UP_PACKETS), most)
         self.depth = max(self.burst_packets, late_packets) * self._packet_size
+        self._credit = min(self._credit, self.depth)
 
     @property
     def _missing(self) -> float:
@@ -122,9 +123,11 @@ class Pacer:
         return self.burst_packets * self._packet_size - self._credit
 
     def _fill(self, now: Instant) -> None:
-        # A clock that stands still or goes back fills nothing.
-        elapsed_s = max(0.0, now - self._filled_at)
-        earned = self._credit + elapsed_s * self._rate
-        self._wasted_s += max(0.0, earned - self.depth) / self._rate
-        self._credit = min(earned, self.depth)
-        self._filled_at = max(self._filled_at, now)
+        elapsed_s = now - self._filled_at
+        if elapsed_s <= 0.0:
+            return  # a clock that stands still or goes back fills nothing
+        self._filled_at = now
+        self._credit += elapsed_s * self._rate
+        if self._credit > self.depth:
+            self._wasted_s += (self._credit - self.depth) / self._rate
+            self._credit = self.depth

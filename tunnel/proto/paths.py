@@ -210,26 +210,24 @@ class PathTable:
 
     def next_timeout(self) -> Instant | None:
         """Return when `handle_timeout` or `probes_to_send` has something to do."""
-        never = Instant(float("inf"))
-        times = [never]
-        for path in self._paths.values():
-            if path.answers_due:
-                times.append(Instant(0.0))
-            if path.probe_at is not None:
-                times.append(max(path.probe_at, self._probes.ready_at()))
-            doubt_at = path.doubt_at
-            if doubt_at is not None:
-                times.append(doubt_at)
-        earliest = min(times)
-        return None if earliest == never else earliest
+        paths = self._paths.values()
+        if any(path.answers_due for path in paths):
+            return Instant(0.0)
+        times = [at for path in paths if (at := path.doubt_at) is not None]
+        probe_times = [path.probe_at for path in paths if path.probe_at is not None]
+        if probe_times:
+            times.append(max(min(probe_times), self._probes.ready_at()))
+        return min(times, default=None)
 
     def probes_to_send(self, now: Instant) -> list[tuple[DirectPath, list[Challenge | Answer]]]:
         """Return the challenges and answers to send now, by path."""
         due: list[tuple[DirectPath, list[Challenge | Answer]]] = []
-        for path in list(self._paths.values()):
+        for path in self._paths.values():
+            is_due = path.probe_at is not None and now >= path.probe_at
+            if not is_due and not path.answers_due:
+                continue
             frames: list[Challenge | Answer] = list(path.answers_due)
             path.answers_due = []
-            is_due = path.probe_at is not None and now >= path.probe_at
             if is_due and self._probes.try_take(now):
                 frames.append(self._challenge(now, path))
             if frames and self._may_probe(path, frames):

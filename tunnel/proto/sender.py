@@ -5,29 +5,28 @@
     challenges and answers by the path they are about
 
 A packet's content is sent again, under a new number, when the packet counts as lost or its path is
-doubted; packets themselves are never repeated.  This module knows no keys beyond the sealer and
-nothing of what the other side says but acknowledgements.
+doubted; packets themselves are never repeated.  How they are built: `tunnel.proto.packing`.  This
+module knows no keys, and nothing of what the other side says but acknowledgements.
 """
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from tunnel.crypto.packets import MAX_RECEIVE_PATHS, BurstBuffer, PacketSealer
+from tunnel.crypto.packets import MAX_RECEIVE_PATHS, PacketSealer
 from tunnel.errors import ProtocolViolation
 from tunnel.proto.acks import AckState
 from tunnel.proto.congestion import RelayController
 from tunnel.proto.direct_path import DirectPath, PathState
 from tunnel.proto.link_events import LinkCounters, Trace
 from tunnel.proto.liveness import Liveness
-from tunnel.proto.loss import SentLedger, SentRecord, StreamRange
+from tunnel.proto.loss import SentRecord, StreamRange
 from tunnel.proto.machine import RelayEndpoint, Transmit
-from tunnel.proto.pacer import MAX_BURST, MAX_BURST_BYTES
 from tunnel.proto.packet_size import BASE_DATAGRAM
+from tunnel.proto.packing import BURSTS_AT_ONCE, Packer
 from tunnel.proto.paths import PathTable
-from tunnel.proto.send_stream import SendStream
+from tunnel.proto.send_path import RelayPath, SendPath
 from tunnel.proto.streams import Streams
-from tunnel.units import ByteCount, Instant, Seconds
+from tunnel.units import Instant, Seconds
 from tunnel.wire import frames as wire
 from tunnel.wire import packet as layout
 
@@ -37,26 +36,6 @@ MAX_CONTROL_SIZE = 1136  # frames of one control packet: what 1200 bytes carry w
 BULK_MINIMUM = 1024  # fewer stream bytes than this go as a general packet
 OFFER_AGAIN_S: Seconds = 240.0  # shy of the life of a candidate at the other side
 WIDE_PROBES = 2  # probes unanswered on the relay before they go out over every relay
-
-
-@dataclass(slots=True)
-class RelayPath:
-    """Path 0, by whichever relay connection is in use.
-
-    Args:
-        endpoint: the relay connection and the peer's key.
-        controller: keeps to the frames that the peer granted.
-        heard_at: when this relay last delivered an authentic packet.
-    """
-
-    endpoint: RelayEndpoint
-    controller: RelayController
-    heard_at: Instant
-    ledger: SentLedger
-    id: int = layout.RELAY_PATH
-
-
-SendPath = RelayPath | DirectPath
 
 
 class Sender:
@@ -88,7 +67,7 @@ class Sender:
         self.paths = paths
         self.our_grant = 0
         self._relays_up = relays_up
-        self._sealer = sealer
+        self._packer = Packer(sealer, streams, liveness, counters)
         self._streams = streams
         self._liveness = liveness
         self._counters = counters
@@ -97,7 +76,6 @@ class Sender:
         self._ack_returns: dict[int, SendPath] = {}
         self._pings: dict[int, SendPath] = {}
         self._wide_ping_is_due = False
-        self._burst: BurstBuffer | None = None
         self._frames_due: deque[wire.Frame] = deque()  # of the link itself, sent until acked
         self._offer: wire.Candidates | None = None  # the newest
         self._offer_at: Instant | None = None  # when it is told again; None: at once
@@ -286,7 +264,7 @@ class Sender:
     # -- what goes out ------------------------------------------------------------------------
 
     def packets_to_send(self, now: Instant, limit: int) -> list[Transmit]:
-        """Return what may go out now, control first."""
+        """Return what may go out now, control first; ask again until it returns none."""
         self._offer_again(now)
         packets = self._probes(now)
         packets += self._size_probes(now)
@@ -294,21 +272,20 @@ class Sender:
         # Sending data makes no control due, so control is asked for once and not at each packet.
         while len(packets) < limit and (packet := self._next_control(now)) is not None:
             packets.append(packet)
-        while len(packets) < limit and (packet := self._next_data(now)) is not None:
+        bursts_left = BURSTS_AT_ONCE
+        while bursts_left and len(packets) < limit:
+            packet = self._next_data(now)
+            if packet is None:
+                break
             packets.append(packet)
             if packet.segment_size:
-                break  # the memory of a burst is used again for the next one
+                bursts_left -= 1
         return packets
 
     def close_packets(self, now: Instant, close: wire.Close) -> list[Transmit]:
         """Return a close for the active path, and for the relay when that is another one."""
-        packets = []
-        for path in {path.id: path for path in (self.active, self.relay)}.values():
-            _, packet = self._sealer.seal_general(path.id, wire.encode(close))
-            # Not control: a close never overtakes data in the socket.
-            packets.append(Transmit(packet, path.endpoint, is_control=False))
-        self._liveness.sent(now, is_ack_eliciting=False)
-        return packets
+        paths = {path.id: path for path in (self.active, self.relay)}
+        return [self._packer.close(now, path, close) for path in paths.values()]
 
     def _offer_again(self, now: Instant) -> None:
         """Tell our addresses if that is due, and probe the other side's as it does ours."""
@@ -327,16 +304,9 @@ class Sender:
         for path, frames in self.paths.probes_to_send(now):
             packed: bytes | bytearray = b"".join(map(wire.encode, frames))
             if path.state is PathState.DOUBTFUL:  # it comes back only if it carries data
-                packed = self._padded(packed, BASE_DATAGRAM)
-            number, packet = self._sealer.seal_general(path.id, packed)
-            # Nobody acknowledges it, but its number must be known when a later ack covers it.
-            path.ledger.sent(SentRecord(number, 1, now, len(packet), is_ack_eliciting=False))
-            packets.append(Transmit(packet, path.endpoint, is_control=True))
+                packed = self._packer.filled(packed, BASE_DATAGRAM)
+            packets.append(self._packer.probe(now, path, packed)[1])
         return packets
-
-    def _padded(self, packed: bytes | bytearray, size: ByteCount) -> bytes | bytearray:
-        """Return frames that fill a datagram of `size`: an answer then says that such pass."""
-        return packed.ljust(layout.general_capacity(size, self._sealer.tag_size), wire.PADDING)
 
     def _size_probes(self, now: Instant) -> list[Transmit]:
         """Build a padded ping that finds out whether the path in use takes larger datagrams."""
@@ -344,28 +314,21 @@ class Sender:
         size = path.search.probe_to_send(now) if path is not None else None
         if path is None or size is None:
             return []
-        frames = self._padded(wire.encode(wire.Ping()), size)
-        number, packet = self._sealer.seal_general(path.id, frames)
-        # Not in flight: that it is lost says nothing of the path but how large its datagrams are.
-        path.ledger.sent(SentRecord(number, 1, now, len(packet), is_ack_eliciting=False))
-        path.search.probed(now, number, path.answer_limit_s)
+        frames = self._packer.filled(wire.encode(wire.Ping()), size)
+        record, packet = self._packer.probe(now, path, frames)
+        path.search.probed(now, record.first, path.answer_limit_s)
         self._liveness.sent(now, is_ack_eliciting=False)
-        self._counters.sent(path.id, len(packet))
-        return [Transmit(packet, path.endpoint, is_control=True)]
+        self._counters.sent(path.id, record.size)
+        return [packet]
 
     def _wide_pings(self, now: Instant) -> list[Transmit]:
         """Build a ping for every relay that is up but the one in use."""
         if not self._wide_ping_is_due:
             return []
         self._wide_ping_is_due = False
-        pings = []
         key = self.relay.endpoint.key
-        for relay in sorted(self._relays_up - {self.relay.endpoint.relay}):
-            number, packet = self._sealer.seal_general(layout.RELAY_PATH, wire.encode(wire.Ping()))
-            record = SentRecord(number, 1, now, len(packet), is_ack_eliciting=True)
-            self._sent(now, self.relay, record)
-            pings.append(Transmit(packet, RelayEndpoint(relay, key), is_control=True))
-        return pings
+        others = sorted(self._relays_up - {self.relay.endpoint.relay})
+        return [self._packer.ping(now, self.relay, RelayEndpoint(each, key)) for each in others]
 
     def _may_send(self, now: Instant, path: SendPath) -> bool:
         ledger = path.ledger
@@ -401,11 +364,8 @@ class Sender:
             packed += wire.encode(wire.Ping())
         self._add_acks(now, path, packed, MAX_CONTROL_SIZE)
         is_filled = asks and isinstance(path, DirectPath)
-        content = self._padded(packed, BASE_DATAGRAM) if is_filled else packed
-        number, packet = self._sealer.seal_general(path.id, content)
-        record = SentRecord(number, 1, now, len(packet), is_ack_eliciting, frames=frames)
-        self._sent(now, path, record)
-        return Transmit(packet, path.endpoint, is_control=True)
+        content = self._packer.filled(packed, BASE_DATAGRAM) if is_filled else packed
+        return self._packer.control(now, path, content, frames, is_ack_eliciting=is_ack_eliciting)
 
     def _take_frames(self, packed: bytearray) -> list[wire.Frame]:
         """Take control frames as long as an acknowledgement still fits behind them."""
@@ -431,53 +391,26 @@ class Sender:
                 packed += wire.encode_ack(acks.take(now, self.our_grant))
 
     def _next_data(self, now: Instant) -> Transmit | None:
-        """Build one packet of stream bytes, if there are any and the path has room."""
+        """Build a packet or a burst of stream bytes, if there are any and the path has room."""
         stream = self._streams.next_sender()
-        path = self.active
-        if stream is None or not self._may_send(now, path):
+        if stream is None:
             return None
-        size = layout.bulk_capacity(path.controller.packet_size(), self._sealer.tag_size)
+        path = self.active
         _, available = stream.sendable()
-        if available < BULK_MINIMUM:
-            return self._next_small_data(now, path, size)
         if isinstance(path, DirectPath):
             room = path.controller.sendable_packets(now, path.ledger.in_flight_bytes)
-            count = min(room, available // size)
-            if count > 1:
-                return self._next_burst(now, path, stream, size, count)
-        offset, data, is_end = stream.take(min(size, available // 8 * 8))
-        self._streams.took_turn()
-        if is_end:  # a bulk packet carries bytes alone: the end follows in a frame
-            stream.lost(offset + len(data), offset + len(data), is_end=True)
-        number, packet = self._sealer.seal_bulk(path.id, stream.stream, offset, data)
-        ranges = [StreamRange(stream.stream, offset, offset + len(data))]
-        record = SentRecord(number, 1, now, len(packet), True, ranges)
-        self._sent(now, path, record)
-        return Transmit(packet, path.endpoint, is_control=False)
+        else:
+            room = int(self._may_send(now, path))
+        if not room:
+            return None
+        size = self._packer.capacity(path)
+        if available < BULK_MINIMUM:
+            return self._next_small_data(now, path, size)
+        if isinstance(path, DirectPath) and (count := min(room, available // size)) > 1:
+            return self._packer.burst(now, path, stream, size, count)
+        return self._packer.bulk(now, path, stream, min(size, available // 8 * 8))
 
-    def _next_burst(
-        self, now: Instant, path: DirectPath, stream: SendStream, size: int, count: int
-    ) -> Transmit:
-        """Build `count` equal datagrams of one stream's next bytes."""
-        burst = self._burst
-        if burst is None or burst.payload_size != size:
-            most = min(MAX_BURST, MAX_BURST_BYTES // path.controller.packet_size())
-            burst = self._burst = BurstBuffer(size, self._sealer.tag_size, most)
-        offset, data, is_end = stream.take(count * size)
-        self._streams.took_turn()
-        stop = offset + len(data)
-        if is_end:
-            stream.lost(stop, stop, is_end=True)
-        first, count = self._sealer.seal_burst(
-            burst, path.id, stream.stream, offset, memoryview(data)
-        )
-        datagram = burst.datagram_size
-        ranges = [StreamRange(stream.stream, offset, stop)]
-        self._sent(now, path, SentRecord(first, count, now, datagram, True, ranges, unit=size))
-        view = memoryview(burst.data)[: count * datagram]
-        return Transmit(view, path.endpoint, is_control=False, segment_size=datagram)
-
-    def _next_small_data(self, now: Instant, path: SendPath, size: int) -> Transmit | None:
+    def _next_small_data(self, now: Instant, path: SendPath, size: int) -> Transmit:
         """Join what several streams have into one general packet."""
         packed = bytearray()
         ranges: list[StreamRange] = []
@@ -491,14 +424,4 @@ class Sender:
             packed += wire.encode_stream(wire.StreamData(stream.stream, offset, data, is_end))
             ranges.append(StreamRange(stream.stream, offset, offset + len(data), is_end))
         self._add_acks(now, path, packed, size)
-        number, packet = self._sealer.seal_general(path.id, packed)
-        record = SentRecord(number, 1, now, len(packet), True, ranges)
-        self._sent(now, path, record)
-        return Transmit(packet, path.endpoint, is_control=False)
-
-    def _sent(self, now: Instant, path: SendPath, record: SentRecord) -> None:
-        path.ledger.sent(record)
-        if record.is_ack_eliciting and isinstance(path, DirectPath):  # the relay is not paced
-            path.controller.on_sent(now, record, self._streams.next_sender() is not None)
-        self._liveness.sent(now, record.is_ack_eliciting)
-        self._counters.sent(path.id, record.count * record.size)
+        return self._packer.small_writes(now, path, packed, ranges)

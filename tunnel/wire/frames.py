@@ -54,6 +54,7 @@ _REKEY, _REKEY_ANSWER, _DATAGRAM, _CLOSE = range(0x10, 0x14)
 _STREAM_HEADER = struct.Struct("<BQQBH")
 _ACK_HEADER = struct.Struct("<BHBBIQI")
 _ACK_RANGE = struct.Struct("<II")
+_STREAM_FIELDS, _ACK_FIELDS = struct.Struct("<QQBH"), struct.Struct("<HBBIQI")  # type byte read
 _MAX_U32 = MAX_RECEIVE_BUFFER = 0xFFFFFFFF
 MAX_ACK_SIZE = _ACK_HEADER.size + MAX_ACK_RANGES * _ACK_RANGE.size
 
@@ -326,8 +327,7 @@ def decode_frames(data: bytes | bytearray | memoryview) -> list[Frame]:
 
 
 def _decode_ack(reader: Reader) -> Ack:
-    path, grant, more = reader.uint(2), reader.uint(1), reader.uint(1)
-    delay_us, last, length = reader.uint(4), reader.uint(8), reader.uint(4)
+    path, grant, more, delay_us, last, length = reader.fields(_ACK_FIELDS)
     if more > MAX_ACK_RANGES:
         raise DecodeError("too many ack ranges")
     ranges = []
@@ -338,14 +338,14 @@ def _decode_ack(reader: Reader) -> Ack:
         ranges.append((first, last))
         if len(ranges) > more:
             return Ack(path, grant, delay_us, tuple(ranges))
-        gap = reader.uint(4)
+        gap, length = reader.fields(_ACK_RANGE)
         if gap < 1:
             raise DecodeError("two ack ranges touch")
-        last, length = first - gap - 1, reader.uint(4)
+        last = first - gap - 1
 
 
 def _decode_stream(reader: Reader) -> StreamData:
-    stream, offset, flags, size = reader.uint(8), reader.uint(8), reader.uint(1), reader.uint(2)
+    stream, offset, flags, size = reader.fields(_STREAM_FIELDS)
     if offset + size > MAX_OFFSET:
         raise DecodeError("a stream offset is out of range")
     return StreamData(stream, offset, reader.view(size), bool(flags & STREAM_ENDS))

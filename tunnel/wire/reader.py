@@ -4,6 +4,9 @@ Every read checks its bound first and raises `Truncated`; integers are little-en
 name says otherwise (DERP, STUN and the port mappers are big-endian).
 """
 
+from struct import Struct
+from typing import Any
+
 from tunnel.errors import DecodeError, Truncated
 
 # Chosen: long runs pass quickly, and many short ones copy little.
@@ -53,6 +56,14 @@ class Reader:
             self._position += zeros
             if zeros < len(piece):
                 return
+
+    def fields(self, layout: Struct) -> tuple[Any, ...]:
+        """Take the values of a fixed layout; raises `Truncated`."""
+        start = self._position
+        if layout.size > self._end - start:
+            raise Truncated(f"{layout.size} bytes wanted, {self._end - start} left")
+        self._position = start + layout.size
+        return layout.unpack_from(self._data, start)
 
     def uint(self, size: int) -> int:
         """Take a little-endian unsigned integer of `size` bytes."""
