@@ -20,15 +20,18 @@ needs_offload = pytest.mark.skipif(not LINUX, reason="this kernel cuts and joins
 
 
 class Collector:
-    """Keeps what a lane delivers, and how many reads it took."""
+    """Keeps what a lane delivers, and in how many bursts."""
 
     def __init__(self):
         self.datagrams = []
-        self.reads = 0
+        self.bursts = 0
+        self.datagrams_by_port = {}
 
     def lane_datagrams(self, lane, ip, port, burst):
-        self.reads += 1
-        self.datagrams += [bytes(datagram) for datagram in burst.datagrams()]
+        self.bursts += 1
+        datagrams = [bytes(datagram) for datagram in burst.datagrams()]
+        self.datagrams += datagrams
+        self.datagrams_by_port.setdefault(port, []).extend(datagrams)
 
     def lane_read_done(self, lane):
         pass
@@ -92,7 +95,39 @@ def test_a_burst_that_is_too_large_for_the_interface_is_lost_and_the_next_leaves
     sender.send("127.0.0.1", receiver.port, bytes(20 * 1200), 1200)
     await_datagrams(collector, 20)
 
-    assert collector.reads == 1
+    assert collector.bursts == 1
+
+
+@pytest.mark.parametrize("lanes", [(False, False, False), (True, False, False)], indirect=True)
+def test_datagrams_that_nobody_joined_on_the_way_are_handed_over_as_bursts(lanes):
+    sender, receiver, collector = lanes
+    sent = [bytes([number]) * (1400 if number < 89 else 1100) for number in range(90)]
+    for number, datagram in enumerate(sent):
+        sent[number] = b"\x81" + datagram[1:]
+
+    for datagram in sent:
+        sender.send(home(sender), receiver.port, datagram)
+    await_datagrams(collector, 90)
+
+    assert collector.datagrams == sent
+    assert collector.bursts <= 4
+
+
+@pytest.mark.parametrize("lanes", [(False, False, False)], indirect=True)
+def test_datagrams_of_two_senders_are_never_joined(lanes):
+    sender, receiver, collector = lanes
+    other = UdpLane(2, False, Collector(), bursts=Offload(segments=False, joins=False))
+    with closing(other):
+        for number in range(40):
+            lane = (sender, other)[number // 3 % 2]
+            lane.send("127.0.0.1", receiver.port, bytes([7, number]) * 700)
+        await_datagrams(collector, 40)
+
+    numbers = {port: [each[1] for each in got] for port, got in collector.datagrams_by_port.items()}
+    assert numbers == {
+        lane.port: [number for number in range(40) if (sender, other)[number // 3 % 2] is lane]
+        for lane in (sender, other)
+    }
 
 
 def test_a_lane_tells_what_really_may_wait_at_it():

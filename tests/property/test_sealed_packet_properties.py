@@ -84,12 +84,47 @@ def test_every_flipped_bit_of_a_burst_costs_its_datagram_and_no_other(aead, coun
         burst.data[bit // 8] ^= 1 << bit % 8
         opened = PacketOpener(aead, KEY).open_burst(burst, len(whole))
         hit = bit // 8 // size
-        assert [packet.first for packet in opened] == [i for i in range(count) if i != hit]
-        assert all(
-            bytes(packet.data) == data[: 8 * words] and packet.offset == 640 + i * 8 * words
-            for i, packet in zip([i for i in range(count) if i != hit], opened, strict=True)
-        )
+        numbers = [packet.first + i for packet in opened for i in range(packet.count)]
+        assert numbers == [i for i in range(count) if i != hit]
+        assert all(packet.offset == 640 + packet.first * 8 * words for packet in opened)
+        assert all(bytes(packet.data) == data[: 8 * words] * packet.count for packet in opened)
         burst.data[:] = whole
+
+
+@given(
+    AEADS,
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 1), st.integers(1, 4), st.booleans()),
+        min_size=1,
+        max_size=6,
+    ),
+)
+def test_a_burst_opens_to_what_its_datagrams_open_to_one_by_one(aead, runs):
+    """Each run: stream, packets left out before it, datagrams, whether its last one is forged."""
+    sealer, packets, offsets = PacketSealer(aead, KEY, 9), [], {}
+    for stream, skipped, length, is_forged in runs:
+        for _ in range(skipped):
+            sealer.seal_general(1, b"")
+        for _ in range(length):
+            offset = offsets.get(stream, 0)
+            offsets[stream] = offset + 16
+            _, packet = sealer.seal_bulk(1, stream, offset, bytes([len(packets)]) * 16)
+            packets.append(packet)
+        packets[-1][-1] ^= is_forged
+    burst = BurstBuffer(16, aead.tag_size, len(packets))
+    burst.data[:] = b"".join(packets)
+    alone = [PacketOpener(aead, KEY).open(memoryview(packet)) for packet in packets]
+
+    opened = PacketOpener(aead, KEY).open_burst(burst, len(burst.data))
+
+    found = [
+        (each.first + i, each.stream, each.offset + 16 * i, bytes(each.data[16 * i :][:16]))
+        for each in opened
+        for i in range(each.count)
+    ]
+    assert found == [
+        (each.first, each.stream, each.offset, bytes(each.data)) for each in alone if each
+    ]
 
 
 @given(AEADS, st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=30))

@@ -168,7 +168,7 @@ def test_what_is_repeated_in_one_burst_is_dropped_and_counted():
     large = [data for data in sent if len(data) == size]
     dropped_before = issuer.link.counters.packets_dropped
     received_before = issuer.link.counters.packets_received
-    burst = ReceivedBurst(1 << 16)
+    burst = ReceivedBurst()
     joined = b"".join(large[:40])
     burst.view[: len(joined)] = joined
     burst.set(len(joined), size)

@@ -203,7 +203,7 @@ class Host:
         self.unread: set[int] = set()
         self.machine: Issuer | Claimer | None = None
         self.send_udp: Callable[[UdpEndpoint, bytes], None] | None = None
-        self.burst = ReceivedBurst(65536)
+        self.burst = ReceivedBurst()
         self.application: Callable[[], bool] = lambda: False
         self.drive_paths: Callable[[], bool] = lambda: False
         self.lag = 0.0

@@ -13,6 +13,7 @@ import struct
 import sys
 from array import array
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from tunnel.crypto.aead import NULL, Aead, from_buffer, new_key
@@ -263,41 +264,36 @@ class PacketOpener:
     def open_burst(self, burst: BurstBuffer, size: int) -> list[OpenedGeneral | OpenedBulk]:
         """Open the datagrams that fill the first `size` bytes of `burst`, all but the last equal.
 
-        A burst that is one run of a stream is decrypted straight into one buffer; anything else,
-        a single forged datagram included, is opened datagram by datagram.
+        A run of one stream is decrypted straight into one buffer; what is alone, and a run with as
+        little as one forged datagram, is opened datagram by datagram.
         """
         step = burst.datagram_size
-        count = size // step
-        if count and count * step == size and _IS_LITTLE_ENDIAN:
-            run = self._open_run(burst, count)
-            if run is not None:
-                return [run]
-        opened = []
+        opened: list[OpenedGeneral | OpenedBulk] = []
         view = memoryview(burst.data)
-        for start in range(0, size, step):
-            packet = self.open(view[start : min(start + step, size)])
+        for start, stop in _runs(burst, size // step):
+            run = self._open_run(burst, start, stop - start) if stop - start > 1 else None
+            if run is not None:
+                opened.append(run)
+                continue
+            for position in range(start * step, stop * step, step):
+                packet = self.open(view[position : position + step])
+                if packet is not None:
+                    opened.append(packet)
+        if size % step:
+            packet = self.open(view[size - size % step : size])
             if packet is not None:
                 opened.append(packet)
         return opened
 
-    def _open_run(self, burst: BurstBuffer, count: int) -> OpenedBulk | None:
-        """Open `count` datagrams if they are one fresh run of one stream; else change nothing."""
-        words, stride = burst.words, burst.stride
-        end = count * stride
-        word, first, stream, offset = words[:4].tolist()
+    def _open_run(self, burst: BurstBuffer, start: int, count: int) -> OpenedBulk | None:
+        """Open a run of `count` datagrams if it is fresh and authentic; else change nothing."""
+        position = start * burst.stride
+        word, first, stream, offset = burst.words[position : position + 4].tolist()
         kind, phase, path = word & 0xFF, word >> 8 & 0xFF, word >> 16 & 0xFFFF
         key = self._key_by_phase.get(phase)
         size = burst.payload_size
-        if (
-            kind != wire.BULK
-            or key is None
-            or not self._is_open(path)
-            or first + count > wire.MAX_NUMBER
-            or words[0:end:stride].tolist() != [word] * count
-            or words[1:end:stride].tolist() != list(range(first, first + count))
-            or words[2:end:stride].tolist() != [stream] * count
-            or words[3:end:stride].tolist() != list(range(offset, offset + count * size, size))
-        ):
+        is_possible = kind == wire.BULK and key is not None and self._is_open(path)
+        if not is_possible or first + count > wire.MAX_NUMBER:
             return None
         window = self._windows.get(path)
         if window is not None and not window.is_fresh_run(first, count):
@@ -308,8 +304,9 @@ class PacketOpener:
         open_, sealed_size = self._aead.open, size + self._aead.tag_size
         header_size = wire.BULK_HEADER_SIZE
         failed = position = 0
+        stop = start + count
         for body, header, nonce in zip(
-            burst.bodies[:count], burst.headers, burst.nonce_pointers, strict=False
+            burst.bodies[start:stop], burst.headers[start:stop], burst.nonce_pointers, strict=False
         ):
             failed |= open_(
                 memory + position, NULL, NULL, body, sealed_size, header, header_size, nonce, key
@@ -363,6 +360,36 @@ class PacketOpener:
         if not self._closed:
             self._closed = bytearray(_PATH_IDS // 8)
         self._closed[oldest >> 3] |= 1 << (oldest & 7)
+
+
+def _runs(burst: BurstBuffer, count: int) -> list[tuple[int, int]]:
+    """Return (start, stop) of runs among `count` datagrams: one stream's bytes, one after another.
+
+    Nothing of it is authenticated yet.
+    """
+    if count < 2 or not _IS_LITTLE_ENDIAN:
+        return [(i, i + 1) for i in range(count)]
+    end, stride, size = count * burst.stride, burst.stride, burst.payload_size
+    kinds, numbers, streams, offsets = (
+        burst.words[field:end:stride].tolist() for field in range(4)
+    )
+    first, offset = numbers[0], offsets[0]
+    if (
+        numbers == list(range(first, first + count))
+        and offsets == list(range(offset, offset + count * size, size))
+        and kinds == [kinds[0]] * count
+        and streams == [streams[0]] * count
+    ):
+        return [(0, count)]
+    cuts = [
+        i
+        for i in range(1, count)
+        if numbers[i] != numbers[i - 1] + 1
+        or offsets[i] != offsets[i - 1] + size
+        or kinds[i] != kinds[i - 1]
+        or streams[i] != streams[i - 1]
+    ]
+    return list(pairwise([0, *cuts, count]))
 
 
 assert memoryview(b"\0" * 8).cast("Q").itemsize == 8  # the strided stores rely on it

@@ -19,6 +19,7 @@ import gevent
 from gevent import get_hub, socket
 
 from tunnel.net.clock import monotonic
+from tunnel.proto.received_burst import MAX_READ
 from tunnel.units import Seconds
 
 # Fixed by Linux.
@@ -31,7 +32,6 @@ CHECK_DATAGRAMS = 43
 CHECK_TAIL = 100
 CHECK_LIMIT_S: Seconds = 0.25
 READABLE = 1
-MAX_READ = 65536
 
 _log = logging.getLogger(__name__)
 

@@ -1,7 +1,10 @@
-"""ReceivedBurst: datagrams that the kernel handed over together, in one reused buffer.
+"""ReceivedBurst: datagrams of one sender that came together, in one reused buffer.
 
-UDP GRO joins datagrams of one sender into one read; all but the last have the same size.  The
-layouts over the buffer, with their pointers, are made once for each size and kept.
+    one read of many datagrams (UDP GRO)      -->  |datagram|datagram|datagram|last|   free
+    many reads of one, each behind the others -->   all but the last have the same size
+
+The layouts over the buffer, with their pointers, are made once for each size and kept.  Nothing in
+it is authenticated.
 """
 
 from collections.abc import Iterator
@@ -10,19 +13,19 @@ from tunnel.crypto.packets import MAX_BURST, BurstBuffer
 from tunnel.units import Seconds
 from tunnel.wire.packet import BULK_ALIGNMENT, BULK_HEADER_SIZE
 
+# Fixed by Linux: what one read may bring.
+MAX_READ = 65536
 # Chosen: sizes of which layouts are kept; a path has one or two.
 MAX_LAYOUTS = 16
+# Chosen: shorter datagrams are no bulk packets, and somebody waits for them.
+LEAST_JOINED = 1000
 
 
 class ReceivedBurst:
-    """A receive buffer, and what the last read put there.
+    """A receive buffer, and what the last reads put there."""
 
-    Args:
-        size: of the buffer in bytes, a multiple of 8.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.memory = bytearray(size)
+    def __init__(self) -> None:
+        self.memory = bytearray(2 * MAX_READ)
         self.view = memoryview(self.memory)
         self.size = 0
         self.segment_size = 0
@@ -35,6 +38,38 @@ class ReceivedBurst:
         `waited_s` is how long they had been on this machine before the read.
         """
         self.size, self.segment_size, self.waited_s = size, segment_size, waited_s
+
+    @property
+    def free(self) -> memoryview:
+        """Where the next read goes: room for anything that one may bring."""
+        return self.view[self.size :]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing can be joined any more."""
+        segment = self.segment_size
+        is_full = self.size + segment > min(MAX_READ, MAX_BURST * segment)
+        return is_full or segment < LEAST_JOINED or self.size % segment > 0
+
+    def try_join(self, size: int, segment_size: int) -> bool:
+        """Join a read that was put into `free`, if it goes on as the others do."""
+        joined, segment = self.size + size, self.segment_size
+        if (
+            not self.size
+            or self.is_complete
+            or joined > min(MAX_READ, MAX_BURST * segment)
+            or not (segment_size == segment or size < segment)
+            or self.memory[self.size] != self.memory[0]  # another type of packet
+        ):
+            return False
+        self.size = joined
+        return True
+
+    def begin_with_last(self, size: int, segment_size: int) -> None:
+        """Begin anew with a read that was put into `free` and could not be joined."""
+        if self.size:
+            self.view[:size] = self.view[self.size : self.size + size]
+        self.size, self.segment_size = size, segment_size
 
     def datagrams(self) -> Iterator[memoryview]:
         """Yield the datagrams, in order; the views are valid until the next read."""

@@ -112,16 +112,33 @@ def test_a_burst_that_starts_in_the_middle_opens_in_pieces_as_far_as_it_is_fresh
     assert [packet.first for packet in opened] == [1, 2, 3]
 
 
-def test_a_burst_with_a_shorter_last_datagram_opens_in_pieces():
+def test_a_burst_opens_as_its_runs_where_streams_take_turns():
     sealer, opener = pair()
-    burst, _, _ = burst_of(sealer, 2)
+    burst = BurstBuffer(64, sealer.tag_size, 6)
+    turns = [(4, 0), (4, 64), (6, 0), (6, 64), (6, 128), (4, 128)]
+    for i, (stream, offset) in enumerate(turns):
+        _, packet = sealer.seal_bulk(1, stream, offset, bytes([i]) * 64)
+        burst.data[i * burst.datagram_size : (i + 1) * burst.datagram_size] = packet
+
+    opened = opener.open_burst(burst, 6 * burst.datagram_size)
+
+    assert [(p.first, p.count, p.stream, p.offset) for p in opened] == [
+        (0, 2, 4, 0), (2, 3, 6, 0), (5, 1, 4, 128),
+    ]  # fmt: skip
+    assert bytes(opened[1].data) == bytes([2]) * 64 + bytes([3]) * 64 + bytes([4]) * 64
+
+
+def test_a_burst_with_a_shorter_last_datagram_opens_as_a_run_and_the_last():
+    sealer, opener = pair()
+    burst, data, _ = burst_of(sealer, 2)
     _, last = sealer.seal_general(1, b"\x01")
     end = 2 * burst.datagram_size
     burst.data[end : end + len(last)] = last
 
     opened = opener.open_burst(burst, end + len(last))
 
-    assert [type(packet) for packet in opened] == [OpenedBulk, OpenedBulk, OpenedGeneral]
+    assert [type(packet) for packet in opened] == [OpenedBulk, OpenedGeneral]
+    assert (opened[0].count, bytes(opened[0].data)) == (2, data)
 
 
 @pytest.mark.parametrize("word", range(4))
