@@ -23,6 +23,7 @@ from tunnel.errors import LinkEnded
 from tunnel.net.clock import monotonic
 from tunnel.net.direct import DirectPaths
 from tunnel.net.link import Link, LinkNews
+from tunnel.net.network_watch import NetworkWatch
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.claimer import Claimer, ClaimerEvent
 from tunnel.proto.handshake import Feature
@@ -119,6 +120,8 @@ class Rendezvous:
         if not self.options.force_relay:
             self._direct = DirectPaths(pump, self._tasks, self.trace)
             self._direct.start()
+        changed = self._direct.network_changed if self._direct else self._connections.hurry
+        NetworkWatch(changed).start(self._tasks)
 
     def _features(self) -> Feature:
         return Feature.RELAY_ONLY if self.options.force_relay else Feature(0)

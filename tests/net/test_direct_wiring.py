@@ -39,9 +39,10 @@ class Relay:
     node: RelayNode
     is_loopback: bool = True
     state: RelayState = RelayState.CONNECTED
+    checks: int = 0
 
     def check_alive(self) -> None:
-        pass
+        self.checks += 1
 
 
 @dataclass
@@ -70,6 +71,7 @@ class Link:
     lanes: dict[int, bool] = field(default_factory=dict)
     offers: list[tuple[Candidate, ...]] = field(default_factory=list)
     buffer: int = 0
+    suspicions: int = 0
 
     def tell_receive_buffer(self, size: int) -> None:
         self.buffer = size
@@ -81,7 +83,7 @@ class Link:
         self.offers.append(candidates)
 
     def suspect_paths(self, now: float) -> None:
-        pass
+        self.suspicions += 1
 
     def mapped(self) -> list[tuple[str, int]]:
         return [
@@ -312,6 +314,20 @@ def test_a_way_out_that_ends_takes_its_lane_its_mapping_and_its_candidates_along
         scene.uplinks.append(SECOND)
         scene.direct.path_lost()
         scene.await_true(lambda: FIRST_BOUND_LANE + 1 in scene.link.lanes, "it has a lane again")
+
+
+def test_another_network_has_relays_and_paths_checked_and_candidates_offered_anew():
+    with playing(is_loopback=False) as scene:
+        scene.direct.add_link(scene.link)
+        offers = len(scene.link.offers)
+
+        scene.uplinks.append(SECOND)
+        scene.direct.network_changed()
+
+        assert scene.pump.relays[0].checks == 1
+        assert scene.link.suspicions == 1
+        assert len(scene.link.offers) > offers
+        assert FIRST_BOUND_LANE in scene.link.lanes
 
 
 def test_a_link_on_loopback_keeps_to_the_common_lanes():

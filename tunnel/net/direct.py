@@ -5,7 +5,7 @@
            │       routers ──mappings
            └────everything else──► machine
 
-One greenlet asks the STUN servers of the relays in use, by every lane, looks at the interfaces, and
+One greenlet asks the STUN servers of the relays in use, by every lane, follows the ways out, and
 tells the links when something is new.  Routers are asked for ports once there is a link.  Nothing
 here decides about paths: that is `tunnel.proto.paths`.
 """
@@ -17,10 +17,10 @@ from collections.abc import Callable
 from gevent.event import Event
 
 from tunnel.errors import DecodeError, RelayUnreachable
-from tunnel.net.clock import monotonic, wall
+from tunnel.net.clock import monotonic
 from tunnel.net.connect import Address, resolve
-from tunnel.net.ifaces import local_addresses
 from tunnel.net.lanes import Lanes
+from tunnel.net.network_watch import CHECK_S, our_addresses
 from tunnel.net.pump import Pump
 from tunnel.net.relay import RelayConnection, RelayState
 from tunnel.net.router_ports import Gateways, RouterPorts
@@ -35,13 +35,9 @@ from tunnel.proto.machine import UdpEndpoint
 from tunnel.proto.mapping import PortMapping
 from tunnel.proto.received_burst import ReceivedBurst
 from tunnel.proto.stun_evidence import StunEvidence
-from tunnel.units import Instant, Seconds
+from tunnel.units import Instant
 from tunnel.wire.derpmap import STUN_OFF
 from tunnel.wire.stun import decode_binding_response, encode_binding_request, is_stun
-
-# Chosen.
-INTERFACE_CHECK_S: Seconds = 2.0  # how soon a change of addresses is noticed
-SLEEP_S: Seconds = 5.0  # a wall clock this far ahead of the monotonic one: the machine slept
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +70,6 @@ class DirectPaths:
         self._maps_ports = False
         self._links: list[PeerLink] = []
         self._gatherer = Gatherer(monotonic(), os.urandom)
-        self._addresses: list[str] = []
         self._has_work = Event()
         self._is_over = False
         self._source: tuple[int, str, int] | None = None  # of the last datagram
@@ -84,7 +79,7 @@ class DirectPaths:
         """Open the lanes and begin to gather."""
         self._lanes.start()
         self._pump.use_lanes(list(self._lanes))
-        self._look_at_addresses()
+        self._tell_hosts()
         self._tasks.spawn("direct paths", self._run)
 
     def begin_release(self) -> None:
@@ -122,6 +117,14 @@ class DirectPaths:
         self._offer(self._links)
         self._has_work.set()
 
+    def network_changed(self) -> None:
+        """Look which relays and paths still work, and for others: another network, or a sleep."""
+        if not self._is_over:
+            self._follow_lanes()
+            self._tell_hosts()
+            self._look_anew()
+            self._has_work.set()
+
     @property
     def evidence(self) -> StunEvidence:
         """What the answers of STUN servers tell about our network."""
@@ -149,7 +152,6 @@ class DirectPaths:
     # -- inside -----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        asleep_since = wall() - monotonic()
         while True:
             self._links = [link for link in self._links if not link.is_closed]
             now = monotonic()
@@ -158,18 +160,14 @@ class DirectPaths:
             if self._maps_ports:
                 self._routers.follow(self._lanes)
             self._has_work.clear()
-            pause_s = min(INTERFACE_CHECK_S, max(0.01, self._gatherer.next_timeout() - now))
+            pause_s = min(CHECK_S, max(0.01, self._gatherer.next_timeout() - now))
             self._has_work.wait(pause_s if self._links else None)
             if self._is_over:
                 return
-            offset = wall() - monotonic()
-            has_slept = offset - asleep_since > SLEEP_S
-            asleep_since = offset
-            has_other_lanes = self._follow_lanes()
-            if self._look_at_addresses() or has_other_lanes or has_slept:
-                self._network_changed()
+            if self._follow_lanes():
+                self._look_anew()
 
-    def _network_changed(self) -> None:
+    def _look_anew(self) -> None:
         now = monotonic()
         _log.info("the network changed: looking for paths anew")
         for relay in self._pump.relays:
@@ -201,17 +199,8 @@ class DirectPaths:
         if buffers:
             link.tell_receive_buffer(min(buffers))
 
-    def _look_at_addresses(self) -> bool:
-        """Read the interfaces; returns whether their addresses changed."""
-        addresses = sorted(address.ip for address in local_addresses())
-        if addresses == self._addresses:
-            return False
-        self._addresses = addresses
-        self._tell_hosts()
-        return True
-
     def _tell_hosts(self) -> None:
-        self._gatherer.set_hosts(self._lanes.hosts(self._addresses))
+        self._gatherer.set_hosts(self._lanes.hosts(our_addresses()))
 
     def _mapping_changed(self, lane: int, mapping: PortMapping | None) -> None:
         """Offer a port that the whole internet reaches; behind yet another NAT it is none."""

@@ -17,7 +17,9 @@ from tunnel.errors import DecodeError
 
 SIZES = (1, 3, 7, 100, 1 << 20)
 HEADER_SIZE = 3
-CPU_S = 0.3  # 21,000 empty messages take 0.05 s on a slow machine; what grew as their square, minutes
+CPU_S = (
+    0.3  # 21,000 empty messages take 0.05 s on a slow machine; what grew as their square, minutes
+)
 
 
 def outcome(stream: bytes, size: int) -> tuple[list[Message], bool]:
