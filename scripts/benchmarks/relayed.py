@@ -12,10 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from figure import Figure
-from processes import Usage, listen, pipe, relay
+from processes import Process, Usage, listen, pipe, relay
 
 CHUNK = 256 << 10
 FORWARDER = """
@@ -98,17 +99,28 @@ def transfer_rate(
     """Return bytes a second from the start of `pipe` to its exit, and what both ends cost."""
     with relay() as url:
         receiver, token = listen(url, copy)
-        started = time.perf_counter()
-        sender = pipe(url, token, source, *options)
-        sent = sender.finish()
-        seconds = time.perf_counter() - started
-        received = receiver.finish()
+        seconds, usages = timed(lambda: pipe(url, token, source, *options), receiver)
+    check_copy(copy, digest)
+    return size / seconds, usages
+
+
+def timed(start: Callable[[], Process], receiver: Process) -> tuple[float, list[Usage]]:
+    """Start a sender; return the seconds to its end, and what sender and receiver cost."""
+    started = time.perf_counter()
+    sender = start()
+    sent = sender.finish()
+    seconds = time.perf_counter() - started
+    received = receiver.finish()
     if sent.exit_code or received.exit_code:
         raise RuntimeError(f"transfer failed: {sender.lines} {receiver.lines}")
+    return seconds, [sent, received]
+
+
+def check_copy(copy: Path, digest: str) -> None:
+    """Raise `RuntimeError` unless a file has this SHA-256."""
     with copy.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != digest:
             raise RuntimeError("the copy differs")
-    return size / seconds, [sent, received]
 
 
 def forwarder_rate(size: int, kind: str) -> float:

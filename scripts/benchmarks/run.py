@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import direct
 import forwarded
 import packets
 import relayed
@@ -20,6 +21,7 @@ RESULT = ROOT / ".build" / "bench.json"
 BENCHMARKS = {
     "packets": packets.run,
     "relayed": relayed.run,
+    "direct": direct.run,
     "forwarded": forwarded.run,
     "startup": startup.run,
 }

@@ -5,6 +5,7 @@ checked, their number is bounded in all and for each foreign network, and overla
 often lead back into another tunnel, come last.  Source: design, section 8; RFC 8445 for the kinds.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable
 from enum import IntEnum
@@ -43,6 +44,7 @@ def is_probeable(candidate: Candidate, allows_loopback: bool) -> bool:
     return not (is_broadcast or (isinstance(address, IPv6Address) and address.is_link_local))
 
 
+@functools.lru_cache(maxsize=MAX_CANDIDATES)
 def is_overlay(ip: str) -> bool:
     """Tell whether an address belongs to a well-known overlay network."""
     address = ip_address(ip)
