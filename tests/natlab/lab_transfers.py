@@ -5,6 +5,7 @@ had said.  What a transfer tells of itself is read from the events of `--json`.
 """
 
 import contextlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
@@ -19,6 +20,27 @@ STUN_PORT = 3478
 END_LIMIT_S = 60.0
 TOKEN_EVENT = r'"event": "token".*"token": "(dhp1_[A-Za-z0-9_-]{20,})"'
 DIRECT_EVENT = r'"event": "path".*"direct": true'
+# Sends its standard input to the first who asks, and waits until that one has closed; `share`
+# connects once to see whether somebody listens, and asks nothing.
+SERVER = """
+import socket, sys
+with socket.create_server(("127.0.0.1", 0)) as server:
+    print(server.getsockname()[1], file=sys.stderr)
+    while not (connection := server.accept()[0]).recv(1):
+        pass
+with connection:
+    while data := sys.stdin.buffer.read1(65536):
+        connection.sendall(data)
+    connection.shutdown(socket.SHUT_WR)
+    connection.recv(1)
+"""
+CLIENT = """
+import socket, sys
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as connection:
+    connection.sendall(b"?")
+    while data := connection.recv(65536):
+        sys.stdout.buffer.write(data)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +173,27 @@ class Stage:
         token = listen.await_line(TOKEN_EVENT).group(1)
         arguments = ["pipe", "--json", *options, "--trace", traces["pipe"], token]
         pipe = self._run("pipe", self._lab.a, *arguments, stdin=PIPE)
-        live = LiveTransfer(listen, pipe, traces, size)
+        live = LiveTransfer(pipe, listen, traces, size)
+        self._live.append(live)
+        return live
+
+    def live_download(self, size: int, *, options: tuple[str, ...] = ()) -> LiveTransfer:
+        """Start a download by b of at least `size` bytes from a server that a shares.
+
+        It is one TCP connection at either end: whoever loses it ends with 1.
+        """
+        traces = {name: self._folder / f"{name}.trace" for name in ("share", "open")}
+        python = [sys.executable, "-u", "-c"]
+        server = self._start("server", self._lab.a, [*python, SERVER], stdin=PIPE)
+        port = server.await_line(r"^(\d+)$").group(1)
+        common = ["--json", *options, "--trace"]
+        shared = [*common, traces["share"], "--relay", self.url, port]
+        share = self._run("share", self._lab.a, "share", *shared)
+        token = share.await_line(TOKEN_EVENT).group(1)
+        opened = self._run("open", self._lab.b, "open", *common, traces["open"], token)
+        bind = opened.await_line(r'"address": "127\.0\.0\.1:(\d+)"').group(1)
+        client = self._start("client", self._lab.b, [*python, CLIENT, bind])
+        live = LiveTransfer(share, opened, traces, size, server, client)
         self._live.append(live)
         return live
 
@@ -174,9 +216,13 @@ class Stage:
     def _run(
         self, name: str, host: Host, *arguments: object, stdin: bytes | int = DEVNULL
     ) -> Process:
-        command = host.command([PROGRAM, *arguments])
+        return self._start(name, host, [PROGRAM, *arguments], stdin)
+
+    def _start(
+        self, name: str, host: Host, command: list[object], stdin: bytes | int = DEVNULL
+    ) -> Process:
         environment = clean_environment(self._folder)
-        process = Process(name, command, self._folder, environment, stdin=stdin)
+        process = Process(name, host.command(command), self._folder, environment, stdin=stdin)
         self._processes.append(process)
         return process
 

@@ -1,6 +1,7 @@
 """LiveTransfer: a transfer from a to b that lasts as long as a test needs, and its pauses.
 
     Feeder --stdin--> pipe ~~~ the lab ~~~> listen --stdout--> Progress: when how much had come
+    Feeder --stdin--> server ──TCP──► share ~~~ the lab ~~~> open ──TCP──► client --stdout--> Progress
 
 The feeder sends at least the asked number of bytes and goes on until it is released.  A pause is
 read from what the receiver wrote, the path from the events and traces of the programs.
@@ -112,7 +113,7 @@ class Ending:
 
     Args:
         is_exact: whether the SHA-256 of both ends agree.
-        codes: exit codes of sender and receiver.
+        codes: exit codes of what was fed and of what wrote it.
         receipts: what each of them said at the end, in this order; empty where it said none.
         story: what both said, for messages.
     """
@@ -127,17 +128,29 @@ class LiveTransfer:
     """See the module docstring.
 
     Args:
-        listen: the receiver, on host b.
-        pipe: the sender, on host a.
+        sender: the program under test on host a.
+        receiver: the one on host b.
         traces: the trace file of each, by its name.
         size: bytes that it has at least.
+        source: what is fed, if that is not the sender.
+        sink: whose output is what came, if that is not the receiver.
     """
 
-    def __init__(self, listen: Process, pipe: Process, traces: dict[str, Path], size: int) -> None:
-        self.listen = listen
-        self.pipe = pipe
-        self.feeder = Feeder(pipe, size)
-        self.progress = Progress(listen)
+    def __init__(
+        self,
+        sender: Process,
+        receiver: Process,
+        traces: dict[str, Path],
+        size: int,
+        source: Process | None = None,
+        sink: Process | None = None,
+    ) -> None:
+        self.sender = sender
+        self.receiver = receiver
+        self._source = source or sender
+        self._sink = sink or receiver
+        self.feeder = Feeder(self._source, size)
+        self.progress = Progress(self._sink)
         self._traces = traces
 
     # -- waiting ------------------------------------------------------------------------------
@@ -145,7 +158,7 @@ class LiveTransfer:
     @property
     def received_size(self) -> int:
         """Bytes that the receiver has written so far."""
-        return self.listen.output_size
+        return self._sink.output_size
 
     def await_more(self, size: int, limit_s: float) -> None:
         """Wait until the receiver has written that many bytes more than now."""
@@ -159,25 +172,25 @@ class LiveTransfer:
         """
         self._await("both sides direct", lambda: self.is_direct, limit_s)
         began = time.time() - (time.monotonic() - since)
-        times = [_moved_at(side) for side in (self.pipe, self.listen)]
+        times = [_moved_at(side) for side in (self.sender, self.receiver)]
         return max(0.0, max(times) - began)
 
     def await_relayed(self, limit_s: float) -> None:
         """Wait until the sender's data takes the relay."""
-        self._await("the sender on the relay", lambda: not is_direct(self.pipe), limit_s)
+        self._await("the sender on the relay", lambda: not is_direct(self.sender), limit_s)
 
     @property
     def is_direct(self) -> bool:
         """Whether both sides send by a direct path."""
-        return is_direct(self.pipe) and is_direct(self.listen)
+        return is_direct(self.sender) and is_direct(self.receiver)
 
     def finish(self, limit_s: float) -> Ending:
         """Let the transfer come to its end and tell how it went."""
         self.feeder.release()
-        codes = (self.pipe.wait(limit_s), self.listen.wait(limit_s))
-        digest = hashlib.sha256(self.listen.stdout).hexdigest()
-        receipts = (_receipt(self.pipe), _receipt(self.listen))
-        story = "\n".join(side.story for side in (self.pipe, self.listen))
+        codes = (self._source.wait(limit_s), self._sink.wait(limit_s))
+        digest = hashlib.sha256(self._sink.stdout).hexdigest()
+        receipts = (_receipt(self.sender), _receipt(self.receiver))
+        story = "\n".join(process.story for process in self._processes)
         return Ending(digest == self.feeder.digest(), codes, receipts, story)
 
     def close(self) -> None:
@@ -186,22 +199,26 @@ class LiveTransfer:
         self.feeder.close()
 
     def trace(self, name: str, *events: str) -> list[dict[str, object]]:
-        """Return the events of "pipe" or "listen" with these names."""
+        """Return the events of a program with these names."""
         lines = self._traces[name].read_text(encoding="utf-8").splitlines()
         parsed = [json.loads(line) for line in lines if line.endswith("}")]
         return [event for event in parsed if event["event"] in events]
 
     def _await(self, what: str, condition: Callable[[], bool], limit_s: float) -> None:
         """Wait until something is true; it never will be once a side has ended."""
-        both = (self.listen, self.pipe)
+        run = self._processes
         try:
             await_true(
-                lambda: condition() or not all(side.is_running for side in both), what, limit_s
+                lambda: condition() or not all(each.is_running for each in run), what, limit_s
             )
             assert condition(), f"a side ended before it was true: {what}"
         except AssertionError as error:
-            stories = "\n".join(side.story for side in both)
+            stories = "\n".join(each.story for each in run)
             raise AssertionError(f"{error}\n{stories}") from None
+
+    @property
+    def _processes(self) -> list[Process]:
+        return list(dict.fromkeys((self._source, self.sender, self.receiver, self._sink)))
 
 
 def is_direct(side: Process) -> bool:

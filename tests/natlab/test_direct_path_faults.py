@@ -10,21 +10,23 @@ import time
 import pytest
 from lab import Lab
 from lab_transfers import Stage
-from live_transfer import Ending, LiveTransfer
+from live_transfer import LiveTransfer
 from nat_kinds import NatKind
-from support.processes import record_figure
+from pauses import (
+    DIRECT_LIMIT_S,
+    END_LIMIT_S,
+    FIRST_DIRECT_LIMIT_S,
+    LENIENCE,
+    NETWORK_LIMIT_S,
+    TRAFFIC_LIMIT_S,
+    assert_exact,
+    assert_pause,
+    wait_until,
+)
 from topology import Topology
 from wires import Impairment, Way
 
 MIB = 1 << 20
-# Design, section 12 and the issue's text: traffic again, and direct again.
-TRAFFIC_LIMIT_S = 3.0
-DIRECT_LIMIT_S = 5.0
-LENIENCE = 3
-# Chosen: where the connection to the relay is gone as well, it is noticed, then dialled anew.
-NETWORK_LIMIT_S = 5.0
-FIRST_DIRECT_LIMIT_S = 15.0
-END_LIMIT_S = 120.0
 EARLY = MIB
 SETTLED = MIB
 SIDE_NAME = {"a": "sender", "b": "receiver"}
@@ -77,21 +79,6 @@ def transfer(lab: Lab, stage: Stage, size: int, is_full: bool) -> LiveTransfer:
     transfer.await_direct(time.monotonic(), FIRST_DIRECT_LIMIT_S)
     transfer.await_more(EARLY, FIRST_DIRECT_LIMIT_S)
     return transfer
-
-
-def assert_exact(ending: Ending) -> None:
-    assert ending.is_exact, ending.story
-    assert ending.codes == (0, 0), ending.story
-
-
-def assert_pause(what: str, pause_s: float, limit_s: float) -> None:
-    """Record a pause, and hold it to three times its limit."""
-    record_figure(what, f"{pause_s:.2f} s", f"{limit_s:g} s")
-    assert pause_s <= LENIENCE * limit_s, f"{what}: {pause_s:.2f} s"
-
-
-def wait_until(instant: float) -> None:
-    time.sleep(max(0.0, instant - time.monotonic()))  # the fault has a length, and no end to await
 
 
 @pytest.mark.timeout(300)
@@ -155,7 +142,7 @@ def test_a_nat_that_rebinds_before_a_peer_that_lets_anybody_in(lab, transfer):
     lab.rebind("a")
     other = lab.router("a").public_address
 
-    transfer.listen.await_line(f'"path": "direct {other}:', LENIENCE * TRAFFIC_LIMIT_S)
+    transfer.receiver.await_line(f'"path": "direct {other}:', LENIENCE * TRAFFIC_LIMIT_S)
     transfer.await_more(SETTLED, LENIENCE * TRAFFIC_LIMIT_S)
     pause_s = transfer.progress.longest_pause_s(rebound_at, time.monotonic())
     ending = transfer.finish(END_LIMIT_S)
