@@ -1,8 +1,7 @@
 """Faults of direct paths in the middle of a transfer: every byte comes, and every pause is short.
 
 A transfer goes on until its fault is over and the path is direct again, or is known not to come
-back.  Pauses are held to three times the limit, since the machine may do much else; what was seen
-is recorded beside the limit.
+back.
 """
 
 import time

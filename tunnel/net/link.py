@@ -37,7 +37,8 @@ from tunnel.units import ByteCount, Seconds
 SEND_HIGH_WATER = 8 << 20
 SEND_LOW_WATER = 4 << 20
 
-# Chosen: a question this short, with nothing unacknowledged before it, does not wait for its turn.
+# Chosen: a write this short on a link where nothing is under way does not wait for the pump; on a
+# busy one it is joined with others.
 PROMPT_SIZE = 16 << 10
 
 LinkNews = LinkStalled | LinkResumed | PathChanged | AddressSeen
@@ -67,9 +68,9 @@ class Stream:
         Raises `StreamReset` if the other side stopped reading, `LinkEnded`.
         """
         self._check_writable()
-        is_first = not self._sending.buffered
-        self._link.machine.streams.write(self.id, data)
-        if is_first and len(data) <= PROMPT_SIZE:
+        machine = self._link.machine
+        machine.streams.write(self.id, data)
+        if not machine.has_unanswered and len(data) <= PROMPT_SIZE:
             self._link.flush()
         self._link.wake()
         if self._sending.buffered >= SEND_HIGH_WATER:

@@ -134,14 +134,18 @@ class Pump:
 
     def _run(self) -> None:
         deadline: Instant | None = None
-        while True:
-            self._wake.clear()
-            now = monotonic()
-            # An earlier deadline that arose meanwhile is the next one: then we come back at once.
-            deadline = self._work(now, deadline is not None and deadline <= now)
-            if deadline is not None and not self._wake.is_set():
-                self._set_alarm(deadline)
-            self._wake.wait()
+        try:
+            while True:
+                self._wake.clear()
+                now = monotonic()
+                # An earlier deadline that arose meanwhile is the next one: we come back at once.
+                deadline = self._work(now, deadline is not None and deadline <= now)
+                if deadline is not None and not self._wake.is_set():
+                    self._set_alarm(deadline)
+                self._wake.wait()
+        finally:
+            if self._alarm_at is not None:
+                self._alarm.close()
 
     def _set_alarm(self, deadline: Instant) -> None:
         """Have the deadline wake us; an alarm that is set for earlier does so on its way."""

@@ -240,6 +240,11 @@ class PeerLink:
         """Whether something we sent by the relay is unanswered."""
         return not self.is_closed and self._sender.relay.ledger.in_flight_packets > 0
 
+    @property
+    def has_unanswered(self) -> bool:
+        """Whether something we sent is unanswered."""
+        return self._liveness.is_waiting
+
     def next_event(self) -> LinkEvent | None:
         """Return what happened next, or None."""
         if self._events:
