@@ -100,7 +100,7 @@ def test_bytes_go_both_ways_and_both_ends_are_clean(options):
         writer.get(timeout=WAIT_S)
         assert stream.wait_acknowledged(WAIT_S)
         assert accepted.wait_acknowledged(WAIT_S)
-        assert stream.unacknowledged == 0
+        assert stream._sending.buffered == 0
 
 
 def test_an_empty_stream_s_end_is_acknowledged_too(options):
@@ -120,7 +120,7 @@ def test_an_acknowledgement_is_not_awaited_for_longer_than_asked(options, server
         stream.write(b"nobody takes this")
 
         assert not stream.wait_acknowledged(0.05)
-        assert stream.unacknowledged == 17
+        assert stream._sending.buffered == 17
 
 
 def test_a_writer_waits_while_too_much_is_buffered_and_goes_on_when_it_is_read(options):
@@ -138,7 +138,7 @@ def test_a_writer_waits_while_too_much_is_buffered_and_goes_on_when_it_is_read(o
         accepted = issuer.accept_stream()
         writer.join(timeout=0.3)
         assert not writer.dead
-        assert stream.unacknowledged <= 9 * MIB
+        assert stream._sending.buffered <= 9 * MIB
 
         assert len(read_to_end(accepted)) == size
         writer.get(timeout=WAIT_S)

@@ -154,11 +154,6 @@ class Stream:
         return has_all
 
     @property
-    def unacknowledged(self) -> ByteCount:
-        """Bytes written that the other side has not confirmed to have stored."""
-        return self._sending.buffered
-
-    @property
     def sizes(self) -> dict[str, object]:
         """Bytes sent and received so far."""
         return {"sent": self._sending.sent_size, "received": self._receiving.highest}

@@ -144,11 +144,6 @@ class SendStream:
         return bool(self._lost) or can_send_new or self._opening_is_due or self._end_is_due_now
 
     @property
-    def is_held_back(self) -> bool:
-        """Whether only missing credit keeps bytes from going out."""
-        return not self._lost and self._next == self.limit < self.size
-
-    @property
     def _end_is_due_now(self) -> bool:
         return self._end_is_due and self._next == self.size and not self._lost
 

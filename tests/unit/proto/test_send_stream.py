@@ -97,11 +97,10 @@ def test_credit_holds_new_bytes_back_but_not_lost_ones():
     stream = SendStream(0, 4)
     stream.write(b"abcdef")
     assert take_all(stream) == [(0, b"abcd", False)]
-    assert stream.is_held_back
+    assert not stream.has_something_to_send
     assert stream.unsent == 2
 
     stream.lost(1, 3, False)
-    assert not stream.is_held_back
     assert take_all(stream) == [(1, b"bc", False)]
     assert not stream.raise_limit(4, 0)
     assert not stream.raise_limit(3, 0)
