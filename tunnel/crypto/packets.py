@@ -25,6 +25,9 @@ MAX_BURST = 64
 # Chosen: paths of one peer whose replay windows are kept; the one unused for longest goes.
 MAX_RECEIVE_PATHS = 64
 
+# Chosen: so few headers are stored one by one; for more a strided store costs less.
+FEW = 4
+
 _NONCE = struct.Struct("<IQ")
 _IS_LITTLE_ENDIAN = sys.byteorder == "little"
 _LOW = 0xFFFFFFFF
@@ -89,6 +92,10 @@ class BurstBuffer:
 
     def store_nonces(self, path: int, first: int, count: int) -> None:
         """Write the nonces of numbers first .. first+count-1 of `path`."""
+        if count <= FEW:
+            for i in range(count):
+                _NONCE.pack_into(self.nonces, 32 * i, path, first + i)
+            return
         words = self.nonce_words
         for index, number in ((0, first), (count - 1, first + count - 1)):
             words[8 * index], words[8 * index + 2] = path, number >> 32
@@ -172,15 +179,15 @@ class PacketSealer:
     def _store_headers(
         self, burst: BurstBuffer, path: int, stream: int, offset: int, first: int, count: int
     ) -> None:
-        word = wire.first_word(wire.BULK, self._phase, path, self._link_index)
         size = burst.payload_size
-        if not _IS_LITTLE_ENDIAN:
+        if count <= FEW or not _IS_LITTLE_ENDIAN:
             for i in range(count):
-                header = wire.encode_bulk_header(
-                    self._phase, path, self._link_index, first + i, stream, offset + i * size
-                )
-                burst.data[i * burst.datagram_size :][: len(header)] = header
+                wire.store_bulk_header(
+                    burst.data, i * burst.datagram_size,
+                    self._phase, path, self._link_index, first + i, stream, offset + i * size,
+                )  # fmt: skip
             return
+        word = wire.first_word(wire.BULK, self._phase, path, self._link_index)
         words, stride = burst.words, burst.stride
         end = count * stride
         words[0:end:stride] = memoryview(array("Q", (word,)) * count)

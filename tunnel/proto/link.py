@@ -84,6 +84,7 @@ class PeerLink:
         self.streams = Streams(parameters.is_issuer)
         self.counters = LinkCounters()
         self.is_closed = False
+        self.is_relay_only = bool(parameters.features & Feature.RELAY_ONLY)  # a side wants it so
         self._trace = trace
         self._relays_up = relays_up
         root, aead, is_issuer = parameters.root, parameters.aead, parameters.is_issuer
@@ -184,11 +185,6 @@ class PeerLink:
     def relay(self) -> int:
         """The relay connection that path 0 uses."""
         return self._sender.relay.endpoint.relay
-
-    @property
-    def is_relay_only(self) -> bool:
-        """Whether a side wants no direct path."""
-        return bool(self.parameters.features & Feature.RELAY_ONLY)
 
     @property
     def direct_path(self) -> UdpEndpoint | None:
@@ -309,7 +305,7 @@ class PeerLink:
         except (ProtocolViolation, DecodeError) as error:
             self._trace("link.violation", {"reason": str(error)})
             self.close(now, PROTOCOL_VIOLATION, str(error))
-        if self._liveness.is_waiting and not self._sender.in_flight:
+        if self._liveness.is_waiting and not self._sender.has_in_flight:
             self._liveness.all_answered()
         return True
 

@@ -88,9 +88,11 @@ class Sender:
         return self.paths.active or self.relay
 
     @property
-    def in_flight(self) -> int:
-        """Ack-eliciting packets in flight on all paths."""
-        return sum(path.ledger.in_flight_packets for path in self._all())
+    def has_in_flight(self) -> bool:
+        """Whether ack-eliciting packets are in flight, on the active path or another."""
+        if self.active.ledger.in_flight_packets:
+            return True
+        return any(path.ledger.in_flight_packets for path in self._all())
 
     def _all(self) -> Iterator[SendPath]:
         yield self.relay

@@ -50,6 +50,14 @@ def encode_bulk_header(
     return _BULK.pack(BULK, phase, path, link_index, number, stream, offset)
 
 
+def store_bulk_header(
+    memory: bytearray, start: int,
+    phase: int, path: int, link_index: int, number: int, stream: int, offset: int,
+) -> None:  # fmt: skip
+    """Write the 32 header bytes of a bulk packet to `memory`, from byte `start` on."""
+    _BULK.pack_into(memory, start, BULK, phase, path, link_index, number, stream, offset)
+
+
 def decode_general_header(data: memoryview | bytes) -> tuple[int, int, int, int, int]:
     """Return (type, phase, path, link index, number) of at least 16 bytes; types may be bulk."""
     return _GENERAL.unpack_from(data)
