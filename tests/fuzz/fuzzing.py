@@ -24,7 +24,8 @@ ROOT = FOLDER.parents[1]
 CORPUS, VECTORS = FOLDER / "corpus", FOLDER / "vectors"
 
 MAX_INPUT = 64 << 10
-CPU_S = 0.05  # of an input of MAX_INPUT bytes
+# Of an input of MAX_INPUT bytes, on a slow machine: what grows as the square of its size takes minutes.
+CPU_S = 0.3
 ALLOCATION = 8 << 20
 # A processor that others use as well makes one run look slow, but hardly several in a row.
 TRIES = 5

@@ -1,6 +1,7 @@
 """Receive credit: how far the other side may send on each stream, out of one pool for the link.
 
-Every stream owns a floor that is always covered.  A stream whose reader keeps up, and whose window
+Every stream owns a floor that is always covered, and nothing is sent for one that stays well within
+it.  A stream whose reader keeps up, and whose window
 is used up within two round trips, gets twice as much (at least the first step) while the pool
 lasts.  Once a stream wants more than is left, the pool is contested for a while:
 
@@ -26,6 +27,8 @@ POOL = 32 << 20
 MAX_WINDOW = 16 << 20
 # Chosen: the first step of a stream that has the pool to itself; a relay's first flight.
 FIRST_WINDOW = 512 << 10
+# Chosen: until a stream has brought so much it may be a question and its answer, and needs no more.
+FIRST_USE = 4 << 10
 # Chosen: a stream that took nothing for so long (and two round trips) is idle.
 IDLE_S: Seconds = 1.0
 # Chosen: how long windows are kept to an equal share after one could not grow.
@@ -61,6 +64,8 @@ class CreditPool:
         window = self._windows.get(stream.stream)
         is_first = window is None
         if window is None:
+            if stream.limit - stream.read_offset > FLOOR - FIRST_USE:
+                return ()
             window = self._windows[stream.stream] = _Window(stream, now, now)
         window.used_at = now
         self._windows.move_to_end(stream.stream)

@@ -42,7 +42,7 @@ class PathState(Enum):
     DOUBTFUL = "doubtful"  # data on it went unanswered, or its last challenges did
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class DirectPath:
     """One address pair.
 

@@ -81,10 +81,15 @@ class Packer:
         return Transmit(packet, to, is_control=True)
 
     def small_writes(
-        self, now: Instant, path: SendPath, packed: bytearray, ranges: list[StreamRange]
+        self,
+        now: Instant,
+        path: SendPath,
+        packed: bytearray,
+        ranges: list[StreamRange],
+        frames: list[wire.Frame],
     ) -> Transmit:
-        """Pack STREAM frames, with acknowledgements behind them."""
-        record, packet = self._general(now, path, packed, is_ack_eliciting=True, ranges=ranges)
+        """Pack STREAM frames, with control and acknowledgements behind them."""
+        record, packet = self._general(now, path, packed, True, ranges, frames)
         self._sent(now, path, record)
         return Transmit(packet, path.endpoint, is_control=False)
 

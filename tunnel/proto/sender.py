@@ -271,6 +271,8 @@ class Sender:
         packets = self._probes(now)
         packets += self._size_probes(now)
         packets += self._wide_pings(now)
+        if self._has_small_data(now):
+            packets.append(self._next_small_data(now, self.active, carries_control=True))
         # Sending data makes no control due, so control is asked for once and not at each packet.
         while len(packets) < limit and (packet := self._next_control(now)) is not None:
             packets.append(packet)
@@ -358,7 +360,9 @@ class Sender:
                 return None
             path = found
         packed = bytearray()
-        frames = self._take_frames(packed) if has_frames else []
+        frames = (
+            self._take_frames(packed, MAX_CONTROL_SIZE - wire.MAX_ACK_SIZE) if has_frames else []
+        )
         is_ack_eliciting = bool(frames)
         asks = self._pings.pop(path.id, None) is not None
         if asks:
@@ -369,8 +373,8 @@ class Sender:
         content = self._packer.filled(packed, BASE_DATAGRAM) if is_filled else packed
         return self._packer.control(now, path, content, frames, is_ack_eliciting=is_ack_eliciting)
 
-    def _take_frames(self, packed: bytearray) -> list[wire.Frame]:
-        """Take control frames as long as an acknowledgement still fits behind them."""
+    def _take_frames(self, packed: bytearray, room: int) -> list[wire.Frame]:
+        """Take control frames, up to `room` bytes in all; a first one in any case."""
         frames: list[wire.Frame] = []
         while True:
             due = self._frames_due
@@ -378,7 +382,7 @@ class Sender:
             if frame is None:
                 return frames
             encoded = wire.encode(frame)
-            if frames and len(packed) + len(encoded) > MAX_CONTROL_SIZE - wire.MAX_ACK_SIZE:
+            if packed and len(packed) + len(encoded) > room:
                 due.appendleft(frame)
                 return frames
             frames.append(frame)
@@ -405,15 +409,26 @@ class Sender:
             room = int(self._may_send(now, path))
         if not room:
             return None
-        size = self._packer.capacity(path)
         if available < BULK_MINIMUM:
-            return self._next_small_data(now, path, size)
+            return self._next_small_data(now, path, carries_control=False)
+        size = self._packer.capacity(path)
         if isinstance(path, DirectPath) and (count := min(room, available // size)) > 1:
             return self._packer.burst(now, path, stream, size, count)
         return self._packer.bulk(now, path, stream, min(size, available // 8 * 8))
 
-    def _next_small_data(self, now: Instant, path: SendPath, size: int) -> Transmit:
-        """Join what several streams have into one general packet."""
+    def _has_small_data(self, now: Instant) -> bool:
+        """Tell whether a small write goes by a direct path now, and can take control along.
+
+        On the relay control goes before data that waits there, in packets of its own.
+        """
+        path, stream = self.active, self._streams.next_sender()
+        if stream is None or not isinstance(path, DirectPath):
+            return False
+        return stream.sendable()[1] < BULK_MINIMUM and self._may_send(now, path)
+
+    def _next_small_data(self, now: Instant, path: SendPath, *, carries_control: bool) -> Transmit:
+        """Join what several streams have into one general packet, and control if there is room."""
+        size = self._packer.capacity(path)
         packed = bytearray()
         ranges: list[StreamRange] = []
         room = max(size - wire.MAX_ACK_SIZE, wire.STREAM_HEADER_SIZE + BULK_MINIMUM)
@@ -425,5 +440,6 @@ class Sender:
             self._streams.took_turn()
             packed += wire.encode_stream(wire.StreamData(stream.stream, offset, data, is_end))
             ranges.append(StreamRange(stream.stream, offset, offset + len(data), is_end))
+        frames = self._take_frames(packed, size - wire.MAX_ACK_SIZE) if carries_control else []
         self._add_acks(now, path, packed, size)
-        return self._packer.small_writes(now, path, packed, ranges)
+        return self._packer.small_writes(now, path, packed, ranges, frames)

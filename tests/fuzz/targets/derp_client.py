@@ -11,7 +11,6 @@ from tunnel.units import Instant
 from tunnel.wire import derp
 from tunnel.wire.derp import FrameType
 
-CPU_S = 0.3
 ALLOCATION = 16 << 20
 MAX_STEPS = 200
 OURS = KeyPair.from_secret(b"\x11" * 32)

@@ -12,7 +12,6 @@ from tunnel.crypto.packets import (
     PacketSealer,
 )
 
-CPU_S = 0.3
 KEY = bytes(range(32))
 MAX_STEPS = 100
 SLOTS, PAYLOAD = 8, 64

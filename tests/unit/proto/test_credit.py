@@ -5,6 +5,7 @@ import pytest
 from tunnel.errors import ProtocolViolation
 from tunnel.proto.credit import (
     CONTESTED_S,
+    FIRST_USE,
     FIRST_WINDOW,
     FLOOR,
     IDLE_S,
@@ -39,15 +40,24 @@ def window_of(stream):
     return stream.limit - stream.read_offset
 
 
-def test_the_first_read_opens_a_window():
+def test_a_question_and_its_answer_need_no_credit():
     pool, stream = CreditPool(), ReceiveStream(0, FLOOR)
 
-    assert use(pool, stream, 0.0, 1000) == (Credit(0, 1000 + FIRST_WINDOW, 0),)
+    assert use(pool, stream, 0.0, 1000) == ()
+    assert use(pool, stream, 0.0, FIRST_USE - 1001) == ()
+    assert stream.limit == FLOOR
+
+
+def test_a_stream_that_brings_more_gets_a_window():
+    pool, stream = CreditPool(), ReceiveStream(0, FLOOR)
+    use(pool, stream, 0.0, FIRST_USE - 1)
+
+    assert use(pool, stream, 0.0, 1) == (Credit(0, FIRST_USE + FIRST_WINDOW, 0),)
 
 
 def test_nothing_is_told_before_half_a_window_was_used():
     pool, stream = CreditPool(), ReceiveStream(0, FLOOR)
-    use(pool, stream, 0.0, 1000)
+    use(pool, stream, 0.0, FIRST_USE)
 
     assert use(pool, stream, 0.0, FIRST_WINDOW // 2 - 1) == ()
     assert use(pool, stream, 0.0, 1) != ()
@@ -57,7 +67,7 @@ def test_a_window_used_up_within_two_round_trips_doubles_and_a_slow_one_does_not
     fast, slow = ReceiveStream(0, FLOOR), ReceiveStream(2, FLOOR)
     pool = CreditPool()
     for stream in (fast, slow):
-        use(pool, stream, 0.0, 1000)
+        use(pool, stream, 0.0, FIRST_USE)
 
     use(pool, fast, 0.1, FIRST_WINDOW // 2)
     use(pool, slow, 5.0, FIRST_WINDOW // 2)
@@ -84,8 +94,8 @@ def test_a_stream_that_is_over_gives_its_window_back():
     for stream in streams:
         use_up(pool, [stream])
     late = ReceiveStream(99, FLOOR)
-    use(pool, late, 0.25, 1000)
-    assert late.limit == 1000 + FLOOR
+    use(pool, late, 0.25, FIRST_USE)
+    assert late.limit == FIRST_USE + FLOOR
 
     pool.release(0)
     pool.release(0)
@@ -115,7 +125,7 @@ def test_idle_windows_are_recalled_as_soon_as_another_stream_wants_more_than_is_
     pool, idle = full_pool()
     late, now = ReceiveStream(4, FLOOR), 1.0 + IDLE_S
 
-    due = use(pool, late, now, 1000)
+    due = use(pool, late, now, FIRST_USE)
     asked = [frame for frame in due if isinstance(frame, Recall)]
     assert asked == [Recall(s.stream, s.read_offset + FLOOR, 1) for s in idle]
     for stream, recall in zip(idle, asked, strict=True):
@@ -128,7 +138,7 @@ def test_idle_windows_are_recalled_as_soon_as_another_stream_wants_more_than_is_
 
 def test_what_the_sender_had_used_already_is_not_taken_back():
     pool, (idle, _) = full_pool()
-    use(pool, ReceiveStream(4, FLOOR), 1.0 + IDLE_S, 1000)
+    use(pool, ReceiveStream(4, FLOOR), 1.0 + IDLE_S, FIRST_USE)
     used = idle.read_offset + (1 << 20)
 
     pool.handle_return(Return(0, used, 1))
@@ -141,7 +151,7 @@ def test_what_the_sender_had_used_already_is_not_taken_back():
 def test_a_stream_that_came_back_from_idleness_grows_anew_and_its_credit_counts_recalls():
     pool, (idle, other) = full_pool()
     late = ReceiveStream(4, FLOOR)
-    use(pool, late, 1.0 + IDLE_S, 1000)
+    use(pool, late, 1.0 + IDLE_S, FIRST_USE)
     for stream in (idle, other):
         pool.handle_return(Return(stream.stream, stream.read_offset + FLOOR, 1))
 
@@ -154,7 +164,7 @@ def test_a_stream_that_came_back_from_idleness_grows_anew_and_its_credit_counts_
 def test_no_credit_is_given_and_no_recall_repeated_while_one_is_unanswered():
     pool, (idle, _) = full_pool()
     late = ReceiveStream(4, FLOOR)
-    due = use(pool, late, 1.0 + IDLE_S, 1000)
+    due = use(pool, late, 1.0 + IDLE_S, FIRST_USE)
     recall = next(frame for frame in due if frame.stream == 0 and isinstance(frame, Recall))
     assert pool.is_outstanding(recall)
 
@@ -175,7 +185,7 @@ def test_no_credit_is_given_and_no_recall_repeated_while_one_is_unanswered():
 )
 def test_a_false_return_is_a_violation(number, distance):
     pool, (idle, _) = full_pool()
-    use(pool, ReceiveStream(4, FLOOR), 1.0 + IDLE_S, 1000)
+    use(pool, ReceiveStream(4, FLOOR), 1.0 + IDLE_S, FIRST_USE)
 
     with pytest.raises(ProtocolViolation):
         pool.handle_return(Return(0, idle.limit + distance, number))
@@ -185,7 +195,7 @@ def test_a_return_that_nobody_asked_for_is_a_violation_and_a_repeated_one_is_not
     pool, (idle, _) = full_pool()
     with pytest.raises(ProtocolViolation):
         pool.handle_return(Return(0, idle.limit, 1))
-    use(pool, ReceiveStream(4, FLOOR), 1.0 + IDLE_S, 1000)
+    use(pool, ReceiveStream(4, FLOOR), 1.0 + IDLE_S, FIRST_USE)
     answer = Return(0, idle.read_offset + FLOOR, 1)
 
     pool.handle_return(answer)
@@ -210,6 +220,6 @@ def test_a_reader_that_stalls_keeps_what_it_has_and_is_not_asked_for_it():
     pool, (stalled, _) = full_pool()
     stalled.receive(stalled.read_offset, bytes(1 << 20), False)
 
-    due = use(pool, ReceiveStream(4, FLOOR), 1.0 + IDLE_S, 1000)
+    due = use(pool, ReceiveStream(4, FLOOR), 1.0 + IDLE_S, FIRST_USE)
 
     assert [frame.stream for frame in due if isinstance(frame, Recall)] == [2]

@@ -3,7 +3,7 @@
 import pytest
 
 from tunnel.errors import MisuseError, ProtocolViolation
-from tunnel.proto.credit import FLOOR
+from tunnel.proto.credit import FIRST_USE, FLOOR
 from tunnel.proto.loss import StreamRange
 from tunnel.proto.receive_stream import MAX_GAPS_OF_LINK
 from tunnel.proto.streams import (
@@ -87,10 +87,11 @@ def test_events_are_told_once_until_taken():
 
 def test_reading_gives_credit_once():
     streams = Streams(is_issuer=True)
-    receive(streams, 0, 0, bytes(1000))
+    receive(streams, 0, 0, bytes(FIRST_USE))
 
-    assert b"".join(streams.read(NOW, 0, 500, RTT)) == bytes(500)
-    streams.read(NOW, 0, 500, RTT)
+    assert b"".join(streams.read(NOW, 0, FIRST_USE - 1, RTT)) == bytes(FIRST_USE - 1)
+    assert due(streams) == []
+    streams.read(NOW, 0, 1, RTT)
 
     (credit,) = due(streams)
     assert isinstance(credit, Credit)
@@ -208,14 +209,14 @@ def test_bytes_for_a_stopped_stream_go_on_getting_credit():
 
 def test_lost_credit_is_told_again_with_its_newest_value():
     streams = Streams(is_issuer=True)
-    receive(streams, 0, 0, bytes(1000))
-    streams.read(NOW, 0, 1000, RTT)
+    receive(streams, 0, 0, bytes(FIRST_USE))
+    streams.read(NOW, 0, FIRST_USE, RTT)
     (credit,) = due(streams)
 
     streams.lost([], [Credit(0, 1, 0)])
 
     assert due(streams) == [credit]
-    receive(streams, 0, 1000, b"", is_end=True)
+    receive(streams, 0, FIRST_USE, b"", is_end=True)
     streams.lost([], [credit])
     assert due(streams) == []
 
