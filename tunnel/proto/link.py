@@ -97,7 +97,7 @@ class PeerLink:
             now,
             SentLedger(has_packet_threshold=False),
         )
-        self._paths = PathTable(now, entropy, trace, follows_peer=not is_issuer)
+        self._paths = PathTable(now, entropy, trace)
         self._sender = Sender(
             relay,
             self._paths,
@@ -338,7 +338,7 @@ class PeerLink:
         opened: OpenedGeneral | OpenedBulk,
     ) -> None:
         if isinstance(opened, OpenedBulk):
-            self._carried(now, by)
+            self._liveness.carried(now)
             if self.streams.receive_data(
                 now, opened.stream, opened.offset, opened.data, is_end=False, rtt_s=self.rtt_s
             ):
@@ -361,7 +361,7 @@ class PeerLink:
         """Take one frame; returns False if its packet must not be acknowledged."""
         match frame:
             case wire.StreamData(stream, offset, data, is_end):
-                self._carried(now, by)
+                self._liveness.carried(now)
                 return self.streams.receive_data(now, stream, offset, data, is_end, self.rtt_s)
             case wire.Ack():
                 self._sender.acked(now, arrived_at, frame)
@@ -384,12 +384,6 @@ class PeerLink:
             case _:
                 self._accept_path_frame(now, by, frame)
         return True
-
-    def _carried(self, now: Instant, by: SendPath) -> None:
-        """Note stream bytes that came by a path."""
-        self._liveness.carried(now)
-        if isinstance(by, DirectPath) and self._paths.carried(by):
-            self._choose_path(now)
 
     def _accept_path_frame(self, now: Instant, by: SendPath, frame: wire.Frame) -> None:
         if self.is_relay_only:

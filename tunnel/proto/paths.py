@@ -52,7 +52,6 @@ class PathTable:
         now: when the link began.
         entropy: returns that many random bytes.
         trace: see `PeerLink`.
-        follows_peer: whether the other side's choice counts where ours is hardly better.
     """
 
     def __init__(
@@ -60,13 +59,8 @@ class PathTable:
         now: Instant,
         entropy: Callable[[int], bytes],
         trace: Callable[[str, dict[str, object]], None],
-        *,
-        follows_peer: bool,
     ) -> None:
         self.active: DirectPath | None = None
-        self._follows_peer = follows_peer
-        self._chosen_by_peer: DirectPath | None = None
-        self._to_follow: DirectPath | None = None  # a choice of theirs not considered yet
         self.allows_loopback = False
         self.promotions = 0
         self.candidates_since: Instant | None = None  # when the peer first told us addresses
@@ -159,16 +153,6 @@ class PathTable:
         self._peer_buffer = size
         for path in self._paths.values():
             path.controller.set_peer_buffer(size)
-
-    def carried(self, path: DirectPath) -> bool:
-        """Note stream bytes of the peer by a path; returns whether that may change our choice.
-
-        One path both ways spares packets: acknowledgements return by the path they are about.
-        """
-        if not self._follows_peer or path is self._chosen_by_peer:
-            return False
-        self._chosen_by_peer = self._to_follow = path
-        return path is not self.active
 
     def handle_challenge(self, now: Instant, path: DirectPath, challenge: Challenge) -> None:
         """Answer by the same path, and challenge back if it is not confirmed."""
@@ -282,13 +266,9 @@ class PathTable:
         usable = [path for path in self._paths.values() if path.state is PathState.CONFIRMED]
         best = min(usable, key=lambda path: (path.rank_s, path.id), default=None)
         active = self.active if self.active in usable else None
-        followed = self._to_follow
-        if followed in usable:
-            self._to_follow = None  # considered once: two choices must not chase each other
-            if active is None or (followed is not None and not _is_better(active, followed)):
-                active = followed
-        if active is not None and best is not None and not _is_better(best, active):
-            best = active
+        if active is not None and best is not None and best is not active:
+            is_better = best.rank_s < active.rank_s * BETTER_BY_RATIO - BETTER_BY_S
+            best = best if is_better else active
         if best is not self.active:
             if self.active is None:
                 self.promotions += 1
@@ -373,8 +353,6 @@ class PathTable:
         path.state = PathState.DOUBTFUL  # for whoever still has it: nothing goes there any more
         if self.active is path:
             self.active = None
-        if self._chosen_by_peer is path:
-            self._chosen_by_peer = self._to_follow = None
 
     def _doubt(self, now: Instant, path: DirectPath) -> None:
         self._trace("path.doubtful", {"path": path.id})
@@ -382,8 +360,3 @@ class PathTable:
         path.doubtful_since = now
         path.probes = 0
         path.probe_at = now
-
-
-def _is_better(path: DirectPath, than: DirectPath) -> bool:
-    """Tell whether a path is so much better that data moves to it."""
-    return path.rank_s < than.rank_s * BETTER_BY_RATIO - BETTER_BY_S

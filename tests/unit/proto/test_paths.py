@@ -24,15 +24,12 @@ PEER = Candidate(1, "45.10.20.5", 4000)
 class Table:
     """A table with one IPv4 lane, a clock, and what it noted."""
 
-    def __init__(self, lanes=None, follows_peer=False):
+    def __init__(self, lanes=None):
         self.now = START
         self.noted = []
         rng = random.Random(1)
         self.paths = PathTable(
-            START,
-            rng.randbytes,
-            lambda name, values: self.noted.append((name, values)),
-            follows_peer=follows_peer,
+            START, rng.randbytes, lambda name, values: self.noted.append((name, values))
         )
         self.paths.use_lanes(START, lanes or {0: False})
 
@@ -254,68 +251,3 @@ def test_an_idle_path_that_dies_is_doubted_at_its_next_challenge():
     first = min(time for time, _, frame in sent if isinstance(frame, Challenge))
     assert path.state is PathState.DOUBTFUL
     assert path.doubtful_since <= first + 1.01
-
-
-# -- one path both ways ------------------------------------------------------------------------
-
-OTHER = Candidate(1, "46.10.20.6", 4000)
-
-
-def two_paths(follows_peer, active_rtt_s=0.010, other_rtt_s=0.010):
-    """Return a table with two confirmed paths, of which the first is in use, and both."""
-    table = Table(follows_peer=follows_peer)
-    table.offer(PEER, OTHER)
-    active, other = (table.confirm(endpoint_of(each)) for each in (PEER, OTHER))
-    active.rtt_s, other.rtt_s = active_rtt_s, other_rtt_s
-    assert table.paths.active is active
-    return table, active, other
-
-
-def test_a_side_that_follows_takes_the_path_of_the_other_side():
-    table, _, other = two_paths(follows_peer=True)
-
-    assert table.paths.carried(other)
-
-    assert table.paths.choose(table.now) is other
-    assert not table.paths.carried(other)
-
-
-def test_the_side_that_is_followed_keeps_its_choice():
-    table, active, other = two_paths(follows_peer=False)
-
-    assert not table.paths.carried(other)
-
-    assert table.paths.choose(table.now) is active
-
-
-def test_nobody_follows_to_a_path_that_is_clearly_worse():
-    table, active, other = two_paths(follows_peer=True, active_rtt_s=0.010, other_rtt_s=0.050)
-
-    table.paths.carried(other)
-
-    assert table.paths.choose(table.now) is active
-
-
-def test_a_choice_of_the_other_side_is_considered_once():
-    table, active, other = two_paths(follows_peer=True)
-    table.paths.carried(other)
-    table.paths.choose(table.now)
-    other.rtt_s = 0.050  # now the first is clearly better
-
-    assert table.paths.choose(table.now) is active
-    other.rtt_s = 0.010
-    assert not table.paths.carried(other)
-    assert table.paths.choose(table.now) is active
-
-
-def test_a_path_that_is_not_confirmed_yet_is_followed_when_it_is():
-    table = Table(follows_peer=True)
-    table.offer(PEER, OTHER)
-    table.confirm(endpoint_of(PEER))
-    other = next(path for path in table.paths if path.endpoint == endpoint_of(OTHER))
-    table.paths.carried(other)
-    assert table.paths.choose(table.now) is not other
-
-    table.confirm(endpoint_of(OTHER))
-
-    assert table.paths.active is other
