@@ -324,10 +324,35 @@ def test_another_network_has_relays_and_paths_checked_and_candidates_offered_ane
         scene.uplinks.append(SECOND)
         scene.direct.network_changed()
 
+        scene.await_true(lambda: FIRST_BOUND_LANE in scene.link.lanes, "it has the new lane")
         assert scene.pump.relays[0].checks == 1
         assert scene.link.suspicions == 1
         assert len(scene.link.offers) > offers
-        assert FIRST_BOUND_LANE in scene.link.lanes
+
+
+def test_another_network_is_noticed_also_before_there_is_a_link():
+    with playing(is_loopback=False) as scene:
+        gevent.idle()
+        scene.uplinks.append(SECOND)
+        scene.direct.network_changed()
+
+        scene.await_true(lambda: FIRST_BOUND_LANE in scene.pump.lanes, "the lane is open")
+        assert scene.pump.relays[0].checks == 1
+
+
+def test_a_way_out_that_ends_while_another_lane_closes_ends_nothing():
+    with playing(uplinks=(SECOND,), is_loopback=False) as scene:
+        scene.direct.add_link(scene.link)
+        gevent.idle()
+
+        scene.uplinks[:] = [Uplink("lo", "127.0.0.3", "127.0.0.1")]
+        gevent.spawn(scene.uplinks.clear)  # runs while the lane of the first one closes
+        scene.direct.path_lost()
+        scene.direct.network_changed()
+
+        scene.await_true(lambda: scene.traced("lane.closed"), "the first lane is closed")
+        scene.await_true(lambda: scene.link.lanes.keys() <= {0, 1}, "no further lane is left")
+        scene.await_true(lambda: scene.pump.relays[0].checks, "the relay was checked")
 
 
 def test_a_link_on_loopback_keeps_to_the_common_lanes():

@@ -1,8 +1,10 @@
 """Interfaces and gateways of this machine, by each of the ways to learn of them."""
 
 import builtins
+import errno
 import sys
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from gevent import socket
@@ -88,6 +90,18 @@ def test_a_machine_that_tells_nothing_still_gives_its_default_addresses(monkeypa
     addresses = ifaces.local_addresses()
 
     assert InterfaceAddress("", "127.0.0.1", 32, True) in addresses
+
+
+def test_without_a_descriptor_to_ask_with_the_addresses_are_unknown(monkeypatch, without_netifaces):
+    def refuse(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(ifaces.socket, "if_nameindex", refuse)
+    monkeypatch.setattr(ifaces.socket, "socket", refuse)
+    monkeypatch.setattr(ifaces, "PROC_ADDRESSES_IPV6", Path("/nowhere"))
+
+    assert ifaces.local_addresses() == []
+    assert not ifaces.is_point_to_point("lo")
 
 
 def test_a_netifaces_that_fails_is_replaced(monkeypatch):

@@ -2,6 +2,8 @@
 
 import gevent
 
+from tunnel.net import network_watch
+from tunnel.net.ifaces import InterfaceAddress
 from tunnel.net.network_watch import (
     CHECK_S,
     SLEEP_S,
@@ -49,6 +51,30 @@ def test_another_address_is_told_once():
     assert machine.changes == 1
 
 
+def test_addresses_that_cannot_be_read_are_no_change():
+    machine = Machine()
+    watch = machine.watch()
+    addresses, machine.addresses = machine.addresses, []
+
+    watch.look()
+    machine.addresses = addresses
+    watch.look()
+
+    assert machine.changes == 0
+
+
+def test_only_addresses_that_others_can_use_count(monkeypatch):
+    found = [
+        InterfaceAddress("eth0", "10.0.0.2", 24, is_up=True),
+        InterfaceAddress("eth1", "10.0.1.2", 24, is_up=False),
+        InterfaceAddress("eth1", "169.254.3.4", 16, is_up=True),
+        InterfaceAddress("veth7", "fe80::7", 64, is_up=True),
+    ]
+    monkeypatch.setattr(network_watch, "local_addresses", lambda: found)
+
+    assert our_addresses() == ["10.0.0.2", "169.254.3.4"]
+
+
 def test_a_sleep_is_told_once():
     machine = Machine()
     watch = machine.watch()
@@ -64,7 +90,7 @@ def test_it_looks_by_itself():
     machine = Machine()
     with TaskGroup("watch") as tasks:
         machine.watch().start(tasks)
-        machine.addresses = []
+        machine.addresses = ["192.168.7.7"]
         with gevent.Timeout(3 * CHECK_S):
             while not machine.changes:
                 gevent.sleep(0.01)

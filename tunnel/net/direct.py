@@ -6,8 +6,8 @@
            └────everything else──► machine
 
 One greenlet asks the STUN servers of the relays in use, by every lane, follows the ways out, and
-tells the links when something is new.  Routers are asked for ports once there is a link.  Nothing
-here decides about paths: that is `tunnel.proto.paths`.
+tells the links when something is new; no other opens or closes lanes.  Routers are asked for ports
+once there is a link.  Nothing here decides about paths: that is `tunnel.proto.paths`.
 """
 
 import logging
@@ -72,6 +72,7 @@ class DirectPaths:
         self._gatherer = Gatherer(monotonic(), os.urandom)
         self._has_work = Event()
         self._is_over = False
+        self._has_changed = False  # the network, since we looked
         self._source: tuple[int, str, int] | None = None  # of the last datagram
         self._origin = UdpEndpoint(0, "", 0)  # the same, as the machine has it
 
@@ -119,11 +120,8 @@ class DirectPaths:
 
     def network_changed(self) -> None:
         """Look which relays and paths still work, and for others: another network, or a sleep."""
-        if not self._is_over:
-            self._follow_lanes()
-            self._tell_hosts()
-            self._look_anew()
-            self._has_work.set()
+        self._has_changed = True
+        self._has_work.set()
 
     @property
     def evidence(self) -> StunEvidence:
@@ -164,12 +162,14 @@ class DirectPaths:
             self._has_work.wait(pause_s if self._links else None)
             if self._is_over:
                 return
-            if self._follow_lanes():
+            has_changed, self._has_changed = self._has_changed, False
+            if self._follow_lanes() or has_changed:
                 self._look_anew()
 
     def _look_anew(self) -> None:
         now = monotonic()
         _log.info("the network changed: looking for paths anew")
+        self._tell_hosts()
         for relay in self._pump.relays:
             relay.check_alive()
         self._gatherer.ask_now(now)
@@ -188,7 +188,6 @@ class DirectPaths:
         self._pump.use_lanes(list(self._lanes))
         for link in self._links:
             self._give_lanes(link)
-        self._tell_hosts()
         return True
 
     def _give_lanes(self, link: PeerLink) -> None:

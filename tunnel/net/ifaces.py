@@ -88,14 +88,18 @@ class Gateway:
 
 
 def local_addresses() -> list[InterfaceAddress]:
-    """Return this machine's addresses of both families, each once, at most `MAX_ADDRESSES`."""
+    """Return this machine's addresses of both families, each once, at most `MAX_ADDRESSES`.
+
+    The list is empty where they cannot be read, as by a process that has no descriptor left.
+    """
     netifaces = _netifaces()
     found: list[InterfaceAddress] = []
     if netifaces is not None:
         with suppress(OSError, ValueError):
             found = list(_by_netifaces(netifaces))
     if not found:
-        found = list(_by_system())
+        with suppress(OSError):
+            found = list(_by_system())
     if not found:
         found = list(_by_default_routes())
     return list({(each.interface, each.ip): each for each in found}.values())[:MAX_ADDRESSES]
@@ -208,7 +212,7 @@ def _ask_interface(interface: str, request: int) -> bytes | None:
     except ImportError:
         return None
     name = interface.encode("utf-8", "surrogateescape")[: _NAME_SIZE - 1]
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock, suppress(OSError):
+    with suppress(OSError), closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
         return bytes(fcntl.ioctl(sock.fileno(), request, name.ljust(_REQUEST_SIZE, b"\0")))
     return None
 

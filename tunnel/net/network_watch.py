@@ -10,7 +10,7 @@ from collections.abc import Callable
 import gevent
 
 from tunnel.net.clock import monotonic, wall
-from tunnel.net.ifaces import local_addresses
+from tunnel.net.ifaces import InterfaceAddress, local_addresses
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import Seconds
 
@@ -22,8 +22,12 @@ _log = logging.getLogger(__name__)
 
 
 def our_addresses() -> list[str]:
-    """Return the addresses of all interfaces, sorted."""
-    return sorted(address.ip for address in local_addresses())
+    """Return the addresses that others can use of interfaces that are up, sorted.
+
+    Link-local IPv6 is none of them: it needs a zone, and every container brings one and takes it
+    away.
+    """
+    return sorted(each.ip for each in local_addresses() if each.is_up and not _needs_zone(each))
 
 
 def clock_offset_s() -> Seconds:
@@ -31,12 +35,16 @@ def clock_offset_s() -> Seconds:
     return wall() - monotonic()
 
 
+def _needs_zone(address: InterfaceAddress) -> bool:
+    return ":" in address.ip and address.is_link_local
+
+
 class NetworkWatch:
     """Looks every CHECK_S.
 
     Args:
         on_changed: told when the network is another one; must not block.
-        addresses: returns the machine's addresses.
+        addresses: returns the machine's addresses; none if they cannot be read just now.
         offset_s: returns the offset of its clocks.
     """
 
@@ -60,8 +68,8 @@ class NetworkWatch:
         """Look now."""
         addresses, offset_s = self._addresses(), self._offset_s()
         has_slept = offset_s - self._seen_offset_s > SLEEP_S
-        has_moved = addresses != self._seen
-        self._seen, self._seen_offset_s = addresses, offset_s
+        has_moved = bool(addresses) and addresses != self._seen
+        self._seen, self._seen_offset_s = addresses or self._seen, offset_s
         if has_moved or has_slept:
             _log.info("%s", "the addresses changed" if has_moved else "the machine slept")
             self._on_changed()

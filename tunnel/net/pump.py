@@ -5,8 +5,9 @@
     one greenlet here: does what is due, dispatches events, sends what there is room for, and
     sleeps until the next deadline or until somebody wakes it
 
-The numbers by which machines name relays are indices into `relays`.  Nothing but the pump's own
-greenlet and the readers of relays and lanes ever calls into the machine, and no call blocks.
+The numbers by which machines name relays are indices into `relays`.  Into the machine call the
+pump's own greenlet, the readers of relays and lanes, and by `flush` whoever has written something
+that is not to wait; no call blocks or gives way to another greenlet.
 """
 
 from collections.abc import Callable

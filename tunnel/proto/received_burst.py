@@ -58,7 +58,7 @@ class ReceivedBurst:
             not self.size
             or self.is_complete
             or joined > min(MAX_READ, MAX_BURST * segment)
-            or not (segment_size == segment or size < segment)
+            or not (segment_size == segment or size == segment_size < segment)
             or self.memory[self.size] != self.memory[0]  # another type of packet
         ):
             return False
@@ -77,10 +77,15 @@ class ReceivedBurst:
             yield self.view[start : min(start + self.segment_size, self.size)]
 
     def layout(self, tag_size: int) -> BurstBuffer | None:
-        """Return the burst layout for this segment size, None where bulk datagrams do not fit."""
+        """Return the burst layout for many bulk datagrams of this size, None if that is not so."""
         segment = self.segment_size
         payload = segment - BULK_HEADER_SIZE - tag_size
-        if payload <= 0 or segment % BULK_ALIGNMENT or payload % BULK_ALIGNMENT:
+        if (
+            self.size <= segment
+            or payload <= 0
+            or segment % BULK_ALIGNMENT
+            or payload % BULK_ALIGNMENT
+        ):
             return None
         known = self._layouts.get((segment, tag_size))
         if known is None:

@@ -41,8 +41,13 @@ def test_what_the_kernel_joined_is_joined_further():
 
 @pytest.mark.parametrize(
     ("size", "kind", "segment_size"),
-    [(1408, BULK, 0), (1400, GENERAL, 0), (2400, BULK, 1200)],
-    ids=["longer", "another type of packet", "joined by the kernel in another size"],
+    [(1408, BULK, 0), (1400, GENERAL, 0), (2400, BULK, 1200), (200, BULK, 100)],
+    ids=[
+        "longer",
+        "another type of packet",
+        "joined by the kernel in another size",
+        "two short ones joined by the kernel",
+    ],
 )
 def test_another_kind_of_datagram_begins_a_new_burst(size, kind, segment_size):
     burst = ReceivedBurst()
