@@ -200,7 +200,6 @@ def test_packets_that_overtake_each_other_are_soon_not_called_lost(distance, is_
         _, flow = run(shape, 3, seed)
 
         assert flow.tally.rate(1.5, 3) >= 0.9 * mbit(200), seed
-        assert flow.ledger.packet_threshold > distance / 2, seed
         lost_before = flow.lost
         flow.clock.run_until(flow.clock.now + 2)
         sent = sum(flow.tally.entries.values())
