@@ -61,10 +61,13 @@ def test_a_host_without_udp_backs_off_its_probing():
     world, network, _, _ = world_of()
     for port in network.ports.values():
         port.is_blocked = True
-    minutes = network.sent_by_minute(world.now)
+    minutes, asked = network.sent_by_minute(world.now), network.asked
+    world.run_for(2 * MINUTE)
+    asked_at_first = network.asked - asked
 
-    world.run_for(HOUR)
+    world.run_for(HOUR - 2 * MINUTE)
 
+    assert network.asked - asked - asked_at_first <= asked_at_first * 58 / 2 / 3
     assert minutes[0] == 10  # 5 probes for each address of the other side
     assert sum(minutes[minute] for minute in range(1, 60)) <= minutes[0] * 60 / 4
     assert max(minutes[minute] for minute in range(1, 60)) <= minutes[0]

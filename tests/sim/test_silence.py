@@ -32,6 +32,28 @@ def test_a_stall_is_told_after_five_seconds_and_the_link_is_given_up_at_sixty():
     assert len(claimer.all(LinkStalled)) == 1
 
 
+def test_a_receiver_whose_bytes_stop_coming_tells_and_gives_up_at_the_same_times():
+    world = World()
+    issuer, claimer = world.linked_pair()
+    stream = claimer.open()
+    claimer.link.streams.write(stream, b"the beginning")
+    world.drive(lambda: stream in issuer.received)
+    world.run_for(0.3)  # until nothing is unanswered: it has to ask first whether anybody is there
+    assert not issuer.link.has_unanswered
+    world.cut(issuer)
+
+    world.drive(lambda: issuer.has(LinkStalled))
+    heard_at = issuer.link.last_heard
+    assert world.now == pytest.approx(heard_at + 5, abs=0.1)
+    (stalled,) = issuer.all(LinkStalled)
+    assert stalled.silent_s == pytest.approx(5, abs=0.1)
+    assert stalled.give_up_in_s == pytest.approx(55, abs=0.1)
+
+    world.drive(lambda: issuer.has(LinkGivenUp))
+    assert world.now == pytest.approx(heard_at + 60, abs=0.1)
+    assert issuer.all(LinkGivenUp)[0].silent_s == pytest.approx(60, abs=0.1)
+
+
 def test_a_link_may_be_given_a_longer_patience():
     world = World()
     issuer = world.issuer(give_up_after_s=600.0)

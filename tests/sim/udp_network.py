@@ -196,11 +196,13 @@ class UdpNetwork:
     ) -> None:
         """Ask a STUN server under which address it sees a host; it may not answer."""
         source = port.source_for(server)
-        if port.is_blocked or source is None:
+        if source is None:
+            return
+        self.asked += 1
+        if port.is_blocked:
             return
         now, nat = self.world.now, port.nat
         seen = nat.outbound(now, source, server) if nat else source
-        self.asked += 1
 
         def answer() -> None:
             now = self.world.now

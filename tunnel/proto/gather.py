@@ -21,6 +21,8 @@ from tunnel.wire.stun import TRANSACTION_ID_SIZE
 
 # Chosen: NAT mappings commonly expire at 30 s.
 REFRESH_S: Seconds = 25.0
+# Chosen: where no server answers, UDP is blocked, and few networks change without a new address.
+MAX_REFRESH_S: Seconds = 240.0
 RETRY_TIMES_S = (0.0, 0.1, 0.3)
 MAX_OUTSTANDING = 64
 # Chosen: a symmetric NAT shows another address to everybody; half of what can be told is enough.
@@ -54,6 +56,7 @@ class Gatherer:
         self._answered: set[StunQuestion] = set()  # since they were all asked
         self._turn = 0
         self._ask_at: Instant = now
+        self._pause_s = REFRESH_S  # after this round
 
     def set_hosts(self, addresses: Iterable[tuple[str, int]]) -> None:
         """Take the addresses of our interfaces, each with the port of the lane to use there."""
@@ -103,12 +106,14 @@ class Gatherer:
             return []
         self.evidence.asked(now)
         if self._turn == 0:
+            self._pause_s = REFRESH_S if self._answered else self._pause_s
             self._answered.clear()
         due = [question for question in questions if question not in self._answered]
         self._turn += 1
         if not due or self._turn >= len(RETRY_TIMES_S):
             self._turn = 0
-            self._ask_at = Instant(now + REFRESH_S)
+            self._ask_at = Instant(now + self._pause_s)
+            self._pause_s = min(2 * self._pause_s, MAX_REFRESH_S)
         else:
             pause_s = RETRY_TIMES_S[self._turn] - RETRY_TIMES_S[self._turn - 1]
             self._ask_at = Instant(now + pause_s)
@@ -128,7 +133,7 @@ class Gatherer:
 
     def ask_now(self, now: Instant) -> None:
         """Ask the servers again: the network has changed."""
-        self._turn, self._ask_at = 0, now
+        self._turn, self._ask_at, self._pause_s = 0, now, REFRESH_S
 
     def _open(self, now: Instant, question: StunQuestion) -> bytes:
         transaction = self._entropy(TRANSACTION_ID_SIZE)

@@ -431,8 +431,8 @@ class PeerLink:
         liveness = self._liveness
         liveness.forgive_sleep(now)
         give_up_at, stall_at = liveness.give_up_at(), liveness.stall_at()
+        silent_s = now - liveness.heard_at
         if give_up_at is not None and now >= give_up_at:
-            silent_s = now - liveness.silent_since
             self._trace("link.given_up", {"silent_s": silent_s})
             self._finish(LinkGivenUp(silent_s))
             return
@@ -440,7 +440,7 @@ class PeerLink:
             liveness.is_stalled = True
             self.counters.stalls += 1
             left_s = (give_up_at or now) - now
-            self._events.append(LinkStalled(now - liveness.silent_since, left_s))
+            self._events.append(LinkStalled(silent_s, left_s))
         self._sender.handle_timeout(now)
         self._choose_path(now)
         if now >= liveness.keepalive_at():

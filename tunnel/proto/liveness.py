@@ -1,9 +1,9 @@
 """Liveness: is the other side heard, and since when is something unanswered.
 
-Unheard is not gone: silence counts only while something is unanswered.  After STALL_S of it the
-owner is told, after `give_up_after_s` the link is given up.  So that silence can be noticed at all,
-an idle link is pinged, and so is one whose stream bytes suddenly stop coming: a receiver sends
-little, and would not know that it is no longer reached.  Source: design, section 8.
+Unheard is not gone: silence counts only while something is unanswered.  STALL_S after the last
+packet the owner is told, after `give_up_after_s` the link is given up.  So that silence can be
+noticed at all, an idle link is pinged, and so is one whose stream bytes suddenly stop coming: a
+receiver sends little, and would not know that it is no longer reached.  Source: design, section 8.
 """
 
 from tunnel.units import Instant, Seconds
@@ -46,11 +46,6 @@ class Liveness:
         """Whether something of ours is unanswered."""
         return self._unanswered_since is not None
 
-    @property
-    def silent_since(self) -> Instant:
-        """Since when nothing came although something is unanswered."""
-        return Instant(max(self.heard_at, self._unanswered_since or self.heard_at))
-
     def sent(self, now: Instant, is_ack_eliciting: bool) -> None:
         """Note a packet of ours."""
         self.last_sent = now
@@ -80,7 +75,9 @@ class Liveness:
         """Return when a stall is to be told."""
         if self._unanswered_since is None or self.is_stalled:
             return None
-        return Instant(self.silent_since + STALL_S)
+        # What a pause in the stream made us ask counts from the last packet before the pause.
+        earliest = self._unanswered_since + STALL_S - QUIET_S
+        return Instant(max(self.heard_at + STALL_S, earliest))
 
     def give_up_at(self) -> Instant | None:
         """Return when the link is to be given up."""

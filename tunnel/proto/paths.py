@@ -29,6 +29,9 @@ PROBES_PER_S = Allowance(rate=40.0, burst=40.0)
 ROUND_PAUSE_S: Seconds = 30.0  # a new offer has the same address probed again no sooner
 # Chosen: NAT mappings commonly expire at 30 s; a confirmed path that is idle is kept open.
 KEEPALIVE_S: Seconds = 20.0
+# Chosen: the path in use is asked whether it still works when it is silent for so long and the peer
+# is heard by another: it may have been a detour that somebody on the way has ended.
+SILENT_S: Seconds = 0.5
 # Chosen: a challenge unanswered for so long says nothing any more.
 CHALLENGE_LIFE_S: Seconds = 5.0
 MAX_CHALLENGES = 8
@@ -146,6 +149,14 @@ class PathTable:
                 self.active.probe_at = now  # does the old address still answer?
         path.last_heard = now
         path.received_bytes += size
+        active = self.active
+        if (
+            active is not None
+            and active is not path
+            and active.asked_at is None
+            and now >= (active.last_heard or active.created_at) + SILENT_S
+        ):
+            active.probe_at = now
         return path
 
     def handle_receive_buffer(self, size: ByteCount) -> None:

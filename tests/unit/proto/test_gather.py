@@ -2,10 +2,13 @@
 
 import itertools
 
+import pytest
+
 from tunnel.proto.candidates import CandidateKind
 from tunnel.proto.gather import (
     MAX_OUTSTANDING,
     MAX_REFLEXIVE,
+    MAX_REFRESH_S,
     REFRESH_S,
     RETRY_TIMES_S,
     Gatherer,
@@ -137,6 +140,44 @@ def test_questions_that_nobody_answers_are_bounded():
 
     assert machine.handle_response(0, asked[0][1], "198.51.100.7", 1) is None
     assert machine.handle_response(0, asked[-1][1], "198.51.100.7", 1) is not None
+
+
+def pauses(machine: Gatherer, at: Instant, rounds: int) -> list[float]:
+    """Ask a silent server for so many rounds; returns the pauses between them."""
+    found = []
+    for _ in range(rounds):
+        for _ in RETRY_TIMES_S:
+            assert len(machine.requests_to_send(at, [FIRST])) == 1
+            last, at = at, machine.next_timeout()
+        found.append(at - last)
+    return found
+
+
+def test_servers_that_never_answer_are_asked_ever_less_until_the_network_changes():
+    machine = gatherer()
+
+    first = pauses(machine, Instant(0.0), 6)
+    assert first == pytest.approx([25, 50, 100, 200, MAX_REFRESH_S, MAX_REFRESH_S])
+
+    machine.ask_now(Instant(5000.0))
+    assert pauses(machine, Instant(5000.0), 2) == pytest.approx([25, 50])
+
+
+def test_a_server_that_answers_again_is_asked_as_often_as_before():
+    machine = gatherer()
+    pauses(machine, Instant(0.0), 4)
+    at = machine.next_timeout()
+    ((_, transaction),) = machine.requests_to_send(at, [FIRST])
+    machine.handle_response(0, transaction, "198.51.100.7", 40000)
+
+    assert machine.requests_to_send(machine.next_timeout(), [FIRST]) == []
+    at = machine.next_timeout()
+    ((_, transaction),) = machine.requests_to_send(at, [FIRST])
+    machine.handle_response(0, transaction, "198.51.100.7", 40000)
+    second = machine.next_timeout()
+    assert machine.requests_to_send(second, [FIRST]) == []
+
+    assert machine.next_timeout() == second + REFRESH_S
 
 
 def test_after_a_change_of_the_network_all_are_asked_at_once():

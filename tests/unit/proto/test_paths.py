@@ -11,6 +11,7 @@ from tunnel.proto.paths import (
     NEWCOMERS,
     PROBES_PER_S,
     ROUND_PAUSE_S,
+    SILENT_S,
     PathTable,
 )
 from tunnel.units import Instant
@@ -251,3 +252,30 @@ def test_an_idle_path_that_dies_is_doubted_at_its_next_challenge():
     first = min(time for time, _, frame in sent if isinstance(frame, Challenge))
     assert path.state is PathState.DOUBTFUL
     assert path.doubtful_since <= first + 1.01
+
+
+def test_a_silent_path_in_use_is_challenged_when_the_peer_is_heard_by_another():
+    table = Table()
+    other = Candidate(1, "46.10.20.5", 4000)
+    table.offer(PEER, other)
+    active = table.confirm(endpoint_of(PEER))
+    table.confirm(endpoint_of(other))
+    assert table.paths.active is active
+    table.paths.heard(table.now, endpoint_of(PEER), 100)
+
+    table.run_for(SILENT_S - 0.01)
+    table.paths.heard(table.now, endpoint_of(other), 100)
+    assert table.run_for(0.0) == []
+
+    table.run_for(0.01)
+    table.paths.heard(table.now, endpoint_of(other), 100)
+    asked_at, (sent,) = table.now, table.run_for(0.0)
+    assert sent[1] is active
+    assert isinstance(sent[2], Challenge)
+
+    for _ in range(20):  # it is doubted by and by, however often the peer is heard elsewhere
+        table.run_for(0.1)
+        table.paths.heard(table.now, endpoint_of(other), 100)
+    assert active.state is PathState.DOUBTFUL
+    assert active.doubtful_since <= asked_at + 1.01
+    assert table.paths.choose(table.now).endpoint == endpoint_of(other)
