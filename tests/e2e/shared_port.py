@@ -11,13 +11,16 @@ import pytest
 from desk import Desk, token_of
 from support.processes import Process, await_true, free_port
 
-# Serves by the first line of a connection: "echo", "flood", "give SIZE".
+# Serves by the first line of a connection: "echo", "flood", "sink" (reads no more), "give SIZE",
+# "flooded" (how many bytes all floods have sent).
 SERVER = """
 import resource, socket, sys
+import gevent
 from gevent.server import StreamServer
 most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 block = bytes(range(256)) * 1024
+flooded = [0]
 def line_of(sock):
     line = b""
     while not line.endswith(b"\\n"):
@@ -36,7 +39,12 @@ def serve(sock, address):
             # A thousand of these would fill the memory that the kernel has for TCP altogether.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
             while True:
-                sock.sendall(block)
+                flooded[0] += sock.send(block)
+        elif words[:1] == ["sink"]:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            gevent.sleep(3600)
+        elif words[:1] == ["flooded"]:
+            sock.sendall(b"%d" % flooded[0])
         elif words[:1] == ["give"]:
             left = int(words[1])
             while left > 0:
