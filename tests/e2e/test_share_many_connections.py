@@ -71,7 +71,8 @@ def connect_many(link: SharedPort, count: int, first: bytes) -> list[socket.sock
         client = socket.socket()
         client.settimeout(30)
         # The kernel's memory for TCP is bounded too, and slow when it is short.
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * KIB)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            client.setsockopt(socket.SOL_SOCKET, option, 16 * KIB)
         client.connect(("127.0.0.1", link.port))
         client.sendall(first)
         clients.append(client)
