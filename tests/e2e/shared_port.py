@@ -104,6 +104,12 @@ def shared_port(desk: Desk, target: int | str, *flags: str, relay_url: str = "")
     return SharedPort(share, opened, port, token)
 
 
+def await_path(link: SharedPort, flags: tuple[str, ...]) -> None:
+    """Wait until traffic takes the path that `flags` mean."""
+    if "--force-relay" not in flags:
+        link.open.await_line("^connected-direct")
+
+
 def opened_port(desk: Desk, token: str, *flags: str, name: str = "open") -> tuple[Process, int]:
     """Run `open`; returns it and its port."""
     kept = [flag for flag in flags if not flag.startswith("--max")]

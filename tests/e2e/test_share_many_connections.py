@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from desk import Desk
-from shared_port import SharedPort, exchange, line_server, read_to_end, shared_port
+from shared_port import SharedPort, await_path, exchange, line_server, read_to_end, shared_port
 from support.processes import Process, await_true, record_figure
 
 from tunnel.units import KIB, MIB
@@ -114,8 +114,7 @@ PATHS = pytest.mark.parametrize("flags", [("--force-relay",), ()], ids=["relayed
 def stalled_link(desk: Desk, server: int, flags: tuple[str, ...]) -> SharedPort:
     """Share a port, with traffic on the path that the flags mean."""
     link = shared_port(desk, server, *flags)
-    if not flags:
-        link.open.await_line("^connected-direct")
+    await_path(link, flags)
     exchange(link.port, b"warm")
     return link
 

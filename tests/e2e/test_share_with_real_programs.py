@@ -6,11 +6,12 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from desk import Desk
-from shared_port import await_listener, found, needs, shared_port, web_server
+from shared_port import await_listener, await_path, found, needs, shared_port, web_server
 from support.processes import free_port
 
 from tunnel.units import MIB
@@ -19,7 +20,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 PROGRAM_S = 120.0
 FULL_S = 1200.0
-paths = pytest.mark.parametrize("flags", [(), ("--force-relay",)], ids=["any path", "relay"])
+IDLE_S = 40.0
+AT_ONCE_S = 3.0
+paths = pytest.mark.parametrize("flags", [(), ("--force-relay",)], ids=["direct", "relay"])
 
 
 def run(desk: Desk, name: str, *command: str | Path, timeout_s: float = PROGRAM_S) -> str:
@@ -53,6 +56,7 @@ def test_fifty_downloads_at_once_are_exact(desk: Desk, flags: tuple[str, ...]) -
         path.write_bytes(os.urandom(1000 + 3000 * number))
         digests[path.name] = sha256_of(path)
     link = shared_port(desk, web_server(desk, site), *flags)
+    await_path(link, flags)
 
     url = f"http://127.0.0.1:{link.port}/file[0-49]"
     parallel = ("--parallel", "--parallel-max", "50", "--no-progress-meter", "--fail")
@@ -69,6 +73,7 @@ def test_a_large_download_is_exact(desk: Desk, is_full: bool, flags: tuple[str, 
     site.mkdir()
     digest = write_random(site / "large", (500 if is_full else 10) * MIB)
     link = shared_port(desk, web_server(desk, site), *flags)
+    await_path(link, flags)
 
     copy = desk.folder / "copy"
     url = f"http://127.0.0.1:{link.port}/large"
@@ -78,7 +83,7 @@ def test_a_large_download_is_exact(desk: Desk, is_full: bool, flags: tuple[str, 
     link.stop()
 
 
-def test_an_event_stream_stays_open_and_each_event_comes_at_once(desk: Desk) -> None:
+def test_an_event_stream_stays_open_and_each_event_comes_at_once(desk: Desk, is_full: bool) -> None:
     needs("curl")
     port = free_port()
     source = Path(__file__).with_name("event_source.py")
@@ -90,9 +95,11 @@ def test_an_event_stream_stays_open_and_each_event_comes_at_once(desk: Desk) -> 
 
     expected = b""
     for number in range(10):
+        if number == 5:
+            time.sleep(IDLE_S if is_full else 1)  # longer than any pause between pings
         run(desk, f"say {number}", "curl", "-sSf", f"{base}/say?word{number}")
         expected += b"data: word%d\n\n" % number
-        assert reader.await_output(len(expected)) == expected
+        assert reader.await_output(len(expected), timeout_s=AT_ONCE_S) == expected
 
     assert reader.is_running
     reader.stop()
@@ -161,15 +168,19 @@ def start_sshd(desk: Desk, folder: Path) -> int:
     return port
 
 
+@paths
 @pytest.mark.parametrize("direction", ["up", "down"])
-def test_iperf3_runs_to_its_end_in_both_directions(desk: Desk, direction: str) -> None:
+def test_iperf3_runs_to_its_end_in_both_directions(
+    desk: Desk, is_full: bool, direction: str, flags: tuple[str, ...]
+) -> None:
     needs("iperf3")
     port = free_port()
     desk.run("iperf3 server", ["iperf3", "-s", "-B", "127.0.0.1", "-p", str(port)])
     await_listener(port)
-    link = shared_port(desk, port, "--force-relay")
+    link = shared_port(desk, port, *flags)
+    await_path(link, flags)
 
-    size = 8 * MIB
+    size = (256 if is_full else 8) * MIB
     client = ("iperf3", "-c", "127.0.0.1", "-p", str(link.port), "-n", str(size), "-P", "2", "-J")
     said = json.loads(run(desk, "iperf3", *client, *(["-R"] if direction == "down" else [])))
 
