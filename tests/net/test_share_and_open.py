@@ -1,7 +1,9 @@
 """share and open in one process, over the embedded relay: how connections begin, stall and end."""
 
+import gc
 import signal
 import struct
+from collections import Counter
 from contextlib import contextmanager, suppress
 
 import gevent
@@ -281,6 +283,30 @@ def test_a_unix_socket_is_a_target_and_a_bind(options, tmp_path):
 
             assert ask(opened.port, b"through a file") == b"through a file"
             again.join(timeout=WAIT_S)
+
+
+def live_greenlets():
+    """Return every greenlet of this process that has not ended; worker threads' are not gevent's."""
+    found = [thing for thing in gc.get_objects() if isinstance(thing, gevent.Greenlet)]
+    return {greenlet for greenlet in found if not greenlet.dead}
+
+
+def test_connections_one_after_another_leave_no_greenlet_behind(options):
+    count = 300
+    with serving(echo) as target, pair(options, target) as (shared, opened):
+        assert ask(opened.port, b"warm") == b"warm"
+        before = live_greenlets()
+
+        for number in range(count):
+            assert ask(opened.port, b"%d" % number) == b"%d" % number
+
+        for side in (opened, shared):
+            side.told.ended(1 + count)
+        with gevent.Timeout(WAIT_S, False):
+            while live_greenlets() - before:
+                gevent.sleep(0.05)
+        left = live_greenlets() - before
+        assert not left, Counter(greenlet.name for greenlet in left)
 
 
 # -- connections that do not ----------------------------------------------------------------
