@@ -1,7 +1,9 @@
 """share and open in one process, over the embedded relay: how connections begin, stall and end."""
 
+import gc
 import signal
 import struct
+from collections import Counter
 from contextlib import contextmanager, suppress
 
 import gevent
@@ -11,6 +13,7 @@ from gevent.event import Event
 
 from derphole.bind import BindFailed, bound
 from derphole.config import NetworkOptions, RelayAddress
+from derphole.dial import DIAL_S
 from derphole.endpoints import TcpEndpoint, parse_bind, parse_target
 from derphole.errors import AlreadyInUse, Interrupted, TimedOut
 from derphole.open import CONNECTION_WAIT_S, Opening, ShareEnded
@@ -25,6 +28,7 @@ from tunnel.net.relay_server import RelayServer
 from tunnel.units import KIB, MIB
 
 WAIT_S = 15.0
+EARLY_S = 0.1  # a timer counts from when its loop last looked at the clock
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -283,6 +287,30 @@ def test_a_unix_socket_is_a_target_and_a_bind(options, tmp_path):
             again.join(timeout=WAIT_S)
 
 
+def live_greenlets():
+    """Return every greenlet of this process that has not ended; worker threads' are not gevent's."""
+    found = [thing for thing in gc.get_objects() if isinstance(thing, gevent.Greenlet)]
+    return {greenlet for greenlet in found if not greenlet.dead}
+
+
+def test_connections_one_after_another_leave_no_greenlet_behind(options):
+    count = 300
+    with serving(echo) as target, pair(options, target) as (shared, opened):
+        assert ask(opened.port, b"warm") == b"warm"
+        before = live_greenlets()
+
+        for number in range(count):
+            assert ask(opened.port, b"%d" % number) == b"%d" % number
+
+        for side in (opened, shared):
+            side.told.ended(1 + count)
+        with gevent.Timeout(WAIT_S, False):
+            while live_greenlets() - before:
+                gevent.sleep(0.05)
+        left = live_greenlets() - before
+        assert not left, Counter(greenlet.name for greenlet in left)
+
+
 # -- connections that do not ----------------------------------------------------------------
 
 
@@ -323,8 +351,15 @@ def test_a_server_s_reset_is_the_client_s(options):
 
 
 def test_a_server_that_closes_at_once_is_a_clean_end(options):
-    with serving(lambda sock: sock.close()) as target, pair(options, target) as (_, opened):
-        assert connect(opened.port).recv(100) == b""
+    with serving(lambda sock: sock.close()) as target, pair(options, target) as (shared, opened):
+        with connect(opened.port) as client:
+            assert client.recv(100) == b""
+
+        for side in (opened, shared):
+            (ended,) = side.told.ended()
+            assert (ended.number, ended.sent, ended.received, ended.code) == (1, 0, 0, None)
+            assert ended.reason == "done"
+        assert not shared.told.of(Warning_)
 
 
 def test_a_target_that_is_down_is_named_at_once_and_for_each_connection(options):
@@ -365,19 +400,68 @@ def test_a_target_whose_name_leads_nowhere_is_unreachable(options):
 
 
 def test_a_target_that_does_not_answer_is_given_up(options):
+    limit_s = 1.0
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(0)
     port = listener.getsockname()[1]
     queue = [gevent.spawn(connect, port) for _ in range(8)]  # more than it lets in
     gevent.sleep(0.1)
-    with pair(options, TcpEndpoint("127.0.0.1", port), dial_s=0.3) as (_, opened):
+    target = TcpEndpoint("127.0.0.1", port)
+    with pair(options, target, dial_s=limit_s) as (shared, opened):
+        began_at = monotonic()
         client = connect(opened.port)
+        with pytest.raises(ConnectionResetError):  # neither a byte nor an end before it
+            client.recv(1)
+        waited_s = monotonic() - began_at
 
-        assert is_reset(client)
-        assert opened.told.ended()[0].code == ResetCode.TARGET_TIMED_OUT
+        for side in (opened, shared):
+            (ended,) = side.told.ended()
+            assert (ended.number, ended.sent, ended.received) == (1, 0, 0)
+            assert ended.code == ResetCode.TARGET_TIMED_OUT
+            assert ended.reason == "the target did not answer in time"
+            assert limit_s - EARLY_S < ended.seconds < DIAL_S
+        assert limit_s - EARLY_S < waited_s < DIAL_S
+        (warning,) = shared.told.of(Warning_)
+        assert str(target) in warning.text
+        assert "it did not answer within 1 s" in warning.text
     gevent.killall(queue)
     listener.close()
+
+
+def test_a_target_that_accepts_and_says_nothing_is_waited_for(options):
+    limit_s = 1.0
+    has_asked, may_answer = Event(), Event()
+
+    def think(sock):
+        if sock.recv(100) == b"hello":  # not the check of the target
+            has_asked.set()
+            may_answer.wait()
+            sock.sendall(b"at last")
+        sock.close()
+
+    with (
+        serving(think) as target,
+        pair(options, target, dial_s=limit_s) as (shared, opened),
+        connect(opened.port) as client,
+    ):
+        client.sendall(b"hello")
+        assert has_asked.wait(WAIT_S)
+        client.settimeout(limit_s + 0.5)  # who has answered the dialling has no limit any more
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        for side in (opened, shared):
+            assert not side.told.of(ConnectionEnded)
+        may_answer.set()
+        client.settimeout(WAIT_S)
+        assert read_to_end(client) == b"at last"
+        client.close()
+
+        for side, sizes in ((opened, (5, 7)), (shared, (7, 5))):
+            (ended,) = side.told.ended()
+            assert (ended.sent, ended.received, ended.code) == (*sizes, None)
+            assert ended.reason == "done"
+        assert not shared.told.of(Warning_)
 
 
 def test_more_connections_than_wanted_are_refused_and_named(options):

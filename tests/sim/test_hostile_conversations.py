@@ -12,7 +12,7 @@ from bounds import check_host
 from conversation import Outcome, Receiver, Sender
 from hostile_relay import TRICKS, HostileRelay, Recording, record
 from seeds import check_all, chosen
-from world import World, patterned
+from world import Host, World, patterned
 
 from tunnel.crypto.keys import KeyPair
 
@@ -38,6 +38,15 @@ class Run:
     senders: list[Sender]
     payloads: list[bytes]
     is_honest_at_last: bool
+    has_seen_open_link: bool = False
+
+    @property
+    def hosts(self) -> list[Host]:
+        return [self.receiver.host, *(sender.host for sender in self.senders)]
+
+    @property
+    def is_over(self) -> bool:
+        return self.receiver.is_over and all(sender.is_over for sender in self.senders)
 
 
 def begin(seed: int) -> Run:
@@ -73,20 +82,27 @@ def check_bytes(run: Run) -> None:
             assert written == payload, "the sender's success, but another one's bytes"
 
 
-def check_run(seed: int) -> Run:
-    """Run one world to its end, or for `SECONDS`, and see that all is well."""
-    run = begin(seed)
-    world, hosts = run.world, [run.receiver.host, *(sender.host for sender in run.senders)]
-
-    def is_over() -> bool:
-        return run.receiver.is_over and all(sender.is_over for sender in run.senders)
-
-    ends_at = world.now + SECONDS
-    world.at(ends_at, lambda: None)
-    world.drive(lambda: is_over() or world.now >= ends_at, seconds=SECONDS)
-    check_bytes(run)
-    for host in hosts:
+def check_hosts(run: Run) -> None:
+    """See that nobody holds more than its bounds."""
+    for host in run.hosts:
         check_host(host)
+        run.has_seen_open_link |= any(not link.is_closed for link in host.links)
+
+
+def check_run(seed: int) -> Run:
+    """Run one world to its end, or for `SECONDS`, and see at every step that all is well."""
+    run = begin(seed)
+    world = run.world
+    ends_at = world.now + SECONDS
+
+    def has_ended() -> bool:
+        # Asked between steps and no event of the world: the run is the same without the checks.
+        check_hosts(run)
+        return run.is_over or world.now >= ends_at
+
+    world.at(ends_at, lambda: None)
+    world.drive(has_ended, seconds=SECONDS)
+    check_bytes(run)
     if run.is_honest_at_last:
         assert run.receiver.outcome is Outcome.SUCCEEDED, f"no success: {run.receiver.cause}"
         # An empty stream may be whole at the very instant in which its sender loses the place.
@@ -103,7 +119,10 @@ def test_no_hostile_relay_makes_a_wrong_byte_a_false_success_or_unbounded_state(
 
     runs = check_all(check_run, seeds, __name__)
 
-    assert only is not None or {name for run in runs for name in run.relay.tricks} == set(TRICKS)
+    if only is None:
+        assert {name for run in runs for name in run.relay.tricks} == set(TRICKS)
+        # In some runs the attack lets no link come up; in most there is state to look at.
+        assert sum(run.has_seen_open_link for run in runs) > len(runs) / 2
 
 
 @pytest.mark.slow
