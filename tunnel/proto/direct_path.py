@@ -27,6 +27,9 @@ from tunnel.wire.frames import Answer
 PROBE_TIMES_S = (0.0, 0.15, 0.4, 0.9, 1.9)  # 5 probes for a candidate that never answered
 DOUBT_FLOOR_S: Seconds = 1.0
 DOUBT_PTOS = 3
+# Chosen: what goes unanswered for so long is no use, whatever its round trips were; so that traffic
+# is back within 5 s also where somebody on the way made them long.
+DOUBT_CEILING_S: Seconds = 3.0
 RECOVERY_PROBE_S: Seconds = 2.0  # the longest pause between probes of a doubtful path
 WEARY_AFTER_S: Seconds = 300.0
 WEARY_PROBE_S: Seconds = 30.0
@@ -106,7 +109,8 @@ class DirectPath:
         times = [t for t in (self.ledger.unanswered_since, self.asked_at) if t is not None]
         if not times:
             return None
-        return Instant(min(times) + max(DOUBT_FLOOR_S, DOUBT_PTOS * self.answer_limit_s))
+        patience_s = max(DOUBT_FLOOR_S, DOUBT_PTOS * self.answer_limit_s)
+        return Instant(min(times) + min(patience_s, DOUBT_CEILING_S))
 
     def next_probe_at(self, now: Instant) -> Instant | None:
         """Return when the challenge after the one sent now is due, if it stays unanswered."""

@@ -2,8 +2,10 @@
 
 import random
 
+import pytest
+
 from tunnel.proto.candidates import CANDIDATE_LIFE_S, MAX_PER_NETWORK, PeerCandidates
-from tunnel.proto.direct_path import PROBE_TIMES_S, PathState
+from tunnel.proto.direct_path import DOUBT_CEILING_S, PROBE_TIMES_S, PathState
 from tunnel.proto.machine import UdpEndpoint
 from tunnel.proto.paths import (
     LAST_PATH_ID,
@@ -279,3 +281,17 @@ def test_a_silent_path_in_use_is_challenged_when_the_peer_is_heard_by_another():
     assert active.state is PathState.DOUBTFUL
     assert active.doubtful_since <= asked_at + 1.01
     assert table.paths.choose(table.now).endpoint == endpoint_of(other)
+
+
+def test_a_path_with_long_round_trips_is_doubted_after_three_seconds_at_most():
+    table = Table()
+    table.offer(PEER)
+    path = table.confirm(endpoint_of(PEER))
+    path.rtt_s = 2.0
+    assert 3 * path.answer_limit_s > 2 * DOUBT_CEILING_S
+
+    sent = table.run_for(30)
+
+    first = min(time for time, _, frame in sent if isinstance(frame, Challenge))
+    assert path.state is PathState.DOUBTFUL
+    assert path.doubtful_since == pytest.approx(first + DOUBT_CEILING_S)
