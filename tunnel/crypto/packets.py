@@ -92,22 +92,16 @@ class BurstBuffer:
 
     def store_nonces(self, path: int, first: int, count: int) -> None:
         """Write the nonces of numbers first .. first+count-1 of `path`."""
-        if count <= FEW:
+        low, high = first & _LOW, first >> 32
+        # A burst crosses 2^32 once in four billion packets.
+        if count <= FEW or low + count > _LOW or not _IS_LITTLE_ENDIAN:
             for i in range(count):
                 _NONCE.pack_into(self.nonces, 32 * i, path, first + i)
             return
-        words = self.nonce_words
-        for index, number in ((0, first), (count - 1, first + count - 1)):
-            words[8 * index], words[8 * index + 2] = path, number >> 32
-        if words[2] == words[8 * (count - 1) + 2]:
-            end = 8 * count
-            words[0:end:8] = memoryview(array("I", (path,)) * count)
-            low = first & _LOW
-            words[1:end:8] = memoryview(array("I", range(low, low + count)))
-            words[2:end:8] = memoryview(array("I", (first >> 32,)) * count)
-            return
-        for i in range(count):  # a burst that crosses 2^32, once in four billion packets
-            _NONCE.pack_into(self.nonces, 32 * i, path, first + i)
+        words, end = self.nonce_words, 8 * count
+        words[0:end:8] = memoryview(array("I", (path,)) * count)
+        words[1:end:8] = memoryview(array("I", range(low, low + count)))
+        words[2:end:8] = memoryview(array("I", (high,)) * count)
 
 
 class PacketSealer:

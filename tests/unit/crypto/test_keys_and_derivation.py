@@ -76,6 +76,14 @@ def test_a_box_opens_for_its_receiver_alone():
         box.open_box(alice, alice.public, nonce, sealed)
 
 
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_key_of_another_size_is_refused(size):
+    with pytest.raises(ValueError, match=f"a key of {size} bytes"):
+        KeyPair.from_secret(bytes(size))
+    with pytest.raises(ValueError, match=f"a key of {size} bytes"):
+        KeyPair.from_secret(b"a" * 32).exchange(bytes(size))
+
+
 def test_a_box_for_a_key_of_low_order_is_refused():
     with pytest.raises(AuthenticationFailed):
         box.seal(KeyPair.from_secret(b"a" * 32), bytes(32), bytes(24), b"hello")

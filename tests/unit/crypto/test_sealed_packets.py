@@ -5,6 +5,7 @@ from nacl import bindings
 
 from tunnel.crypto.aead import AEGIS_256, CHACHA20_POLY1305
 from tunnel.crypto.packets import (
+    FEW,
     MAX_BURST,
     MAX_RECEIVE_PATHS,
     BurstBuffer,
@@ -182,15 +183,22 @@ def test_an_empty_burst_opens_to_nothing():
     assert opener.open_burst(burst, burst.datagram_size) == []
 
 
-def test_a_burst_may_cross_2_to_the_32():
+@pytest.mark.parametrize("count", [2, FEW, FEW + 1, 20])
+@pytest.mark.parametrize("before", [0, 1, 2, 19, 20, 21, (1 << 32) - 7])
+def test_a_burst_may_cross_2_to_the_32(count, before):
     """The high half of a number stands in a word of its own in the nonce."""
-    first = (1 << 32) - 2
-    burst = BurstBuffer(64, 16, 4)
-    burst.store_nonces(0x0102, first, 4)
+    first = (1 << 32) - before
+    burst = BurstBuffer(64, 16, count)
+    burst.store_nonces(0x0102, first, count)
 
-    for i in range(4):
+    for i in range(count):
         nonce = bytes(burst.nonces[32 * i : 32 * i + 12])
         assert nonce == b"\x02\x01\0\0" + (first + i).to_bytes(8, "little")
+
+
+def test_the_memory_of_a_burst_must_hold_it():
+    with pytest.raises(ValueError, match="the memory of a burst is too small"):
+        BurstBuffer(64, 16, 4, bytearray(4 * (64 + 16)))
 
 
 @pytest.mark.parametrize(("payload", "slots"), [(63, 4), (64, 0), (64, MAX_BURST + 1)])
