@@ -137,7 +137,7 @@ class Settled:
 def test_a_thousand_readers_that_do_not_read_cost_little_memory(
     desk: Desk, flags: tuple[str, ...], is_full: bool
 ) -> None:
-    many = MANY if is_full else MANY // 4
+    many = MANY if is_full else MANY // 10
     server = line_server(desk)
     link = stalled_link(desk, server, flags)
     before = {name: files_of(process) for name, process in sides(link)}
@@ -166,7 +166,7 @@ def test_a_thousand_readers_that_do_not_read_cost_little_memory(
 def test_a_thousand_targets_that_do_not_read_cost_little_memory(
     desk: Desk, flags: tuple[str, ...], is_full: bool
 ) -> None:
-    many = MANY if is_full else MANY // 4
+    many = MANY if is_full else MANY // 10
     link = stalled_link(desk, line_server(desk), flags)
     before = files_of(link.share)
     clients = connect_many(link, many, b"sink\n")
