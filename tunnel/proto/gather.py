@@ -56,7 +56,7 @@ class Gatherer:
         self._answered: set[StunQuestion] = set()  # since they were all asked
         self._turn = 0
         self._ask_at: Instant = now
-        self._pause_s = REFRESH_S  # after this round
+        self._pause_s = REFRESH_S  # after this round; doubles until a server answers
 
     def set_hosts(self, addresses: Iterable[tuple[str, int]]) -> None:
         """Take the addresses of our interfaces, each with the port of the lane to use there."""
@@ -106,7 +106,6 @@ class Gatherer:
             return []
         self.evidence.asked(now)
         if self._turn == 0:
-            self._pause_s = REFRESH_S if self._answered else self._pause_s
             self._answered.clear()
         due = [question for question in questions if question not in self._answered]
         self._turn += 1
@@ -128,6 +127,7 @@ class Gatherer:
             return None
         del self._outstanding[transaction]
         self._answered.add(question)
+        self._pause_s = REFRESH_S
         self.evidence.answered(asked_at, lane, (question.ip, question.port), ip, port)
         return question if self.learn(lane, ip, port) else None
 
