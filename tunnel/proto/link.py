@@ -256,11 +256,15 @@ class PeerLink:
         data: memoryview,
         waited_s: Seconds = 0.0,
     ) -> bool:
-        """Take a packet that came by a relay connection or a lane; tells whether it was authentic.
+        """Take a packet that came by a relay connection or a lane; tells whether it was taken.
 
-        Path 0 is accepted from relay connections alone, and nothing else is from them.
-        `waited_s` is how long it had been on this machine before it was read.
+        What is not authentic or not fresh, or came by a way that it may not come by, is dropped and
+        changes nothing: path 0 is accepted from relay connections only, and nothing else is from
+        them.  `waited_s` is how long it had been on this machine before it was read.
         """
+        if isinstance(origin, int) and len(data) > layout.MAX_RELAY_PACKET:
+            self.counters.packets_dropped += 1
+            return False
         arrived_at = Instant(now - waited_s)
         return self._take(now, arrived_at, origin, self._opener.open(data), len(data))
 
@@ -286,19 +290,18 @@ class PeerLink:
         opened: OpenedGeneral | OpenedBulk | None,
         size: int,
     ) -> bool:
-        """Take an opened packet or run of packets; tells whether it was authentic."""
-        is_relayed = isinstance(origin, int)
-        if opened is None or is_relayed != (opened.path == layout.RELAY_PATH):
-            self.counters.packets_dropped += 1
-            return False
+        """Take an opened packet or run of packets; tells whether it was taken."""
         count = opened.count if isinstance(opened, OpenedBulk) else 1
-        self.counters.received(count, size, is_relayed=is_relayed)
+        by = None if opened is None else self._path_back(now, origin, opened.path, count * size)
+        if opened is None or by is None:
+            self.counters.packets_dropped += count
+            return False
+        self._opener.mark(opened)
+        self.counters.received(count, size, is_relayed=by is self._sender.relay)
         self._rekeying.handle_opened(now)
-        by = self._heard(now, origin, count * size)
+        self._heard(now, origin)
         if self.is_closed:
             self._repeat_close(now)
-            return True
-        if by is None:
             return True
         try:
             self._accept(now, arrived_at, by, opened)
@@ -309,19 +312,27 @@ class PeerLink:
             self._liveness.all_answered()
         return True
 
-    def _heard(self, now: Instant, origin: int | UdpEndpoint, size: ByteCount) -> SendPath | None:
-        """Note where an authentic packet came from; returns the path back, if there may be one."""
+    def _path_back(
+        self, now: Instant, origin: int | UdpEndpoint, path: int, size: ByteCount
+    ) -> SendPath | None:
+        """Return the path that an authentic packet came by; None if it may not come by it."""
+        if isinstance(origin, UdpEndpoint) == (path == layout.RELAY_PATH):
+            return None
+        if isinstance(origin, UdpEndpoint):
+            return None if self.is_relay_only else self._paths.heard(now, origin, size)
+        return self._sender.relay
+
+    def _heard(self, now: Instant, origin: int | UdpEndpoint) -> None:
+        """Note where a packet came from."""
         silent_s = self._liveness.heard(now)
         if silent_s is not None:
             self._events.append(LinkResumed(silent_s))
         if isinstance(origin, UdpEndpoint):
-            return None if self.is_relay_only else self._paths.heard(now, origin, size)
-        relay = self._sender.relay
+            return
         if origin == self.relay:
-            relay.heard_at = now
+            self._sender.relay.heard_at = now
         elif not self.is_closed and self._may_follow(now):
             self._use_relay(now, origin)
-        return relay
 
     def _may_follow(self, now: Instant) -> bool:
         """Tell whether a packet by another relay moves us there; see the module docstring."""
