@@ -79,8 +79,9 @@ class Stream:
 
     def end(self) -> None:
         """Send a clean end behind everything written."""
-        if self._sending.state is SendState.OPEN:
-            self._link.machine.streams.end(self.id)
+        streams = self._link.machine.streams
+        if self._sending.state is SendState.OPEN and streams.is_known(self.id):
+            streams.end(self.id)
             self._link.wake()
 
     def reset(self, code: int) -> None:
@@ -112,6 +113,8 @@ class Stream:
         if not receiving.readable:
             return []
         machine = self._link.machine
+        if not machine.streams.is_known(self.id):  # it came before the end of the link
+            return receiving.read(size)
         chunks = machine.read(monotonic(), self.id, size)
         if machine.streams.has_due:  # credit, which lets the other side go on
             self._link.wake()
@@ -167,8 +170,7 @@ class Stream:
         self._may_write.set()
 
     def _check_writable(self) -> None:
-        if self._link.end is not None:
-            raise self._link.end
+        self._link.check_open()
         if self._sending.state is SendState.RESET:
             raise StreamReset(self._sending.stop_code or 0)
 
@@ -223,8 +225,7 @@ class Link:
 
     def open_stream(self) -> Stream:
         """Open a stream; the other side learns of it at once.  Raises `LinkEnded`."""
-        if self.end is not None:
-            raise self.end
+        self.check_open()
         stream = self._hold(self.machine.streams.open())
         self.wake()
         return stream
@@ -237,6 +238,13 @@ class Link:
             self._has_opened.clear()
             self._has_opened.wait()
         return self._opened.popleft()
+
+    def check_open(self) -> None:
+        """Raise the end of the link, if there is one."""
+        if self.end is None and self.machine.is_closed:
+            self.dispatch()  # the pump would tell us a moment later
+        if self.end is not None:
+            raise self.end
 
     def close(self, code: int, text: str) -> None:
         """End the link and tell the other side why; does not wait for anything."""

@@ -286,6 +286,7 @@ class Issuer:
             our_grant=ours.relay_grant,
             is_polite=self._is_polite(arrival.relay),
             give_up_after_s=self._identity.give_up_after_s,
+            is_admitted=False,
         )
         return PeerLink(arrival.now, parameters, self.relays_up, self._entropy, self._trace)
 

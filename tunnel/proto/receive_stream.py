@@ -158,6 +158,11 @@ class ReceiveStream:
         self._drop()
         self._settle()
 
+    def forget_later(self) -> None:
+        """Let go of what lies behind a hole, since the link is over: nobody will fill it."""
+        self._of_link.gaps -= len(self._later)
+        self._later = []
+
     def _check_bounds(self, stop: int, is_end: bool) -> None:
         if stop > self.limit:
             raise ProtocolViolation("stream bytes beyond the credit given")
@@ -170,8 +175,7 @@ class ReceiveStream:
     def _drop(self) -> None:
         self.read_offset = self.highest
         self._ready = _Run(self.read_offset)
-        self._of_link.gaps -= len(self._later)
-        self._later = []
+        self.forget_later()
 
     def _settle(self) -> None:
         if self.state is ReceiveState.ENDED and self.read_offset == self._final_size:

@@ -110,6 +110,10 @@ class SendStream:
             self._base = self.size
             self._lost = RangeSet()
 
+    def forget_chunks(self) -> None:
+        """Let go of what waits, since the link is over; it still counts as not acknowledged."""
+        self._chunks.clear()
+
     def raise_limit(self, limit: int, recalls: int) -> bool:
         """Take credit given after so many recalls; tells whether it is news.
 

@@ -120,6 +120,18 @@ class Streams:
             self._due[stream, "stop"] = Stop(stream, code)
             self._settle(stream)
 
+    def forget_all(self) -> None:
+        """Let go of everything: the link is over.
+
+        Whoever holds the half of a stream can still read what came in order.
+        """
+        for stream, entry in self._streams.items():
+            entry.send.forget_chunks()
+            entry.receive.forget_later()
+            self._pool.release(stream)
+        for kept in (self._streams, self._due, self._turns, self._has_turn):
+            kept.clear()
+
     def read(self, now: Instant, stream: int, size: int, rtt_s: Seconds) -> list[Buffer]:
         """Take up to `size` bytes that arrived; may make credit due."""
         receive = self._get(stream).receive
