@@ -33,10 +33,6 @@ from tunnel.proto.streams import (
 )
 from tunnel.units import ByteCount, Seconds
 
-# Chosen: what a stream buffers for sending; more than a relay or a fast path has in flight.
-SEND_HIGH_WATER = 8 << 20
-SEND_LOW_WATER = 4 << 20
-
 # Chosen: a write this short on a link where nothing is under way does not wait for the pump; on a
 # busy one it is joined with others.
 PROMPT_SIZE = 16 << 10
@@ -63,7 +59,9 @@ class Stream:
         self._stop_code: int | None = None  # we want no more bytes
 
     def write(self, data: Buffer) -> None:
-        """Send `data` (kept: it must not change any more), waiting while too much is buffered.
+        """Send `data` (kept: it must not change any more), then wait while too much is kept.
+
+        How much that is depends on what the process keeps for all its streams together.
 
         Raises `StreamReset` if the other side stopped reading, `LinkEnded`.
         """
@@ -73,9 +71,7 @@ class Stream:
         if not machine.has_unanswered and len(data) <= PROMPT_SIZE:
             self._link.flush()
         self._link.wake()
-        if self._sending.buffered >= SEND_HIGH_WATER:
-            self._wait(self._may_write, lambda: self._sending.buffered < SEND_LOW_WATER)
-            self._check_writable()
+        self._wait_stored()
 
     def end(self) -> None:
         """Send a clean end behind everything written."""
@@ -128,18 +124,33 @@ class Stream:
     def wait_room(self, most: ByteCount) -> ByteCount:
         """Wait until no more than half of `most` bytes wait to be sent; returns how many more may.
 
-        Bytes that are on their way do not count: the other side's credit bounds them.  Raises
-        `StreamReset` if either side gave up, `LinkEnded`.
+        Bytes that are on their way do not count for that, but they do for what all streams of the
+        process may keep until it is acknowledged.  Raises `StreamReset` if either side gave up,
+        `LinkEnded`.
         """
         sending = self._sending
-        if sending.unsent > most // 2:
-            sending.awaited_room = most // 2
+        while True:
+            if sending.unsent > most // 2:
+                sending.awaited_room = most // 2
+                self._wait(
+                    self._may_write,
+                    lambda: sending.awaited_room is None or sending.state is SendState.RESET,
+                )
+            self._check_writable()
+            room = min(most - sending.unsent, sending.room)
+            if room > 0:
+                return room
+            self._wait_stored()
+
+    def _wait_stored(self) -> None:
+        """Wait while more is kept than may be, until it is half as much; our own acks end that."""
+        sending = self._sending
+        if sending.room <= 0:
             self._wait(
                 self._may_write,
-                lambda: sending.awaited_room is None or sending.state is SendState.RESET,
+                lambda: sending.has_much_room or sending.state is SendState.RESET,
             )
-        self._check_writable()
-        return most - sending.unsent
+            self._check_writable()
 
     def wait_acknowledged(self, timeout_s: Seconds | None = None) -> bool:
         """Wait until the other side has stored everything written, and its end if there is one.

@@ -51,7 +51,7 @@ from tunnel.proto.received_burst import ReceivedBurst
 from tunnel.proto.rekey import Rekeying
 from tunnel.proto.send_path import RelayPath, SendPath
 from tunnel.proto.sender import Sender
-from tunnel.proto.streams import Buffer, Streams
+from tunnel.proto.streams import Buffer, Memory, Streams
 from tunnel.units import ByteCount, Instant, Seconds
 from tunnel.wire import frames as wire
 from tunnel.wire import packet as layout
@@ -75,6 +75,7 @@ class PeerLink:
         relays_up: the relay connections that are up now; kept by the owner, read here.
         entropy: returns that many random bytes.
         trace: takes (event name, values) of what a person who looks for a fault wants to see.
+        memory: what the streams of all links of the process share; its own by default.
     """
 
     def __init__(
@@ -84,10 +85,11 @@ class PeerLink:
         relays_up: set[int],
         entropy: Callable[[int], bytes],
         trace: Trace,
+        memory: Memory | None = None,
     ) -> None:
         # The root lives in `_rekeying` alone, which forgets it at the first re-key.
         self.parameters = replace(parameters, root=Secret(b""))
-        self.streams = Streams(parameters.is_issuer)
+        self.streams = Streams(parameters.is_issuer, memory)
         self.counters = LinkCounters()
         self.closed_at: Instant | None = None
         self._is_admitted = parameters.is_admitted
