@@ -228,6 +228,7 @@ class Link:
         self._trace = trace
         self._streams: dict[int, Stream] = {}
         self._opened: deque[Stream] = deque()
+        self._refusal: int | None = None  # the code for streams that nobody wants
         self._has_opened = Event()
         self._has_ended = Event()
         self._is_heard = Event()
@@ -249,6 +250,16 @@ class Link:
             self._has_opened.clear()
             self._has_opened.wait()
         return self._opened.popleft()
+
+    def refuse_streams(self, code: int) -> None:
+        """Give up whatever the other side has opened that nobody took, and whatever it opens."""
+        self._refusal = code
+        while self._opened:
+            self._refuse(self._opened.popleft(), code)
+
+    def _refuse(self, stream: Stream, code: int) -> None:
+        stream.reset(code)
+        stream.stop(code)
 
     def check_open(self) -> None:
         """Raise the end of the link, if there is one."""
@@ -290,8 +301,7 @@ class Link:
         match event:
             case StreamOpened(stream):
                 if self.machine.streams.is_known(stream):
-                    self._opened.append(self._hold(stream))
-                    self._has_opened.set()
+                    self._take(self._hold(stream))
             case StreamReadable(stream):
                 held = self._streams.get(stream)
                 if held is not None:
@@ -309,6 +319,14 @@ class Link:
                 self._finish(PeerClosed(code, text) if is_by_peer else ClosedHere(code))
             case LinkGivenUp(silent_s):
                 self._finish(PeerSilent(silent_s))
+
+    def _take(self, stream: Stream) -> None:
+        """Keep a stream for who accepts it, or give it up."""
+        if self._refusal is not None:
+            self._refuse(stream, self._refusal)
+            return
+        self._opened.append(stream)
+        self._has_opened.set()
 
     def _hold(self, stream: int) -> Stream:
         sending = self.machine.streams.sending(stream)
