@@ -27,7 +27,7 @@ from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.resets import ResetCode
 from derphole.share import MOST_CONNECTIONS
 from derphole.status import Listening, Notice, Report, State, StateChanged
-from derphole.switchboard import Switchboard, refuse
+from derphole.switchboard import Switchboard
 from derphole.token import SessionToken
 from tunnel.errors import ClosedHere, DecodeError, LinkEnded, PeerClosed, PeerSilent, StreamReset
 from tunnel.net.clock import monotonic
@@ -133,7 +133,7 @@ class Opening:
         self._rendezvous.report_path(link)
         tasks.spawn("control", self._follow, link)
         tasks.spawn("stalls", self._watch_stalls, link, board)
-        tasks.spawn("strangers", _refuse_streams, link)
+        link.refuse_streams(ResetCode.INTERNAL)  # connections are ours to make
         self._link = link
         self._has_link.set()
 
@@ -226,15 +226,6 @@ def _check_may_return(end: LinkEnded) -> None:
         case _:
             error = ShareEnded("it broke the protocol")
     raise error from end
-
-
-def _refuse_streams(link: Link) -> None:
-    """Refuse streams of the other side: connections are ours to make."""
-    try:
-        while True:
-            refuse(link.accept_stream(), ResetCode.INTERNAL)
-    except LinkEnded:
-        return
 
 
 def _peer_text(address: object) -> str:

@@ -58,6 +58,8 @@ READ_SIZE: ByteCount = 4 << 20
 # Chosen: when our output's reader leaves, what the sender gets to end its stream as well.
 HANG_UP_GRACE_S: Seconds = 2.0
 SENDER_AWAITED = "the other side to use the token"
+# Chosen: the code of streams that this conversation does not have.
+UNEXPECTED = 1
 # Chosen: what a greenlet that waits on a file or a terminal gets to notice the end of the link.
 NOTICE_S: Seconds = 0.5
 
@@ -241,6 +243,7 @@ class _Receiver:
         try:
             control = Control(self._link.accept_stream())
             data = self._link.accept_stream()
+            self._link.refuse_streams(UNEXPECTED)
             while chunks := data.read(READ_SIZE):
                 if not self._tally.size:
                     self._keep_place()
@@ -336,6 +339,7 @@ class _Sender:
         self._link = link
         self._source = source
         self._tally = _Tally()
+        link.refuse_streams(UNEXPECTED)
         control = link.open_stream()
         self._control_stream = control
         self._control = Control(control)

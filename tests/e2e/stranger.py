@@ -15,12 +15,13 @@ class Stranger:
     """Logged in at a relay on this machine; every wait is bounded.
 
     Attributes:
+        public: its key.
         packets: what others have sent to it so far, as `process` saw it.
     """
 
     def __init__(self, relay_port: int) -> None:
         self.packets: list[bytes] = []
-        public, secret = bindings.crypto_box_keypair()
+        self.public, secret = bindings.crypto_box_keypair()
         self._splitter = derp.FrameSplitter()
         self._frames: list[tuple[int, bytes]] = []
         self._socket = socket.create_connection(("127.0.0.1", relay_port), PATIENCE_S)
@@ -33,7 +34,7 @@ class Stranger:
         assert kind == derp.FrameType.SERVER_KEY
         nonce = os.urandom(24)
         sealed = bindings.crypto_box(b'{"version":2}', nonce, greeting[8:40], secret)
-        self._send(derp.FrameType.CLIENT_INFO, public, nonce, sealed)
+        self._send(derp.FrameType.CLIENT_INFO, self.public, nonce, sealed)
         assert self._next_frame()[0] == derp.FrameType.SERVER_INFO
 
     def __enter__(self) -> "Stranger":

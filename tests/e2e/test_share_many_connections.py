@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from desk import Desk
+from memory_of import memory_mb
 from shared_port import SharedPort, await_path, exchange, line_server, read_to_end, shared_port
 from support.processes import Process, await_true, record_figure
 
@@ -43,13 +44,6 @@ def _enough_files():
 
 def files_of(process: Process) -> int:
     return len(os.listdir(f"/proc/{process.pid}/fd"))  # noqa: PTH208 - counts, makes no paths
-
-
-def memory_mb(process: Process, what: str = "VmRSS") -> float:
-    """Memory in use, or the most that ever was."""
-    text = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
-    (line,) = [line for line in text.splitlines() if line.startswith(what)]
-    return int(line.split()[1]) / KIB
 
 
 def check_peak(link: SharedPort, what: str) -> None:

@@ -145,6 +145,7 @@ class Scene:
                 continue
             opened = None if packet.segment_size else self._reader.open(memoryview(packet.data))
             if isinstance(opened, OpenedGeneral):
+                self._reader.mark(opened)
                 for frame in wire.decode_frames(opened.frames):
                     if isinstance(frame, wire.Challenge):
                         self._asked[packet.to] = frame.token

@@ -36,8 +36,8 @@ MUTATIONS = (
     Mutation(
         "a packet is opened once",
         "tunnel/crypto/packets.py",
-        "if window is not None and not window.is_fresh(number):",
-        "if False:",
+        "if number >= wire.MAX_NUMBER or (window is not None and not window.is_fresh(number)):",
+        "if number >= wire.MAX_NUMBER:",
         ("tests/unit/crypto/test_sealed_packets.py",),
     ),
     Mutation(
@@ -48,11 +48,39 @@ MUTATIONS = (
         ("tests/unit/crypto/test_sealed_packets.py",),
     ),
     Mutation(
+        "no packet beyond the last number is opened",
+        "tunnel/crypto/packets.py",
+        "if number >= wire.MAX_NUMBER or (window is not None and not window.is_fresh(number)):",
+        "if window is not None and not window.is_fresh(number):",
+        ("tests/unit/crypto/test_sealed_packets.py", "-k", "last_number"),
+    ),
+    Mutation(
         "path 0 is the relay's and the relay has no other",
         "tunnel/proto/link.py",
-        "if opened is None or is_relayed != (opened.path == layout.RELAY_PATH):",
-        "if opened is None:",
-        ("tests/sim/test_hostile_paths.py", "-k", "path_0 or direct_path"),
+        "if isinstance(origin, UdpEndpoint) == (path == layout.RELAY_PATH):",
+        "if False:",
+        ("tests/unit/proto/test_misdirected_packets.py",),
+    ),
+    Mutation(
+        "nothing of streams is stored for a claimer without a place",
+        "tunnel/proto/link.py",
+        "if not (self._is_admitted or isinstance(frame, EARLY_FRAMES)):",
+        "if False:",
+        ("tests/sim/test_hostile_holders.py", "-k", "before_it_has_the_place_nothing"),
+    ),
+    Mutation(
+        "a closed link is forgotten in time whatever arrives",
+        "tunnel/proto/places.py",
+        "if applicant.forget_at is not None and now >= applicant.forget_at:",
+        "if False:",
+        ("tests/sim/test_hostile_holders.py", "-k", "thirty_seconds"),
+    ),
+    Mutation(
+        "what is never acknowledged is bounded for all streams together",
+        "tunnel/proto/budget.py",
+        "return (SHARE * left - self.held) // (SHARE + 1)",
+        "return self._budget.size - self.held",
+        ("tests/unit/proto/test_shared_memory.py",),
     ),
     Mutation(
         "an expired grant is refused",

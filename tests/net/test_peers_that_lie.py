@@ -21,9 +21,10 @@ from derphole.status import TokenIssued
 from derphole.stdio import ByteSink, ByteSource
 from derphole.token import parse_token
 from tunnel.crypto.keys import KeyPair
-from tunnel.errors import LinkEnded
+from tunnel.errors import LinkEnded, StreamReset
 from tunnel.net.relay_limits import RelayLimits
 from tunnel.net.relay_server import RelayServer
+from tunnel.proto.credit import FLOOR
 
 WAIT_S = 10.0
 DATA = b"what the sender sends"
@@ -162,6 +163,47 @@ def test_pipe_never_succeeds_without_a_confirmation_however_politely_the_link_is
         assert link.accept_stream().read()
         link.close(16, "done")
 
+        sending.get(timeout=WAIT_S)
+        os.close(reader)
+
+
+def is_refused(stream):
+    """Write as much as the floor takes, and see that the other side gives the stream up."""
+    with suppress(StreamReset):
+        stream.write(bytes(FLOOR))
+    with pytest.raises(StreamReset):
+        stream.read()
+    return True
+
+
+def test_listen_gives_up_every_stream_but_its_two(options, tmp_path):
+    """What nobody reads would be kept until the link's end: 64 MiB of it."""
+    listening = Listening(options, tmp_path / "out")
+    with ClaimerRendezvous(options, ignore, listening.tokens.get(timeout=WAIT_S)) as claimer:
+        link = claimer.claim("the listener")
+        control = say(link, DATA, None)
+
+        with gevent.Timeout(WAIT_S):
+            assert all(is_refused(link.open_stream()) for _ in range(50))
+
+        link.machine.streams.end(2)
+        control.send(Fin(len(DATA), DIGEST))
+        acknowledge(control)
+        listening.greenlet.get(timeout=WAIT_S)
+    assert (tmp_path / "out").read_bytes() == DATA
+
+
+def test_pipe_gives_up_every_stream_that_the_listener_opens(options):
+    with IssuerRendezvous(options, ignore, Capability.LISTEN, None) as issuer:
+        token = parse_token(issuer.issue())
+        reader = source_of(DATA)
+        sending = gevent.spawn(pipe.pipe, options, token, report=ignore, source=ByteSource(reader))
+        link = issuer.wait_link("the sender")
+
+        with gevent.Timeout(WAIT_S):
+            assert all(is_refused(link.open_stream()) for _ in range(50))
+
+        Control(link.accept_stream()).send(Confirm(len(DATA), DIGEST))
         sending.get(timeout=WAIT_S)
         os.close(reader)
 

@@ -82,7 +82,7 @@ def test_every_flipped_bit_of_a_burst_costs_its_datagram_and_no_other(aead, coun
     whole = bytes(burst.data)
     for bit in range(0, 8 * len(whole), 7):
         burst.data[bit // 8] ^= 1 << bit % 8
-        opened = PacketOpener(aead, KEY).open_burst(burst, len(whole))
+        opened = list(PacketOpener(aead, KEY).open_burst(burst, len(whole)))
         hit = bit // 8 // size
         numbers = [packet.first + i for packet in opened for i in range(packet.count)]
         assert numbers == [i for i in range(count) if i != hit]
@@ -183,7 +183,7 @@ def test_any_bytes_in_a_burst_open_to_nothing(aead, data, size):
     burst = BurstBuffer(8, aead.tag_size, 8)
     burst.data[: len(data)] = data[: len(burst.data)]
 
-    assert PacketOpener(aead, KEY).open_burst(burst, min(size, len(burst.data))) == []
+    assert not list(PacketOpener(aead, KEY).open_burst(burst, min(size, len(burst.data))))
 
 
 @pytest.mark.parametrize("kind", [layout.BULK, layout.GENERAL])

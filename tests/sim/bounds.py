@@ -5,7 +5,6 @@ from world import Host
 from tunnel.crypto.packets import MAX_RECEIVE_PATHS
 from tunnel.proto.credit import FLOOR, POOL
 from tunnel.proto.issuer import (
-    CLAIMS,
     MAX_PENDING,
     MAX_PENDING_OF_GRANT,
     MAX_RATED_GRANTS,
@@ -13,12 +12,13 @@ from tunnel.proto.issuer import (
 )
 from tunnel.proto.link import PeerLink
 from tunnel.proto.paths import MAX_ANSWERS, MAX_CHALLENGES, MAX_PATHS
-from tunnel.proto.places import CLOSED_S
+from tunnel.proto.places import MAX_CLOSED, MAX_KNOCKING
 from tunnel.proto.receive_stream import MAX_GAPS
 from tunnel.wire.frames import MAX_ACK_RANGES, MAX_CANDIDATES
 
-# Links that were admitted or refused are remembered for CLOSED_S, so that they repeat their close.
-MAX_LINKS = MAX_PENDING + int(CLAIMS.burst + CLAIMS.rate * CLOSED_S) + 2
+# Closed links are counted when another claim is accepted: those that were open then may be closed
+# since, and two places are the most that a test gives to one that is hostile.
+MAX_REMEMBERED = MAX_CLOSED + MAX_PENDING + MAX_KNOCKING + 2
 MAX_IN_FLIGHT = 1024  # packets; a window of 2 x rate x RTT never comes near with these payloads
 
 
@@ -29,7 +29,7 @@ def check_host(host: Host, grants: int = 1, has_direct: bool = False) -> None:
     if isinstance(machine, Issuer):
         assert len(machine._pending) <= min(MAX_PENDING, grants * MAX_PENDING_OF_GRANT)
         assert len(machine._claims_of_grant) <= min(MAX_RATED_GRANTS, grants)
-        assert len(machine.places.by_index) <= MAX_LINKS
+        assert len(machine.places.by_index) <= MAX_REMEMBERED
         assert len(machine._answers) <= MAX_PENDING
         links += [entry.link for entry in machine.places.by_index.values()]
     elif machine is not None and machine.link is not None:

@@ -87,6 +87,7 @@ class Witness:
                 opener._key_by_phase[0] = sealer._key  # hosts are not re-keyed in these runs
             opened = opener.open(memoryview(data))
             if opened is not None:
+                opener.mark(opened)
                 return opened
         return None
 

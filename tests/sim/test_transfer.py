@@ -206,7 +206,7 @@ def test_a_close_never_counts_as_the_end_of_data():
     world.drive(lambda: issuer.has(LinkClosed))
     assert stream not in issuer.ended
     assert 0 < len(issuer.received[stream]) < MIB
-    receiving = issuer.link.streams.receiving(stream)
+    receiving = issuer.inboxes[-1].receiving[stream]
     assert receiving.state is ReceiveState.OPEN
 
 

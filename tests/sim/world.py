@@ -353,7 +353,11 @@ class Host:
             return
         sink = inbox.received.setdefault(stream, bytearray())
         while receiving.readable:
-            for chunk in link.read(self.instant, stream, 1 << 20):
+            is_known = link.streams.is_known(stream)  # what came before a close is still read
+            size = 1 << 20
+            for chunk in (
+                link.read(self.instant, stream, size) if is_known else receiving.read(size)
+            ):
                 sink += chunk
         if receiving.is_at_end:
             inbox.ended.add(stream)

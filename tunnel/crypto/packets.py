@@ -12,6 +12,7 @@ loss, rate or streams.  Layout: docs/protocol.md, sections "Packets" and "Keys o
 import struct
 import sys
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -41,6 +42,7 @@ class OpenedGeneral:
     path: int
     number: int
     frames: bytearray
+    phase: int = 0
 
 
 @dataclass(slots=True)
@@ -53,6 +55,7 @@ class OpenedBulk:
     stream: int
     offset: int
     data: memoryview
+    phase: int = 0
 
 
 class BurstBuffer:
@@ -213,7 +216,10 @@ class PacketSealer:
 
 
 class PacketOpener:
-    """Opens one direction of a link: authenticates, then keeps the replay windows.
+    """Opens one direction of a link: authenticates, and keeps the replay windows.
+
+    Opening changes nothing.  Whoever takes a packet marks it, before another one is opened: what
+    was authentic and came by a way that it may not come by can still come by its own.
 
     Args:
         aead: the AEAD both sides agreed on.
@@ -242,7 +248,7 @@ class PacketOpener:
         self._key_by_phase.pop(phase, None)
 
     def open(self, data: memoryview) -> OpenedGeneral | OpenedBulk | None:
-        """Return an authentic and fresh packet, or None; anything else has no effect."""
+        """Return an authentic and fresh packet, or None; call `mark` if it is taken."""
         if len(data) < wire.GENERAL_HEADER_SIZE + self._aead.tag_size:
             return None
         kind, phase, path, _, number = wire.decode_general_header(data)
@@ -251,40 +257,55 @@ class PacketOpener:
         if key is None or kind not in (wire.GENERAL, wire.BULK) or not self._is_open(path):
             return None
         window = self._windows.get(path)
-        if window is not None and not window.is_fresh(number):
+        if number >= wire.MAX_NUMBER or (window is not None and not window.is_fresh(number)):
             return None
         plaintext = self._open(data, header_size, path, number, key)
         if plaintext is None:
             return None
-        self._mark(path, phase, number, 1)
         if kind == wire.GENERAL:
-            return OpenedGeneral(path, number, plaintext)
+            return OpenedGeneral(path, number, plaintext, phase)
         stream, offset = wire.decode_bulk_fields(data)
-        return OpenedBulk(path, number, 1, stream, offset, memoryview(plaintext))
+        return OpenedBulk(path, number, 1, stream, offset, memoryview(plaintext), phase)
 
-    def open_burst(self, burst: BurstBuffer, size: int) -> list[OpenedGeneral | OpenedBulk]:
+    def open_burst(self, burst: BurstBuffer, size: int) -> Iterator[OpenedGeneral | OpenedBulk]:
         """Open the datagrams that fill the first `size` bytes of `burst`, all but the last equal.
 
         A run of one stream is decrypted straight into one buffer; what is alone, and a run with as
-        little as one forged datagram, is opened datagram by datagram.
+        little as one forged datagram, is opened datagram by datagram.  Mark each before the next:
+        the same datagram may be in there twice.
         """
         step = burst.datagram_size
-        opened: list[OpenedGeneral | OpenedBulk] = []
         view = memoryview(burst.data)
         for start, stop in _runs(burst, size // step):
             run = self._open_run(burst, start, stop - start) if stop - start > 1 else None
             if run is not None:
-                opened.append(run)
+                yield run
                 continue
             for position in range(start * step, stop * step, step):
                 packet = self.open(view[position : position + step])
                 if packet is not None:
-                    opened.append(packet)
+                    yield packet
         if size % step:
             packet = self.open(view[size - size % step : size])
             if packet is not None:
-                opened.append(packet)
-        return opened
+                yield packet
+
+    def mark(self, opened: OpenedGeneral | OpenedBulk) -> None:
+        """Note that a packet, or a run of them, was taken: none of its numbers opens again."""
+        path, phase = opened.path, opened.phase
+        if isinstance(opened, OpenedBulk):
+            first, count = opened.first, opened.count
+        else:
+            first, count = opened.number, 1
+        window = self._windows.pop(path, None) or ReplayWindow()
+        self._windows[path] = window  # the last one used comes last
+        if len(self._windows) > MAX_RECEIVE_PATHS:
+            self._forget_a_path()
+        if first > window.highest:
+            window.mark_run(first, count)
+        else:
+            window.mark(first)
+        self.newest_phase = phase if self._is_newer(phase) else self.newest_phase
 
     def _open_run(self, burst: BurstBuffer, start: int, count: int) -> OpenedBulk | None:
         """Open a run of `count` datagrams if it is fresh and authentic; else change nothing."""
@@ -315,8 +336,7 @@ class PacketOpener:
             position += size
         if failed:
             return None
-        self._mark(path, phase, first, count)
-        return OpenedBulk(path, first, count, stream, offset, memoryview(plaintext))
+        return OpenedBulk(path, first, count, stream, offset, memoryview(plaintext), phase)
 
     def _open(
         self, data: memoryview, header_size: int, path: int, number: int, key: Any
@@ -334,17 +354,6 @@ class PacketOpener:
             out, NULL, NULL, memory + header_size, sealed_size, memory, header_size, nonce, key
         )
         return plaintext if code == 0 else None
-
-    def _mark(self, path: int, phase: int, first: int, count: int) -> None:
-        window = self._windows.pop(path, None) or ReplayWindow()
-        self._windows[path] = window  # the last one used comes last
-        if len(self._windows) > MAX_RECEIVE_PATHS:
-            self._forget_a_path()
-        if first > window.highest:
-            window.mark_run(first, count)
-        else:
-            window.mark(first)
-        self.newest_phase = phase if self._is_newer(phase) else self.newest_phase
 
     def _is_newer(self, phase: int) -> bool:
         return 0 < (phase - self.newest_phase) & 0xFF < 0x80

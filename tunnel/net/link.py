@@ -33,10 +33,6 @@ from tunnel.proto.streams import (
 )
 from tunnel.units import ByteCount, Seconds
 
-# Chosen: what a stream buffers for sending; more than a relay or a fast path has in flight.
-SEND_HIGH_WATER = 8 << 20
-SEND_LOW_WATER = 4 << 20
-
 # Chosen: a write this short on a link where nothing is under way does not wait for the pump; on a
 # busy one it is joined with others.
 PROMPT_SIZE = 16 << 10
@@ -63,7 +59,9 @@ class Stream:
         self._stop_code: int | None = None  # we want no more bytes
 
     def write(self, data: Buffer) -> None:
-        """Send `data` (kept: it must not change any more), waiting while too much is buffered.
+        """Send `data` (kept: it must not change any more), then wait while too much is kept.
+
+        How much that is depends on what the process keeps for all its streams together.
 
         Raises `StreamReset` if the other side stopped reading, `LinkEnded`.
         """
@@ -73,14 +71,13 @@ class Stream:
         if not machine.has_unanswered and len(data) <= PROMPT_SIZE:
             self._link.flush()
         self._link.wake()
-        if self._sending.buffered >= SEND_HIGH_WATER:
-            self._wait(self._may_write, lambda: self._sending.buffered < SEND_LOW_WATER)
-            self._check_writable()
+        self._wait_stored()
 
     def end(self) -> None:
         """Send a clean end behind everything written."""
-        if self._sending.state is SendState.OPEN:
-            self._link.machine.streams.end(self.id)
+        streams = self._link.machine.streams
+        if self._sending.state is SendState.OPEN and streams.is_known(self.id):
+            streams.end(self.id)
             self._link.wake()
 
     def reset(self, code: int) -> None:
@@ -112,6 +109,8 @@ class Stream:
         if not receiving.readable:
             return []
         machine = self._link.machine
+        if not machine.streams.is_known(self.id):  # it came before the end of the link
+            return receiving.read(size)
         chunks = machine.read(monotonic(), self.id, size)
         if machine.streams.has_due:  # credit, which lets the other side go on
             self._link.wake()
@@ -125,18 +124,33 @@ class Stream:
     def wait_room(self, most: ByteCount) -> ByteCount:
         """Wait until no more than half of `most` bytes wait to be sent; returns how many more may.
 
-        Bytes that are on their way do not count: the other side's credit bounds them.  Raises
-        `StreamReset` if either side gave up, `LinkEnded`.
+        Bytes that are on their way do not count for that, but they do for what all streams of the
+        process may keep until it is acknowledged.  Raises `StreamReset` if either side gave up,
+        `LinkEnded`.
         """
         sending = self._sending
-        if sending.unsent > most // 2:
-            sending.awaited_room = most // 2
+        while True:
+            if sending.unsent > most // 2:
+                sending.awaited_room = most // 2
+                self._wait(
+                    self._may_write,
+                    lambda: sending.awaited_room is None or sending.state is SendState.RESET,
+                )
+            self._check_writable()
+            room = min(most - sending.unsent, sending.room)
+            if room > 0:
+                return room
+            self._wait_stored()
+
+    def _wait_stored(self) -> None:
+        """Wait while more is kept than may be, until it is half as much; our own acks end that."""
+        sending = self._sending
+        if sending.room <= 0:
             self._wait(
                 self._may_write,
-                lambda: sending.awaited_room is None or sending.state is SendState.RESET,
+                lambda: sending.has_much_room or sending.state is SendState.RESET,
             )
-        self._check_writable()
-        return most - sending.unsent
+            self._check_writable()
 
     def wait_acknowledged(self, timeout_s: Seconds | None = None) -> bool:
         """Wait until the other side has stored everything written, and its end if there is one.
@@ -167,8 +181,7 @@ class Stream:
         self._may_write.set()
 
     def _check_writable(self) -> None:
-        if self._link.end is not None:
-            raise self._link.end
+        self._link.check_open()
         if self._sending.state is SendState.RESET:
             raise StreamReset(self._sending.stop_code or 0)
 
@@ -215,6 +228,7 @@ class Link:
         self._trace = trace
         self._streams: dict[int, Stream] = {}
         self._opened: deque[Stream] = deque()
+        self._refusal: int | None = None  # the code for streams that nobody wants
         self._has_opened = Event()
         self._has_ended = Event()
         self._is_heard = Event()
@@ -223,8 +237,7 @@ class Link:
 
     def open_stream(self) -> Stream:
         """Open a stream; the other side learns of it at once.  Raises `LinkEnded`."""
-        if self.end is not None:
-            raise self.end
+        self.check_open()
         stream = self._hold(self.machine.streams.open())
         self.wake()
         return stream
@@ -237,6 +250,23 @@ class Link:
             self._has_opened.clear()
             self._has_opened.wait()
         return self._opened.popleft()
+
+    def refuse_streams(self, code: int) -> None:
+        """Give up whatever the other side has opened that nobody took, and whatever it opens."""
+        self._refusal = code
+        while self._opened:
+            self._refuse(self._opened.popleft(), code)
+
+    def _refuse(self, stream: Stream, code: int) -> None:
+        stream.reset(code)
+        stream.stop(code)
+
+    def check_open(self) -> None:
+        """Raise the end of the link, if there is one."""
+        if self.end is None and self.machine.is_closed:
+            self.dispatch()  # the pump would tell us a moment later
+        if self.end is not None:
+            raise self.end
 
     def close(self, code: int, text: str) -> None:
         """End the link and tell the other side why; does not wait for anything."""
@@ -271,8 +301,7 @@ class Link:
         match event:
             case StreamOpened(stream):
                 if self.machine.streams.is_known(stream):
-                    self._opened.append(self._hold(stream))
-                    self._has_opened.set()
+                    self._take(self._hold(stream))
             case StreamReadable(stream):
                 held = self._streams.get(stream)
                 if held is not None:
@@ -290,6 +319,14 @@ class Link:
                 self._finish(PeerClosed(code, text) if is_by_peer else ClosedHere(code))
             case LinkGivenUp(silent_s):
                 self._finish(PeerSilent(silent_s))
+
+    def _take(self, stream: Stream) -> None:
+        """Keep a stream for who accepts it, or give it up."""
+        if self._refusal is not None:
+            self._refuse(stream, self._refusal)
+            return
+        self._opened.append(stream)
+        self._has_opened.set()
 
     def _hold(self, stream: int) -> Stream:
         sending = self.machine.streams.sending(stream)

@@ -30,6 +30,7 @@ from tunnel.proto.link import PeerLink
 from tunnel.proto.link_events import LinkParameters, Trace
 from tunnel.proto.machine import RelayEndpoint, Transmit, UdpEndpoint
 from tunnel.proto.received_burst import ReceivedBurst
+from tunnel.proto.streams import Memory
 from tunnel.units import Instant, Seconds
 from tunnel.wire import packet as layout
 from tunnel.wire.handshake import (
@@ -140,6 +141,7 @@ class Claimer:
         self.state = ClaimState.CLAIMING
         self.link: PeerLink | None = None
         self.relays_up: set[int] = set()
+        self._memory = Memory()
         self._identity = identity
         self._relays = relays
         self._turn = 0
@@ -285,7 +287,7 @@ class Claimer:
             is_polite=self._is_polite(relay),
             give_up_after_s=identity.give_up_after_s,
         )
-        return PeerLink(now, parameters, self.relays_up, self._entropy, self._trace)
+        return PeerLink(now, parameters, self.relays_up, self._entropy, self._trace, self._memory)
 
     def _new_claim(self) -> OutgoingClaim:
         identity = self._identity

@@ -1,5 +1,7 @@
 """Receive credit: how far the other side may send on each stream, out of one pool for the link.
 
+The pool is the link's part of what the process has for all its links (`tunnel.proto.budget`).
+
 Every stream owns a floor that is always covered, and nothing is sent for one that stays well within
 it.  A stream whose reader keeps up, and whose window
 is used up within two round trips, gets twice as much (at least the first step) while the pool
@@ -8,7 +10,8 @@ lasts.  Once a stream wants more than is left, the pool is contested for a while
     idle windows are recalled        RECALL --> the sender keeps what it has used --> RETURN
     windows above an equal share     shrink as they are read, since no new credit is given
 
-Memory is bounded by pool + floor x streams: what was granted counts until it was read or returned.
+Memory is bounded by the process's budget + floor x streams: what was granted counts until it was
+read or returned.
 """
 
 from collections import OrderedDict
@@ -16,13 +19,14 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from tunnel.errors import ProtocolViolation
+from tunnel.proto.budget import Account, Budget
 from tunnel.proto.receive_stream import ReceiveState, ReceiveStream
 from tunnel.units import ByteCount, Instant, Seconds
 from tunnel.wire.frames import Credit, Recall, Return
 
 # Fixed by the protocol: what a stream may send before any CREDIT arrives.
 FLOOR = 16 << 10
-# Chosen (design: 32 MiB for a link, 16 MiB for one stream).
+# Chosen (design: 32 MiB for a link that is alone, 16 MiB for one stream).
 POOL = 32 << 20
 MAX_WINDOW = 16 << 20
 # Chosen: the first step of a stream that has the pool to itself; a relay's first flight.
@@ -47,11 +51,15 @@ class _Window:
 
 
 class CreditPool:
-    """Hands out receive windows, and takes them back."""
+    """Hands out receive windows, and takes them back.
 
-    def __init__(self) -> None:
+    Args:
+        account: counts what is handed out beyond the floors; one of its own by default.
+    """
+
+    def __init__(self, account: Account | None = None) -> None:
         self._windows: OrderedDict[int, _Window] = OrderedDict()  # least recently used first
-        self._leased: ByteCount = 0
+        self._account = account or Account(Budget(POOL))
         self._contested_until = Instant(0.0)
         self._share: ByteCount = MAX_WINDOW  # while contested
 
@@ -93,7 +101,7 @@ class CreditPool:
         if not is_first and now - window.granted_at >= 2 * rtt_s:
             return ()
         wanted = min(ceiling, max(FIRST_WINDOW, 2 * window.size))
-        free = POOL - self._leased
+        free = self._account.room
         due = self._contest(now, rtt_s) if wanted - window.lease > free else ()
         window.size = max(window.size, min(wanted, window.lease + free))
         return due
@@ -127,10 +135,10 @@ class CreditPool:
         """Give back the window of a stream that is over."""
         window = self._windows.pop(stream, None)
         if window is not None:
-            self._leased -= window.lease - FLOOR
+            self._account.take(FLOOR - window.lease)
 
     def _set_lease(self, window: _Window, size: ByteCount) -> None:
-        self._leased += size - window.lease
+        self._account.take(size - window.lease)
         window.lease = size
 
     def _contest(self, now: Instant, rtt_s: Seconds) -> tuple[Recall, ...]:
@@ -140,7 +148,8 @@ class CreditPool:
         self._contested_until = Instant(now + CONTESTED_S)
         idle_since = now - max(IDLE_S, 2 * rtt_s)
         idle = list(takewhile(lambda w: w.used_at < idle_since, self._windows.values()))
-        share = POOL // (len(self._windows) - len(idle))
+        pool = self._account.held + self._account.room
+        share = pool // (len(self._windows) - len(idle))
         self._share = min(MAX_WINDOW, max(FLOOR, share))
         recalls = []
         for window in idle:

@@ -30,6 +30,7 @@ from tunnel.proto.link_events import LinkParameters, Trace
 from tunnel.proto.machine import RelayEndpoint, Transmit, UdpEndpoint
 from tunnel.proto.places import Applicant, ApplicantState, ClaimRefused, IssuerEvent, Places
 from tunnel.proto.received_burst import ReceivedBurst
+from tunnel.proto.streams import Memory
 from tunnel.proto.token_bucket import Allowance, Buckets, TokenBucket
 from tunnel.units import Instant, Seconds, WallTime
 from tunnel.wire import packet as layout
@@ -133,6 +134,7 @@ class Issuer:
         self.relays_up: set[int] = set()
         self._events: deque[IssuerEvent] = deque()
         self.places = Places(identity.places, self._events.append, trace)
+        self._memory = Memory()
         self._identity = identity
         self._gate = gate
         self._entropy = entropy
@@ -286,8 +288,11 @@ class Issuer:
             our_grant=ours.relay_grant,
             is_polite=self._is_polite(arrival.relay),
             give_up_after_s=self._identity.give_up_after_s,
+            is_admitted=False,
         )
-        return PeerLink(arrival.now, parameters, self.relays_up, self._entropy, self._trace)
+        return PeerLink(
+            arrival.now, parameters, self.relays_up, self._entropy, self._trace, self._memory
+        )
 
     def _remember(self, key: tuple[bytes, DerpKey], answer: _Answer) -> None:
         old = self._pending.pop(key, None)

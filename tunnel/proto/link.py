@@ -7,6 +7,9 @@ when it must be called again; what goes out, and by which path, is the `Sender`'
      |  --CLOSE-----> CLOSED    they ended it
      +--silence-----> CLOSED    given up
 
+What it held goes with its end: the streams when the owner has taken the last event, the rest at
+once.  A peer that has no place yet (`admit`) can have nothing of streams stored here.
+
 A silent peer is no ending yet: see `tunnel.proto.liveness`.
 
 Path 0 is the relay: the relay connection that delivers authenticated packets carries what we send.
@@ -48,7 +51,7 @@ from tunnel.proto.received_burst import ReceivedBurst
 from tunnel.proto.rekey import Rekeying
 from tunnel.proto.send_path import RelayPath, SendPath
 from tunnel.proto.sender import Sender
-from tunnel.proto.streams import Buffer, Streams
+from tunnel.proto.streams import Buffer, Memory, Streams
 from tunnel.units import ByteCount, Instant, Seconds
 from tunnel.wire import frames as wire
 from tunnel.wire import packet as layout
@@ -58,6 +61,9 @@ PROTOCOL_VIOLATION = 1  # the only close code this library sends by itself
 # Chosen.
 CLOSE_REPEAT_S: Seconds = 0.25
 RELAY_SILENCE_S: Seconds = 1.0  # a claimer whose relay is silent for so long follows the issuer
+# Fixed by the protocol: what a peer without a place may say; all else is not acknowledged, so that
+# it says it again.
+EARLY_FRAMES = wire.Ping | wire.Ack | wire.Close | wire.Challenge | wire.Answer | wire.Candidates
 
 
 class PeerLink:
@@ -69,6 +75,7 @@ class PeerLink:
         relays_up: the relay connections that are up now; kept by the owner, read here.
         entropy: returns that many random bytes.
         trace: takes (event name, values) of what a person who looks for a fault wants to see.
+        memory: what the streams of all links of the process share; its own by default.
     """
 
     def __init__(
@@ -78,12 +85,15 @@ class PeerLink:
         relays_up: set[int],
         entropy: Callable[[int], bytes],
         trace: Trace,
+        memory: Memory | None = None,
     ) -> None:
         # The root lives in `_rekeying` alone, which forgets it at the first re-key.
         self.parameters = replace(parameters, root=Secret(b""))
-        self.streams = Streams(parameters.is_issuer)
+        self.streams = Streams(parameters.is_issuer, memory)
         self.counters = LinkCounters()
-        self.is_closed = False
+        self.closed_at: Instant | None = None
+        self._is_admitted = parameters.is_admitted
+        self._early_candidates: tuple[wire.Candidate, ...] = ()  # the last ones
         self.is_relay_only = bool(parameters.features & Feature.RELAY_ONLY)  # a side wants it so
         self._trace = trace
         self._relays_up = relays_up
@@ -125,6 +135,13 @@ class PeerLink:
         """Ask the other side for a sign of life over every relay that is up."""
         self._sender.search()
 
+    def admit(self, now: Instant) -> None:
+        """Take streams from now on: the peer has its place."""
+        self._is_admitted = True
+        if self._early_candidates:
+            self._paths.handle_candidates(now, self._early_candidates)
+            self._early_candidates = ()
+
     def close(self, now: Instant, code: int, text: str) -> None:
         """End the link and tell the other side why; what is in flight is not waited for."""
         if self.is_closed:
@@ -132,7 +149,7 @@ class PeerLink:
         self._trace("link.closed", {"code": code})
         self._close = wire.Close(code, text)
         self._close_is_due_at = now
-        self._finish(LinkClosed(code, "", is_by_peer=False))
+        self._finish(now, LinkClosed(code, "", is_by_peer=False))
 
     def read(self, now: Instant, stream: int, size: int) -> list[Buffer]:
         """Take up to `size` bytes of a stream."""
@@ -180,6 +197,11 @@ class PeerLink:
         self._sender.use_relay(now, relay)
 
     # -- queries ----------------------------------------------------------------------------
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the link is over."""
+        return self.closed_at is not None
 
     @property
     def relay(self) -> int:
@@ -245,7 +267,10 @@ class PeerLink:
         """Return what happened next, or None."""
         if self._events:
             return self._events.popleft()
-        return self.streams.next_event()
+        event = self.streams.next_event()
+        if event is None and self.is_closed:
+            self.streams.forget_all()
+        return event
 
     # -- what comes in ----------------------------------------------------------------------
 
@@ -256,11 +281,15 @@ class PeerLink:
         data: memoryview,
         waited_s: Seconds = 0.0,
     ) -> bool:
-        """Take a packet that came by a relay connection or a lane; tells whether it was authentic.
+        """Take a packet that came by a relay connection or a lane; tells whether it was taken.
 
-        Path 0 is accepted from relay connections alone, and nothing else is from them.
-        `waited_s` is how long it had been on this machine before it was read.
+        What is not authentic or not fresh, or came by a way that it may not come by, is dropped and
+        changes nothing: path 0 is accepted from relay connections only, and nothing else is from
+        them.  `waited_s` is how long it had been on this machine before it was read.
         """
+        if isinstance(origin, int) and len(data) > layout.MAX_RELAY_PACKET:
+            self.counters.packets_dropped += 1
+            return False
         arrived_at = Instant(now - waited_s)
         return self._take(now, arrived_at, origin, self._opener.open(data), len(data))
 
@@ -286,19 +315,18 @@ class PeerLink:
         opened: OpenedGeneral | OpenedBulk | None,
         size: int,
     ) -> bool:
-        """Take an opened packet or run of packets; tells whether it was authentic."""
-        is_relayed = isinstance(origin, int)
-        if opened is None or is_relayed != (opened.path == layout.RELAY_PATH):
-            self.counters.packets_dropped += 1
-            return False
+        """Take an opened packet or run of packets; tells whether it was taken."""
         count = opened.count if isinstance(opened, OpenedBulk) else 1
-        self.counters.received(count, size, is_relayed=is_relayed)
+        by = None if opened is None else self._path_back(now, origin, opened.path, count * size)
+        if opened is None or by is None:
+            self.counters.packets_dropped += count
+            return False
+        self._opener.mark(opened)
+        self.counters.received(count, size, is_relayed=by is self._sender.relay)
         self._rekeying.handle_opened(now)
-        by = self._heard(now, origin, count * size)
+        self._heard(now, origin)
         if self.is_closed:
             self._repeat_close(now)
-            return True
-        if by is None:
             return True
         try:
             self._accept(now, arrived_at, by, opened)
@@ -309,19 +337,27 @@ class PeerLink:
             self._liveness.all_answered()
         return True
 
-    def _heard(self, now: Instant, origin: int | UdpEndpoint, size: ByteCount) -> SendPath | None:
-        """Note where an authentic packet came from; returns the path back, if there may be one."""
+    def _path_back(
+        self, now: Instant, origin: int | UdpEndpoint, path: int, size: ByteCount
+    ) -> SendPath | None:
+        """Return the path that an authentic packet came by; None if it may not come by it."""
+        if isinstance(origin, UdpEndpoint) == (path == layout.RELAY_PATH):
+            return None
+        if isinstance(origin, UdpEndpoint) and not self.is_closed:
+            return None if self.is_relay_only else self._paths.heard(now, origin, size)
+        return self._sender.relay
+
+    def _heard(self, now: Instant, origin: int | UdpEndpoint) -> None:
+        """Note where a packet came from."""
         silent_s = self._liveness.heard(now)
         if silent_s is not None:
             self._events.append(LinkResumed(silent_s))
         if isinstance(origin, UdpEndpoint):
-            return None if self.is_relay_only else self._paths.heard(now, origin, size)
-        relay = self._sender.relay
+            return
         if origin == self.relay:
-            relay.heard_at = now
+            self._sender.relay.heard_at = now
         elif not self.is_closed and self._may_follow(now):
             self._use_relay(now, origin)
-        return relay
 
     def _may_follow(self, now: Instant) -> bool:
         """Tell whether a packet by another relay moves us there; see the module docstring."""
@@ -338,6 +374,8 @@ class PeerLink:
         opened: OpenedGeneral | OpenedBulk,
     ) -> None:
         if isinstance(opened, OpenedBulk):
+            if not self._is_admitted:
+                return
             self._liveness.carried(now)
             if self.streams.receive_data(
                 now, opened.stream, opened.offset, opened.data, is_end=False, rtt_s=self.rtt_s
@@ -359,6 +397,8 @@ class PeerLink:
         self, now: Instant, arrived_at: Instant, by: SendPath, frame: wire.Frame
     ) -> bool:
         """Take one frame; returns False if its packet must not be acknowledged."""
+        if not (self._is_admitted or isinstance(frame, EARLY_FRAMES)):
+            return False
         match frame:
             case wire.StreamData(stream, offset, data, is_end):
                 self._liveness.carried(now)
@@ -369,7 +409,7 @@ class PeerLink:
                 self.streams.receive_frame(frame)
             case wire.Close(code, text):
                 self._trace("link.closed_by_peer", {"code": code})
-                self._finish(LinkClosed(code, text, is_by_peer=True))
+                self._finish(now, LinkClosed(code, text, is_by_peer=True))
             case wire.Rekey():
                 answer = self._rekeying.handle_rekey(now, frame)
                 if answer is not None:
@@ -389,8 +429,10 @@ class PeerLink:
         if self.is_relay_only:
             raise ProtocolViolation("a frame about direct paths although both keep to the relay")
         match frame:
-            case wire.Candidates(candidates):
+            case wire.Candidates(candidates) if self._is_admitted:
                 self._paths.handle_candidates(now, candidates)
+            case wire.Candidates(candidates):
+                self._early_candidates = candidates
             case wire.ReceiveBuffer(size):
                 self._paths.handle_receive_buffer(size)
             case wire.Challenge() if isinstance(by, DirectPath):
@@ -434,7 +476,7 @@ class PeerLink:
         silent_s = now - liveness.heard_at
         if give_up_at is not None and now >= give_up_at:
             self._trace("link.given_up", {"silent_s": silent_s})
-            self._finish(LinkGivenUp(silent_s))
+            self._finish(now, LinkGivenUp(silent_s))
             return
         if stall_at is not None and now >= stall_at:
             liveness.is_stalled = True
@@ -463,8 +505,9 @@ class PeerLink:
 
     # -- ending -----------------------------------------------------------------------------
 
-    def _finish(self, event: LinkEvent) -> None:
-        self.is_closed = True
+    def _finish(self, now: Instant, event: LinkEvent) -> None:
+        self.closed_at = now
+        self._sender.let_go()
         self._liveness.is_stalled = False
         self._liveness.all_answered()
         self._events.append(event)

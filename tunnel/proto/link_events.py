@@ -27,6 +27,7 @@ class LinkParameters:
         our_grant: relay frames we let them have in flight.
         is_polite: whether the relay is a public one.
         give_up_after_s: silence after which the link is given up, once something is unanswered.
+        is_admitted: whether the peer has its place from the beginning; see `PeerLink.admit`.
     """
 
     is_issuer: bool
@@ -40,6 +41,7 @@ class LinkParameters:
     our_grant: int
     is_polite: bool
     give_up_after_s: Seconds = 60.0
+    is_admitted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

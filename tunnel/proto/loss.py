@@ -154,6 +154,11 @@ class SentLedger:
             self._called_lost.append((record.first, record.first + record.count - 1))
         return lost
 
+    def forget_all(self) -> None:
+        """Forget everything in flight: no answer counts any more."""
+        self._records = []
+        self.in_flight_packets = self.in_flight_bytes = 0
+
     def all_lost(self) -> list[SentRecord]:
         """Take out and return everything in flight: the path was changed below us."""
         lost, self._records = self._records, []

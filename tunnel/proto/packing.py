@@ -58,6 +58,10 @@ class Packer:
         """Return frames that fill a datagram of `size`: an answer then says that such pass."""
         return frames.ljust(layout.general_capacity(size, self._sealer.tag_size), wire.PADDING)
 
+    def let_go(self) -> None:
+        """Give the memory of bursts back."""
+        self._bursts.clear()
+
     # -- general packets ----------------------------------------------------------------------
 
     def control(

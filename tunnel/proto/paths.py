@@ -198,6 +198,11 @@ class PathTable:
             self.restart(now, path)
         return True
 
+    def keep_active_only(self) -> None:
+        """Forget every path but the one in use: the link is over."""
+        active = self.active
+        self._paths = {} if active is None else {active.endpoint: active}
+
     # -- time -------------------------------------------------------------------------------
 
     def handle_timeout(self, now: Instant) -> list[DirectPath]:

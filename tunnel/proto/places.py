@@ -27,7 +27,12 @@ IN_USE = 2
 REPLACED = 3
 # Chosen (design, section 5).
 PROBE_S: Seconds = 2.0
-CLOSED_S: Seconds = 30.0  # a closed link repeats its close for so long
+CLOSED_S: Seconds = 30.0  # a closed link repeats its close for so long, whatever arrives
+# Chosen: a peer that missed its close comes back to it within seconds; whoever makes links that are
+# refused, or are closed at once, gets no more than so many remembered.
+MAX_CLOSED = 32
+# Chosen: as many as there may be claims unanswered; those that come then are refused at once.
+MAX_KNOCKING = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,12 @@ class Applicant:
         """Whether it has a place."""
         return self.state is ApplicantState.ADMITTED and not self.link.is_closed
 
+    @property
+    def forget_at(self) -> Instant | None:
+        """When its link is to be forgotten, once that is closed."""
+        closed_at = self.link.closed_at
+        return None if closed_at is None else Instant(closed_at + CLOSED_S)
+
     def is_silent_since(self, instant: Instant) -> bool:
         """Tell whether nothing was heard from it after `instant`."""
         return self.link.last_heard is None or self.link.last_heard < instant
@@ -121,8 +132,13 @@ class Places:
         return max(RELAY_GRANT_MINIMUM, RELAY_GRANT_TOTAL // max(1, links))
 
     def add(self, applicant: Applicant) -> None:
-        """Remember a claimer whose claim was accepted."""
+        """Remember a claimer whose claim was accepted; the oldest closed link may go for it."""
         self.by_index[applicant.index] = applicant
+        closed = sorted(
+            (at, index) for index, each in self.by_index.items() if (at := each.link.closed_at)
+        )
+        for _, index in closed[:-MAX_CLOSED]:
+            del self.by_index[index]
 
     def forget_pending(self, applicant: Applicant) -> None:
         """Drop an applicant that never knocked."""
@@ -140,7 +156,11 @@ class Places:
                 holder.link.close(now, REPLACED, "a newer link of the same process took over")
         holders = self.holders
         if len(holders) < self._count:
-            self._admit(applicant)
+            self._admit(now, applicant)
+            return
+        states = [each.state for each in self.by_index.values()]
+        if states.count(ApplicantState.KNOCKING) >= MAX_KNOCKING:
+            self._refuse(now, applicant)
             return
         applicant.state, applicant.knocked_at = ApplicantState.KNOCKING, now
         self._trace("place.knocked", {"holders": len(holders)})
@@ -161,16 +181,17 @@ class Places:
         silent = [holder for holder in holders if holder.is_silent_since(knocked_at)]
         is_over = now >= knocked_at + PROBE_S
         if len(holders) < self._count:
-            self._admit(applicant)
+            self._admit(now, applicant)
         elif not silent or (is_over and not self.may_replace):
             self._refuse(now, applicant)
         elif is_over:
             self._trace("place.replaced", {"is_same_instance": False})
             silent[0].link.close(now, REPLACED, "another claimer took over after a silence")
-            self._admit(applicant)
+            self._admit(now, applicant)
 
-    def _admit(self, applicant: Applicant) -> None:
+    def _admit(self, now: Instant, applicant: Applicant) -> None:
         applicant.state = ApplicantState.ADMITTED
+        applicant.link.admit(now)
         applicant.link.ping()  # the first sealed packet tells the claimer that it is in
         self._share_grant()
         self._tell(LinkAdmitted(applicant.link, applicant.header, applicant.instance))
@@ -195,7 +216,7 @@ class Places:
         for applicant in self.by_index.values():
             # A link that may not send yet would name deadlines that nobody can meet.
             if applicant.state is ApplicantState.ADMITTED:
-                times.append(applicant.link.next_timeout())
+                times += [applicant.link.next_timeout(), applicant.forget_at]
             elif applicant.knocked_at is not None:
                 times.append(Instant(applicant.knocked_at + PROBE_S))
         return min((time for time in times if time is not None), default=None)
@@ -223,7 +244,6 @@ class Places:
 
     def _forget_closed(self, now: Instant, applicant: Applicant) -> None:
         """Drop a link that was closed a while ago; until then it repeats its close."""
-        link = applicant.link
-        if link.is_closed and now >= (link.last_heard or applicant.accepted_at) + CLOSED_S:
+        if applicant.forget_at is not None and now >= applicant.forget_at:
             del self.by_index[applicant.index]
             self._share_grant()

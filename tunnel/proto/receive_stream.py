@@ -10,12 +10,14 @@ from collections import deque
 from enum import Enum
 
 from tunnel.errors import ProtocolViolation
+from tunnel.proto.budget import Account, Budget
 
 Buffer = bytes | bytearray | memoryview
 
 # Fixed by the protocol: a segment that would make one more gap is not stored and not acked.
 MAX_GAPS = 1024
-# Chosen: a gap costs up to 1 KiB of bookkeeping; all streams of a link get 16 MiB of it together.
+# Chosen: a gap costs up to 1 KiB of bookkeeping; all streams of a link that is alone get 16 MiB of
+# it together, all links of a process half as much again.
 MAX_GAPS_OF_LINK = 16 * MAX_GAPS
 # Chosen: segments up to this size are copied together.
 SMALL_SEGMENT = 4 << 10
@@ -64,25 +66,16 @@ def _is_most_of_its_memory(data: Buffer) -> bool:
     return not isinstance(data, memoryview) or memoryview(data.obj).nbytes <= 2 * len(data)
 
 
-class GapCount:
-    """How many gaps the streams of one link have together."""
-
-    __slots__ = ("gaps",)
-
-    def __init__(self) -> None:
-        self.gaps = 0
-
-
 class ReceiveStream:
     """One direction of a stream, seen from its reader.
 
     Args:
         stream: the stream's id.
         credit: the offset up to which bytes are taken at first.
-        of_link: counts the gaps of all streams of the link; one of its own by default.
+        gaps: counts the gaps of all streams of the link; an account of its own by default.
     """
 
-    def __init__(self, stream: int, credit: int, of_link: GapCount | None = None) -> None:
+    def __init__(self, stream: int, credit: int, gaps: Account | None = None) -> None:
         self.stream = stream
         self.state = ReceiveState.OPEN
         self.limit = credit
@@ -92,7 +85,7 @@ class ReceiveStream:
         self._ready = _Run(0)  # from read_offset on, without a gap
         self._later: list[_Run] = []  # sorted, disjoint, not touching each other or `_ready`
         self._final_size: int | None = None
-        self._of_link = of_link or GapCount()
+        self._gaps = gaps or Account(Budget(MAX_GAPS_OF_LINK))
 
     @property
     def highest(self) -> int:
@@ -158,6 +151,11 @@ class ReceiveStream:
         self._drop()
         self._settle()
 
+    def forget_later(self) -> None:
+        """Let go of what lies behind a hole, since the link is over: nobody will fill it."""
+        self._gaps.take(-len(self._later))
+        self._later = []
+
     def _check_bounds(self, stop: int, is_end: bool) -> None:
         if stop > self.limit:
             raise ProtocolViolation("stream bytes beyond the credit given")
@@ -170,8 +168,7 @@ class ReceiveStream:
     def _drop(self) -> None:
         self.read_offset = self.highest
         self._ready = _Run(self.read_offset)
-        self._of_link.gaps -= len(self._later)
-        self._later = []
+        self.forget_later()
 
     def _settle(self) -> None:
         if self.state is ReceiveState.ENDED and self.read_offset == self._final_size:
@@ -216,10 +213,10 @@ class ReceiveStream:
             merged.append(data[merged.stop - start :])
         before = len(runs)
         runs[low:high] = [] if touches_ready else [merged]
-        self._of_link.gaps += len(runs) - before
+        self._gaps.take(len(runs) - before)
         return True
 
     @property
     def _may_open_a_gap(self) -> bool:
         # What fills the lowest gap needs no new one, so a full count delays and never blocks.
-        return len(self._later) < MAX_GAPS and self._of_link.gaps < MAX_GAPS_OF_LINK
+        return len(self._later) < MAX_GAPS and self._gaps.room > 0

@@ -4,20 +4,29 @@
                        |
                        +--lost--> sent again, under new packet numbers
 
-Offsets number the bytes of a stream from 0.  What is lost goes out before what is new.  This
-module knows no packets, paths or time.
+Offsets number the bytes of a stream from 0.  What is lost goes out before what is new.  How much
+may wait is the link's part of what the process has for all streams; a floor is every stream's own,
+so that a peer which acknowledges nothing stops only itself.  This module knows no packets, paths or
+time.
 """
 
 from collections import deque
 from enum import Enum
 
 from tunnel.errors import MisuseError, ProtocolViolation
+from tunnel.proto.budget import Account, Budget
 from tunnel.proto.ranges import RangeSet
 
 Buffer = bytes | bytearray | memoryview
 
 # Chosen: joined when they wait together, so that a thousand one-byte writes are one packet.
 SMALL_CHUNK = 4 << 10
+# Chosen: what waits for acknowledgement in all streams of a link that is alone, half as much again
+# in all of a process; in one stream, which is more than a relay or a fast path has in flight; and
+# what each stream may have in any case, as much as it may send before any credit.
+HELD_OF_LINK = 16 << 20
+MOST_HELD = 8 << 20
+HELD_FLOOR = 16 << 10
 
 
 class SendState(Enum):
@@ -35,9 +44,10 @@ class SendStream:
     Args:
         stream: the stream's id.
         credit: the offset up to which the other side takes bytes at first.
+        held: counts what waits in all streams of the link; an account of its own by default.
     """
 
-    def __init__(self, stream: int, credit: int) -> None:
+    def __init__(self, stream: int, credit: int, held: Account | None = None) -> None:
         self.stream = stream
         self.state = SendState.OPEN
         self.limit = credit
@@ -46,6 +56,8 @@ class SendStream:
         self.stop_code: int | None = None  # the other side wants no more
         self.awaited_room: int | None = None  # the writer waits until no more than this is unsent
         self._chunks: deque[Buffer] = deque()
+        self._held = held or Account(Budget(HELD_OF_LINK))
+        self._own = 0  # bytes in memory: what waits, and what is released of the first chunk
         self._base = 0  # offset of the first byte kept
         self._next = 0  # lowest offset never sent
         self._lost = RangeSet()
@@ -58,6 +70,18 @@ class SendStream:
     def buffered(self) -> int:
         """Bytes written and not yet released."""
         return self.size - self._base
+
+    @property
+    def room(self) -> int:
+        """How many bytes may be written now; 0 or less until more is released."""
+        beyond = max(0, self._own - HELD_FLOOR)
+        fair = max(0, (self._held.room - beyond) // 2)  # what it leaves to the link's others
+        return min(MOST_HELD - self._own, max(0, HELD_FLOOR - self._own) + fair)
+
+    @property
+    def has_much_room(self) -> bool:
+        """Whether what waits is at most half of what may wait."""
+        return self.room >= self._own
 
     @property
     def unsent(self) -> int:
@@ -95,6 +119,7 @@ class SendStream:
         else:
             self._chunks.append(data if isinstance(data, memoryview) else memoryview(data))
         self.size += len(data)
+        self._keep(len(data))
 
     def end(self) -> None:
         """Say that no more will be written."""
@@ -106,9 +131,14 @@ class SendStream:
         """Give the stream up: forget what waits."""
         if self.state is not SendState.DONE:
             self.state = SendState.RESET
-            self._chunks.clear()
+            self.forget_chunks()
             self._base = self.size
             self._lost = RangeSet()
+
+    def forget_chunks(self) -> None:
+        """Let go of what waits; it still counts as not acknowledged."""
+        self._keep(-self._own)
+        self._chunks.clear()
 
     def raise_limit(self, limit: int, recalls: int) -> bool:
         """Take credit given after so many recalls; tells whether it is news.
@@ -193,15 +223,23 @@ class SendStream:
     def _release(self, offset: int) -> None:
         while self._chunks and self._base + len(self._chunks[0]) <= offset:
             self._base += len(self._chunks.popleft())
+            self._keep(self.buffered - self._own)
         if self._base < offset and self._chunks:
             # Part of a chunk is still needed: keep a view of the rest.  A bytearray may be growing
             # at its end, so it is cut instead.
-            first = self._chunks[0]
+            first, size = self._chunks[0], offset - self._base
             if isinstance(first, bytearray):
-                del first[: offset - self._base]
+                del first[:size]
+                self._keep(-size)
             else:
-                self._chunks[0] = first[offset - self._base :]
+                self._chunks[0] = first[size:]
             self._base = offset
+
+    def _keep(self, change: int) -> None:
+        """Note that so much more is in memory, or less; what the floor covers is nobody's else."""
+        before = max(self._own, HELD_FLOOR)
+        self._own += change
+        self._held.take(max(self._own, HELD_FLOOR) - before)
 
     def _slice(self, offset: int, size: int) -> Buffer:
         """Return the bytes [offset, offset+size), without a copy where one chunk holds them."""

@@ -137,6 +137,17 @@ class Sender:
         for record in path.ledger.all_lost():
             self._requeue(record)
 
+    def let_go(self) -> None:
+        """Forget what was to be sent and what was: the link is over, and only says so."""
+        for path in self._all():
+            path.ledger.forget_all()
+        self.paths.keep_active_only()
+        self._packer.let_go()
+        for kept in (self._acks, self._ack_returns, self._pings, self._frames_due):
+            kept.clear()
+        self._wide_ping_is_due = False
+        self._offer = self._offer_at = None
+
     # -- what the other side says of our packets, and we of theirs ----------------------------
 
     def arrived(

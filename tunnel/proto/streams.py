@@ -9,10 +9,11 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 from tunnel.errors import MisuseError, ProtocolViolation
-from tunnel.proto.credit import FLOOR, CreditPool
+from tunnel.proto.budget import Account, Budget
+from tunnel.proto.credit import FLOOR, POOL, CreditPool
 from tunnel.proto.loss import StreamRange
-from tunnel.proto.receive_stream import GapCount, ReceiveState, ReceiveStream
-from tunnel.proto.send_stream import SendState, SendStream
+from tunnel.proto.receive_stream import MAX_GAPS_OF_LINK, ReceiveState, ReceiveStream
+from tunnel.proto.send_stream import HELD_OF_LINK, SendState, SendStream
 from tunnel.units import Instant, Seconds
 from tunnel.wire.frames import MAX_OFFSET, Credit, Frame, Recall, Reset, Return, Stop
 
@@ -66,19 +67,37 @@ class _Stream:
     receive: ReceiveStream
 
 
+class Memory:
+    """What the streams of all links of a process share.
+
+    Attributes:
+        credit: what the other sides may send beyond the floors of their streams.
+        gaps: holes in what came.
+        held: what we have written and they have not acknowledged.
+    """
+
+    def __init__(self) -> None:
+        self.credit = Budget(POOL)
+        self.gaps = Budget(MAX_GAPS_OF_LINK)
+        self.held = Budget(HELD_OF_LINK)
+
+
 class Streams:
     """The streams of one link.
 
     Args:
         is_issuer: which half of the stream ids is ours.
+        memory: shared with the other links of the process; its own by default.
     """
 
-    def __init__(self, is_issuer: bool) -> None:
+    def __init__(self, is_issuer: bool, memory: Memory | None = None) -> None:
+        memory = memory or Memory()
         self._streams: dict[int, _Stream] = {}
         self._next_ours = 1 if is_issuer else 0
         self._next_theirs = 0 if is_issuer else 1
-        self._pool = CreditPool()
-        self._gaps = GapCount()
+        self._pool = CreditPool(Account(memory.credit))
+        self._gaps = Account(memory.gaps)
+        self._held = Account(memory.held)
         self._due: OrderedDict[tuple[int, str], Frame] = OrderedDict()
         self._turns: deque[int] = deque()  # streams that may have something to send
         self._has_turn: set[int] = set()
@@ -119,6 +138,18 @@ class Streams:
             receive.stop()
             self._due[stream, "stop"] = Stop(stream, code)
             self._settle(stream)
+
+    def forget_all(self) -> None:
+        """Let go of everything: the link is over.
+
+        Whoever holds the half of a stream can still read what came in order.
+        """
+        for stream, entry in self._streams.items():
+            entry.send.forget_chunks()
+            entry.receive.forget_later()
+            self._pool.release(stream)
+        for kept in (self._streams, self._due, self._turns, self._has_turn):
+            kept.clear()
 
     def read(self, now: Instant, stream: int, size: int, rtt_s: Seconds) -> list[Buffer]:
         """Take up to `size` bytes that arrived; may make credit due."""
@@ -275,7 +306,9 @@ class Streams:
         return entry
 
     def _add(self, stream: int) -> _Stream:
-        entry = _Stream(SendStream(stream, FLOOR), ReceiveStream(stream, FLOOR, self._gaps))
+        entry = _Stream(
+            SendStream(stream, FLOOR, self._held), ReceiveStream(stream, FLOOR, self._gaps)
+        )
         self._streams[stream] = entry
         return entry
 

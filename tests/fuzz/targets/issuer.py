@@ -14,13 +14,12 @@ from tunnel.crypto.packets import PacketSealer
 from tunnel.errors import AuthenticationFailed
 from tunnel.proto.handshake import Feature, Meeting, OutgoingClaim, packet_keys
 from tunnel.proto.issuer import (
-    CLAIMS,
     MAX_PENDING,
     MAX_RATED_GRANTS,
     Issuer,
     IssuerIdentity,
 )
-from tunnel.proto.places import CLOSED_S
+from tunnel.proto.places import MAX_CLOSED, MAX_KNOCKING
 from tunnel.units import Instant, WallTime
 from tunnel.wire import frames as wire
 from tunnel.wire.handshake import (
@@ -41,7 +40,7 @@ GRANT = Grant(b"\7" * 8, 1_900_003_600, Capability.LISTEN)
 CLOCK = 1_900_000_000.0
 CLAIMERS = [KeyPair.from_secret(bytes((number,)) * 32) for number in (3, 4, 5)]
 WORDS = (encode_header(ClaimHeader(GRANT)),)
-MAX_LINKS = MAX_PENDING + int(CLAIMS.burst + CLAIMS.rate * (CLOSED_S + 1)) + 1
+MAX_LINKS = MAX_PENDING + MAX_KNOCKING + MAX_CLOSED + 1
 
 
 class Scene:

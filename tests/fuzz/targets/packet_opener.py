@@ -63,7 +63,7 @@ class Scene:
             data = feed.chunk()[: len(self.burst.data)]
             self.burst.data[: len(data)] = data
             state = self.state()
-            assert self.opener.open_burst(self.burst, len(data)) == []
+            assert list(self.opener.open_burst(self.burst, len(data))) == []
             assert self.state() == state
         else:
             self.open_burst(path, 1 + feed.uint(1) % SLOTS, feed.uint(2), feed.uint(1))
@@ -79,6 +79,7 @@ class Scene:
         is_repeat = (path, number) in self.seen
         opened = self.opener.open(memoryview(packet))
         if opened is not None:
+            self.opener.mark(opened)
             assert not is_repeat
             self.seen.add((path, number))
         state = self.state()
@@ -94,9 +95,13 @@ class Scene:
         size = self.burst.datagram_size
         self.burst.data[place % (count * size)] ^= change
         changed = place % (count * size) // size if change else None
-        found = [(packet.path, packet.first + index, bytes(packet.data[index * PAYLOAD :][:PAYLOAD]))
-                 for packet in self.opener.open_burst(self.burst, count * size)
-                 for index in range(packet.count)]  # fmt: skip
+        found = []
+        for packet in self.opener.open_burst(self.burst, count * size):
+            self.opener.mark(packet)
+            found += [
+                (packet.path, packet.first + index, bytes(packet.data[index * PAYLOAD :][:PAYLOAD]))
+                for index in range(packet.count)
+            ]
         for found_path, number, piece in found:
             assert found_path == path
             assert number != changed or change == 0 or number - first != changed
