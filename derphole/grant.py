@@ -17,7 +17,7 @@ module does not know how a token is written (`derphole.token`) nor who is let in
 from dataclasses import dataclass
 from enum import IntEnum
 
-from tunnel.crypto.kdf import derive
+from tunnel.crypto.kdf import Derivation, derive
 from tunnel.crypto.keys import KeyPair
 
 # Fixed by the protocol.
@@ -148,7 +148,12 @@ def resumption_proof(secret: bytes, ephemeral: bytes) -> bytes:
         secret: the resumption secret.
         ephemeral: the claim's ephemeral public key.
     """
-    return derive(secret, "resuming", ephemeral, size=RESUMPTION_PROOF_SIZE)
+    return resumption_proofs(secret).derive(ephemeral)
+
+
+def resumption_proofs(secret: bytes) -> Derivation:
+    """Return what derives the proofs of one resumption secret from ephemeral keys."""
+    return Derivation(secret, "resuming", size=RESUMPTION_PROOF_SIZE)
 
 
 def check_name(name: str) -> None:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from hmac import compare_digest
 
-from derphole.grant import resumption_proof, resumption_secret
+from derphole.grant import resumption_proofs, resumption_secret
+from tunnel.crypto.kdf import Derivation
 
 # Design, section 4.
 MAX_LOST = 64
@@ -34,6 +35,7 @@ class Standing(Enum):
 @dataclass(slots=True, repr=False)
 class _Known:
     secret: bytes
+    proofs: Derivation
     standing: Standing
 
 
@@ -56,7 +58,7 @@ class Resumptions:
     def hand_out(self, instance: bytes) -> bytes:
         """Return what lets a process that is here come back later; 16 secret bytes."""
         secret = resumption_secret(self._minting, self._bare_header, instance)
-        self._known[instance] = _Known(secret, Standing.HERE)
+        self._known[instance] = _Known(secret, resumption_proofs(secret), Standing.HERE)
         return secret
 
     def part(self, instance: bytes, may_come_back: bool) -> None:
@@ -84,7 +86,7 @@ class Resumptions:
         """
         found = None
         for instance, known in self._known.items():
-            if compare_digest(resumption_proof(known.secret, ephemeral), proof):
+            if compare_digest(known.proofs.derive(ephemeral), proof):
                 found = instance, known.secret
         return found
 

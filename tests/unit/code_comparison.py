@@ -86,6 +86,7 @@ CONSTANTS = {
     "max_pending_of_grant": issuer.MAX_PENDING_OF_GRANT,
     "claims_per_s": issuer.CLAIMS.rate,
     "claims_of_grant_per_s": issuer.CLAIMS_OF_GRANT.rate,
+    "claims_of_claimer_per_s": issuer.CLAIMS_OF_CLAIMER.rate,
     "max_lost": resumption_.MAX_LOST,
     "max_gone": resumption_.MAX_GONE,
     "direction_issuer": b"issuer",

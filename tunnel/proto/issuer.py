@@ -58,10 +58,12 @@ from tunnel.wire.handshake import (
 # Chosen (design, section 5).
 CLAIMS = Allowance(rate=20.0, burst=20.0)
 CLAIMS_OF_GRANT = Allowance(rate=4.0, burst=4.0)
+# Chosen: so that one connection cannot claim a grant away from the others who have its token.
+CLAIMS_OF_CLAIMER = Allowance(rate=1.0, burst=3.0)
 MAX_PENDING = 64
 MAX_PENDING_OF_GRANT = 8
 PENDING_S: Seconds = 30.0
-# Chosen: grants whose claim rate is remembered; the least recent goes.
+# Chosen: grants, and claimers of them, whose claim rate is remembered; the least recent goes.
 MAX_RATED_GRANTS = 256
 
 
@@ -173,6 +175,9 @@ class Issuer:
         self._answers: deque[Transmit] = deque(maxlen=MAX_PENDING)
         self._claims = TokenBucket(CLAIMS, Instant(0))
         self._claims_of_grant: Buckets[bytes] = Buckets(CLAIMS_OF_GRANT, MAX_RATED_GRANTS)
+        self._claims_of_claimer: Buckets[tuple[bytes, DerpKey]] = Buckets(
+            CLAIMS_OF_CLAIMER, MAX_RATED_GRANTS
+        )
 
     # -- queries ----------------------------------------------------------------------------
 
@@ -259,14 +264,13 @@ class Issuer:
 
     def _answer(self, arrival: _Arrival) -> None:
         """Answer a claim whose MAC is good."""
-        grant = arrival.named.grant
-        key = (grant, arrival.meeting.claimer_derp)
+        key = (arrival.named.grant, arrival.meeting.claimer_derp)
         known = self._pending.get(key)
         if known is not None and known.claim == arrival.data:
             self._send(arrival, known.decision)
             return
         now = arrival.now
-        if not (self._claims_of_grant.try_take(now, grant) and self._claims.try_take(now)):
+        if not self._may_answer(now, key):
             self._trace("claim.dropped", {"reason": "too many claims"})
             return
         if arrival.claim.version == VERSION:
@@ -275,6 +279,12 @@ class Issuer:
             answer = self._answer_other_version(arrival)
         self._remember(key, answer)
         self._send(arrival, answer.decision)
+
+    def _may_answer(self, now: Instant, key: tuple[bytes, DerpKey]) -> bool:
+        """Count a claim; tells whether its claimer, its grant and we all have room for it."""
+        of_claimer = self._claims_of_claimer.try_take(now, key)
+        of_grant = of_claimer and self._claims_of_grant.try_take(now, key[0])
+        return of_grant and self._claims.try_take(now)
 
     def _answer_other_version(self, arrival: _Arrival) -> _Answer:
         """Say which version we speak; only who has the secret is told."""
