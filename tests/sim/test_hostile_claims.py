@@ -175,7 +175,7 @@ class GoodFlood:
 
     Args:
         world: with an issuer as its first host.
-        keys: the connections that claim, in turn.
+        keys: the connections that claim, in any order.
         seconds: how long.
     """
 
@@ -190,7 +190,7 @@ class GoodFlood:
             world.at(world.now + number / GOOD_A_S, self._claim)
 
     def _claim(self):
-        key = self._keys[self.sent % len(self._keys)]
+        key = self.world.rng.choice(self._keys)
         self.sent += 1
         meeting = Meeting(
             NoiseKey(self.world._static.public),
