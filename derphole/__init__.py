@@ -1,3 +1,4 @@
 """What people run: tokens, rendezvous and one conversation per module."""
 
 __version__ = "0.1.0"
+PROGRAM = f"derphole {__version__}"  # what we are called where versions matter

@@ -16,7 +16,10 @@ from derphole.errors import (
     AlreadyInUse,
     ClaimRefused,
     DerpholeError,
+    FeatureMissing,
     Interrupted,
+    NotAwaited,
+    OtherReason,
     PeerAborted,
     PeerLeft,
     ReceiverOutputClosed,
@@ -31,6 +34,7 @@ from derphole.errors import (
 from derphole.grant import Grant
 from derphole.token import MADE_AND_USED_BY
 from tunnel.errors import LinkEnded, PeerClosed, PeerSilent
+from tunnel.proto.claimer import Refused
 from tunnel.units import WallTime
 
 
@@ -93,11 +97,11 @@ def ending_of(error: BaseException) -> tuple[Ending, str]:
             return Ending.FAILED, "it failed"
 
 
-def refusal_error(verdict: int, grant: Grant, now: WallTime, issuer_clock: float) -> DerpholeError:
+def refusal_error(refused: Refused, grant: Grant, now: WallTime) -> DerpholeError:
     """Return what the claimer's person reads when the issuer refused the claim."""
-    match verdict:
+    match refused.verdict:
         case Refusal.EXPIRED:
-            return TokenExpired(grant.expires_at, now, issuer_clock)
+            return TokenExpired(grant.expires_at, now, refused.clock_s)
         case Refusal.WRONG_CAPABILITY:
             return TokenWrongCapability(*MADE_AND_USED_BY[grant.capability])
         case Refusal.USED_UP:
@@ -106,5 +110,15 @@ def refusal_error(verdict: int, grant: Grant, now: WallTime, issuer_clock: float
             return ClaimRefused("it is about to end")
         case Refusal.REVOKED:
             return ClaimRefused("the token was revoked")
+        case Refusal.NOT_AWAITED:
+            return NotAwaited()
+        case Refusal.CLAIMER_LACKS | Refusal.ISSUER_LACKS:
+            is_here = refused.verdict == Refusal.CLAIMER_LACKS
+            return FeatureMissing(is_here, program_text(refused.program))
         case _:
-            return ClaimRefused(f"reason {verdict}, unknown to this version")
+            return OtherReason(refused.verdict, program_text(refused.program))
+
+
+def program_text(program: bytes) -> str:
+    """Return what the other side's program calls itself, as text that may say anything."""
+    return program.decode("ascii", "replace")

@@ -8,6 +8,9 @@ the other side may stand in a sentence as it came: `derphole.cli.output` escapes
 import datetime
 from typing import ClassVar
 
+from derphole import PROGRAM
+from tunnel.wire.handshake import VERSION
+
 # Fixed by what shells expect: a process ended by signal n reports 128 + n.
 SIGNAL_EXIT_BASE = 128
 
@@ -178,6 +181,71 @@ class ClaimRefused(DerpholeError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"the other side refused: {reason}; ask there for a new token")
         self.reason = reason
+
+
+class OtherReason(ClaimRefused):
+    """The issuer refused for a reason that this version does not know.
+
+    Args:
+        verdict: the reason, as a number.
+        program: what the issuer's program is called, empty when it does not say.
+    """
+
+    def __init__(self, verdict: int, program: str) -> None:
+        reason = f"reason {verdict}, unknown to this version"
+        DerpholeError.__init__(
+            self,
+            f"the other side refused: {reason} (this one is {PROGRAM}, the other one "
+            f"{program or 'does not say'}); see the messages there, or update the older one",
+        )
+        self.reason = reason
+
+
+class NotAwaited(ClaimRefused):
+    """We come back to one who does not wait for us any more."""
+
+    code = "not-awaited"
+
+    def __init__(self) -> None:
+        super().__init__("it does not wait for this process any more")
+
+
+class OtherVersion(DerpholeError):
+    """The other side speaks a version that this program does not, or says what it cannot read.
+
+    Args:
+        version: of the protocol, as the other side speaks it.
+        program: what its program is called, empty when it does not say.
+    """
+
+    code = "other-version"
+
+    def __init__(self, version: int, program: str) -> None:
+        super().__init__(
+            "the two sides do not understand each other: this one is "
+            f"{PROGRAM} (protocol {VERSION}), the other one {program or 'a program'} "
+            f"(protocol {version}); update the older one, then start both again"
+        )
+        self.version = version
+
+
+class FeatureMissing(DerpholeError):
+    """One side needs what the other does not have.
+
+    Args:
+        is_here: whether it is this side that does not have it.
+        program: what the other side's program is called, empty when it does not say.
+    """
+
+    code = "feature-missing"
+
+    def __init__(self, is_here: bool, program: str) -> None:
+        other = program or "a program that does not tell its version"
+        needs, lacks = ("the other one", "this one") if is_here else ("this one", "the other one")
+        super().__init__(
+            f"this side is {PROGRAM}, the other one {other}: {needs} needs something that "
+            f"{lacks} does not have; update {lacks}, then start both again"
+        )
 
 
 class AlreadyInUse(ClaimRefused):

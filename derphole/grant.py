@@ -6,6 +6,7 @@
      └─ derive "minting"      ─ minting key
           ├─ derive "grant secret", id, expiry (u32 LE), capability (u8), name (32, zero-padded)
           └─ derive "resume", claim header, claimer instance id
+               └─ derive "resuming", claim's ephemeral key
 
 Minting is offline and the issuer keeps no list: what a claim says about its grant is enough to
 compute the grant's secret again.  Source: docs/protocol.md, section "Tokens and grants".  This
@@ -16,13 +17,14 @@ module does not know how a token is written (`derphole.token`) nor who is let in
 from dataclasses import dataclass
 from enum import IntEnum
 
-from tunnel.crypto.kdf import derive
+from tunnel.crypto.kdf import Derivation, derive
 from tunnel.crypto.keys import KeyPair
 
 # Fixed by the protocol.
 SEED_SIZE = 32
 GRANT_ID_SIZE = 8
 GRANT_SECRET_SIZE = 16
+RESUMPTION_PROOF_SIZE = 16
 MAX_NAME_SIZE = 32
 MAX_EXPIRY = (1 << 32) - 1  # u32 Unix seconds: the year 2106
 
@@ -137,6 +139,21 @@ def resumption_secret(minting: bytes, header: bytes, instance_id: bytes) -> byte
         instance_id: the claimer's instance id.
     """
     return derive(minting, "resume", header, instance_id, size=GRANT_SECRET_SIZE)
+
+
+def resumption_proof(secret: bytes, ephemeral: bytes) -> bytes:
+    """Return the 16 bytes that say, in one claim alone, who has a resumption secret.
+
+    Args:
+        secret: the resumption secret.
+        ephemeral: the claim's ephemeral public key.
+    """
+    return resumption_proofs(secret).derive(ephemeral)
+
+
+def resumption_proofs(secret: bytes) -> Derivation:
+    """Return what derives the proofs of one resumption secret from ephemeral keys."""
+    return Derivation(secret, "resuming", size=RESUMPTION_PROOF_SIZE)
 
 
 def check_name(name: str) -> None:

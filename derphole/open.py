@@ -20,7 +20,7 @@ from derphole.bind import address_text
 from derphole.config import NetworkOptions
 from derphole.control import Control
 from derphole.endings import Ending, ending_error
-from derphole.errors import DerpholeError
+from derphole.errors import DerpholeError, NotAwaited
 from derphole.forward import close_with_reset, prepare
 from derphole.messages import Resumption
 from derphole.rendezvous.claimer import ClaimerRendezvous
@@ -144,8 +144,13 @@ class Opening:
         board.cut(link)
 
     def _come_back(self) -> Link:
+        """Return a new link; the token serves once more where we are awaited no longer."""
         limit_s = self._options.timeout_s or COME_BACK_S
-        return self._rendezvous.resume(self._secret, RETURN_AWAITED, limit_s)
+        try:
+            return self._rendezvous.resume(self._secret, RETURN_AWAITED, limit_s)
+        except NotAwaited:
+            self._secret = None
+            return self._rendezvous.resume(None, RETURN_AWAITED, limit_s)
 
     def _follow(self, link: Link) -> None:
         """Keep what the other side hands out for coming back."""

@@ -45,7 +45,7 @@ from derphole.status import (
 )
 from derphole.stdio import ByteSink, ByteSource
 from derphole.token import SessionToken
-from tunnel.errors import ClosedHere, DecodeError, LinkEnded, StreamReset
+from tunnel.errors import ClosedHere, DecodeError, LinkEnded, PeerClosed, StreamReset
 from tunnel.net.clock import monotonic
 from tunnel.net.link import Link
 from tunnel.net.tasks import TaskGroup
@@ -295,7 +295,7 @@ class _Receiver:
         the old one: that is a failure.
         """
         end = self._link.end
-        is_replaced = isinstance(end, ClosedHere) and end.code == Ending.REPLACED
+        is_replaced = isinstance(end, ClosedHere | PeerClosed) and end.code == Ending.REPLACED
         return is_replaced and not self._tally.size
 
     def receipt(self) -> Receipt:

@@ -137,8 +137,8 @@ class _Share:
 
     def _serve(self, link: Link) -> None:
         """Serve one link of a client to its end."""
-        instance = self._rendezvous.instance_of(link)
-        number = self._greet(link, instance)
+        client = self._rendezvous.client_of(link)
+        number = self._greet(link, client)
         try:
             control = link.accept_stream()
             if control.id != CONTROL_STREAM:  # it was given up before we saw it
@@ -151,30 +151,35 @@ class _Share:
             end = link.wait_ended()
         finally:
             self._board.cut(link)
-        self._part(link, instance, number, end)
+        self._part(link, client, number, end)
 
-    def _greet(self, link: Link, instance: bytes) -> int:
+    def _greet(self, link: Link, client: bytes) -> int:
         """Tell that a client is here; returns its number."""
-        is_back = self._lost_at.pop(instance, None) is not None or instance in self._numbers
-        if instance not in self._numbers:
+        is_back = self._lost_at.pop(client, None) is not None or client in self._numbers
+        if client not in self._numbers:
             self._client_count += 1
-            self._numbers[instance] = self._client_count
-        number = self._numbers[instance]
+            self._numbers[client] = self._client_count
+        number = self._numbers[client]
         self._report(StateChanged(State.CLAIMED))
         self._rendezvous.report_path(link)
         self._report(Notice(f"client {number} is {'back' if is_back else 'connected'}"))
         return number
 
-    def _part(self, link: Link, instance: bytes, number: int, end: LinkEnded | None) -> None:
+    def _part(self, link: Link, client: bytes, number: int, end: LinkEnded | None) -> None:
         """Tell how a client left, and remember it if it may come back."""
         self._links.discard(link)
         may_come_back, words = _farewell(end)
-        has_another = any(self._rendezvous.instance_of(other) == instance for other in self._links)
-        if may_come_back and not has_another:
-            self._lost_at[instance] = monotonic()
-        elif not has_another:
-            self._numbers.pop(instance, None)
+        has_another = any(self._rendezvous.client_of(other) == client for other in self._links)
         if not has_another:
+            if may_come_back:
+                self._lost_at[client] = monotonic()
+            else:
+                self._numbers.pop(client, None)
+            resumptions = self._rendezvous.gate.resumptions
+            if isinstance(end, PeerClosed) and end.code == Ending.REPLACED:
+                resumptions.forget(client)  # it claims anew, as if it had never been here
+            else:
+                resumptions.part(client, may_come_back)
             self._report(Notice(f"client {number} {words}"))
         self._rendezvous.notice()
 
@@ -200,7 +205,7 @@ class _Share:
 def _farewell(end: LinkEnded | None) -> tuple[bool, str]:
     """Return whether the client may come back, and what to say of its end."""
     match end:
-        case PeerClosed(code=Ending.RECONNECTING):
+        case PeerClosed(code=Ending.RECONNECTING | Ending.REPLACED):
             return True, "reconnects"
         case PeerClosed(text=text):
             return False, f"left: {text}" if text else "left"

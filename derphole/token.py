@@ -17,6 +17,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from derphole import PROGRAM
 from derphole.errors import (
     TokenCut,
     TokenDamaged,
@@ -314,5 +315,6 @@ def _not_ours(text: str) -> TokenDamaged | TokenForeign:
 
 def _other_version() -> TokenForeign:
     return TokenForeign(
-        "another version of this program", "install the same version on both machines"
+        f"another version of this program (this one is {PROGRAM})",
+        "install the same version on both machines",
     )

@@ -24,6 +24,7 @@ HEIGHT = {
 DERPHOLE_HEIGHT = 5
 PURE_HEIGHT = 3
 PURE_DERPHOLE = {
+    "PROGRAM",  # a constant of the package
     "admission",
     "config",
     "derptun.keeper",
@@ -34,6 +35,7 @@ PURE_DERPHOLE = {
     "network_verdict",
     "receipt_paths",
     "resets",
+    "resumption",
     "status",
     "token",
     "transfer.manifest",

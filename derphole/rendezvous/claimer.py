@@ -6,10 +6,11 @@ resume() --resumption secret---> a new link of the same process, also after expi
 
 import os
 
-from derphole.admission import ClaimHeader, encode_header
+from derphole import PROGRAM
+from derphole.admission import claim_header
 from derphole.config import NetworkOptions
-from derphole.endings import ending_error, refusal_error
-from derphole.errors import DerpholeError
+from derphole.endings import ending_error, program_text, refusal_error
+from derphole.errors import DerpholeError, OtherVersion
 from derphole.relays import claimer_relays
 from derphole.rendezvous.common import Rendezvous
 from derphole.status import Report
@@ -19,7 +20,15 @@ from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.errors import MisuseError
 from tunnel.net.clock import monotonic, wall
 from tunnel.net.link import Link
-from tunnel.proto.claimer import Claimer, ClaimerEvent, ClaimerIdentity, LinkUp, NotHere, Refused
+from tunnel.proto.claimer import (
+    Claimer,
+    ClaimerEvent,
+    ClaimerIdentity,
+    LinkUp,
+    NotHere,
+    NotUnderstood,
+    Refused,
+)
 from tunnel.proto.handshake import Meeting
 from tunnel.proto.places import IssuerEvent
 from tunnel.units import Seconds
@@ -52,11 +61,13 @@ class ClaimerRendezvous(Rendezvous):
         keys = KeyPair.from_secret(os.urandom(32))
         identity = ClaimerIdentity(
             meeting=Meeting(token.issuer_noise, token.issuer_derp, DerpKey(keys.public)),
-            header=encode_header(ClaimHeader(token.grant)),
+            header=claim_header(token.grant),
             secret=token.secret,
             instance=self._instance,
             features=self._features(),
             fast_aeads=fast_aeads(),
+            required=self._features(),
+            program=PROGRAM.encode("ascii"),
         )
         relays = list(range(len(choice.regions)))
         is_polite = self._connections.is_polite
@@ -77,8 +88,7 @@ class ClaimerRendezvous(Rendezvous):
         """
         if self._machine is None:
             raise MisuseError("nothing was claimed yet")
-        instance = None if secret is None else self._instance
-        header = encode_header(ClaimHeader(self._token.grant, instance))
+        header = claim_header(self._token.grant, secret)
         self._refusal = None
         self._machine.claim_again(monotonic(), header, secret or self._token.secret)
         self.hurry()
@@ -103,8 +113,11 @@ class ClaimerRendezvous(Rendezvous):
                 self._add_link(machine)
             case NotHere(relay):
                 self.trace("claim.not_here", {"relay": relay})
-            case Refused(verdict, clock_s):
+            case Refused(verdict):
                 self.trace("claim.refused", {"verdict": verdict})
-                self._refusal = refusal_error(verdict, self._token.grant, wall(), clock_s)
+                self._refusal = refusal_error(event, self._token.grant, wall())
+            case NotUnderstood(version, program):
+                self.trace("claim.refused", {"version": version})
+                self._refusal = OtherVersion(version, program_text(program))
             case _:
                 pass

@@ -4,14 +4,16 @@ import os
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
-from derphole.admission import SessionGate
+from derphole import PROGRAM
+from derphole.admission import Refusal, SessionGate
 from derphole.config import NetworkOptions
-from derphole.errors import RelayTrouble, TokenUnclaimed
+from derphole.endings import program_text
+from derphole.errors import FeatureMissing, OtherVersion, RelayTrouble, TokenUnclaimed
 from derphole.grant import GRANT_ID_SIZE, SEED_SIZE, Capability, Grant
 from derphole.grant import Issuer as GrantIssuer
 from derphole.relays import issuer_relays, relay_hints
 from derphole.rendezvous.common import Rendezvous
-from derphole.status import Report
+from derphole.status import Report, Warning_
 from derphole.token import SESSION_LIFE_S, session_token, token_text
 from tunnel.crypto.aead import fast_aeads
 from tunnel.crypto.keys import DerpKey
@@ -20,11 +22,14 @@ from tunnel.net.link import Link
 from tunnel.proto.claimer import ClaimerEvent
 from tunnel.proto.issuer import Issuer, IssuerIdentity
 from tunnel.proto.link import PeerLink
-from tunnel.proto.places import ClaimRefused, IssuerEvent, LinkAdmitted
+from tunnel.proto.places import ClaimRefused, IssuerEvent, LinkAdmitted, OtherVersionClaimed
 from tunnel.units import WallTime
+from tunnel.wire.handshake import INSTANCE_SIZE
 
 # Chosen.
 RELAYS_OF_ISSUER = 2  # the issuer stays connected to its first two hints
+# Chosen: a token's holder may send us whatever it likes; what it cannot do is fill the terminal.
+MAX_MISFITS_TOLD = 3
 
 
 class IssuerRendezvous(Rendezvous):
@@ -52,10 +57,17 @@ class IssuerRendezvous(Rendezvous):
         self._grant = Grant(os.urandom(GRANT_ID_SIZE), int(self._expires_at), capability)
         self.gate = SessionGate(self._identity.keys, self._grant)
         keys = self._identity.keys
-        self._instances: WeakKeyDictionary[PeerLink, bytes] = WeakKeyDictionary()
+        self._clients: WeakKeyDictionary[PeerLink, bytes] = WeakKeyDictionary()
+        self._told_misfits: set[str] = set()
         self._issuer_key = DerpKey(keys.derp.public)
         identity = IssuerIdentity(
-            keys.noise, self._issuer_key, self._features(), fast_aeads(), places
+            keys.noise,
+            self._issuer_key,
+            self._features(),
+            fast_aeads(),
+            places,
+            required=self._features(),
+            program=PROGRAM.encode("ascii"),
         )
         is_polite = self._connections.is_polite
         self.machine = Issuer(identity, self.gate, os.urandom, is_polite, self.trace)
@@ -93,20 +105,35 @@ class IssuerRendezvous(Rendezvous):
         """Whether the token is good for no new claim any more."""
         return wall() >= self._grant.expires_at
 
-    def instance_of(self, link: Link) -> bytes:
-        """Return the id of the process at the other end of a link."""
-        return self._instances[link.machine]
+    def client_of(self, link: Link) -> bytes:
+        """Return what the process at the other end of a link is known by."""
+        return self._clients[link.machine]
 
     def resumption_secret(self, link: Link) -> bytes:
         """Return what lets the process at the other end of a link come back; 16 secret bytes."""
-        return self.gate.resumption_secret(self._instances[link.machine])
+        return self.gate.resumptions.hand_out(self._clients[link.machine])
 
     def _take(self, event: IssuerEvent | ClaimerEvent) -> None:
         match event:
-            case LinkAdmitted(machine, _, instance):
-                self._instances[machine] = instance
+            case LinkAdmitted(machine, _, instance, is_proven):
+                is_taken = instance in self.gate.resumptions or instance in self._clients.values()
+                # Whoever only names a process that we know is somebody else.
+                is_other = is_taken and not is_proven
+                self._clients[machine] = os.urandom(INSTANCE_SIZE) if is_other else instance
                 self._add_link(machine)
-            case ClaimRefused(verdict):
+            case ClaimRefused(verdict, program):
                 self.trace("claim.refused", {"verdict": verdict})
+                if verdict in (Refusal.CLAIMER_LACKS, Refusal.ISSUER_LACKS):
+                    is_here = verdict == Refusal.ISSUER_LACKS
+                    self._tell_misfit(str(FeatureMissing(is_here, program_text(program))))
+            case OtherVersionClaimed(version):
+                self.trace("claim.refused", {"version": version})
+                self._tell_misfit(str(OtherVersion(version, "")))
             case _:
                 pass
+
+    def _tell_misfit(self, why: str) -> None:
+        """Say why somebody who has the token cannot use it, once."""
+        if why not in self._told_misfits and len(self._told_misfits) < MAX_MISFITS_TOLD:
+            self._told_misfits.add(why)
+            self.report(Warning_(f"a claim was refused: {why}"))

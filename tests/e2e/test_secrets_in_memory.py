@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from secret_forms import leaks
 
-from derphole.admission import ClaimHeader, SessionGate, encode_header
+from derphole.admission import SessionGate, claim_header
 from derphole.cli.invocation import append_crash, without_tokens
 from derphole.config import NetworkOptions
 from derphole.errors import DerpholeError
@@ -69,13 +69,13 @@ def objects_of_a_run() -> tuple[list[object], dict[str, bytes]]:
         return drawn[-1]
 
     notes: list[object] = []
+    gate = SessionGate(issuer.keys, grant)
     machine = IssuerMachine(
         IssuerIdentity(issuer.keys.noise, DerpKey(issuer.keys.derp.public), Feature(0), 3),
-        SessionGate(issuer.keys, grant), entropy, lambda _: False, lambda *note: notes.append(note),
+        gate, entropy, lambda _: False, lambda *note: notes.append(note),
     )  # fmt: skip
     meeting = Meeting(token.issuer_noise, token.issuer_derp, DerpKey(ours.public))
-    identity = ClaimerIdentity(meeting, encode_header(ClaimHeader(grant)), token.secret, b"i" * 16,
-                               Feature(0), 3)  # fmt: skip
+    identity = ClaimerIdentity(meeting, claim_header(grant), token.secret, b"i" * 16, Feature(0), 3)
     now, wall = Instant(1000.0), WallTime(1_900_000_000.0)
     claimer = Claimer(
         now, identity, [0], entropy, lambda _: False, lambda *note: notes.append(note)
@@ -93,9 +93,9 @@ def objects_of_a_run() -> tuple[list[object], dict[str, bytes]]:
             events.extend(taken(machine, claimer))
 
     meet()
-    resumption = SessionGate(issuer.keys, grant).resumption_secret(b"i" * 16)
+    resumption = gate.resumptions.hand_out(b"i" * 16)
     claimer.link.close(now, 25, "reconnecting")
-    claimer.claim_again(now, encode_header(ClaimHeader(grant, b"i" * 16)), resumption)
+    claimer.claim_again(now, claim_header(grant, resumption), resumption)
     meet()
     assert [type(event) for event in events].count(LinkUp) == 2
     assert [type(event) for event in events].count(LinkAdmitted) == 2
@@ -149,7 +149,7 @@ def test_nothing_that_a_link_is_made_of_shows_a_secret() -> None:
 
     kinds = {type(value).__name__ for value in found}
     assert {"PeerLink", "Rekeying", "PacketSealer", "PacketOpener", "LinkParameters", "KeyPair",
-            "IssuerKeys", "SessionGate", "OutgoingClaim", "Initiator", "SymmetricState", "Secret",
+            "IssuerKeys", "SessionGate", "Resumptions", "OutgoingClaim", "Initiator", "SymmetricState", "Secret",
             "SessionToken", "Grant", "ClaimerIdentity"} <= kinds  # fmt: skip
     shows = {type(value).__name__: leaks(shown(value), secrets) for value in found}
     assert {name: what for name, what in shows.items() if what} == {}

@@ -4,7 +4,7 @@ import gc
 import signal
 import struct
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 import gevent
 import pytest
@@ -13,10 +13,16 @@ from gevent.event import Event
 
 from derphole.bind import BindFailed, bound
 from derphole.config import NetworkOptions, RelayAddress
+from derphole.control import Control
 from derphole.dial import DIAL_S
+from derphole.endings import Ending
 from derphole.endpoints import TcpEndpoint, parse_bind, parse_target
-from derphole.errors import AlreadyInUse, Interrupted, TimedOut
+from derphole.errors import AlreadyInUse, Interrupted, NotAwaited, TimedOut
+from derphole.grant import Capability
+from derphole.messages import Resumption
 from derphole.open import CONNECTION_WAIT_S, Opening, ShareEnded
+from derphole.rendezvous.claimer import ClaimerRendezvous
+from derphole.rendezvous.issuer import IssuerRendezvous
 from derphole.resets import ResetCode
 from derphole.share import ShareOptions, share
 from derphole.status import ConnectionEnded, Listening, Notice, TokenIssued, Warning_
@@ -527,6 +533,57 @@ def test_open_comes_back_and_keeps_its_port_also_after_the_token_has_expired(opt
         opened.told.wait(Notice, lambda status: status.text == "connected again")
         assert ask(opened.port, b"the same port") == b"the same port"
         shared.told.wait(Notice, lambda status: status.text == "client 1 is back")
+
+
+@pytest.mark.parametrize(
+    ("ending", "error"), [(Ending.INTERRUPTED, NotAwaited), (Ending.RECONNECTING, None)]
+)
+def test_after_expiry_only_one_that_did_not_leave_comes_back(options, ending, error):
+    expires_at = wall() + 4.0
+    with (
+        serving(echo) as target,
+        pair(options, target, expires_at=expires_at, max_clients=2) as (shared, _),
+    ):
+        token = parse_token(shared.told.wait(TokenIssued).text)
+        with ClaimerRendezvous(options, lambda _: None, token) as visitor:
+            link = visitor.claim("the share")
+            secret = Control(link.open_stream()).receive().secret
+            while wall() < expires_at + 0.1:
+                gevent.sleep(0.05)
+            link.close(ending, "as the test wants it")
+            words = ("client 2 left", "client 2 reconnects")
+            shared.told.wait(Notice, lambda status: status.text.startswith(words))
+
+            with pytest.raises(error) if error else nullcontext():
+                visitor.resume(secret, "the share", WAIT_S)
+
+            if error is None:
+                shared.told.wait(Notice, lambda status: status.text == "client 2 is back")
+            assert shared.told.of(Warning_) == []
+
+
+def test_open_uses_the_token_once_more_where_it_is_not_awaited_any_more(options):
+    opened = None
+    with IssuerRendezvous(options, lambda _: None, Capability.SHARE, None) as issuer:
+        try:
+            opened = opening(options, issuer.issue())
+            link = issuer.wait_link("open")
+            secret = issuer.resumption_secret(link)
+            Control(link.accept_stream()).send(Resumption(secret))
+            opened.told.wait(Listening)
+            with gevent.Timeout(WAIT_S):
+                while opened.command._secret != secret:
+                    gevent.sleep(0.01)
+            issuer.gate.resumptions.part(issuer.client_of(link), may_come_back=False)
+
+            opened.command.reconnect()
+            again = issuer.wait_link("open")
+
+            opened.told.wait(Notice, lambda status: status.text == "connected again")
+            assert issuer.client_of(again) != issuer.client_of(link)
+        finally:
+            if opened is not None:
+                opened.interrupt()
 
 
 def test_a_connection_made_while_the_link_is_away_waits_for_it(options, server):

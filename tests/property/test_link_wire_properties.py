@@ -114,25 +114,41 @@ def test_any_text_can_be_the_last_word(text, code):
         assert close.text == text
 
 
-CLAIMS = st.builds(
-    handshake.Claim,
-    st.just(handshake.VERSION),
-    KEYS,
-    st.binary(min_size=80, max_size=80),
-    st.binary(min_size=16, max_size=16),
-    st.binary(min_size=80, max_size=80),
+FRONT = (KEYS, st.binary(min_size=80, max_size=80), st.binary(min_size=16, max_size=16))
+OTHER_VERSIONS = U8.filter(lambda version: version != handshake.VERSION)
+CLAIMS = st.one_of(
+    st.builds(
+        handshake.Claim,
+        st.just(handshake.VERSION),
+        *FRONT,
+        st.binary(min_size=80, max_size=80),
+    ),
+    st.builds(handshake.Claim, OTHER_VERSIONS, *FRONT, st.binary(min_size=16, max_size=888)),
 )
+ANSWERS = st.builds(handshake.OtherVersion, U8, st.binary(min_size=80, max_size=80))
+PROGRAMS = st.binary(max_size=24).map(lambda name: name.rstrip(b"\0"))
 DECISIONS = st.builds(
     handshake.Decision, st.just(handshake.VERSION), KEYS, st.binary(min_size=80, max_size=80)
 )
 CLAIM_PAYLOADS = st.builds(
-    handshake.ClaimPayload, U32, st.binary(min_size=16, max_size=16), U32, U8, U8
+    handshake.ClaimPayload,
+    U32,
+    st.binary(min_size=16, max_size=16),
+    U32,
+    U8,
+    U8,
+    U32,
+    U32,
+    PROGRAMS,
 )
-DECISION_PAYLOADS = st.builds(handshake.DecisionPayload, U8, U8, U8, st.booleans(), U32, U32, U64)
+DECISION_PAYLOADS = st.builds(
+    handshake.DecisionPayload, U8, U8, U8, st.booleans(), U32, U32, U64, U32, PROGRAMS
+)
 
 
-@given(CLAIMS, DECISIONS)
-def test_claims_and_decisions_come_back(claim, decision):
+@given(CLAIMS, DECISIONS, ANSWERS)
+def test_claims_and_their_answers_come_back(claim, decision, answer):
+    assert handshake.decode_message(handshake.encode_other_version(answer)) == answer
     assert handshake.decode_message(handshake.encode_claim(claim)) == claim
     assert handshake.decode_message(handshake.encode_decision(decision)) == decision
 
@@ -149,16 +165,19 @@ def test_payloads_come_back_and_have_one_size(claim, decision):
 @given(st.one_of(
     st.binary(max_size=250),
     st.binary(max_size=250).map(lambda tail: handshake.MAGIC + tail),
-    st.sampled_from([b"\x01\x01", b"\x02\x01"]).flatmap(lambda head: st.sampled_from(
-        [111, 112, 113, 207, 208, 209]).map(lambda n: handshake.MAGIC + head + bytes(n))),
+    st.sampled_from([b"\x01\x01", b"\x01\x02", b"\x02\x01", b"\x03\x02"]).flatmap(
+        lambda head: st.sampled_from([79, 80, 81, 111, 112, 113, 143, 144, 207, 208, 209]).map(lambda n: handshake.MAGIC + head + bytes(n))),
 ))  # fmt: skip
 def test_any_bytes_are_a_handshake_message_or_refused(data):
     try:
         message = handshake.decode_message(data)
     except DecodeError:
         return
-    is_claim = isinstance(message, handshake.Claim)
-    encode = handshake.encode_claim if is_claim else handshake.encode_decision
+    encode = {
+        handshake.Claim: handshake.encode_claim,
+        handshake.Decision: handshake.encode_decision,
+        handshake.OtherVersion: handshake.encode_other_version,
+    }[type(message)]
     assert encode(message) == data
 
 

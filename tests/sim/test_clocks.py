@@ -113,8 +113,8 @@ def test_who_refuses_an_old_token_by_which_clock(issuer_error, reader_error, age
     (refused,) = reader.all(Refused)
     assert refused.verdict == Refusal.EXPIRED
     assert refused.clock_s == pytest.approx(world.issuer_host.wall, abs=1)
-    assert world.issuer_host.all(ClaimRefused) == [ClaimRefused(Refusal.EXPIRED)]
-    error = refusal_error(refused.verdict, world.grant, reader.wall, refused.clock_s)
+    assert [event.verdict for event in world.issuer_host.all(ClaimRefused)] == [Refusal.EXPIRED]
+    error = refusal_error(refused, world.grant, reader.wall)
     assert isinstance(error, TokenExpired)
 
 

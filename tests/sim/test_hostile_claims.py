@@ -1,7 +1,8 @@
-"""Floods of junk at an issuer: it stays reachable for the true claimer, and holds no more than before.
+"""Floods at an issuer: it stays reachable for the true claimer, and holds no more than before.
 
 20 000 junk claims and 20 000 junk packets a flood, from strangers (whom an honest relay names by
-their own keys) and, worse, under the names of those who take part.
+their own keys) and, worse, under the names of those who take part; and good claims without end, of
+one who has the token.
 """
 
 import gc
@@ -10,12 +11,13 @@ import tracemalloc
 import pytest
 from bounds import check_host
 from conversation import Outcome, Receiver, Sender
-from world import HEADER, World, patterned
+from world import HEADER, SECRET, World, patterned
 
 from tunnel.crypto.aead import BY_ID, AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.crypto.packets import PacketSealer
 from tunnel.proto.handshake import Meeting, OutgoingClaim
+from tunnel.proto.issuer import CLAIMS_OF_CLAIMER, CLAIMS_OF_GRANT, MAX_PENDING_OF_GRANT
 from tunnel.wire import frames as wire
 from tunnel.wire import packet as layout
 from tunnel.wire.handshake import CLAIM_SIZE, MAGIC, ClaimPayload, Kind
@@ -23,6 +25,7 @@ from tunnel.wire.handshake import CLAIM_SIZE, MAGIC, ClaimPayload, Kind
 PIECES = 40_000  # half of them claims, half packets
 CUT_PIECES = 8_000
 FLOOD_S = 20.0
+GOOD_A_S = 200  # claims with a good MAC
 BATCH = 50  # pieces of junk that arrive at one instant; a relay's queue would hold 32
 FLAT = 64 << 10  # bytes that memory may differ by
 
@@ -165,6 +168,92 @@ def test_a_transfer_through_a_flood_of_junk_is_exact_and_undisturbed():
     assert receiver.host.links[0].counters.packets_dropped > PIECES / 8
     assert sender.host.link.counters.packets_lost == 0
     check_host(receiver.host)
+
+
+class GoodFlood:
+    """Claims with a good MAC, each a new one, at 200 a second; what is answered is counted.
+
+    Args:
+        world: with an issuer as its first host.
+        keys: the connections that claim, in any order.
+        seconds: how long.
+    """
+
+    def __init__(self, world, keys, seconds):
+        self.world = world
+        self.issuer = world.hosts[0]
+        self.sent = 0
+        self.answered = 0
+        self._keys = keys
+        world.watch = self._count
+        for number in range(int(seconds * GOOD_A_S)):
+            world.at(world.now + number / GOOD_A_S, self._claim)
+
+    def _claim(self):
+        key = self.world.rng.choice(self._keys)
+        self.sent += 1
+        meeting = Meeting(
+            NoiseKey(self.world._static.public),
+            DerpKey(self.world._issuer_derp.public),
+            DerpKey(key.public),
+        )
+        payload = ClaimPayload(0, self.world.rng.randbytes(16), 7, 3, 24)
+        ephemeral = KeyPair.from_secret(self.world.rng.randbytes(32))
+        message = OutgoingClaim(meeting, HEADER, SECRET, payload, ephemeral).message
+        self.issuer.receive(0, key.public, message)
+
+    def _count(self, host, packet):
+        is_answer = bytes(packet.data[:6]) == MAGIC and packet.data[6] == Kind.DECISION
+        is_to_flood = packet.to.key in {key.public for key in self._keys}
+        self.answered += host is self.issuer and is_answer and is_to_flood
+
+
+@pytest.mark.timeout(120)
+def test_one_connection_that_claims_without_end_leaves_the_place_to_another_with_the_same_token():
+    world = World(6)
+    issuer = world.issuer()
+    flood = GoodFlood(world, [KeyPair.from_secret(b"\x66" * 32)], seconds=10)
+    world.run_for(5)
+
+    true = world.claimer()
+    started_at = world.now
+    world.drive(lambda: true.link is not None, seconds=2)
+    assert world.now - started_at < 1.0
+    world.run_for(10)
+
+    assert flood.sent == 10 * GOOD_A_S
+    burst, rate = CLAIMS_OF_CLAIMER.burst, CLAIMS_OF_CLAIMER.rate
+    assert burst <= flood.answered <= burst + 10 * rate + 1
+    check_host(issuer)
+    assert not true.is_over
+
+
+@pytest.mark.timeout(120)
+def test_good_claims_from_everywhere_are_answered_four_times_a_second_and_kept_by_eights():
+    world = World(7)
+    issuer = world.issuer()
+    keys = [KeyPair.from_secret(bytes((number,)) * 32) for number in range(1, 201)]
+    tracemalloc.start()
+    try:
+        GoodFlood(world, keys, seconds=4)
+        world.run_for(4)  # everything that is made once is made
+        flood = GoodFlood(world, keys, seconds=8)
+        world.trace.clear()
+        before = memory()
+        world.run_for(8)
+        world.trace.clear()
+        after = memory()
+    finally:
+        tracemalloc.stop()
+
+    assert flood.sent == 8 * GOOD_A_S
+    assert flood.answered <= CLAIMS_OF_GRANT.burst + 8 * CLAIMS_OF_GRANT.rate + 1
+    assert after - before < FLAT
+    assert len(issuer.machine._pending) == MAX_PENDING_OF_GRANT
+    assert len(issuer.machine.places.by_index) == MAX_PENDING_OF_GRANT
+    assert not issuer.machine.links
+    true = world.claimer()
+    world.drive(lambda: true.link is not None, seconds=2)
 
 
 def test_one_who_may_claim_and_claims_without_end_takes_nothing_from_another_grant():

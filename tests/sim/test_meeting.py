@@ -6,7 +6,7 @@ from world import HEADER, SECRET, World
 from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.proto import issuer as issuer_module
-from tunnel.proto.claimer import ClaimState, LinkUp, NotHere, Refused
+from tunnel.proto.claimer import ClaimState, LinkUp, NotHere, NotUnderstood, Refused
 from tunnel.proto.handshake import Feature, IncomingClaim, Meeting, OutgoingClaim, packet_keys
 from tunnel.proto.places import ClaimRefused, LinkAdmitted
 from tunnel.units import Instant, WallTime
@@ -14,6 +14,7 @@ from tunnel.wire.handshake import (
     ACCEPTED,
     CLAIM_SIZE,
     DECISION_SIZE,
+    VERSION,
     ClaimPayload,
     DecisionPayload,
     decode_message,
@@ -286,7 +287,8 @@ def test_a_refusal_carries_its_reason_and_the_issuer_s_clock():
     assert refused.verdict == 3
     assert refused.clock_s == pytest.approx(world.now + world.epoch, abs=1)
     assert claimer.machine.state is ClaimState.REFUSED
-    assert issuer.all(ClaimRefused) == [ClaimRefused(3)]
+    assert issuer.all(ClaimRefused) == [ClaimRefused(3, b"claimer 1.0")]
+    assert refused.program == b"issuer 1.0"
     assert issuer.links == []
     world.run_for(60)
     assert claimer.machine.next_timeout() is None
@@ -423,7 +425,7 @@ def test_every_flipped_bit_of_a_decision_is_refused():
     assert machine.state is ClaimState.ADMITTING
 
 
-def test_an_accepted_claim_with_an_aead_we_do_not_know_is_no_link():
+def test_an_accepted_claim_with_an_aead_we_do_not_know_is_no_link_and_is_not_claimed_for_ever():
     world = World()
     claimer = world.claimer()
     machine = claimer.machine
@@ -432,13 +434,16 @@ def test_an_accepted_claim_with_an_aead_we_do_not_know_is_no_link():
     incoming = IncomingClaim(
         world._static, meeting, HEADER, SECRET, decode_message(bytes(claim.data))
     )
-    payload = DecisionPayload(ACCEPTED, 99, 24, False, 0, 1, 0)
+    payload = DecisionPayload(ACCEPTED, 99, 24, False, 0, 1, 0, program=b"issuer 2.0")
     decision, _ = incoming.decide(payload, pair_of(9))
 
     machine.handle_packet(world.instant, 0, meeting.issuer_derp, memoryview(decision))
 
-    assert machine.state is ClaimState.CLAIMING
+    assert machine.state is ClaimState.REFUSED
     assert machine.link is None
+    assert machine.next_event() == NotUnderstood(VERSION, b"issuer 2.0")
+    assert machine.packets_to_send(Instant(world.now + 60)) == []
+    assert machine.next_timeout() is None
 
 
 def test_the_issuer_says_whether_it_holds_a_link_of_the_claimer_s_process():

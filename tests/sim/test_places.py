@@ -1,5 +1,6 @@
 """Who holds the place: second claimers, silent holders, new links of the same process."""
 
+import pytest
 from world import World, patterned
 
 from tunnel.proto.claimer import ClaimState, LinkUp
@@ -91,9 +92,23 @@ def test_a_silent_holder_keeps_its_place_where_nobody_may_replace_it():
     assert not first.is_over
 
 
-def test_a_process_replaces_its_own_link_at_once():
+def test_who_only_names_the_process_of_a_holder_disturbs_it_no_more_than_a_stranger():
     world = World()
     issuer, first = world.issuer(), world.claimer(instance=b"i" * 16)
+    world.drive(lambda: first.has(LinkUp))
+
+    again = world.claimer(instance=b"i" * 16)
+    world.drive(lambda: again.is_over)
+
+    assert closings(again) == [(IN_USE, "already in use", True)]
+    world.run_for(5)
+    assert not first.is_over
+    assert len(issuer.all(LinkAdmitted)) == 1
+
+
+def test_who_only_names_the_process_of_a_holder_gets_a_place_of_its_own_where_one_is_free():
+    world = World()
+    issuer, first = world.issuer(places=2), world.claimer(instance=b"i" * 16)
     world.drive(lambda: first.has(LinkUp))
 
     again = world.claimer(instance=b"i" * 16)
@@ -101,9 +116,44 @@ def test_a_process_replaces_its_own_link_at_once():
     world.drive(lambda: again.has(LinkUp))
 
     assert world.now - started_at < 0.2
-    world.drive(lambda: first.is_over)
-    assert closings(first) == [(REPLACED, "a newer link of the same process took over", True)]
-    assert [event.instance for event in issuer.all(LinkAdmitted)] == [b"i" * 16] * 2
+    assert not any(event.is_proven for event in issuer.all(LinkAdmitted))
+    world.run_for(5)
+    assert not first.is_over
+    assert len(issuer.machine.links) == 2
+
+
+def test_a_claimer_that_was_let_in_without_hearing_of_it_does_not_compete_with_itself():
+    """It claims anew after 3 s, and closes the link it never heard of."""
+    world = World()
+    issuer, first = world.issuer(), world.claimer()
+    world.relay.tamper = lambda source, destination, data: (
+        [(source, destination, data)] if data[0] == 0x54 or destination != first.key.public else []
+    )
+    world.drive(lambda: len(issuer.all(LinkAdmitted)) == 2, seconds=3.2)
+    world.relay.tamper = None
+
+    world.drive(lambda: first.has(LinkUp), seconds=1)
+
+    world.run_for(3)
+    assert closings(issuer) == [(REPLACED, "a newer claim of the same process", True)]
+    assert len(issuer.machine.links) == 1
+    stream = first.send_all(b"once")
+    world.drive(lambda: stream in issuer.ended)
+
+
+@pytest.mark.parametrize("delay", [0.3, 0.6])
+def test_a_silent_holder_is_replaced_however_slow_the_relay_is(delay):
+    """The place is free after 2 s; the newcomer asks again after 3 s, and then finds it free."""
+    world = World()
+    issuer, first = world.linked_pair(delay=delay)
+    world.cut(first)
+
+    second = world.claimer(delay=delay)
+    world.drive(lambda: second.has(LinkUp), seconds=20)
+
+    stream = second.send_all(b"here I am")
+    world.drive(lambda: stream in issuer.ended)
+    assert len(issuer.machine.links) == 1
 
 
 def test_several_places_are_given_to_several_claimers_and_no_more():

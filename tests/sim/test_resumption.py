@@ -4,18 +4,21 @@ import pytest
 from bounds import check_host
 from world import World, patterned
 
-from derphole.admission import ClaimHeader, Refusal, SessionGate, encode_header
+from derphole.admission import ClaimHeader, Refusal, SessionGate, claim_header, encode_header
 from derphole.grant import Capability, Grant
 from derphole.grant import Issuer as GrantIssuer
 from tunnel.errors import MisuseError
 from tunnel.proto.claimer import ClaimState, LinkUp, Refused
+from tunnel.proto.handshake import open_header
 from tunnel.proto.link_events import LinkClosed, LinkGivenUp
-from tunnel.proto.places import IN_USE, REPLACED, LinkAdmitted
+from tunnel.proto.places import IN_USE, PROBE_S, REPLACED, LinkAdmitted
 from tunnel.units import KIB
+from tunnel.wire.handshake import Kind, decode_message
 
 LIFE_S = 3600.0
 AWAY_S = 10.0
 INSTANCE, OTHER = b"i" * 16, b"o" * 16
+INTERRUPTED, RECONNECTING = 17, 25
 
 
 class SharedWorld(World):
@@ -29,22 +32,52 @@ class SharedWorld(World):
         self.token_secret = maker.secret_of(self.grant)
         self.gate = SessionGate(maker.keys, self.grant)
         self.issuer_host = self.issuer(places=places)
+        self.issuer_host.application = self._hand_out
+        self.secrets = {}  # by instance: what was handed out
+        self._served = {}
 
-    def opener(self, instance=INSTANCE):
+    def _hand_out(self):
+        """Do what a share does: hand each client its secret, and note who is lost and who left."""
+        resumptions, has_worked = self.gate.resumptions, False
+        for event in self.issuer_host.all(LinkAdmitted):
+            if event.link not in self._served:
+                self._served[event.link] = event.instance
+                self.secrets[event.instance] = resumptions.hand_out(event.instance)
+                has_worked = True
+        for inbox, (link, instance) in zip(
+            self.issuer_host.inboxes, self._served.items(), strict=True
+        ):
+            if link.is_closed and instance is not None:
+                self._served[link] = None
+                has_worked = True
+                if instance not in self._served.values():
+                    self._part(instance, inbox.events[-1])
+        return has_worked
+
+    def _part(self, instance, end):
+        may_come_back = isinstance(end, LinkGivenUp) or end.code == RECONNECTING
+        self.gate.resumptions.part(instance, may_come_back)
+
+    def opener(self, instance=INSTANCE, **options):
         """Add a host that uses the token."""
         header = encode_header(ClaimHeader(self.grant))
-        return self.claimer(self.token_secret, instance, header=header)
+        return self.claimer(self.token_secret, instance, header=header, **options)
 
-    def linked(self, instance=INSTANCE):
+    def linked(self, instance=INSTANCE, **options):
         """Add a host that uses the token, and wait for its link."""
-        host = self.opener(instance)
+        host = self.opener(instance, **options)
         self.drive(lambda: host.has(LinkUp))
         return host
 
-    def come_back(self, host, secret_of=INSTANCE, instance=INSTANCE):
+    def come_back(self, host, secret_of=INSTANCE):
         """Have a host claim again with the secret that the issuer handed out to `secret_of`."""
-        header = encode_header(ClaimHeader(self.grant, instance))
-        host.machine.claim_again(host.instant, header, self.gate.resumption_secret(secret_of))
+        secret = self.secrets[secret_of]
+        host.machine.claim_again(host.instant, claim_header(self.grant, secret), secret)
+
+    def claim_anew(self, host):
+        """Have a host claim again with the token itself."""
+        header = claim_header(self.grant)
+        host.machine.claim_again(host.instant, header, self.token_secret)
 
     def expire(self):
         """Let the token's time go by."""
@@ -100,22 +133,122 @@ def test_the_bare_token_brings_nobody_back_after_it_has_expired():
     assert stranger.all(Refused)[0].verdict == Refusal.EXPIRED
 
 
-def test_a_claimer_that_comes_back_replaces_its_own_link_without_a_probe():
-    world = SharedWorld()
+@pytest.mark.parametrize("places", [1, 2])
+def test_one_whose_link_the_issuer_still_holds_closes_it_and_is_back_at_once(places):
+    """Its close was lost: it says so again as soon as the issuer asks for a sign of life."""
+    world = SharedWorld(places=places)
     opener = world.linked()
-    opener.link.close(world.instant, 17, "its close is lost")
+    world.expire()
     world.cut(opener)
-    world.settle()
+    opener.link.close(world.instant, RECONNECTING, "reconnecting")
+    world.run_for(1)
     world.cut(opener, is_cut=False)
 
     world.come_back(opener)
     began_at = world.now
     world.drive(lambda: links_up(opener) == 2)
 
-    assert world.now - began_at < 0.2
-    closed = [event.code for event in world.issuer_host.all(LinkClosed)]
-    assert closed == [REPLACED]
+    assert world.now - began_at < 0.3
+    closed = [(event.code, event.is_by_peer) for event in world.issuer_host.all(LinkClosed)]
+    assert closed == [(RECONNECTING, True)]
+    assert [event.is_proven for event in world.issuer_host.all(LinkAdmitted)] == [False, True]
+    assert len(world.issuer_host.machine.links) == 1
     check_works(world, opener)
+
+
+@pytest.mark.parametrize("places", [1, 2])
+def test_one_that_noticed_first_replaces_its_own_silent_link_after_two_seconds(places):
+    """The issuer has not given the link up yet: it is live as far as it knows, and answers nothing."""
+    world = SharedWorld(places=places)
+    opener = world.linked(give_up_after_s=10.0)
+    world.expire()
+    world.lose(opener)
+    assert not world.issuer_host.link.is_closed
+
+    world.come_back(opener)
+    began_at = world.now
+    world.drive(lambda: links_up(opener) == 2)
+
+    assert PROBE_S <= world.now - began_at < PROBE_S + 0.3
+    closed = [(event.code, event.is_by_peer) for event in world.issuer_host.all(LinkClosed)]
+    assert closed == [(REPLACED, False)]
+    assert len(world.issuer_host.machine.links) == 1
+    check_works(world, opener)
+
+
+def test_a_link_that_answers_is_not_replaced_even_by_one_with_its_secret():
+    world = SharedWorld(places=2)
+    opener = world.linked()
+    thief = world.linked(OTHER)
+    thief.link.close(world.instant, RECONNECTING, "reconnecting")
+    world.settle()
+
+    world.come_back(thief, secret_of=INSTANCE)
+    world.drive(lambda: len(thief.all(LinkClosed)) == 2)
+
+    assert thief.all(LinkClosed)[-1].code == IN_USE
+    assert not opener.link.is_closed
+    check_works(world, opener)
+
+
+def test_one_that_left_does_not_come_back_to_the_place_of_one_that_sleeps():
+    world = SharedWorld()
+    first = world.linked()
+    first.link.close(world.instant, INTERRUPTED, "interrupted")
+    world.run_for(1)
+    second = world.linked(OTHER)
+    world.expire()
+    world.sleep(second, 1)
+    second.is_asleep = True
+
+    world.come_back(first)
+    world.drive(lambda: first.has(Refused))
+    world.run_for(3)
+    second.is_asleep = False
+
+    assert first.all(Refused)[0].verdict == Refusal.NOT_AWAITED
+    assert links_up(first) == 1
+    assert not second.link.is_closed
+    check_works(world, second)
+
+
+def test_one_whose_place_was_given_away_is_told_and_the_token_serves_it_while_it_is_good():
+    world = SharedWorld()
+    first = world.linked()
+    world.cut(first)
+    second = world.linked(OTHER)
+    world.lose(first)
+    second.link.close(world.instant, INTERRUPTED, "interrupted")
+    world.drive(lambda: not world.issuer_host.machine.links)
+
+    world.come_back(first)
+    world.drive(lambda: first.has(Refused))
+    assert first.all(Refused)[0].verdict == Refusal.NOT_AWAITED
+
+    world.claim_anew(first)
+    world.drive(lambda: links_up(first) == 2)
+    check_works(world, first)
+
+
+def test_who_can_open_claims_learns_nothing_of_who_comes_back():
+    """A relay with a token can open headers: they say 'resuming', and never twice the same."""
+    world = SharedWorld()
+    opener = world.linked()
+    world.relay.keeps_seen = True
+    for count in range(2, 5):
+        world.lose(opener)
+        world.come_back(opener)
+        world.drive(lambda: links_up(opener) == count)  # noqa: B023
+
+    claims = {data for data in world.relay.seen if data[:6] == b"TS\xf0\x9f\x92\xac"}
+    claims = [data for data in claims if data[6] == Kind.CLAIM]
+    noise_key = opener.machine._identity.meeting.issuer_noise
+    headers = [open_header(noise_key, decode_message(claim)) for claim in claims]
+    assert len(headers) == 3
+    assert {header[0] for header in headers} == {1}
+    assert len({header[48:] for header in headers}) == 3
+    assert not any(INSTANCE in header for header in headers)
+    assert INSTANCE not in b"".join(world.relay.seen)
 
 
 def test_a_close_that_was_just_asked_for_goes_out_before_the_new_claim():
@@ -167,26 +300,14 @@ def test_the_secret_of_one_process_does_not_serve_another():
     thief = world.linked(OTHER)
     world.lose(thief)
 
-    world.come_back(thief, secret_of=INSTANCE, instance=OTHER)
+    own, anothers = world.secrets[OTHER], bytes(16)
+    header = claim_header(world.grant, own)
+    thief.machine.claim_again(thief.instant, header, anothers)
     world.run_for(AWAY_S)
 
     assert thief.machine.state is ClaimState.CLAIMING
     assert set(world.dropped()) == {"a claim with a wrong MAC"}
     assert links_up(thief) == 1
-
-
-def test_a_process_cannot_say_after_expiry_that_it_is_another_one():
-    """The secret is bound to the instance in the header, which the payload must repeat."""
-    world = SharedWorld()
-    thief = world.linked(OTHER)
-    world.expire()
-    world.lose(thief)
-
-    world.come_back(thief, secret_of=INSTANCE, instance=INSTANCE)
-    world.drive(lambda: thief.has(Refused))
-
-    assert thief.all(Refused)[0].verdict == Refusal.EXPIRED
-    assert len(world.issuer_host.all(LinkAdmitted)) == 1
 
 
 def test_the_token_s_own_secret_is_no_resumption_secret():
@@ -195,12 +316,12 @@ def test_the_token_s_own_secret_is_no_resumption_secret():
     world.expire()
     world.lose(opener)
 
-    header = encode_header(ClaimHeader(world.grant, INSTANCE))
+    header = claim_header(world.grant, world.token_secret)
     opener.machine.claim_again(opener.instant, header, world.token_secret)
     world.run_for(AWAY_S)
 
     assert links_up(opener) == 1
-    assert set(world.dropped()) == {"a claim with a wrong MAC"}
+    assert set(world.dropped()) == {"a claim header that names nothing"}
 
 
 @pytest.mark.parametrize("later_s", [1.0, 45.0, 5000.0])
@@ -268,8 +389,8 @@ def test_two_claimers_come_back_to_their_own_places():
     world.lose(first)
     world.lose(second)
 
-    world.come_back(second, OTHER, OTHER)
-    world.come_back(first, INSTANCE, INSTANCE)
+    world.come_back(second, OTHER)
+    world.come_back(first, INSTANCE)
     world.drive(lambda: links_up(first) == links_up(second) == 2)
 
     assert len(world.issuer_host.machine.links) == 2

@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.proto.claimer import Claimer, ClaimerIdentity, LinkUp, Refused
-from tunnel.proto.handshake import Feature, Meeting
-from tunnel.proto.issuer import Issuer, IssuerIdentity
+from tunnel.proto.handshake import NO_FEATURE, Feature, Meeting
+from tunnel.proto.issuer import Issuer, IssuerIdentity, Named
 from tunnel.proto.link import PeerLink
 from tunnel.proto.link_events import LinkClosed, LinkGivenUp
 from tunnel.proto.machine import Transmit, UdpEndpoint
@@ -28,7 +28,6 @@ from tunnel.units import Instant, WallTime
 from tunnel.wire.handshake import ACCEPTED, is_handshake
 
 E = TypeVar("E")
-NO_FEATURE = Feature(0)
 HEADER = b"simulated grant".ljust(64, b"\0")
 SECRET = b"s" * 16
 ROUNDING_S = 1e-6
@@ -409,13 +408,11 @@ class Grants:
         self.answer: int = ACCEPTED
         self.secrets = {HEADER: SECRET}
 
-    def secret(self, header: bytes) -> bytes | None:
-        return self.secrets.get(header)
+    def named(self, header: bytes, ephemeral: bytes) -> Named | None:
+        secret = self.secrets.get(header)
+        return None if secret is None else Named(header[:32], secret)
 
-    def grant_id(self, header: bytes) -> bytes:
-        return header[:32]
-
-    def verdict(self, header: bytes, instance: bytes, wall: WallTime) -> int:
+    def verdict(self, header: bytes, instance: bytes | None, wall: WallTime) -> int:
         return self.answer
 
 
@@ -498,6 +495,7 @@ class World:
         features: Feature = NO_FEATURE,
         on: tuple[int, ...] | None = None,
         give_up_after_s: float = 60.0,
+        required: Feature = NO_FEATURE,
         **wire: float,
     ) -> Host:
         """Add the host that made the token, connected to the relays `on` (all of them)."""
@@ -509,6 +507,8 @@ class World:
             fast_aeads,
             places,
             give_up_after_s,
+            required,
+            b"issuer 1.0",
         )
         host.machine = Issuer(
             identity, self.gate, self.rng.randbytes, lambda _: self.is_polite, self._note
@@ -524,6 +524,7 @@ class World:
         header: bytes = HEADER,
         key: KeyPair | None = None,
         give_up_after_s: float = 60.0,
+        required: Feature = NO_FEATURE,
         **wire: float,
     ) -> Host:
         """Add a host that uses the token, connected to every relay."""
@@ -535,12 +536,14 @@ class World:
         )
         identity = ClaimerIdentity(
             meeting,
-            header,
+            lambda _: header,
             secret,
             instance or self.rng.randbytes(16),
             features,
             fast_aeads,
             give_up_after_s,
+            required,
+            b"claimer 1.0",
         )
         numbers = [relay.number for relay in self.relays]
         host.machine = Claimer(

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 
+from nacl import bindings
 from protocol_document import number, parse_whole, value_of
 
 from derphole import hints, messages, pipe, share, token
+from derphole import resumption as resumption_
 from derphole.admission import FLAG_RESUMING, Refusal
 from derphole.endings import Ending
 from derphole.grant import (
@@ -13,6 +15,7 @@ from derphole.grant import (
     Capability,
     Grant,
     Issuer,
+    resumption_proof,
     resumption_secret,
 )
 from derphole.messages import Resumption
@@ -65,6 +68,9 @@ CONSTANTS = {
     "handshake_magic": wire.MAGIC,
     "kind_claim": wire.Kind.CLAIM,
     "kind_decision": wire.Kind.DECISION,
+    "kind_other_version": wire.Kind.OTHER_VERSION,
+    "smallest_claim": wire.SMALLEST_CLAIM,
+    "largest_claim": wire.LARGEST_CLAIM,
     "version": wire.VERSION,
     "header_nonce_size": handshake.HEADER_NONCE_SIZE,
     "noise_name": noise.PROTOCOL_NAME,
@@ -83,6 +89,9 @@ CONSTANTS = {
     "max_pending_of_grant": issuer.MAX_PENDING_OF_GRANT,
     "claims_per_s": issuer.CLAIMS.rate,
     "claims_of_grant_per_s": issuer.CLAIMS_OF_GRANT.rate,
+    "claims_of_claimer_per_s": issuer.CLAIMS_OF_CLAIMER.rate,
+    "max_lost": resumption_.MAX_LOST,
+    "max_gone": resumption_.MAX_GONE,
     "direction_issuer": b"issuer",
     "direction_claimer": b"claimer",
     "type_bulk": packet.BULK,
@@ -212,7 +221,8 @@ FRAMES = {
 
 def differences(document) -> list[str]:
     """Return what the document and the code do not agree on, in words."""
-    checks = (constants, frame_table, resumption, derivations, layouts, tokens, own_relay, aeads)
+    checks = (constants, frame_table, resumption, derivations, other_version, layouts, tokens,
+              own_relay, aeads)  # fmt: skip
     return [line for check in checks for line in check(document)]
 
 
@@ -282,6 +292,9 @@ def derivations(document):
         keys.minting, header, instance
     ):
         yield "the resumption secret is derived otherwise by the code"
+    values = {"resumption_secret": header[:16], "ephemeral": header[:32]}
+    if document.derive("resumption_proof", values) != resumption_proof(header[:16], header[:32]):
+        yield "the resumption proof is derived otherwise by the code"
     yield from rekeyed(document)
     nodes = (RelayNode("n", 1, "relay.example"),)
     regions = {id_: RelayRegion(id_, "", "", nodes) for id_ in range(1, 40)}
@@ -329,14 +342,36 @@ def rekeyed(document):
         yield "the next root is derived otherwise by the code"
 
 
+def other_version(document):
+    """Open the answer to another version with what the document says."""
+    secret, mac, program = bytes(range(16)), bytes(range(7, 23)), bytes(range(65, 89))
+    claim = wire.Claim(9, bytes(32), bytes(80), mac, bytes(16))
+    data = handshake.other_version(secret, claim, program)
+    answer = parse_whole(document.layout("other_version"), data)
+    key = document.derive("other_version_key", {"grant_secret": secret, "claim_mac": mac})
+    sealed = answer["sealed_payload"]
+    plain = bindings.crypto_aead_chacha20poly1305_ietf_decrypt(
+        sealed, data[: -len(sealed)], bytes(12), key
+    )
+    payload = parse_whole(document.layout("other_version_payload") + " zeros:rest", plain)
+    front = [answer[name] for name in ("magic", "kind", "version")]
+    if front != [wire.MAGIC, bytes((wire.Kind.OTHER_VERSION,)), bytes((wire.VERSION,))]:
+        yield "the answer to another version begins otherwise in the code"
+    if payload["program"] != program or any(payload["zeros"]):
+        yield "the answer to another version is written otherwise by the code"
+
+
 def layouts(document):
-    payload = wire.DecisionPayload(0xF1, 0xF2, 0xF3, True, 0xF4F5F6F7, 0xF8F9FAFB, (1 << 64) - 2)
-    data = wire.encode_decision_payload(payload)
+    name, wide = bytes(range(65, 89)), (1 << 64) - 2
+    decision = wire.DecisionPayload(
+        0xF1, 0xF2, 0xF3, True, 0xF4F5F6F7, 0xF8F9FAFB, wide, 0xE1E2E3E4, name
+    )
+    data = wire.encode_decision_payload(decision)
     values = [
         number(value)
         for value in parse_whole(document.layout("decision_payload") + " zeros:rest", data).values()
     ]
-    if values != [0xF1, 0xF2, 0xF3, 1, 0xF4F5F6F7, 0xF8F9FAFB, (1 << 64) - 2, 0]:
+    if values != [0xF1, 0xF2, 0xF3, 1, 0xF4F5F6F7, 0xF8F9FAFB, wide, 0xE1E2E3E4, number(name), 0]:
         yield "the decision's payload is written otherwise by the code"
     nonce = document.row("nonces", "nonce")["fields"].strip("`")
     if nonce.split() != ["path:4", "number:8"]:

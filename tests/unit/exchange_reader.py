@@ -179,7 +179,7 @@ class ExchangeReader:
         for name in ("capability", "expiry", "grant_id"):
             check(header[name] == token[name], f"the header's {name}")
         check(header["padded_name"] == values["padded_name"], "the header's name")
-        check(not any(header["flags"] + header["zero"] + header["instance"]), "zeros")
+        check(not any(header["flags"] + header["zero"] + header["proof"]), "zeros")
         values["claim_without_mac"] = data.replace(claim["mac"], b"")
         values["claim_mac_key"] = document.derive("claim_mac_key", values)
         check(document.derive("claim_mac", values) == claim["mac"], "the claim's MAC")
@@ -202,6 +202,9 @@ class ExchangeReader:
         check(shared == of_issuer, "es of both sides")
         noise.mix_key(shared)
         self.claim = self.payload("claim_payload", noise.open(claim["sealed_payload"]))
+        program = self.exchange["claimer"]["program"]
+        check(self.claim["program"].rstrip(b"\0") == program.encode(), "the claimer's program")
+        check(number(self.claim["supported"]) == 1, "the features the claimer knows")
         return noise
 
     def read_decision(self, noise):
@@ -212,6 +215,8 @@ class ExchangeReader:
         noise.mix_key(bindings.crypto_scalarmult(secret, decision["ephemeral"]))
         self.decision = self.payload("decision_payload", noise.open(decision["sealed_payload"]))
         check(number(self.decision["verdict"]) == document.constant("accepted"), "the verdict")
+        program = self.exchange["issuer"]["program"]
+        check(self.decision["program"].rstrip(b"\0") == program.encode(), "the issuer's program")
         values["split_keys"] = noise.split()
         values["root"] = document.derive("root", values)
         aead_id = number(self.decision["aead"])

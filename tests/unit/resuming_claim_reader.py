@@ -65,7 +65,9 @@ class ResumingClaimReader:
         self.header = parse_whole(document.layout("header"), values["header"])
         bare = parse_whole(document.layout("header"), values["bare_header"])
         check(number(self.header["flags"]) == 1, "it does not say that it resumes")
-        check(self.header["instance"] == values["instance"], "another instance")
+        values["ephemeral"] = claim["ephemeral"]
+        proof = document.derive("resumption_proof", values)
+        check(self.header["proof"] == proof, "another process")
         for name in ("capability", "zero", "expiry", "grant_id", "padded_name"):
             check(self.header[name] == bare[name], f"the header's {name}")
         # The resumption secret takes the place of the grant's.

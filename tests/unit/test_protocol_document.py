@@ -60,6 +60,7 @@ def test_token_claim_and_decision_say_what_went_in(name):
     assert reader.claim["instance"].hex() == exchange["claimer"]["instance"]
     assert number(reader.claim["link_index"]) == exchange["claimer"]["link_index"]
     assert number(reader.claim["features"]) == number(reader.decision["features"]) == 0
+    assert number(reader.claim["required"]) == number(reader.decision["lacking"]) == 0
     assert number(reader.claim["relay_grant"]) == number(reader.decision["relay_grant"]) == 24
     assert number(reader.decision["link_index"]) == exchange["issuer"]["link_index"]
     assert number(reader.decision["holds_link"]) == 0

@@ -22,7 +22,10 @@ CHANGES = [
     ("`bare_header` `instance` | 16", "`bare_header` `instance` | 32"),
     ("| 0x04 | `resumption`", "| 0x05 | `resumption`"),
     ("`resumption` | `secret:16`", "`resumption` | `secret:12`"),
-    ("| 48 | 16 | `instance`", "| 48 | 8 | `instance`"),
+    ("| 48 | 16 | `proof`", "| 48 | 8 | `proof`"),
+    ('`resumption_secret` | "resuming"', '`minting_key` | "resuming"'),
+    ('| "resuming" | `ephemeral` | 16 |', '| "resuming" | `instance` | 16 |'),
+    ('| "resuming" | `ephemeral` | 16 |', '| "resuming" | `ephemeral` | 32 |'),
 ]
 
 

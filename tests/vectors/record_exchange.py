@@ -17,7 +17,7 @@ from pathlib import Path
 
 from xxhash import xxh3_128
 
-from derphole.admission import ClaimHeader, SessionGate, encode_header
+from derphole.admission import ClaimHeader, SessionGate, claim_header, encode_header
 from derphole.endings import Ending
 from derphole.grant import Capability, Grant
 from derphole.grant import Issuer as GrantIssuer
@@ -41,6 +41,7 @@ FILES = {aead: FOLDER / f"exchange_{aead.name.lower()}.json" for aead in AeadId}
 
 SEED = bytes(range(32))
 GRANT = Grant(bytes.fromhex("a0a1a2a3a4a5a6a7"), 1_900_003_600, Capability.LISTEN, "recorded")
+ISSUER_PROGRAM, CLAIMER_PROGRAM = b"a recorder, issuer 1.2.3", b"a recorder claimer 4.5.6"
 CLOCK = 1_900_000_000.0  # wall clock of the issuer when the recording begins
 DELAY_S = 0.010  # one way, through the relay
 LOST = 1  # the bulk packet, counted from 0, that the relay drops
@@ -95,7 +96,11 @@ class Recording:
         self.instance = drawn("claimer instance", {})(16)
         fast_aeads = 1 << AeadId.CHACHA20_POLY1305 | 1 << aead
         identity = IssuerIdentity(
-            issuer.keys.noise, DerpKey(issuer.keys.derp.public), Feature(0), fast_aeads
+            issuer.keys.noise,
+            DerpKey(issuer.keys.derp.public),
+            Feature(0),
+            fast_aeads,
+            program=ISSUER_PROGRAM,
         )
         self.issuer = Side(
             "issuer",
@@ -110,7 +115,13 @@ class Recording:
         meeting = Meeting(token.issuer_noise, token.issuer_derp, DerpKey(self.claimer_derp.public))
         self.header = encode_header(ClaimHeader(token.grant))
         claims = ClaimerIdentity(
-            meeting, self.header, token.secret, self.instance, Feature(0), fast_aeads
+            meeting,
+            claim_header(token.grant),
+            token.secret,
+            self.instance,
+            Feature(0),
+            fast_aeads,
+            program=CLAIMER_PROGRAM,
         )
         self.claimer = Side(
             "claimer",
@@ -235,12 +246,14 @@ class Recording:
                 "derp_public": self.claimer_derp.public.hex(),
                 "ephemeral_secret": self._entropy["claimer"][32][0].hex(),
                 "instance": self.instance.hex(),
+                "program": CLAIMER_PROGRAM.decode(),
                 "link_index": int.from_bytes(self._entropy["claimer"][4][0], "little"),
             },
             "issuer": {
                 "ephemeral_secret": self._entropy["issuer"][32][0].hex(),
                 "link_index": int.from_bytes(self._entropy["issuer"][4][0], "little"),
                 "clock_ms": round((CLOCK + DELAY_S) * 1000),
+                "program": ISSUER_PROGRAM.decode(),
             },
             "grant": {
                 "id": GRANT.id.hex(),

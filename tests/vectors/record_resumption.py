@@ -10,7 +10,7 @@ import json
 from hashlib import blake2b
 from pathlib import Path
 
-from derphole.admission import ClaimHeader, SessionGate, encode_header
+from derphole.admission import ClaimHeader, SessionGate, claim_header, encode_header
 from derphole.grant import Capability, Grant
 from derphole.grant import Issuer as GrantIssuer
 from derphole.messages import Resumption, encode
@@ -36,12 +36,13 @@ def record() -> str:
     claimer_derp = KeyPair.from_secret(drawn("claimer derp", 32))
     instance = drawn("claimer instance", 16)
     bare = encode_header(ClaimHeader(GRANT))
-    resuming = encode_header(ClaimHeader(GRANT, instance))
-    secret = SessionGate(keys, GRANT).resumption_secret(instance)
+    secret = SessionGate(keys, GRANT).resumptions.hand_out(instance)
+    resuming = claim_header(GRANT, secret)
     meeting = Meeting(
         NoiseKey(keys.noise.public), DerpKey(keys.derp.public), DerpKey(claimer_derp.public)
     )
-    identity = ClaimerIdentity(meeting, bare, b"\0" * 16, instance, Feature(0), 3)
+    bare_header = claim_header(GRANT)
+    identity = ClaimerIdentity(meeting, bare_header, b"\0" * 16, instance, Feature(0), 3)
     counts: list[int] = []
 
     def entropy(size: int) -> bytes:
@@ -51,6 +52,7 @@ def record() -> str:
     claimer = Claimer(Instant(0), identity, [0], entropy, lambda _: False, lambda *_: None)
     claimer.claim_again(Instant(1), resuming, secret)
     (packet,) = claimer.packets_to_send(Instant(1))
+    ephemeral = KeyPair.from_secret(drawn("claimer 4", 32))
     document = {
         "written_by": "tests/vectors/record_resumption.py",
         "seed": SEED.hex(),
@@ -64,9 +66,10 @@ def record() -> str:
             "derp_public": claimer_derp.public.hex(),
             "ephemeral_secret": drawn("claimer 4", 32).hex(),
             "instance": instance.hex(),
+            "program": "",
         },
         "bare_header": bare.hex(),
-        "resuming_header": resuming.hex(),
+        "resuming_header": resuming(ephemeral.public).hex(),
         "resumption_secret": secret.hex(),
         "message": encode(Resumption(secret)).hex(),
         "claim": bytes(packet.data).hex(),

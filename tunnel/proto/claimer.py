@@ -4,11 +4,12 @@
        |  ^                              |
        |  ^----nothing heard for 3 s-----+        (with a new claim)
        |  +------ claim_again(), when the link is over ------ LINKED or REFUSED
-       +--decision: refused--> REFUSED
+       +--decision: refused, or another version--> REFUSED
 
 The relays are tried in order and in a circle: a claim is repeated, byte for byte, after 250 ms and
 then ever later, until the relay says NotHere or 3 s have passed.  A forged decision changes
-nothing.  Source: design, sections 4 and 5.
+nothing.  A link that we let go of for a new claim repeats its close until the new one is up: so an
+issuer that still holds it learns that its place is free.  Source: design, sections 4 and 5.
 """
 
 from collections import deque
@@ -21,6 +22,7 @@ from tunnel.crypto.keys import DerpKey, KeyPair, Secret
 from tunnel.errors import AuthenticationFailed, DecodeError, MisuseError
 from tunnel.proto.congestion import RELAY_GRANT_MINIMUM, RELAY_GRANT_TOTAL
 from tunnel.proto.handshake import (
+    NO_FEATURE,
     SUPPORTED_FEATURES,
     Feature,
     Meeting,
@@ -29,6 +31,7 @@ from tunnel.proto.handshake import (
 from tunnel.proto.link import PeerLink
 from tunnel.proto.link_events import LinkParameters, Trace
 from tunnel.proto.machine import RelayEndpoint, Transmit, UdpEndpoint
+from tunnel.proto.places import REPLACED
 from tunnel.proto.received_burst import ReceivedBurst
 from tunnel.proto.streams import Memory
 from tunnel.units import Instant, Seconds
@@ -36,9 +39,11 @@ from tunnel.wire import packet as layout
 from tunnel.wire.handshake import (
     ACCEPTED,
     INSTANCE_SIZE,
+    VERSION,
     ClaimPayload,
     Decision,
     DecisionPayload,
+    OtherVersion,
     decode_message,
     is_handshake,
 )
@@ -48,6 +53,10 @@ FIRST_RETRY_S = 0.25
 MAX_RETRY_S = 2.0
 RELAY_TURN_S = 3.0  # without an answer the next relay has its turn
 ADMISSION_S = 3.0  # an accepted claim whose link stays silent is made anew
+
+
+# Makes the 64 bytes that name a grant, for the ephemeral key of the claim they stand in.
+HeaderMaker = Callable[[bytes], bytes]
 
 
 class ClaimState(Enum):
@@ -65,21 +74,25 @@ class ClaimerIdentity:
 
     Args:
         meeting: the public keys of both sides.
-        header: 64 bytes that name the grant.
+        header: makes what names the grant.
         secret: the grant's secret, 16 bytes.
         instance: 16 random bytes of this process.
         features: what we want and can do.
         fast_aeads: bit set, see `tunnel.crypto.aead.fast_aeads`.
         give_up_after_s: see `LinkParameters`.
+        required: features that the issuer must know.
+        program: name and version of our program, for people, at most 24 bytes.
     """
 
     meeting: Meeting
-    header: bytes
+    header: HeaderMaker
     secret: bytes
     instance: bytes
     features: Feature
     fast_aeads: int
     give_up_after_s: Seconds = 60.0
+    required: Feature = NO_FEATURE
+    program: bytes = b""
 
     def __repr__(self) -> str:
         return "<ClaimerIdentity>"
@@ -99,10 +112,25 @@ class Refused:
     Args:
         verdict: its reason, whose meaning the owner knows.
         clock_s: the issuer's wall clock, seconds since 1970.
+        program: name and version of the issuer's program, untrusted.
     """
 
     verdict: int
     clock_s: float
+    program: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class NotUnderstood:
+    """The issuer speaks another version, or answered what this one does not understand.
+
+    Args:
+        version: of the protocol that it speaks.
+        program: name and version of its program, untrusted.
+    """
+
+    version: int
+    program: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +140,7 @@ class NotHere:
     relay: int
 
 
-ClaimerEvent = LinkUp | Refused | NotHere
+ClaimerEvent = LinkUp | Refused | NotUnderstood | NotHere
 
 
 class Claimer:
@@ -149,7 +177,7 @@ class Claimer:
         self._is_polite = is_polite
         self._trace = trace
         self._events: deque[ClaimerEvent] = deque()
-        self._last_words: list[Transmit] = []  # the close of a link that is over
+        self._left: tuple[int, PeerLink] | None = None  # by its index: what we let go of
         self._away: set[int] = set()  # relays that said NotHere in this round
         self._admission_ends_at: Instant | None = None
         self._begin(now)
@@ -163,7 +191,7 @@ class Claimer:
         """Return what happened next, or None."""
         return self._events.popleft() if self._events else None
 
-    def claim_again(self, now: Instant, header: bytes, secret: bytes) -> None:
+    def claim_again(self, now: Instant, header: HeaderMaker, secret: bytes) -> None:
         """Begin a new claim as the same process, in place of a link that is over.
 
         The relay that the link used last has the first turn.  Raises `MisuseError` while a link
@@ -171,21 +199,20 @@ class Claimer:
 
         Args:
             now: when claiming starts.
-            header: 64 bytes that name the grant, as in `ClaimerIdentity`.
+            header: makes what names the grant, as in `ClaimerIdentity`.
             secret: the secret that belongs to it.
         """
         if self.link is not None and not self.link.is_closed:
             raise MisuseError("a claim beside a link that lives")
         if self.link is not None:
             self._turn = self._relays.index(self.link.relay)
-            self._last_words = self.link.packets_to_send(now)
+            self._leave_link(now)
         self._identity = replace(self._identity, header=header, secret=secret)
         self._trace("claim.again", {"relay": self.relay})
         self._begin(now)
 
     def _begin(self, now: Instant) -> None:
         """Make a new claim, and send it at once."""
-        self.link = None
         self.state = ClaimState.CLAIMING
         self._claim = self._new_claim()
         self._send_at = now
@@ -193,6 +220,13 @@ class Claimer:
         self._turn_ends_at = Instant(now + RELAY_TURN_S)
         self._away.clear()
         self._admission_ends_at = None
+
+    def _leave_link(self, now: Instant) -> None:
+        """Let go of a link; an issuer that holds it still is told, whenever it sends."""
+        if self.link is not None:
+            self.link.close(now, REPLACED, "a newer claim of the same process")
+            self._left = (self._claim.payload.link_index, self.link)
+        self.link = None
 
     # -- what comes in ----------------------------------------------------------------------
 
@@ -202,17 +236,19 @@ class Claimer:
             return
         if is_handshake(data):
             if self.state is ClaimState.CLAIMING:
-                self._handle_decision(now, relay, data)
+                self._handle_answer(now, relay, data)
             return
-        link = self.link
-        if link is None or len(data) < layout.GENERAL_HEADER_SIZE:
+        if len(data) < layout.GENERAL_HEADER_SIZE:
             return
-        if layout.decode_general_header(data)[3] != self._claim.payload.link_index:
+        index, link = layout.decode_general_header(data)[3], self.link
+        if self._left is not None and index == self._left[0]:
+            self._left[1].handle_packet(now, relay, data)
+        if link is None or index != self._claim.payload.link_index:
             return
         is_authentic = link.handle_packet(now, relay, data)
         if is_authentic and self.state is ClaimState.ADMITTING:
             self.state = ClaimState.LINKED
-            self._admission_ends_at = None
+            self._admission_ends_at = self._left = None
             self._events.append(LinkUp(link))
 
     def handle_datagrams(self, now: Instant, origin: UdpEndpoint, burst: ReceivedBurst) -> None:
@@ -248,22 +284,32 @@ class Claimer:
         elif self.state is ClaimState.CLAIMING and relay == self.relay:
             self._next_relay(now)
 
-    def _handle_decision(self, now: Instant, relay: int, data: memoryview) -> None:
+    def _handle_answer(self, now: Instant, relay: int, data: memoryview) -> None:
         try:
             message = decode_message(data)
-            if not isinstance(message, Decision):
-                return
-            payload, root = self._claim.read_decision(message)
+            if isinstance(message, Decision):
+                self._handle_decision(now, relay, *self._claim.read_decision(message))
+            elif isinstance(message, OtherVersion):
+                program = self._claim.read_other_version(message)
+                self._trace("decision", {"version": message.version})
+                self._end_claim(NotUnderstood(message.version, program))
         except (DecodeError, AuthenticationFailed) as error:
             self._trace("decision.dropped", {"reason": str(error)})
-            return
+
+    def _end_claim(self, event: Refused | NotUnderstood) -> None:
+        self.state, self._left = ClaimState.REFUSED, None
+        self._events.append(event)
+
+    def _handle_decision(
+        self, now: Instant, relay: int, payload: DecisionPayload, root: bytes
+    ) -> None:
         self._trace("decision", {"verdict": payload.verdict})
         if payload.verdict != ACCEPTED:
-            self.state = ClaimState.REFUSED
-            self._events.append(Refused(payload.verdict, payload.clock_ms / 1000))
+            clock_s = payload.clock_ms / 1000
+            self._end_claim(Refused(payload.verdict, clock_s, payload.program))
             return
         if payload.aead not in BY_ID:
-            self._trace("decision.dropped", {"reason": "an AEAD we do not know"})
+            self._end_claim(NotUnderstood(VERSION, payload.program))
             return
         self.link = self._new_link(now, relay, payload, root)
         self.link.ping()  # our first sealed packet asks for the place
@@ -297,19 +343,25 @@ class Claimer:
             link_index=int.from_bytes(self._entropy(4), "little"),
             fast_aeads=identity.fast_aeads,
             relay_grant=RELAY_GRANT_TOTAL,
+            supported=SUPPORTED_FEATURES,
+            required=identity.required,
+            program=identity.program,
         )
         ephemeral = KeyPair.from_secret(self._entropy(32))
-        return OutgoingClaim(identity.meeting, identity.header, identity.secret, payload, ephemeral)
+        header = identity.header(ephemeral.public)
+        return OutgoingClaim(identity.meeting, header, identity.secret, payload, ephemeral)
 
     # -- time and sending -------------------------------------------------------------------
 
     def next_timeout(self) -> Instant | None:
         """Return when `handle_timeout` is due."""
-        if self.state is ClaimState.CLAIMING:
-            return min(self._send_at, self._turn_ends_at)
         times = [self._admission_ends_at]
+        if self.state is ClaimState.CLAIMING:
+            times += [self._send_at, self._turn_ends_at]
         if self.link is not None:
             times.append(self.link.next_timeout())
+        if self._left is not None:
+            times.append(self._left[1].next_timeout())
         return min((time for time in times if time is not None), default=None)
 
     def next_pacing(self, now: Instant) -> Instant | None:
@@ -324,7 +376,7 @@ class Claimer:
         if admission_ends_at is not None and now >= admission_ends_at:
             self._trace("claim.unanswered_link", {})
             self._admission_ends_at = None
-            self.link = None
+            self._leave_link(now)
             self._claim = self._new_claim()
             self.state = ClaimState.CLAIMING
             self._next_relay(now)
@@ -333,9 +385,10 @@ class Claimer:
 
     def packets_to_send(self, now: Instant, limit: int = 64) -> list[Transmit]:
         """Return what may go out now; ask again until it returns none."""
-        if self._last_words:
-            packets, self._last_words = self._last_words, []
-            return packets
+        if self._left is not None:
+            packets = self._left[1].packets_to_send(now, limit)
+            if packets:
+                return packets
         if self.link is not None:
             return self.link.packets_to_send(now, limit)
         if self.state is not ClaimState.CLAIMING or now < self._send_at:

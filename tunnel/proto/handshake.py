@@ -6,7 +6,8 @@
     Noise message 2 opened                  <--    Noise message 2 in the decision
     both: root = KDF(split keys), one traffic key for each direction
 
-The MAC is checked before any curve work.  Key derivation: docs/protocol.md, "Meeting".
+The MAC is checked before any curve work.  A claim of another version is answered under a key of its
+own, once its MAC is good.  Key derivation: docs/protocol.md, "Meeting".
 """
 
 from dataclasses import dataclass
@@ -25,30 +26,38 @@ from tunnel.errors import AuthenticationFailed
 from tunnel.wire.handshake import (
     KEY_SIZE,
     MAC_SIZE,
+    PAYLOAD_SIZE,
     VERSION,
     Claim,
     ClaimPayload,
     Decision,
     DecisionPayload,
+    OtherVersion,
     decode_claim_payload,
     decode_decision_payload,
+    decode_program,
     encode_claim,
     encode_claim_payload,
     encode_decision,
     encode_decision_payload,
+    encode_other_version,
+    encode_program,
+    other_version_head,
 )
 
 # Fixed by the protocol.
 PROLOGUE_LABEL = b"derphole link"
 HEADER_NONCE_SIZE = 24
+OTHER_VERSION_NONCE_SIZE = 12
 
 
 class Feature(IntFlag):
-    """What a side can or wants to do; a decision carries what both have."""
+    """What a side knows, wants and requires; a decision carries what is in force for both."""
 
     RELAY_ONLY = 1 << 0  # wanted by either side, it holds for both
 
 
+NO_FEATURE = Feature(0)
 SUPPORTED_FEATURES = Feature.RELAY_ONLY
 
 
@@ -89,6 +98,25 @@ def _mac(secret: bytes, claim: Claim, meeting: Meeting) -> bytes:
 
 def _psk(secret: bytes) -> bytes:
     return derive(secret, "psk", size=KEY_SIZE)
+
+
+def _other_version_key(secret: bytes, mac: bytes) -> bytes:
+    """Return the key of the one message that answers the claim with this MAC."""
+    return derive(secret, "other version", mac, size=KEY_SIZE)
+
+
+def other_version(secret: bytes, claim: Claim, program: bytes) -> bytes:
+    """Return the answer to a claim of another version, whose MAC is good.
+
+    The same claim has the same answer, so one key seals one payload and the nonce may be zero.
+    """
+    sealed = bindings.crypto_aead_chacha20poly1305_ietf_encrypt(
+        encode_program(program).ljust(PAYLOAD_SIZE, b"\0"),
+        other_version_head(VERSION),
+        bytes(OTHER_VERSION_NONCE_SIZE),
+        _other_version_key(secret, claim.mac),
+    )
+    return encode_other_version(OtherVersion(VERSION, sealed))
 
 
 def open_header(issuer_noise: NoiseKey, claim: Claim) -> bytes:
@@ -132,6 +160,7 @@ class OutgoingClaim:
         sealed_payload = self._noise.write_message_1(encode_claim_payload(payload))
         bare = Claim(VERSION, ephemeral.public, sealed_header, b"", sealed_payload)
         mac = _mac(secret, bare, meeting)
+        self._other_version_key = _other_version_key(secret, mac)
         self.message = encode_claim(
             Claim(VERSION, ephemeral.public, sealed_header, mac, sealed_payload)
         )
@@ -141,6 +170,22 @@ class OutgoingClaim:
         """Return the decision's payload and the root key; raises `AuthenticationFailed`."""
         payload, split = self._noise.read_message_2(decision.ephemeral, decision.sealed_payload)
         return decode_decision_payload(payload), root_key(split)
+
+    def read_other_version(self, message: OtherVersion) -> bytes:
+        """Return the name of an issuer's program that speaks another version.
+
+        Raises `AuthenticationFailed`.
+        """
+        try:
+            payload = bindings.crypto_aead_chacha20poly1305_ietf_decrypt(
+                message.sealed_payload,
+                other_version_head(message.version),
+                bytes(OTHER_VERSION_NONCE_SIZE),
+                self._other_version_key,
+            )
+        except (CryptoError, ValueError) as error:
+            raise AuthenticationFailed("an answer of another version did not open") from error
+        return decode_program(payload)
 
 
 class IncomingClaim:

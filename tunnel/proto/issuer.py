@@ -1,6 +1,7 @@
 """Issuer: answers claims and routes sealed packets to the links that come of them; without I/O.
 
     claim, good MAC --> decision, one pending link     nothing is taken by a claim alone
+          of another version --> an answer that says which one we speak
     sealed packet   --> the link it names              the first one of a link asks for a place
 
 Only claims with a good MAC cost anything or count for the limits; what they may do was decided by
@@ -18,17 +19,26 @@ from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey, Secret
 from tunnel.errors import AuthenticationFailed, DecodeError
 from tunnel.proto.congestion import RELAY_GRANT_MINIMUM
 from tunnel.proto.handshake import (
+    NO_FEATURE,
     SUPPORTED_FEATURES,
     Feature,
     IncomingClaim,
     Meeting,
     check_mac,
     open_header,
+    other_version,
 )
 from tunnel.proto.link import PeerLink
 from tunnel.proto.link_events import LinkParameters, Trace
 from tunnel.proto.machine import RelayEndpoint, Transmit, UdpEndpoint
-from tunnel.proto.places import Applicant, ApplicantState, ClaimRefused, IssuerEvent, Places
+from tunnel.proto.places import (
+    Applicant,
+    ApplicantState,
+    ClaimRefused,
+    IssuerEvent,
+    OtherVersionClaimed,
+    Places,
+)
 from tunnel.proto.received_burst import ReceivedBurst
 from tunnel.proto.streams import Memory
 from tunnel.proto.token_bucket import Allowance, Buckets, TokenBucket
@@ -36,6 +46,9 @@ from tunnel.units import Instant, Seconds, WallTime
 from tunnel.wire import packet as layout
 from tunnel.wire.handshake import (
     ACCEPTED,
+    CLAIMER_LACKS,
+    ISSUER_LACKS,
+    VERSION,
     Claim,
     ClaimPayload,
     DecisionPayload,
@@ -46,24 +59,41 @@ from tunnel.wire.handshake import (
 # Chosen (design, section 5).
 CLAIMS = Allowance(rate=20.0, burst=20.0)
 CLAIMS_OF_GRANT = Allowance(rate=4.0, burst=4.0)
+# Chosen: so that one connection cannot claim a grant away from the others who have its token.
+CLAIMS_OF_CLAIMER = Allowance(rate=1.0, burst=3.0)
 MAX_PENDING = 64
 MAX_PENDING_OF_GRANT = 8
 PENDING_S: Seconds = 30.0
-# Chosen: grants whose claim rate is remembered; the least recent goes.
+# Chosen: grants, and claimers of them, whose claim rate is remembered; the least recent goes.
 MAX_RATED_GRANTS = 256
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Named:
+    """What a claim's header names.
+
+    Args:
+        grant: what the limits of one grant are counted by.
+        secret: the 16 bytes that the claim must be made with.
+        instance: the process that alone has this secret, if there is one: it was here before.
+    """
+
+    grant: bytes
+    secret: bytes
+    instance: bytes | None = None
+
+
 class Gate(Protocol):
-    """What the owner decides: a pure mapping from claim headers to secrets and verdicts."""
+    """What the owner decides: whom claim headers name, and who is let in."""
 
-    def secret(self, header: bytes) -> bytes | None:
-        """Return the 16-byte secret of the grant a header names, or None if there is none."""
+    def named(self, header: bytes, ephemeral: bytes) -> Named | None:
+        """Return what a claim's header and ephemeral key name, or None if that is nothing."""
 
-    def grant_id(self, header: bytes) -> bytes:
-        """Return what the limits of one grant are counted by."""
+    def verdict(self, header: bytes, instance: bytes | None, wall: WallTime) -> int:
+        """Return ACCEPTED or a reason of refusal; called only after the MAC was checked.
 
-    def verdict(self, header: bytes, instance: bytes, wall: WallTime) -> int:
-        """Return ACCEPTED or a reason of refusal; called only after the MAC was checked."""
+        `instance` is that of `Named`.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +107,8 @@ class IssuerIdentity:
         fast_aeads: bit set, see `tunnel.crypto.aead.fast_aeads`.
         places: how many links may live at once.
         give_up_after_s: see `LinkParameters`.
+        required: features that a claimer must know.
+        program: name and version of our program, for people, at most 24 bytes.
     """
 
     static: KeyPair
@@ -85,6 +117,8 @@ class IssuerIdentity:
     fast_aeads: int
     places: int = 1
     give_up_after_s: Seconds = 60.0
+    required: Feature = NO_FEATURE
+    program: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -96,10 +130,9 @@ class _Arrival:
     relay: int
     meeting: Meeting
     header: bytes
-    secret: bytes
+    named: Named
     claim: Claim
     data: bytes
-    grant: bytes
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -144,6 +177,9 @@ class Issuer:
         self._answers: deque[Transmit] = deque(maxlen=MAX_PENDING)
         self._claims = TokenBucket(CLAIMS, Instant(0))
         self._claims_of_grant: Buckets[bytes] = Buckets(CLAIMS_OF_GRANT, MAX_RATED_GRANTS)
+        self._claims_of_claimer: Buckets[tuple[bytes, DerpKey]] = Buckets(
+            CLAIMS_OF_CLAIMER, MAX_RATED_GRANTS
+        )
 
     # -- queries ----------------------------------------------------------------------------
 
@@ -218,60 +254,91 @@ class Issuer:
             if not isinstance(claim, Claim):
                 return
             header = open_header(noise_public, claim)
-            secret = self._gate.secret(header)
-            if secret is None:
+            named = self._gate.named(header, claim.ephemeral)
+            if named is None:
+                self._trace("claim.dropped", {"reason": "a claim header that names nothing"})
                 return
             meeting = Meeting(noise_public, identity.derp, source)
-            check_mac(meeting, secret, claim)
-            grant = self._gate.grant_id(header)
-            self._answer(
-                _Arrival(now, wall, relay, meeting, header, secret, claim, bytes(data), grant)
-            )
+            check_mac(meeting, named.secret, claim)
+            self._answer(_Arrival(now, wall, relay, meeting, header, named, claim, bytes(data)))
         except (DecodeError, AuthenticationFailed) as error:
             self._trace("claim.dropped", {"reason": str(error)})
 
     def _answer(self, arrival: _Arrival) -> None:
         """Answer a claim whose MAC is good."""
-        key = (arrival.grant, arrival.meeting.claimer_derp)
+        key = (arrival.named.grant, arrival.meeting.claimer_derp)
         known = self._pending.get(key)
         if known is not None and known.claim == arrival.data:
             self._send(arrival, known.decision)
             return
         now = arrival.now
-        if not (self._claims_of_grant.try_take(now, arrival.grant) and self._claims.try_take(now)):
+        if not self._may_answer(now, key):
             self._trace("claim.dropped", {"reason": "too many claims"})
             return
-        incoming = IncomingClaim(
-            self._identity.static, arrival.meeting, arrival.header, arrival.secret, arrival.claim
-        )
-        verdict = self._gate.verdict(arrival.header, incoming.payload.instance, arrival.wall)
-        answer = self._decide(arrival, incoming, verdict)
+        if arrival.claim.version == VERSION:
+            answer = self._decide(arrival)
+        else:
+            answer = self._answer_other_version(arrival)
         self._remember(key, answer)
-        self._trace("claim.answered", {"verdict": verdict})
         self._send(arrival, answer.decision)
-        if verdict != ACCEPTED:
-            self._events.append(ClaimRefused(verdict))
 
-    def _decide(self, arrival: _Arrival, incoming: IncomingClaim, verdict: int) -> _Answer:
+    def _may_answer(self, now: Instant, key: tuple[bytes, DerpKey]) -> bool:
+        """Count a claim; tells whether its claimer, its grant and we all have room for it."""
+        of_claimer = self._claims_of_claimer.try_take(now, key)
+        of_grant = of_claimer and self._claims_of_grant.try_take(now, key[0])
+        return of_grant and self._claims.try_take(now)
+
+    def _answer_other_version(self, arrival: _Arrival) -> _Answer:
+        """Say which version we speak; only who has the secret is told."""
+        claim = arrival.claim
+        self._trace("claim.answered", {"version": claim.version})
+        self._events.append(OtherVersionClaimed(claim.version))
+        message = other_version(arrival.named.secret, claim, self._identity.program)
+        return _Answer(arrival.data, message, arrival.now, None)
+
+    def _decide(self, arrival: _Arrival) -> _Answer:
         """Make the decision, and the link if the claim is accepted."""
-        identity, theirs = self._identity, incoming.payload
+        identity, named = self._identity, arrival.named
+        incoming = IncomingClaim(
+            identity.static, arrival.meeting, arrival.header, named.secret, arrival.claim
+        )
+        theirs = incoming.payload
+        instance = named.instance or theirs.instance
+        verdict = self._gate.verdict(arrival.header, named.instance, arrival.wall)
+        lacking = 0
+        if verdict == ACCEPTED:
+            verdict, lacking = self._compare_features(theirs)
         payload = DecisionPayload(
             verdict=verdict,
             aead=choose_aead(identity.fast_aeads, theirs.fast_aeads),
             relay_grant=self.places.grant_for(1),
-            holds_link=self.places.holds(theirs.instance),
+            holds_link=self.places.holds(instance),
             features=(identity.features | theirs.features) & SUPPORTED_FEATURES,
             link_index=self._new_index(),
             clock_ms=max(0, int(arrival.wall * 1000)),
+            lacking=lacking,
+            program=identity.program,
         )
         decision, root = incoming.decide(payload, KeyPair.from_secret(self._entropy(32)))
+        self._trace("claim.answered", {"verdict": verdict})
         applicant = None
         if verdict == ACCEPTED:
             link = self._new_link(arrival, theirs, payload, root)
-            who = (arrival.meeting.claimer_derp, arrival.header, theirs.instance)
-            applicant = Applicant(link, payload.link_index, *who, accepted_at=arrival.now)
+            who = (arrival.meeting.claimer_derp, arrival.header, instance, arrival.now)
+            is_proven = named.instance is not None
+            applicant = Applicant(link, payload.link_index, *who, is_proven)
             self.places.add(applicant)
+        else:
+            self._events.append(ClaimRefused(verdict, theirs.program))
         return _Answer(arrival.data, decision, arrival.now, applicant)
+
+    def _compare_features(self, theirs: ClaimPayload) -> tuple[int, int]:
+        """Return the verdict about features, and those that one side requires in vain."""
+        we_lack = theirs.required & ~int(SUPPORTED_FEATURES)  # of a flag, ~ keeps known bits only
+        they_lack = self._identity.required & ~theirs.supported
+        if we_lack:
+            return ISSUER_LACKS, we_lack
+        return (CLAIMER_LACKS, they_lack) if they_lack else (ACCEPTED, 0)
 
     def _new_link(
         self, arrival: _Arrival, theirs: ClaimPayload, ours: DecisionPayload, root: bytes

@@ -2,13 +2,15 @@
 
     first sealed packet of a pending link --> knock
         a place is free                    --> admitted
-        its own instance holds a place     --> the old link is replaced
+        its process holds a place, and it
+        proved to be that process          --> the old link is pinged, as below, and no other
         others hold them all               --> they are pinged for PROBE_S:
             all answer                     --> the newcomer is closed with IN_USE
             one is silent                  --> it is replaced
 
-Nothing is taken by a claim alone.  The frames that a relay holds for us are shared out among the
-holders.  This module knows no claims and no keys.  Source: design, sections 4 and 5.
+Nothing is taken by a claim alone, nor by naming another process.  The frames that a relay holds for
+us are shared out among the holders.  This module knows no claims and no keys.  Source: design,
+sections 4 and 5.
 """
 
 from collections.abc import Callable
@@ -42,16 +44,30 @@ class LinkAdmitted:
     link: PeerLink
     header: bytes
     instance: bytes
+    is_proven: bool = False  # whether it proved to be that process
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimRefused:
-    """A claim with a good MAC was refused: by the gate, or since every place is taken."""
+    """A claim with a good MAC was refused: by the gate, or since every place is taken.
+
+    Args:
+        verdict: why.
+        program: name and version of the claimer's program, untrusted.
+    """
 
     verdict: int
+    program: bytes = b""
 
 
-IssuerEvent = LinkAdmitted | ClaimRefused
+@dataclass(frozen=True, slots=True)
+class OtherVersionClaimed:
+    """A claim with a good MAC, but of a version that we do not speak, was told so."""
+
+    version: int
+
+
+IssuerEvent = LinkAdmitted | ClaimRefused | OtherVersionClaimed
 
 
 class ApplicantState(IntEnum):
@@ -73,6 +89,7 @@ class Applicant:
         header: of its claim, in the clear.
         instance: the id of its process.
         accepted_at: when its claim was answered.
+        is_proven: whether it proved to be that process.
     """
 
     link: PeerLink
@@ -81,6 +98,7 @@ class Applicant:
     header: bytes
     instance: bytes
     accepted_at: Instant
+    is_proven: bool = False
     state: ApplicantState = ApplicantState.PENDING
     knocked_at: Instant | None = None
 
@@ -147,15 +165,10 @@ class Places:
 
     def knock(self, now: Instant, applicant: Applicant) -> None:
         """Note the first sealed packet of an applicant: it asks for a place."""
-        link = applicant.link
-        if link.is_closed:
+        if applicant.link.is_closed:
             return
-        for holder in self.holders:
-            if holder.instance == applicant.instance:
-                self._trace("place.replaced", {"is_same_instance": True})
-                holder.link.close(now, REPLACED, "a newer link of the same process took over")
-        holders = self.holders
-        if len(holders) < self._count:
+        asked = self._own(applicant) or self._in_the_way()
+        if not asked:
             self._admit(now, applicant)
             return
         states = [each.state for each in self.by_index.values()]
@@ -163,9 +176,20 @@ class Places:
             self._refuse(now, applicant)
             return
         applicant.state, applicant.knocked_at = ApplicantState.KNOCKING, now
-        self._trace("place.knocked", {"holders": len(holders)})
-        for holder in holders:
+        self._trace("place.knocked", {"holders": len(asked)})
+        for holder in asked:
             holder.link.ping()
+
+    def _own(self, applicant: Applicant) -> list[Applicant]:
+        """Return the holders that an applicant proved to be the same process as."""
+        if not applicant.is_proven:
+            return []
+        return [holder for holder in self.holders if holder.instance == applicant.instance]
+
+    def _in_the_way(self) -> list[Applicant]:
+        """Return every holder if no place is free."""
+        holders = self.holders
+        return holders if len(holders) >= self._count else []
 
     def settle(self, now: Instant) -> None:
         """Decide about the knocks that can be decided now."""
@@ -177,16 +201,18 @@ class Places:
         if applicant.link.is_closed:  # it left while it waited; a close of ours still goes out
             applicant.state = ApplicantState.ADMITTED
             return
-        holders = self.holders
-        silent = [holder for holder in holders if holder.is_silent_since(knocked_at)]
+        own = self._own(applicant)
+        asked = own or self._in_the_way()
+        silent = [holder for holder in asked if holder.is_silent_since(knocked_at)]
         is_over = now >= knocked_at + PROBE_S
-        if len(holders) < self._count:
+        if not asked:
             self._admit(now, applicant)
-        elif not silent or (is_over and not self.may_replace):
+        elif not silent or (is_over and not (own or self.may_replace)):
             self._refuse(now, applicant)
         elif is_over:
-            self._trace("place.replaced", {"is_same_instance": False})
-            silent[0].link.close(now, REPLACED, "another claimer took over after a silence")
+            self._trace("place.replaced", {"is_same_instance": bool(own)})
+            who = "a newer link of the same process" if own else "another claimer"
+            silent[0].link.close(now, REPLACED, f"{who} took over after a silence")
             self._admit(now, applicant)
 
     def _admit(self, now: Instant, applicant: Applicant) -> None:
@@ -194,7 +220,8 @@ class Places:
         applicant.link.admit(now)
         applicant.link.ping()  # the first sealed packet tells the claimer that it is in
         self._share_grant()
-        self._tell(LinkAdmitted(applicant.link, applicant.header, applicant.instance))
+        who = applicant.header, applicant.instance, applicant.is_proven
+        self._tell(LinkAdmitted(applicant.link, *who))
 
     def _refuse(self, now: Instant, applicant: Applicant) -> None:
         # So that its close is sent; a closed link holds no place.

@@ -1,6 +1,6 @@
-"""Claim and decision: the two handshake messages, as bytes.
+"""Claim and decision: the two handshake messages, as bytes; and the answer to another version.
 
-Both wear the disco magic and are at least 62 bytes long, so that a DERP server answers a claim to
+All wear the disco magic and are at least 62 bytes long, so that a DERP server answers a claim to
 an absent issuer with PeerGone(NotHere) and keeps handshakes in the queue that bulk cannot flush.
 
     claim      0   6  magic 54 53 f0 9f 92 ac
@@ -9,14 +9,19 @@ an absent issuer with PeerGone(NotHere) and keeps handshakes in the queue that b
                8  32  claimer's ephemeral key
               40  80  sealed header (64 bytes and a 16-byte tag)
              120  16  MAC
-             136  80  Noise message 1 payload, sealed
+             136  80  Noise message 1 payload, sealed (of another version: anything)
     decision   0   6  magic
                6   1  kind 2
                7   1  version
                8  32  issuer's ephemeral key
               40  80  Noise message 2 payload, sealed
+    other      0   6  magic
+    version    6   1  kind 3
+               7   1  version that the issuer speaks
+               8  80  sealed payload
 
-The payloads are 64 bytes each, zeros behind the last field.  All integers are little-endian.
+The payloads are 64 bytes each, zeros behind the last field.  All integers are little-endian.  A
+claim's first 136 bytes and the whole of the last message are the same in every version.
 What the header says is not known here: to this library it is 64 opaque bytes (`derphole.admission`
 writes and reads it).  Layout: docs/protocol.md, section "Meeting".
 """
@@ -38,7 +43,15 @@ PAYLOAD_SIZE = 64
 INSTANCE_SIZE = 16
 CLAIM_SIZE = 216
 DECISION_SIZE = 120
-ACCEPTED = 0  # the decision's verdict; any other value is a reason of refusal
+OTHER_VERSION_SIZE = 88
+PROGRAM_SIZE = 24
+# A claim of another version: what is fixed and a tag at least, so that no answer is larger than it.
+SMALLEST_CLAIM = 152
+LARGEST_CLAIM = 1024
+# The decision's verdict; any other value is a reason of refusal.  These belong to this library.
+ACCEPTED = 0
+CLAIMER_LACKS = 7
+ISSUER_LACKS = 8
 
 
 class Kind(IntEnum):
@@ -46,6 +59,7 @@ class Kind(IntEnum):
 
     CLAIM = 1
     DECISION = 2
+    OTHER_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,19 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherVersion:
+    """The answer to a claim of a version that the issuer does not speak.
+
+    Args:
+        version: the one it speaks.
+        sealed_payload: what its program is called, sealed for the maker of the claim.
+    """
+
+    version: int
+    sealed_payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimPayload:
     """What a claimer says of itself.
 
@@ -78,6 +105,9 @@ class ClaimPayload:
         link_index: the index the issuer puts into packets for this link (u32).
         fast_aeads: bit set of AEADs this machine has hardware for.
         relay_grant: ack-eliciting relay frames the issuer may have in flight (u8).
+        supported: bit set of the features the claimer knows.
+        required: of those that the issuer must know, too.
+        program: name and version of the claimer's program, at most 24 bytes, untrusted.
     """
 
     features: int
@@ -85,6 +115,9 @@ class ClaimPayload:
     link_index: int
     fast_aeads: int
     relay_grant: int
+    supported: int = 0
+    required: int = 0
+    program: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +125,16 @@ class DecisionPayload:
     """The issuer's answer.
 
     Args:
-        verdict: `ACCEPTED` or a reason of refusal (u8) whose meaning the caller owns.
+        verdict: `ACCEPTED`, `CLAIMER_LACKS`, `ISSUER_LACKS`, or a reason of refusal (u8) whose
+            meaning the caller owns.
         aead: the AEAD chosen (u8).
         relay_grant: ack-eliciting relay frames the claimer may have in flight (u8).
         holds_link: whether the issuer holds a link of the claimer's instance.
         features: the features both sides have.
         link_index: the index the claimer puts into packets for this link (u32).
         clock_ms: the issuer's wall clock, milliseconds since 1970 (u64).
+        lacking: bit set of the features that one side requires and the other does not know.
+        program: name and version of the issuer's program, at most 24 bytes, untrusted.
     """
 
     verdict: int
@@ -108,6 +144,8 @@ class DecisionPayload:
     features: int
     link_index: int
     clock_ms: int
+    lacking: int = 0
+    program: bytes = b""
 
 
 def is_handshake(data: memoryview | bytes) -> bool:
@@ -116,7 +154,7 @@ def is_handshake(data: memoryview | bytes) -> bool:
 
 
 def encode_claim(claim: Claim) -> bytes:
-    """Return the 216 bytes of a claim."""
+    """Return the bytes of a claim, 216 in this version."""
     prefix = MAGIC + bytes((Kind.CLAIM, claim.version))
     return b"".join((prefix, claim.ephemeral, claim.sealed_header, claim.mac, claim.sealed_payload))
 
@@ -127,24 +165,43 @@ def encode_decision(decision: Decision) -> bytes:
     return prefix + decision.ephemeral + decision.sealed_payload
 
 
-def decode_message(data: memoryview | bytes) -> Claim | Decision:
-    """Read a claim or a decision; raises `DecodeError`."""
+def encode_other_version(message: OtherVersion) -> bytes:
+    """Return the 88 bytes of the answer to another version."""
+    return other_version_head(message.version) + message.sealed_payload
+
+
+def other_version_head(version: int) -> bytes:
+    """Return what stands in the clear before the sealed payload."""
+    return MAGIC + bytes((Kind.OTHER_VERSION, version))
+
+
+def decode_message(data: memoryview | bytes) -> Claim | Decision | OtherVersion:
+    """Read a handshake message; raises `DecodeError`.
+
+    Of a claim of another version the front is read, which is the same in all of them.
+    """
     reader = Reader(data)
     if reader.bytes(len(MAGIC)) != MAGIC:
         raise BadMagic("not a handshake message")
     kind, version = reader.uint(1), reader.uint(1)
-    if version != VERSION:
+    if version != VERSION and kind == Kind.CLAIM:
+        if not SMALLEST_CLAIM <= len(data) <= LARGEST_CLAIM:
+            raise UnknownVersion(f"a claim of version {version} with {len(data)} bytes")
+    elif version != VERSION and kind != Kind.OTHER_VERSION:
         raise UnknownVersion(f"handshake version {version}")
+    message: Claim | Decision | OtherVersion
     if kind == Kind.CLAIM:
-        message: Claim | Decision = Claim(
+        message = Claim(
             version,
             reader.bytes(KEY_SIZE),
             reader.bytes(HEADER_SIZE + TAG_SIZE),
             reader.bytes(MAC_SIZE),
-            reader.bytes(PAYLOAD_SIZE + TAG_SIZE),
+            reader.bytes(PAYLOAD_SIZE + TAG_SIZE if version == VERSION else reader.remaining),
         )
     elif kind == Kind.DECISION:
         message = Decision(version, reader.bytes(KEY_SIZE), reader.bytes(PAYLOAD_SIZE + TAG_SIZE))
+    elif kind == Kind.OTHER_VERSION:
+        message = OtherVersion(version, reader.bytes(PAYLOAD_SIZE + TAG_SIZE))
     else:
         raise DecodeError(f"handshake kind {kind}")
     reader.finish()
@@ -159,6 +216,9 @@ def encode_claim_payload(payload: ClaimPayload) -> bytes:
             payload.instance,
             payload.link_index.to_bytes(4, "little"),
             bytes((payload.fast_aeads, payload.relay_grant)),
+            payload.supported.to_bytes(4, "little"),
+            payload.required.to_bytes(4, "little"),
+            encode_program(payload.program),
         )
     ).ljust(PAYLOAD_SIZE, b"\0")
 
@@ -172,7 +232,20 @@ def decode_claim_payload(data: bytes) -> ClaimPayload:
         link_index=reader.uint(4),
         fast_aeads=reader.uint(1),
         relay_grant=reader.uint(1),
+        supported=reader.uint(4),
+        required=reader.uint(4),
+        program=decode_program(reader.bytes(PROGRAM_SIZE)),
     )
+
+
+def encode_program(program: bytes) -> bytes:
+    """Return a program's name and version in their field; what is longer is cut."""
+    return program[:PROGRAM_SIZE].ljust(PROGRAM_SIZE, b"\0")
+
+
+def decode_program(field: bytes) -> bytes:
+    """Return a program's name and version without the zeros behind it."""
+    return field[:PROGRAM_SIZE].rstrip(b"\0")
 
 
 def encode_decision_payload(payload: DecisionPayload) -> bytes:
@@ -183,6 +256,8 @@ def encode_decision_payload(payload: DecisionPayload) -> bytes:
             payload.features.to_bytes(4, "little"),
             payload.link_index.to_bytes(4, "little"),
             payload.clock_ms.to_bytes(8, "little"),
+            payload.lacking.to_bytes(4, "little"),
+            encode_program(payload.program),
         )
     ).ljust(PAYLOAD_SIZE, b"\0")
 
@@ -198,4 +273,6 @@ def decode_decision_payload(data: bytes) -> DecisionPayload:
         features=reader.uint(4),
         link_index=reader.uint(4),
         clock_ms=reader.uint(8),
+        lacking=reader.uint(4),
+        program=decode_program(reader.bytes(PROGRAM_SIZE)),
     )

@@ -9,7 +9,7 @@ from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.crypto.packets import PacketSealer
 from tunnel.proto.claimer import Claimer, ClaimerIdentity, ClaimState
-from tunnel.proto.handshake import Feature, IncomingClaim, Meeting, packet_keys
+from tunnel.proto.handshake import Feature, IncomingClaim, Meeting, other_version, packet_keys
 from tunnel.units import Instant
 from tunnel.wire import frames as wire
 from tunnel.wire.handshake import (
@@ -23,7 +23,8 @@ from tunnel.wire.handshake import (
 CPU_S = 1.0
 ALLOCATION = 64 << 20
 MAX_STEPS = 60
-FORGED, DECISION, CHANGED, SEALED, STRANGER, WAIT, RELAY, GONE = range(8)
+KINDS = 9
+FORGED, DECISION, CHANGED, SEALED, STRANGER, WAIT, RELAY, GONE, OTHER_VERSION = range(KINDS)
 STATIC = KeyPair.from_secret(bytes(range(32)))
 ISSUER = KeyPair.from_secret(bytes(range(1, 33)))
 OURS = KeyPair.from_secret(bytes(range(2, 34)))
@@ -37,7 +38,7 @@ class Scene:
     def __init__(self) -> None:
         self.now = 1000.0
         self._drawn = 0
-        identity = ClaimerIdentity(MEETING, HEADER, SECRET, b"i" * 16, Feature(0), 3)
+        identity = ClaimerIdentity(MEETING, lambda _: HEADER, SECRET, b"i" * 16, Feature(0), 3)
         self.claimer = Claimer(
             Instant(self.now), identity, [0, 1], self.entropy, lambda _: False, note
         )
@@ -56,15 +57,15 @@ class Scene:
         for _ in range(MAX_STEPS):
             if not feed:
                 return
-            self._step(feed.uint(1) % 8, feed)
+            self._step(feed.uint(1) % KINDS, feed)
             self._check()
 
     def _step(self, kind: int, feed: Feed) -> None:
         now = Instant(self.now)
         if kind == FORGED:
             self._deliver(feed.chunk())
-        elif kind in (DECISION, CHANGED) and self._claim is not None:
-            self._decide(feed, is_changed=kind == CHANGED)
+        elif kind in (DECISION, CHANGED, OTHER_VERSION) and self._claim is not None:
+            self._decide(feed, kind)
         elif kind == SEALED and self._sealer is not None:
             self._deliver(bytes(self._sealer.seal_general(0, feed.chunk()[:60000])[1]))
         elif kind == STRANGER:
@@ -79,15 +80,19 @@ class Scene:
         elif kind == GONE:
             self.claimer.handle_peer_gone(now, feed.uint(1) & 1, DerpKey(ISSUER.public))
 
-    def _decide(self, feed: Feed, is_changed: bool) -> None:
+    def _decide(self, feed: Feed, kind: int) -> None:
         claim = decode_message(self._claim or b"")
         assert isinstance(claim, Claim)
+        if kind == OTHER_VERSION:
+            self._is_answered = True
+            self._deliver(other_version(SECRET, claim, feed.chunk()))
+            return
         incoming = IncomingClaim(STATIC, MEETING, HEADER, SECRET, claim)
         payload = DecisionPayload(feed.uint(1), feed.uint(1), feed.uint(1), bool(feed.uint(1) & 1),
                                   feed.uint(4), feed.uint(4), feed.uint(8))  # fmt: skip
         message, root = incoming.decide(payload, KeyPair.from_secret(self.entropy(32)))
         packet = bytearray(message)
-        if is_changed:
+        if kind == CHANGED:
             packet[feed.uint(1) % DECISION_SIZE] ^= feed.uint(1) or 1
         else:
             self._is_answered = True
@@ -135,6 +140,7 @@ def seeds() -> Iterator[bytes]:
     yield decision(DECISION, 0, 1) + ping + data
     yield decision(DECISION, 0, 0) + ping + bytes((RELAY, 0)) + bytes((RELAY, 2)) + data
     yield decision(DECISION, 1, 0)
+    yield bytes((OTHER_VERSION,)) + chunk(b"fuzzed 2.0")
     yield decision(DECISION, 0, 9) + wait + decision(DECISION, 0, 1) + wait + wait
     yield decision(CHANGED, 0, 0) + bytes((50, 1)) + bytes((GONE, 0, GONE, 1))
     yield bytes((FORGED,)) + chunk(bytes(120)) + bytes((STRANGER,)) + chunk(bytes(40))

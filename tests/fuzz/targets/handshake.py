@@ -8,9 +8,17 @@ from tunnel.wire import handshake as wire
 
 CLAIM = wire.Claim(wire.VERSION, bytes(32), bytes(80), bytes(16), bytes(80))
 DECISION = wire.Decision(wire.VERSION, bytes(32), bytes(80))
-CLAIM_PAYLOAD = wire.ClaimPayload(1, bytes(range(16)), 7, 3, 24)
-DECISION_PAYLOAD = wire.DecisionPayload(0, 1, 24, True, 1, 9, 1_900_000_000_000)
-WORDS = (wire.MAGIC, wire.MAGIC + b"\1\1", wire.MAGIC + b"\2\1")
+LATER_CLAIM = wire.Claim(wire.VERSION + 1, bytes(32), bytes(80), bytes(16), bytes(300))
+ANSWER = wire.OtherVersion(wire.VERSION + 1, bytes(80))
+CLAIM_PAYLOAD = wire.ClaimPayload(1, bytes(range(16)), 7, 3, 24, 1, 1, b"fuzzed 1.0")
+DECISION_PAYLOAD = wire.DecisionPayload(0, 1, 24, True, 1, 9, 1_900_000_000_000, 2, b"fuzzed 1.0")
+HEADS = (b"\1\1", b"\1\2", b"\2\1", b"\3\1")
+WORDS = (wire.MAGIC, *(wire.MAGIC + head for head in HEADS))
+ENCODERS = {
+    wire.Claim: wire.encode_claim,
+    wire.Decision: wire.encode_decision,
+    wire.OtherVersion: wire.encode_other_version,
+}
 
 
 def run(data: bytes) -> None:
@@ -19,9 +27,7 @@ def run(data: bytes) -> None:
     try:
         if choice == 0:
             message = wire.decode_message(body)
-            is_claim = isinstance(message, wire.Claim)
-            again = wire.encode_claim(message) if is_claim else wire.encode_decision(message)
-            assert again == body
+            assert ENCODERS[type(message)](message) == body
             assert wire.is_handshake(body)
         elif choice == 1:
             claim = wire.decode_claim_payload(body)
@@ -36,5 +42,7 @@ def run(data: bytes) -> None:
 def seeds() -> Iterator[bytes]:
     yield b"\0" + wire.encode_claim(CLAIM)
     yield b"\0" + wire.encode_decision(DECISION)
+    yield b"\0" + wire.encode_claim(LATER_CLAIM)
+    yield b"\0" + wire.encode_other_version(ANSWER)
     yield b"\1" + wire.encode_claim_payload(CLAIM_PAYLOAD)
     yield b"\2" + wire.encode_decision_payload(DECISION_PAYLOAD)

@@ -5,7 +5,7 @@ from hashlib import blake2b
 from fuzzing import Feed, chunk
 from hostile import check_events, check_held, note
 
-from derphole.admission import ClaimHeader, SessionGate, encode_header
+from derphole.admission import ClaimHeader, SessionGate, claim_header, encode_header
 from derphole.grant import Capability, Grant
 from derphole.grant import Issuer as GrantIssuer
 from tunnel.crypto.aead import AeadId
@@ -35,6 +35,7 @@ CPU_S = 1.0
 ALLOCATION = 64 << 20
 MAX_STEPS = 60
 FORGED, CLAIM, RESUME, SEALED, REPEAT, WAIT, RELAY, GONE = range(8)
+LOST, LEFT = b"a" * 16, b"b" * 16
 GRANTS = GrantIssuer.from_seed(bytes(range(32)))
 GRANT = Grant(b"\7" * 8, 1_900_003_600, Capability.LISTEN)
 CLOCK = 1_900_000_000.0
@@ -53,9 +54,11 @@ class Scene:
         self._noise = NoiseKey(keys.noise.public)
         self._derp = DerpKey(keys.derp.public)
         identity = IssuerIdentity(keys.noise, self._derp, Feature(0), 3)
-        self.issuer = Issuer(
-            identity, SessionGate(keys, GRANT), self.entropy, lambda _: False, note
-        )
+        self.gate = SessionGate(keys, GRANT)
+        self._handed = [self.gate.resumptions.hand_out(instance) for instance in (LOST, LEFT)]
+        for instance in (LOST, LEFT):
+            self.gate.resumptions.part(instance, may_come_back=instance == LOST)
+        self.issuer = Issuer(identity, self.gate, self.entropy, lambda _: False, note)
         self.issuer.handle_relay_up(Instant(self.now), 0)
         self._claims: dict[int, OutgoingClaim] = {}
         self._sealers: dict[int, PacketSealer] = {}
@@ -76,7 +79,7 @@ class Scene:
         if kind == FORGED:
             self._deliver(who, feed.chunk())
         elif kind in (CLAIM, RESUME):
-            self._claim(who, feed)
+            self._claim(who, feed, is_resuming=kind == RESUME)
         elif kind == SEALED and who in self._sealers:
             self._deliver(who, bytes(self._sealers[who].seal_general(0, feed.chunk()[:60000])[1]))
         elif kind == REPEAT and who in self._claims:
@@ -93,14 +96,17 @@ class Scene:
         elif kind == GONE:
             self.issuer.handle_peer_gone(Instant(self.now), who % 2, DerpKey(CLAIMERS[who].public))
 
-    def _claim(self, who: int, feed: Feed) -> None:
+    def _claim(self, who: int, feed: Feed, is_resuming: bool) -> None:
         """Send a claim whose MAC is good, if the header names anything."""
         header = feed.chunk()[:64].ljust(64, b"\0")
         payload = ClaimPayload(feed.uint(4), feed.take(16).ljust(16, b"\0"), feed.uint(4),
                                feed.uint(1), feed.uint(1))  # fmt: skip
-        secret = SessionGate(GRANTS.keys, GRANT).secret(header) or bytes(16)
         meeting = Meeting(self._noise, self._derp, DerpKey(CLAIMERS[who].public))
         ephemeral = KeyPair.from_secret(self.entropy(32))
+        if is_resuming:
+            header = claim_header(GRANT, self._handed[header[0] & 1])(ephemeral.public)
+        named = self.gate.named(header, ephemeral.public)
+        secret = named.secret if named is not None else bytes(16)
         self._claims[who] = claim = OutgoingClaim(meeting, header, secret, payload, ephemeral)
         self._deliver(who, claim.message)
 
@@ -152,14 +158,13 @@ def run(data: bytes) -> None:
     Scene().play(Feed(data))
 
 
-def claim(who: int, header: bytes, instance: bytes) -> bytes:
-    return bytes((CLAIM, who)) + chunk(header) + bytes(4) + instance + b"\7\0\0\0\3\x18"
+def claim(who: int, header: bytes, instance: bytes, kind: int = CLAIM) -> bytes:
+    return bytes((kind, who)) + chunk(header) + bytes(4) + instance + b"\7\0\0\0\3\x18"
 
 
 def seeds() -> Iterator[bytes]:
     header = encode_header(ClaimHeader(GRANT))
     expired = encode_header(ClaimHeader(Grant(b"\7" * 8, 1_800_000_000, Capability.LISTEN)))
-    resumes = encode_header(ClaimHeader(GRANT, b"a" * 16))
     first, second = claim(0, header, b"a" * 16), claim(1, header, b"b" * 16)
     knock = [bytes((SEALED, who)) + chunk(wire.encode(wire.Ping())) for who in range(3)]
     wait = bytes((WAIT, 0, 0x2C, 1))
@@ -167,7 +172,9 @@ def seeds() -> Iterator[bytes]:
     yield first + knock[0] + bytes((SEALED, 0)) + chunk(data)
     yield first + knock[0] + second + knock[1] + wait + knock[1]
     yield first + knock[0] + claim(0, header, b"a" * 16) + knock[0]
-    yield claim(0, expired, b"a" * 16) + claim(1, resumes, b"a" * 16) + knock[1]
+    yield claim(0, expired, b"a" * 16) + claim(1, b"\0", b"a" * 16, RESUME) + knock[1]
+    yield claim(1, b"\0", LOST, RESUME) + knock[1] + claim(2, b"\0", LOST, RESUME) + knock[2] + wait
+    yield claim(1, b"\1", LEFT, RESUME)
     yield (
         first
         + bytes((REPEAT, 0, 0, 0))

@@ -5,7 +5,7 @@ from hashlib import blake2b
 import pytest
 
 from tunnel.crypto import box
-from tunnel.crypto.kdf import derive
+from tunnel.crypto.kdf import Derivation, derive
 from tunnel.crypto.keys import KeyPair, Secret
 from tunnel.errors import AuthenticationFailed
 
@@ -89,3 +89,10 @@ def test_a_box_for_a_key_of_low_order_is_refused():
         box.seal(KeyPair.from_secret(b"a" * 32), bytes(32), bytes(24), b"hello")
     with pytest.raises(AuthenticationFailed):
         box.open_box(KeyPair.from_secret(b"a" * 32), bytes(32), bytes(24), bytes(20))
+
+
+def test_deriving_many_times_from_one_key_is_deriving_each_time():
+    derivation = Derivation(b"k" * 16, "label", size=16)
+
+    for part in (b"", b"a", b"b" * 300, b"a"):
+        assert derivation.derive(part) == derive(b"k" * 16, "label", part, size=16)

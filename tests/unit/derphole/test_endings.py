@@ -2,11 +2,16 @@
 
 import pytest
 
+from derphole import PROGRAM
 from derphole.admission import Refusal
-from derphole.endings import Ending, ending_error, refusal_error
+from derphole.endings import Ending, ending_error, program_text, refusal_error
 from derphole.errors import (
     AlreadyInUse,
     ClaimRefused,
+    FeatureMissing,
+    NotAwaited,
+    OtherReason,
+    OtherVersion,
     PeerAborted,
     PeerLeft,
     ReceiverOutputClosed,
@@ -17,6 +22,7 @@ from derphole.errors import (
 from derphole.grant import Capability, Grant
 from tunnel.errors import ClosedHere, PeerClosed, PeerSilent
 from tunnel.proto import places
+from tunnel.proto.claimer import Refused
 from tunnel.proto.link import PROTOCOL_VIOLATION
 from tunnel.units import WallTime
 
@@ -58,18 +64,25 @@ def test_every_end_of_a_link_has_a_sentence(end, error, words):
         (Refusal.USED_UP, ClaimRefused, "used already"),
         (Refusal.LEAVING, ClaimRefused, "about to end"),
         (Refusal.REVOKED, ClaimRefused, "revoked"),
-        (200, ClaimRefused, "reason 200"),
+        (Refusal.NOT_AWAITED, NotAwaited, "does not wait for this process"),
+        (Refusal.CLAIMER_LACKS, FeatureMissing, "update this one"),
+        (Refusal.CLAIMER_LACKS, FeatureMissing, f"this side is {PROGRAM}, the other one other 2.0"),
+        (Refusal.ISSUER_LACKS, FeatureMissing, "update the other one"),
+        (200, OtherReason, "reason 200"),
+        (200, OtherReason, f"this one is {PROGRAM}, the other one other 2.0"),
     ],
 )
 def test_every_refusal_has_a_sentence(verdict, error, words):
-    raised = refusal_error(verdict, GRANT, WallTime(1_800_000_010), 1_800_000_020)
+    raised = refusal_error(
+        Refused(verdict, 1_800_000_020, b"other 2.0"), GRANT, WallTime(1_800_000_010)
+    )
 
     assert type(raised) is error
     assert words in str(raised)
 
 
 def test_no_two_refusals_read_the_same():
-    errors = [refusal_error(v, GRANT, WallTime(0), 0) for v in (*Refusal, 77, 78)]
+    errors = [refusal_error(Refused(v, 0), GRANT, WallTime(0)) for v in (*Refusal, 77, 78)]
 
     assert len({str(error) for error in errors}) == len(errors)
 
@@ -79,3 +92,17 @@ def test_no_two_refusals_read_the_same():
 )
 def test_a_time_out_tells_how_long_it_waited_even_below_a_second(after_s, text):
     assert str(TimedOut("a relay", after_s)).startswith(f"timed out after {text} waiting")
+
+
+def test_another_version_is_told_with_both_and_the_next_step():
+    told = str(OtherVersion(2, "derphole 0.9.0"))
+
+    assert f"this one is {PROGRAM} (protocol 1), the other one derphole 0.9.0 (protocol 2)" in told
+    assert "update the older one" in told
+    assert "a program (protocol 2)" in str(OtherVersion(2, ""))
+    assert OtherVersion.code == "other-version"
+
+
+def test_what_a_program_calls_itself_may_be_any_bytes():
+    assert program_text(b"derphole 0.9.0") == "derphole 0.9.0"
+    assert len(program_text(b"\xff\x1b[2J")) == 5
