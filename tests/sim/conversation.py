@@ -238,8 +238,8 @@ class Receiver(Side):
     def _lose(self) -> None:
         """Wait for another claimer, if this one was replaced before its first byte."""
         (end,) = [e for e in self._inbox.events if isinstance(e, LinkClosed | LinkGivenUp)]
-        is_replaced = isinstance(end, LinkClosed) and not end.is_by_peer
-        if not is_replaced or end.code != Ending.REPLACED or self.size:
+        is_replaced = isinstance(end, LinkClosed) and end.code == Ending.REPLACED
+        if not is_replaced or self.size:
             self._fail("the link ended first", Ending.FAILED)
             return
         self.served += 1
