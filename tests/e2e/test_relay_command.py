@@ -20,6 +20,7 @@ pytestmark = pytest.mark.e2e
 VECTORS = Path(__file__).parent.parent / "vectors"
 CERT, KEY = VECTORS / "relay_cert.pem", VECTORS / "relay_key.pem"
 PATIENCE_S = 20
+UPGRADE = b"GET /derp HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: DERP\r\n\r\n"
 ANY_PORTS = ("--listen", "127.0.0.1:0", "--stun-port", "0")
 
 
@@ -106,7 +107,7 @@ def test_a_key_file_keeps_the_key_over_restarts(tmp_path):
         with running(*ANY_PORTS, "--key-file", tmp_path / "relay.json", "-q") as process:
             port = int(re.search(r":(\d+) ", process.stderr.readline())[1])
             with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as client:
-                client.sendall(b"GET /derp HTTP/1.1\r\nUpgrade: DERP\r\n\r\n")
+                client.sendall(UPGRADE)
                 heads.append(re.search(rb"Derp-Public-Key: (\w{64})", client.recv(4096))[1])
 
     assert heads[0] == heads[1]

@@ -1,6 +1,6 @@
 """What the embedded relay answers to an HTTP request head, sans-IO.
 
-    /derp                                  upgrade to DERP frames, or 426, 501, 503
+    /derp                                  upgrade to DERP frames, or 400, 405, 426, 501, 503
     /derp/probe, /derp/latency-check       200, empty, readable from any web page
     /generate_204                          204 with the answer to a captive-portal challenge
     /derpmap                               DERP map with this relay as its only region
@@ -98,7 +98,8 @@ def encode_page(page: Page, *, with_body: bool = True) -> bytes:
     headers = dict(page.headers)
     if page.status != 204:
         headers |= {"Content-Type": page.content_type, "Content-Length": str(len(body))}
-    headers["Connection"] = "close"
+    options = [headers["Connection"]] if "Connection" in headers else []
+    headers["Connection"] = ", ".join([*options, "close"])
     head = encode_response_head(page.status, REASONS[page.status], headers)
     return head + body if with_body else head
 
@@ -120,12 +121,16 @@ def node_at(node: RelayNode, host: str, port: int) -> RelayNode:
 
 
 def _answer_derp(head: RequestHead, site: Site, *, is_full: bool) -> Upgrade | Page:
-    upgrade = head.headers.get("upgrade", "").lower()
-    if upgrade not in ("derp", "websocket"):
-        return Page(426, "DERP requires connection upgrade\n", headers={"Upgrade": "DERP"})
+    if head.method != "GET":
+        return Page(405, "DERP is asked for by GET only.\n", headers={"Allow": "GET"})
+    protocols = _protocols_asked_for(head)
+    if not protocols & {"derp", "websocket"}:
+        headers = {"Upgrade": "DERP", "Connection": "Upgrade"}
+        return Page(426, "DERP requires connection upgrade\n", headers=headers)
+    if head.has_body:
+        return Page(400, "A request that asks for DERP has no content.\n")
     # Clients of old say websocket and mean plain frames; only the subprotocol means WebSocket.
-    protocols = head.headers.get("sec-websocket-protocol", "").lower().split(",")
-    if upgrade == "websocket" and "derp" in (protocol.strip() for protocol in protocols):
+    if "derp" not in protocols and "derp" in head.tokens("sec-websocket-protocol"):
         return Page(501, "This relay speaks DERP by 'Upgrade: DERP' only, not by WebSocket.\n")
     if is_full:
         return Page(503, "This relay serves as many clients as it may; try again later.\n")
@@ -138,6 +143,13 @@ def _answer_derp(head: RequestHead, site: Site, *, is_full: bool) -> Upgrade | P
         "Derp-Public-Key": site.public_key.hex(),
     }
     return Upgrade(encode_response_head(101, REASONS[101], fields))
+
+
+def _protocols_asked_for(head: RequestHead) -> set[str]:
+    """Return what the connection may be upgraded to (RFC 9110 section 7.8)."""
+    if head.minor_version < 1 or "upgrade" not in head.tokens("connection"):
+        return set()
+    return set(head.tokens("upgrade"))
 
 
 def _find_page(head: RequestHead, site: Site) -> Page | None:

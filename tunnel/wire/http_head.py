@@ -29,22 +29,38 @@ MAX_FIELDS = 100
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _TARGET = re.compile(rb"[\x21-\x7e]+")
-_REQUEST_VERSION = re.compile(rb"HTTP/1\.[01]")
+_REQUEST_VERSION = re.compile(rb"HTTP/1\.([01])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """What a client asked for; `target` as sent, field names in lower case."""
+    """What a client asked for; `target` as sent, field names in lower case.
+
+    Args:
+        minor_version: 0 or 1, of HTTP/1.
+    """
 
     method: str
     target: str
     headers: Mapping[str, str]
+    minor_version: int = 1
 
     @property
     def path(self) -> str:
         """The target without its query."""
         return self.target.partition("?")[0]
+
+    @property
+    def has_body(self) -> bool:
+        """Whether content follows the head, of whatever size it says."""
+        length = self.headers.get("content-length", "0")
+        return "transfer-encoding" in self.headers or length.strip("0") != "" or not length
+
+    def tokens(self, name: str) -> list[str]:
+        """Return the values of a field that is a list, in lower case."""
+        values = self.headers.get(name, "").lower().split(",")
+        return [value.strip(" \t") for value in values]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +90,13 @@ def parse_request_head(data: bytes) -> RequestHead:
     """Read a whole request head, empty line included; raises `DecodeError`."""
     first, headers = _split_head(data)
     words = first.split(b" ")
-    if len(words) != 3 or not _REQUEST_VERSION.fullmatch(words[2]):
+    version = _REQUEST_VERSION.fullmatch(words[2]) if len(words) == 3 else None
+    if version is None:
         raise DecodeError("the first line is not that of an HTTP/1.1 request")
     method, target = words[:2]
     if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
         raise DecodeError("an HTTP request's method or target is malformed")
-    return RequestHead(method.decode("ascii"), target.decode("ascii"), headers)
+    return RequestHead(method.decode("ascii"), target.decode("ascii"), headers, int(version[1]))
 
 
 def parse_response_head(data: bytes) -> ResponseHead:

@@ -17,8 +17,11 @@ NODE = RelayNode("900a", 900, "192.0.2.1", stun_port=STUN_OFF, derp_port=3340, u
 SITE = Site(NODE, KEY)
 
 
-def ask(path, *fields, method="GET", site=SITE, is_full=False):
-    lines = (f"{method} {path} HTTP/1.1", *fields, "", "")
+UPGRADE = ("Connection: Upgrade", "Upgrade: DERP")
+
+
+def ask(path, *fields, method="GET", version="1.1", site=SITE, is_full=False):
+    lines = (f"{method} {path} HTTP/{version}", *fields, "", "")
     head = parse_request_head("\r\n".join(lines).encode())
     return relay_pages.answer(head, site, is_full=is_full)
 
@@ -43,29 +46,87 @@ def test_the_upgrade_is_answered_as_derper_does():
 
 @pytest.mark.parametrize("word", ["DERP", "derp", "Derp", "websocket"])
 def test_upgrade_words_in_any_case_and_the_old_websocket_word_give_frames(word):
-    assert isinstance(ask("/derp", f"Upgrade: {word}"), Upgrade)
+    assert isinstance(ask("/derp", "Connection: upgrade", f"Upgrade: {word}"), Upgrade)
+
+
+def test_an_upgrade_may_stand_in_a_list_as_proxies_write_it():
+    fields = ("Connection: keep-alive,\tUPGRADE", "Upgrade: h2c, derp")
+
+    assert isinstance(ask("/derp", *fields), Upgrade)
+    assert isinstance(ask("/derp", "Connection: close", *UPGRADE, "Content-Length: 0"), Upgrade)
 
 
 def test_a_fast_start_gets_no_head():
-    assert ask("/derp", "Upgrade: DERP", "Derp-Fast-Start: 1") == Upgrade(b"")
-    assert ask("/derp", "Upgrade: DERP", "Derp-Fast-Start: 0") != Upgrade(b"")
+    assert ask("/derp", *UPGRADE, "Derp-Fast-Start: 1") == Upgrade(b"")
+    assert ask("/derp", *UPGRADE, "Derp-Fast-Start: 0") != Upgrade(b"")
 
 
-def test_requests_that_are_no_derp_upgrade_are_told_so():
-    assert ask("/derp").status == 426
-    assert ask("/derp").body == "DERP requires connection upgrade\n"
-    assert ask("/derp", "Upgrade: h2c").status == 426
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (),
+        ("Upgrade: DERP",),
+        ("Connection: Upgrade",),
+        ("Connection: keep-alive", "Upgrade: DERP"),
+        ("Connection: upgraded", "Upgrade: DERP"),
+        ("Connection: Upgrade", "Upgrade: h2c"),
+        ("Connection: Upgrade", "Upgrade: DERP/2"),
+        ("Connection: Upgrade", "Upgrade:"),
+        ("Upgrade: DERP", "Derp-Fast-Start: 1"),
+    ],
+)
+def test_requests_that_are_no_derp_upgrade_are_told_so(fields):
+    page = ask("/derp", *fields)
+
+    assert (page.status, page.body) == (426, "DERP requires connection upgrade\n")
+    head = relay_pages.encode_page(page)
+    assert b"\r\nUpgrade: DERP\r\n" in head
+    assert b"\r\nConnection: Upgrade, close\r\n" in head
+
+
+def test_http_1_0_knows_no_upgrade():
+    assert ask("/derp", *UPGRADE, version="1.0").status == 426
+    assert ask("/derp", *UPGRADE, "Derp-Fast-Start: 1", version="1.0").status == 426
+
+
+@pytest.mark.parametrize("method", ["POST", "HEAD", "PUT", "OPTIONS", "CONNECT", "get", "X"])
+@pytest.mark.parametrize("fields", [(), UPGRADE, (*UPGRADE, "Derp-Fast-Start: 1")])
+def test_derp_is_asked_for_by_get_only(method, fields):
+    page = ask("/derp", *fields, method=method)
+
+    assert (page.status, page.headers["Allow"]) == (405, "GET")
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "Content-Length: 1",
+        "Content-Length: 10",
+        "Content-Length: -0",
+        "Content-Length:",
+        "Content-Length: 0, 5",
+        "Transfer-Encoding: chunked",
+        "Transfer-Encoding: identity",
+    ],
+)
+@pytest.mark.parametrize("start", [(), ("Derp-Fast-Start: 1",)])
+def test_an_upgrade_with_content_is_refused(field, start):
+    page = ask("/derp", *UPGRADE, *start, field)
+
+    assert page.status == 400
+    assert "content" in page.body
 
 
 def test_websocket_is_told_that_it_is_not_spoken():
-    page = ask("/derp", "Upgrade: websocket", "Sec-WebSocket-Protocol: chat, derp")
+    fields = ("Upgrade: websocket", "Sec-WebSocket-Protocol: chat, derp")
+    page = ask("/derp", "Connection: Upgrade", *fields)
 
     assert page.status == 501
     assert "WebSocket" in page.body
 
 
 def test_a_full_relay_says_so():
-    assert ask("/derp", "Upgrade: DERP", is_full=True).status == 503
+    assert ask("/derp", *UPGRADE, is_full=True).status == 503
     assert ask("/healthz", is_full=True).status == 200
 
 
@@ -79,8 +140,16 @@ def test_probes_are_empty_and_readable_from_web_pages(path, method):
 
 
 @pytest.mark.parametrize("path", ["/", "/derp/probe", "/derpmap", "/generate_204", "/healthz"])
-def test_other_methods_are_refused(path):
-    assert ask(path, method="POST").status == 405
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "CONNECT", "head"])
+def test_other_methods_are_refused(path, method):
+    page = ask(path, method=method)
+
+    assert (page.status, page.headers["Allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize("path", ["/", "/derp/probe", "/derpmap", "/generate_204", "/healthz"])
+def test_pages_are_served_to_programs_of_old(path):
+    assert ask(path, version="1.0").status in (200, 204)
 
 
 def test_the_challenge_of_a_captive_portal_check_is_answered():

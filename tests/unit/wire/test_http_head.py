@@ -141,3 +141,29 @@ def test_malformed_responses_are_refused(data):
 def test_a_host_that_would_break_the_head_is_refused(host):
     with pytest.raises(DecodeError):
         http_head.encode_upgrade_request(host)
+
+
+@pytest.mark.parametrize(
+    ("fields", "has_body"),
+    [
+        (b"", False),
+        (b"Content-Length: 0\r\n", False),
+        (b"Content-Length: 7\r\n", True),
+        (b"Content-Length: 0\r\nContent-Length: 7\r\n", True),
+        (b"Content-Length: \r\n", True),
+        (b"Transfer-Encoding: chunked\r\n", True),
+    ],
+)
+def test_a_request_tells_whether_content_follows(fields, has_body):
+    assert (
+        http_head.parse_request_head(b"GET / HTTP/1.1\r\n" + fields + b"\r\n").has_body is has_body
+    )
+
+
+def test_the_values_of_a_list_and_the_version_are_told():
+    head = http_head.parse_request_head(
+        b"GET / HTTP/1.0\r\nConnection: keep-alive,\t Upgrade\r\nConnection: X\r\n\r\n"
+    )
+
+    assert head.tokens("connection") == ["keep-alive", "upgrade", "x"]
+    assert head.minor_version == 0
