@@ -239,6 +239,29 @@ def test_derp_frames_come_out_the_same_wherever_the_stream_is_cut(values, sizes)
     assert out == values
 
 
+@given(
+    st.lists(st.tuples(U8, st.integers(0, 5000)), max_size=12),
+    st.lists(st.one_of(st.none(), st.integers(1, 9000)), min_size=1, max_size=20),
+)
+def test_derp_frames_come_out_the_same_however_much_a_reader_gets(values, reads):
+    stream = b"".join(derp.encode_frame(kind, bytes((kind,)) * size) for kind, size in values)
+    splitter, out, position, turn = derp.FrameSplitter(), [], 0, 0
+    while position < len(stream):
+        read, turn = reads[turn % len(reads)], turn + 1
+        if read is None:
+            splitter.trim()
+            read = 1
+        room = splitter.writable()
+        size = min(len(room), read, len(stream) - position)
+        assert size
+        room[:size] = stream[position : position + size]
+        splitter.wrote(size)
+        out += [(kind, bytes(payload)) for kind, payload in splitter.frames()]
+        position += size
+
+    assert out == [(kind, bytes((kind,)) * size) for kind, size in values]
+
+
 @given(st.lists(st.binary(max_size=300), max_size=10))
 def test_any_bytes_are_derp_frames_or_too_long(chunks):
     splitter = derp.FrameSplitter(max_payload=200)

@@ -29,8 +29,14 @@ MAX_PING_PAYLOAD = 1000
 
 # Chosen: the Go client refuses frames over 1 MiB (derp_client.go); no frame of today comes near.
 MAX_CLIENT_FRAME = 1 << 20
-# Chosen: two of the largest frames fit, so one read can always complete a frame.
+# Chosen: several of the largest frames fit, so one read can always complete a frame.
 SPLITTER_BUFFER_SIZE = 256 << 10
+# Chosen: a login and every small frame fit; who sends more gets a larger buffer.
+FIRST_BUFFER_SIZE = 1 << 10
+# Chosen: a buffer that was filled at once is the largest after four reads.
+GROWTH = 4
+# Chosen: so many reads in a row that a smaller buffer could have held make it smaller.
+SMALL_READS = 64
 
 
 class FrameType(IntEnum):
@@ -192,44 +198,66 @@ class FrameSplitter:
     """Cuts a TCP byte stream into frames without copying payloads.
 
     A reader receives into `writable()`, reports with `wrote()` and walks `frames()`.  The views
-    that `frames()` yields are valid until the next call of `writable()` or `feed()`.
+    that `frames()` yields are valid until the next call of `writable()` or `feed()`.  The buffer
+    begins small, grows with what arrives in one read and shrinks again.
 
     Args:
         max_payload: the largest payload accepted; a longer one raises `DecodeError`.
+
+    Attributes:
+        max_payload: may be changed between frames.
     """
 
     def __init__(self, max_payload: int = MAX_CLIENT_FRAME) -> None:
-        self._max_payload = max_payload
-        self._buffer = bytearray(SPLITTER_BUFFER_SIZE)
+        self.max_payload = max_payload
+        self._buffer = bytearray(FIRST_BUFFER_SIZE)
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = 0
+        self._is_filled = False
+        self._small_reads = 0
+
+    @property
+    def capacity(self) -> int:
+        """Bytes that the buffer holds of this machine's memory."""
+        return len(self._buffer)
 
     def writable(self) -> memoryview:
-        """Return room for at least one byte, and for the rest of a frame that has begun."""
+        """Return room for at least one byte, and more the more came before."""
         if self._start == self._end:
             self._start = self._end = 0
-        wanted = self._frame_size() or HEADER_SIZE
-        if self._start + wanted > len(self._buffer) or self._end == len(self._buffer):
-            self._move_to_front(wanted)
+            if self._small_reads >= SMALL_READS and len(self._buffer) > FIRST_BUFFER_SIZE:
+                self._resize(max(len(self._buffer) // GROWTH, FIRST_BUFFER_SIZE))
+        size = len(self._buffer)
+        if self._is_filled and size < (largest := max(SPLITTER_BUFFER_SIZE, self._frame_size())):
+            self._resize(min(GROWTH * size, largest))
+        elif self._start and (
+            self._end == size or self._start + (self._frame_size() or HEADER_SIZE) > size
+        ):
+            self._move_to_front()
         return self._view[self._end :]
 
     def wrote(self, size: int) -> None:
         """Note that `size` bytes were written into `writable()`."""
         self._end += size
+        self._is_filled = self._end == len(self._buffer)
+        self._small_reads = 0 if GROWTH * size > len(self._buffer) else self._small_reads + 1
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes that arrived elsewhere (the rest of an HTTP upgrade, or a test)."""
         view = memoryview(data)
+        if self._end - self._start + len(view) > len(self._buffer):
+            self._resize(self._end - self._start + len(view))
         while len(view):
             room = self.writable()
-            if not len(room):
-                self._grow(len(self._buffer) + len(view))
-                continue
             size = min(len(room), len(view))
             room[:size] = view[:size]
             self.wrote(size)
             view = view[size:]
+
+    def trim(self) -> None:
+        """Give memory back: nothing has come for a while."""
+        self._resize(max(FIRST_BUFFER_SIZE, self._end - self._start))
 
     def frames(self) -> Iterator[tuple[int, memoryview]]:
         """Yield (type, payload) of every complete frame; raises `DecodeError` on a long one."""
@@ -243,19 +271,21 @@ class FrameSplitter:
         if self._end - self._start < HEADER_SIZE:
             return 0
         length = int.from_bytes(self._view[self._start + 1 : self._start + HEADER_SIZE], "big")
-        if length > self._max_payload:
-            raise DecodeError(f"a frame of {length} bytes is over the limit of {self._max_payload}")
+        if length > self.max_payload:
+            raise DecodeError(f"a frame of {length} bytes is over the limit of {self.max_payload}")
         return HEADER_SIZE + length
 
-    def _move_to_front(self, wanted: int) -> None:
+    def _move_to_front(self) -> None:
         pending = bytes(self._view[self._start : self._end])
-        if wanted > len(self._buffer):
-            self._grow(wanted)
         self._view[: len(pending)] = pending
         self._start, self._end = 0, len(pending)
 
-    def _grow(self, size: int) -> None:
-        # A new buffer, since views of the old one may still be held.
-        grown = bytearray(size)
-        grown[: self._end] = self._view[: self._end]
-        self._buffer, self._view = grown, memoryview(grown)
+    def _resize(self, size: int) -> None:
+        """Move what is there into another buffer, since views of the old one may still be held."""
+        pending = self._view[self._start : self._end]
+        self._buffer = bytearray(size)
+        self._view = memoryview(self._buffer)
+        self._view[: len(pending)] = pending
+        self._start, self._end = 0, len(pending)
+        self._is_filled = self._end == size
+        self._small_reads = 0

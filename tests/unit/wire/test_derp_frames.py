@@ -126,6 +126,71 @@ def test_a_reader_that_fills_what_is_writable_gets_every_frame():
     assert frames == [(5, bytes([i]) * (i * 300)) for i in range(200)]
 
 
+def receive(splitter, stream, largest_read=1 << 20):
+    """Have a reader receive a stream; return the frames, and the capacity after every read."""
+    frames, capacities, position = [], [], 0
+    while position < len(stream):
+        room = splitter.writable()
+        size = min(len(room), largest_read, len(stream) - position)
+        assert size
+        room[:size] = stream[position : position + size]
+        splitter.wrote(size)
+        position += size
+        frames += collect(splitter)
+        capacities.append(splitter.capacity)
+    return frames, capacities
+
+
+def test_small_frames_need_a_small_buffer():
+    splitter = FrameSplitter()
+    pings = derp.encode_frame(0x12, b"12345678")
+
+    assert receive(splitter, pings * 1000, len(pings))[1] == [derp.FIRST_BUFFER_SIZE] * 1000
+
+
+def test_what_is_only_announced_takes_no_memory():
+    splitter = FrameSplitter()
+
+    receive(splitter, derp.encode_header(4, derp.MAX_SEND_PAYLOAD) + bytes(500))
+    splitter.writable()
+
+    assert splitter.capacity == derp.FIRST_BUFFER_SIZE
+
+
+def test_a_fast_sender_gets_the_largest_buffer_after_a_few_reads():
+    stream = derp.encode_frame(5, bytes(61440)) * 20
+
+    frames, capacities = receive(FrameSplitter(), stream)
+
+    assert frames == [(5, bytes(61440))] * 20
+    assert capacities[:5] == [1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10]
+    assert max(capacities) == derp.SPLITTER_BUFFER_SIZE
+
+
+def test_a_buffer_shrinks_when_little_comes_for_long():
+    splitter = FrameSplitter()
+    receive(splitter, derp.encode_frame(5, bytes(61440)) * 20)
+    pings = derp.encode_frame(0x12, b"12345678") * (4 * derp.SMALL_READS + 4)
+
+    frames, capacities = receive(splitter, pings, 13)
+
+    assert len(frames) == 4 * derp.SMALL_READS + 4
+    assert capacities[derp.SMALL_READS - 2] == derp.SPLITTER_BUFFER_SIZE
+    assert capacities[-1] == derp.FIRST_BUFFER_SIZE
+
+
+@pytest.mark.parametrize("rest", [0, 3, 50_000])
+def test_a_buffer_that_is_trimmed_keeps_what_has_begun(rest):
+    splitter = FrameSplitter()
+    frame = derp.encode_frame(5, b"x" * 61440)
+    receive(splitter, frame * 20 + frame[:rest])
+
+    splitter.trim()
+
+    assert splitter.capacity == max(derp.FIRST_BUFFER_SIZE, rest)
+    assert receive(splitter, frame[rest:])[0] == [(5, b"x" * 61440)]
+
+
 def test_a_frame_over_the_limit_is_refused_from_its_header_alone():
     splitter = FrameSplitter(max_payload=100)
     splitter.feed(derp.encode_header(5, 101))
