@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tunnel.crypto import box
 from tunnel.crypto.keys import KeyPair
 from tunnel.errors import PeerError
-from tunnel.proto.derp_outbox import PacketQueue, QueueBudget
+from tunnel.proto.derp_outbox import Outbox, PacketQueue, QueueBudget
 from tunnel.proto.derp_relay import DISCO_MAGIC, Relay, RoutingLimits
 from tunnel.wire import derp
 from tunnel.wire.derp import FrameType
@@ -77,8 +77,7 @@ def test_any_frames_of_clients_leave_a_consistent_relay(steps):
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 40)), max_size=80))
 def test_a_queue_keeps_the_newest_frames_that_fit(steps):
-    budget = QueueBudget(limit=90)
-    queue = PacketQueue(5, 100, budget)
+    queue = PacketQueue(5, 90)
     model = []
 
     for number, size in enumerate(steps):
@@ -93,5 +92,42 @@ def test_a_queue_keeps_the_newest_frames_that_fit(steps):
         model.append(frame)
         assert queue.push(frame) == before + 1 - len(model)
 
-    assert budget.used == sum(map(len, model))
+    assert queue.size == sum(map(len, model))
     assert [queue.pop() for _ in range(len(queue))] == model
+
+
+LIMIT, FLOOR, OUTBOXES, LARGEST = 2000, 200, 4, 150
+SIZES = st.one_of(st.none(), st.integers(1, LARGEST))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, OUTBOXES - 1), SIZES, st.booleans()), max_size=200),
+    st.integers(1, 1000),
+)
+def test_outboxes_within_their_floor_lose_nothing_to_others(steps, output_bytes):
+    budget = QueueBudget(LIMIT, FLOOR)
+    boxes = [Outbox(32, LIMIT, budget) for _ in range(OUTBOXES)]
+    lost, written = 0, [0] * OUTBOXES
+
+    for number, size, looks_like_disco in steps:
+        before = [outbox.queued for outbox in boxes]
+        if size is None:
+            written[number] = sum(map(len, boxes[number].take(output_bytes)))
+        else:
+            lost = boxes[number].push_packet(bytes(size), looks_like_disco=looks_like_disco)
+            before[number] += size
+        after = [outbox.queued for outbox in boxes]
+        assert budget.used == sum(after) + sum(written)
+        # Others give way down to the floor only, the fullest ones first.
+        for other in range(OUTBOXES):
+            if other != number and after[other] < before[other]:
+                assert size is not None
+                assert lost
+                assert after[other] > FLOOR - LARGEST
+                assert before[other] > FLOOR
+                assert after[other] >= max(after) - 2 * LARGEST
+        assert budget.used <= LIMIT + sum(written) + OUTBOXES * FLOOR
+
+    for outbox in boxes:
+        outbox.clear()
+    assert budget.used == 0

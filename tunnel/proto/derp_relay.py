@@ -30,7 +30,9 @@ KEEP_ALIVE_S: Seconds = 60.0  # clients give a silent relay up after 120 s
 KEEP_ALIVE_JITTER = 1 / 12  # 5 s
 NOT_HERE_ALLOWANCE = Allowance(rate=1.0, burst=3.0)  # per connection
 # Chosen: our own links meet a handful of peers; what is forgotten costs one hint.
-MAX_HEARD_KEYS = 1024
+MAX_HEARD_KEYS = 256
+# Chosen: forty times what clients send; Tailscale's server keeps 256 KiB for a stranger.
+MAX_LOGIN: ByteCount = 8 * KIB
 # Chosen: more than one largest frame, so that no frame waits for its own burst.
 MIN_RATE_BURST: ByteCount = 64 * KIB + 1 * KIB
 
@@ -208,6 +210,8 @@ class Relay:
     def _log_in(self, client: Client, frame_type: int, payload: memoryview) -> None:
         if frame_type != FrameType.CLIENT_INFO:
             raise ProtocolViolation("the first frame is not a login")
+        if len(payload) > MAX_LOGIN:
+            raise ProtocolViolation(f"a login of {len(payload)} bytes")
         login = derp.decode_client_info(payload)
         key = DerpKey(login.key)
         _check_client_json(box.open_box(self._keys, key, login.nonce, login.sealed))

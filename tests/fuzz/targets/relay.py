@@ -71,7 +71,8 @@ class Scene:
         logged_in = [client for client in self.clients if client.key is not None]
         assert relay.client_count == len(logged_in) <= 2
         queues = [q for c in self.clients for q in (c.outbox._disco, c.outbox._other)]
-        assert relay._budget.used == sum(sum(map(len, queue._frames)) for queue in queues)
+        held = sum(sum(map(len, queue._frames)) for queue in queues)
+        assert relay._budget.used == held + sum(c.outbox._taken for c in self.clients)
         assert all(len(queue) <= 4 for queue in queues)
         assert all(len(client.heard_keys) <= MAX_HEARD_KEYS for client in self.clients)
         watchers = sum(map(len, relay._watchers_by_key.values()))

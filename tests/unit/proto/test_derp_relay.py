@@ -7,10 +7,10 @@ import pytest
 from tunnel.crypto import box
 from tunnel.crypto.keys import KeyPair
 from tunnel.errors import AuthenticationFailed, DecodeError, PeerError, ProtocolViolation
-from tunnel.proto.derp_outbox import MAX_CONTROL_FRAMES, Outbox, PacketQueue, QueueBudget
 from tunnel.proto.derp_relay import (
     DISCO_MAGIC,
     MAX_HEARD_KEYS,
+    MAX_LOGIN,
     Relay,
     RoutingLimits,
 )
@@ -117,10 +117,15 @@ def test_a_box_of_another_key_is_refused():
         party.send(FrameType.CLIENT_INFO, ALICE.public, NONCE, sealed)
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b"[" * 100_000, b"9" * 5000, b'{"version":"2"}'])
+@pytest.mark.parametrize("text", [b"", b"[]", b"[" * 8000, b"9" * 5000, b'{"version":"2"}'])
 def test_a_login_without_the_right_json_is_refused(text):
     with pytest.raises(DecodeError):
         Party(make_relay()).log_in(ALICE, text)
+
+
+def test_a_login_has_a_bound():
+    with pytest.raises(ProtocolViolation, match="a login of 8193 bytes"):
+        Party(make_relay()).send(FrameType.CLIENT_INFO, bytes(MAX_LOGIN + 1))
 
 
 @pytest.mark.parametrize("kind", [FrameType.SEND_PACKET, FrameType.PING, 0x77])
@@ -200,30 +205,19 @@ def test_a_queue_is_bounded_in_bytes_too():
     assert [packet[0] for packet in bob.packets()] == [1, 2, 3]
 
 
-def test_all_queues_share_a_budget_and_give_it_back():
-    budget = QueueBudget(limit=250)
-    one = PacketQueue(32, 1000, budget)
-    other = PacketQueue(32, 1000, budget)
+def test_slow_readers_cost_a_client_with_an_empty_queue_nothing():
+    relay = make_relay()
+    alice, bob = pair_on(relay)
+    flooder = Party(relay).log_in(KeyPair.from_secret(b"\x55" * 32))
+    readers = [KeyPair.from_secret((number << 8).to_bytes(32, "big")) for number in range(1, 141)]
+    for reader in readers:
+        Party(relay).log_in(reader)
 
-    assert [one.push(bytes(100)), one.push(bytes(100))] == [0, 0]
-    assert other.push(bytes(100)) == 1
-    assert one.push(bytes(100)) == 1
-    one.clear()
-    assert budget.used == 0
-    assert other.push(bytes(100)) == 0
-    other.pop()
-    assert budget.used == 0
-
-
-def test_one_batch_of_output_is_bounded_and_neither_queue_starves():
-    outbox = Outbox(32, 1 << 20, QueueBudget())
-    for _ in range(8):
-        outbox.push_packet(b"d" * 1000, looks_like_disco=True)
-        outbox.push_packet(b"o" * 1000, looks_like_disco=False)
-
-    batch = outbox.take(limit=3000)
-
-    assert [frame[:1] for frame in batch] == [b"d", b"d", b"d", b"o"]
+    for _ in range(36):
+        for reader in readers:
+            flooder.send_packet(reader, bytes(61440))
+            alice.send_packet(BOB, b"a packet of our links".ljust(61440))
+            assert len(bob.packets()) == 1
 
 
 def test_control_goes_before_data():
@@ -448,17 +442,6 @@ def test_closing_twice_or_before_the_login_is_harmless():
     relay.close(party.client)
 
     assert relay.client_count == 0
-
-
-def test_pending_control_frames_are_bounded():
-    outbox = Outbox(32, 1000, QueueBudget())
-    for number in range(MAX_CONTROL_FRAMES + 1):
-        outbox.push_control(number.to_bytes(2, "big"))
-
-    frames = outbox.take()
-
-    assert len(frames) == MAX_CONTROL_FRAMES
-    assert frames[-1] == MAX_CONTROL_FRAMES.to_bytes(2, "big")
 
 
 def test_a_broken_login_never_raises_anything_but_a_peer_error():
