@@ -16,11 +16,22 @@ FAST_START = UPGRADE[:-2] + b"Derp-Fast-Start: 1\r\n\r\n"
 
 
 class RawClient:
-    """One connection; every wait is bounded by `PATIENCE_S`."""
+    """One connection; every wait is bounded by `PATIENCE_S`.
 
-    def __init__(self, address, *, tls=False):
+    Args:
+        source: the address it comes from.
+        receive_buffer: bytes that the system keeps for it.
+    """
+
+    def __init__(self, address, *, tls=False, source="", receive_buffer=None):
         self.public, self.secret = bindings.crypto_box_keypair()
-        self.sock = socket.create_connection(address, PATIENCE_S)
+        self.sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+        self.sock.settimeout(PATIENCE_S)
+        if receive_buffer is not None:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source:
+            self.sock.bind((source, 0))
+        self.sock.connect(address)
         if tls:
             context = SSLContext(PROTOCOL_TLS_CLIENT)
             context.check_hostname = False

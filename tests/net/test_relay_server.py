@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from tunnel.net.listening import ListenFailed
 from tunnel.net.relay_limits import RelayLimits
 from tunnel.net.relay_server import RelayServer
 from tunnel.net.relay_tls import CertificateUnusable, load_certificate
+from tunnel.proto.connection_caps import AcceptRates
 from tunnel.proto.derp_relay import DISCO_MAGIC, RoutingLimits
 from tunnel.proto.token_bucket import Allowance
 from tunnel.wire import stun
@@ -209,6 +212,25 @@ def test_pages_are_served():
     assert b" 405 " in posted
 
 
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (UPGRADE.replace(b"GET", b"POST"), b"405"),
+        (UPGRADE.replace(b"GET", b"HEAD"), b"405"),
+        (UPGRADE.replace(b"1.1", b"1.0"), b"426"),
+        (UPGRADE.replace(b"Connection: Upgrade\r\n", b""), b"426"),
+        (UPGRADE[:-2] + b"Content-Length: 4\r\n\r\nbody", b"400"),
+        (FAST_START.replace(b"GET", b"POST"), b"405"),
+    ],
+)
+def test_only_a_proper_upgrade_becomes_frames(text, status):
+    with relay() as server:
+        head, body = request(server, text)
+
+        assert head.startswith(b"HTTP/1.1 " + status + b" ")
+        assert (body == b"") == text.startswith(b"HEAD")
+
+
 def test_a_client_learns_that_its_peer_is_absent_and_that_it_left():
     with relay() as server:
         alice, bob = RawClient(server.address).connect(), RawClient(server.address).connect()
@@ -231,6 +253,20 @@ def test_a_protocol_violation_ends_that_connection_alone():
         assert bob.is_ended()
         alice.send(FrameType.PING, b"12345678")
         assert alice.frame()[0] == FrameType.PONG
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+def test_a_client_that_pauses_amid_frames_loses_nothing_when_its_buffer_is_given_back(is_tls):
+    tls = load_certificate(CERT, KEY).context if is_tls else None
+    with relay(tls=tls, quiet_s=0.02) as server:
+        alice, bob = (RawClient(server.address, tls=is_tls).connect() for _ in range(2))
+        frame = encode_frame(FrameType.SEND_PACKET, bob.public, bytes(range(256)) * 240)
+
+        for cut in (0, 3, 5000, 61000):
+            alice.sock.sendall(frame * 4 + frame[:cut])
+            gevent.sleep(0.1)
+            alice.sock.sendall(frame[cut:])
+            assert [bob.packet()[1] for _ in range(5)] == [bytes(range(256)) * 240] * 5
 
 
 @pytest.mark.parametrize("is_tls", [False, True])
@@ -295,11 +331,26 @@ def test_many_clients_come_and_go_without_a_trace():
         assert server.clients == 0
 
 
-def test_an_accept_rate_delays_connections_and_refuses_none():
-    with relay(accept=Allowance(rate=100.0, burst=1.0)) as server:
-        clients = [RawClient(server.address).connect() for _ in range(5)]
+def test_a_few_connections_above_a_networks_rate_wait_their_turn_and_are_served():
+    one = Allowance(rate=20.0, burst=1.0)
+    with relay(accept=AcceptRates(floor=one, network=one)) as server:
+        started = time.monotonic()
+        clients = [RawClient(server.address).connect() for _ in range(8)]
 
         assert server.clients == len(clients)
+        # One at once of each allowance, and six at forty a second.
+        assert time.monotonic() - started > 0.1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs all of 127.0.0.0/8")
+def test_who_would_wait_too_long_is_closed_and_another_network_is_served_at_once():
+    one = Allowance(rate=0.1, burst=1.0)
+    with relay(accept=AcceptRates(floor=one, network=one)) as server:
+        for _ in range(2):
+            RawClient(server.address, source="127.0.1.1").connect()
+
+        assert RawClient(server.address, source="127.0.1.1").is_ended()
+        RawClient(server.address, source="127.0.2.1").connect()
 
 
 def test_stopping_writes_what_is_queued_and_ends_every_connection():

@@ -1,14 +1,15 @@
 """One connection to the embedded relay: TLS, the request head, then frames both ways.
 
-    reader:  handshake -> head -> page, or upgrade -> frames into the machine -> close
-    writer:  frames out of the machine; sleeps until woken or until its keep-alive is due
+    reader:  its turn -> handshake -> head -> page, or upgrade -> login -> frames into the machine
+    writer:  from the login on, frames out of the machine; sleeps until woken or its keep-alive
 
+A stranger costs one greenlet and some KiB: the writer and large buffers come with the login.
 Whatever goes wrong ends this connection only.  The machine never blocks, so no lock is needed; see
 `tunnel.proto.derp_relay` for what frames do and `tunnel.proto.relay_pages` for the pages.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,14 @@ from gevent.event import Event
 
 from tunnel.errors import DecodeError, PeerError, TunnelError
 from tunnel.net.clock import monotonic
+from tunnel.net.deadline import Deadline
 from tunnel.net.relay_limits import RelayLimits
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto import relay_pages
-from tunnel.proto.derp_relay import Client, Relay
+from tunnel.proto.derp_relay import MAX_LOGIN, Client, Relay
 from tunnel.proto.relay_pages import Page, Site
 from tunnel.units import KIB, MIB, Instant, Seconds
-from tunnel.wire.derp import MAX_CLIENT_INFO, FrameSplitter
+from tunnel.wire.derp import FIRST_BUFFER_SIZE, MAX_CLIENT_INFO, FrameSplitter
 from tunnel.wire.http_head import RequestHead, head_size, parse_request_head
 
 if TYPE_CHECKING:
@@ -48,6 +50,10 @@ _log = logging.getLogger(__name__)
 
 class ConnectionEnded(TunnelError):
     """The connection ended, or ran into a deadline."""
+
+
+class _Quiet(Exception):
+    """Nothing came for so long that a large buffer is a waste."""
 
 
 @dataclass(slots=True)
@@ -75,26 +81,36 @@ class Connection:
         board: shared by the server's connections.
         sock: connected.
         name: the client's address, for logs.
+        on_login: called once when it has become a client.
         on_end: called once when everything of this connection is gone.
     """
 
     def __init__(
-        self, board: Switchboard, sock: socket.socket, name: str, on_end: Callable[[], None]
+        self,
+        board: Switchboard,
+        sock: socket.socket,
+        name: str,
+        on_login: Callable[[], None],
+        on_end: Callable[[], None],
     ) -> None:
         self._board = board
         self._stream = sock
         self._name = name
+        self._on_login = on_login
         self._on_end = on_end
-        self._tasks = TaskGroup(f"relay/{name}", on_failure=self._note_bug)
+        self._tasks = TaskGroup(f"relay/{name}", on_failure=_note_bug)
         self._reader: gevent.Greenlet | None = None
         self._wake = Event()
+        limit_s = board.limits.write_timeout_s
+        self._stuck = Deadline(limit_s, ConnectionEnded, f"took nothing for {limit_s:g} s")
+        self._quiet = Deadline(board.limits.quiet_s, _Quiet, "")
         self._is_client = False
         self._is_draining = False
         self._is_closing = False
 
-    def start(self) -> None:
-        """Serve in a greenlet of its own."""
-        self._reader = self._tasks.spawn("reader", self._run)
+    def start(self, serve_at: Instant) -> None:
+        """Serve in a greenlet of its own, from a certain time on."""
+        self._reader = self._tasks.spawn("reader", self._run, serve_at)
         # Not in a finally: a greenlet that is killed before it starts runs none.
         self._reader.rawlink(self._release)
 
@@ -111,8 +127,9 @@ class Connection:
         if self._reader is not None:
             self._reader.kill(block=block)
 
-    def _run(self) -> None:
+    def _run(self, serve_at: Instant) -> None:
         try:
+            gevent.sleep(max(0.0, serve_at - monotonic()))
             self._serve()
         except (OSError, PeerError, ConnectionEnded) as error:
             _log.debug("connection of %s: %s", self._name, error)
@@ -122,6 +139,8 @@ class Connection:
 
     def _release(self, _: gevent.Greenlet) -> None:
         self._stream.close()
+        self._stuck.close()
+        self._quiet.close()
         self._on_end()
 
     def _serve(self) -> None:
@@ -178,19 +197,39 @@ class Connection:
     def _serve_client(self, rest: bytes) -> None:
         board = self._board
         client = board.relay.open(monotonic())
-        board.wake_by_client[client] = self._wake
-        self._is_client = True
         try:
+            splitter = FrameSplitter(MAX_LOGIN)
+            splitter.feed(rest)
+            with _deadline(board.limits.login_timeout_s, "no login in time"):
+                self._log_in(client, splitter)
+            self._on_login()
+            board.wake_by_client[client] = self._wake
+            self._is_client = True
             writer = self._tasks.spawn("writer", self._run_writer, client)
             try:
-                self._run_reader(client, rest)
+                self._run_reader(client, splitter)
             except PeerError:
                 self._finish_writing(writer)
                 raise
         finally:
-            del board.wake_by_client[client]
+            board.wake_by_client.pop(client, None)
             board.relay.close(client)
             board.wake_writers()
+
+    def _log_in(self, client: Client, splitter: FrameSplitter) -> None:
+        """Greet, and read up to the login; raises `PeerError` once the client can read why."""
+        relay = self._board.relay
+        self._send(relay.output_to_send(client))
+        try:
+            while client.key is None:
+                frame = next(splitter.frames(), None)
+                if frame is None:
+                    self._receive(client, splitter)
+                else:
+                    relay.handle_frame(monotonic(), client, *frame)
+        except PeerError:
+            self._linger()
+            raise
 
     def _finish_writing(self, writer: gevent.Greenlet) -> None:
         """Write what came before a frame that ends the connection: the login's answer, say."""
@@ -200,14 +239,9 @@ class Connection:
         if writer.dead:
             self._linger()
 
-    def _run_reader(self, client: Client, rest: bytes) -> None:
-        splitter = FrameSplitter(MAX_CLIENT_INFO)
-        splitter.feed(rest)
+    def _run_reader(self, client: Client, splitter: FrameSplitter) -> None:
+        splitter.max_payload = MAX_CLIENT_INFO
         self._handle_frames(client, splitter)
-        with _deadline(self._board.limits.login_timeout_s, "no login in time"):
-            while client.key is None:
-                self._receive(client, splitter)
-                self._handle_frames(client, splitter)
         while True:
             read_again_at = self._receive(client, splitter)
             self._handle_frames(client, splitter)
@@ -220,7 +254,15 @@ class Connection:
         room = splitter.writable()
         if client.bucket is not None:
             room = room[:LIMITED_READ_SIZE]
-        size = self._stream.recv_into(room)
+        if splitter.capacity == FIRST_BUFFER_SIZE:
+            size = self._stream.recv_into(room)
+        else:
+            try:
+                with self._quiet:
+                    size = self._stream.recv_into(room)
+            except _Quiet:
+                splitter.trim()
+                return monotonic()
         if not size:
             raise ConnectionEnded("closed by the client")
         splitter.wrote(size)
@@ -261,19 +303,20 @@ class Connection:
             self._wake.wait(None if due is None else max(0.0, due - monotonic()))
             relay.handle_timeout(monotonic(), client)
 
-    def _send(self, frames: Sequence[bytes]) -> None:
-        """Write everything; raises `ConnectionEnded` when nothing is taken for too long."""
-        timeout_s = self._board.limits.write_timeout_s
+    def _send(self, frames: list[bytes]) -> None:
+        """Write everything, and empty the list; raises `ConnectionEnded` when stuck for long."""
         # TLS has no gathering write, and some systems have none at all.
         gathers = self._board.tls is None and hasattr(self._stream, "sendmsg")
         rest: list[bytes | memoryview] = list(frames) if gathers else [b"".join(frames)]
+        frames.clear()  # what is written is held no longer than that
         while rest:
-            with _deadline(timeout_s, f"took nothing for {timeout_s:g} s"):
+            with self._stuck:
                 sent = self._stream.sendmsg(rest) if gathers else self._stream.send(rest[0])
             rest = _without(rest, sent)
 
-    def _note_bug(self, error: BaseException) -> None:
-        _log.error("a relay connection failed", exc_info=error)
+
+def _note_bug(error: BaseException) -> None:
+    _log.error("a relay connection failed", exc_info=error)
 
 
 def _deadline(seconds: Seconds, text: str) -> gevent.Timeout:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from tunnel.proto.connection_caps import AcceptRates
 from tunnel.proto.derp_relay import RoutingLimits
-from tunnel.proto.token_bucket import Allowance
 from tunnel.units import Seconds
 
 # Chosen: connections beyond the logged-in clients: pages, logins under way.
@@ -18,20 +18,23 @@ class RelayLimits:
         routing: clients, queues and rate.
         max_per_address: connections from one source address (IPv6: one /64), loopback excepted:
             who is on this machine, or comes through its reverse proxy, counts in the total alone.
-        accept: connections taken per second; more wait in the system's backlog.
+        accept: connections begun with per second, of each network and in all; more wait their
+            turn for a while, or are closed.
         handshake_timeout_s: for TLS.
         head_timeout_s: for the HTTP request head.
         login_timeout_s: from the upgrade to the client's login.
         write_timeout_s: for a connection to take anything at all of what waits for it.
+        quiet_s: a client that sends nothing for so long gives its large buffer back.
     """
 
     routing: RoutingLimits = field(default_factory=RoutingLimits)
     max_per_address: int = 64
-    accept: Allowance = field(default_factory=lambda: Allowance(rate=200.0, burst=400.0))
+    accept: AcceptRates = field(default_factory=AcceptRates)
     handshake_timeout_s: Seconds = 10.0
     head_timeout_s: Seconds = 10.0
     login_timeout_s: Seconds = 10.0
     write_timeout_s: Seconds = 10.0
+    quiet_s: Seconds = 5.0
 
     @property
     def max_connections(self) -> int:

@@ -2,12 +2,14 @@
 
     accept loop -> caps -> Connection (tunnel.net.relay_connection) -> Relay (tunnel.proto)
 
-A failing connection ends alone.  What the server cannot do (sockets used up, say) delays the
-accept loop with a doubling back-off.  Larger needs: Tailscale's derper.
+A failing connection ends alone.  The accept loop waits for nobody: who has to wait does so in a
+connection of its own (tunnel.proto.connection_caps decides).  Only what the server cannot do
+(sockets used up, say) delays the loop, with a doubling back-off.  Larger needs: Tailscale's derper.
 """
 
 import logging
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import gevent
@@ -16,18 +18,19 @@ from gevent.event import Event
 
 from tunnel.crypto.keys import KeyPair
 from tunnel.net.clock import monotonic
+from tunnel.net.heap import give_back_freed_memory
 from tunnel.net.listening import host_and_port, open_listener
 from tunnel.net.relay_connection import Connection, Switchboard
 from tunnel.net.relay_limits import RelayLimits
 from tunnel.net.stun_server import StunServer
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto import relay_pages
-from tunnel.proto.connection_caps import ConnectionCaps
+from tunnel.proto.connection_caps import Admitted, ConnectionCaps
 from tunnel.proto.derp_relay import Relay
 from tunnel.proto.relay_pages import Site
 from tunnel.proto.source_network import plain_address
-from tunnel.proto.token_bucket import TokenBucket
-from tunnel.units import Seconds
+from tunnel.proto.token_bucket import Allowance, TokenBucket
+from tunnel.units import Instant, Seconds
 from tunnel.wire.derpmap import OWN_REGION_ID, STUN_OFF, RelayNode
 
 if TYPE_CHECKING:
@@ -36,6 +39,14 @@ if TYPE_CHECKING:
 # Chosen: as gevent's own server does.
 MIN_BACK_OFF_S: Seconds = 0.01
 MAX_BACK_OFF_S: Seconds = 1.0
+# Chosen: closing those who are refused is quick, so that others behind them wait little.
+ACCEPTED_PER_TURN = 16
+# Chosen: a flood of them must not become one of log lines.
+REFUSALS_TOLD = Allowance(rate=1.0, burst=3.0)
+# Chosen: fewer leave little behind, and others use that again.
+ENDED_BEFORE_TRIM = 32
+# Chosen: a crowd leaves within that time, and giving memory back takes a few milliseconds.
+TRIM_AFTER_S: Seconds = 1.0
 # Chosen: for the last queued frames of a server that stops.
 DRAIN_S: Seconds = 1.0
 
@@ -74,8 +85,14 @@ class RelayServer:
         self._listener: socket.socket | None = None
         self._address: tuple[str, int] | None = None
         self._board: Switchboard | None = None
-        self._connections: set[Connection] = set()
-        self._caps = ConnectionCaps(limits.max_connections, limits.max_per_address)
+        self._caps = ConnectionCaps(
+            limits.max_connections, limits.max_per_address, limits.accept, monotonic()
+        )
+        self._connection_of: dict[Admitted, Connection] = {}
+        self._ended = 0  # connections, since memory was given back
+        self._may_trim = Event()
+        self._refused = 0  # and not yet told
+        self._refusals_told = TokenBucket(REFUSALS_TOLD, monotonic())
         self._is_empty = Event()
         self._is_empty.set()
 
@@ -98,7 +115,7 @@ class RelayServer:
     @property
     def connections(self) -> int:
         """All connections, those that are no clients (yet) included."""
-        return len(self._connections)
+        return len(self._connection_of)
 
     @property
     def node(self) -> RelayNode:
@@ -128,6 +145,7 @@ class RelayServer:
         site = Site(self.node, self._keys.public)
         self._board = Switchboard(self._relay, site, self._limits, self._tls, {})
         self._tasks.spawn("accept", self._accept, self._listener, self._board)
+        self._tasks.spawn("trim", self._trim)
 
     def wait(self) -> None:
         """Wait until the server was stopped; raises what broke it."""
@@ -140,15 +158,15 @@ class RelayServer:
             self._listener.close()
         if self._stun is not None:
             self._stun.close()
-        for connection in list(self._connections):
+        for connection in list(self._connection_of.values()):
             connection.drain()
         self._is_empty.wait(DRAIN_S)
-        for connection in list(self._connections):
+        for connection in list(self._connection_of.values()):
             connection.kill()
 
     def _accept(self, listener: socket.socket, board: Switchboard) -> None:
-        bucket = TokenBucket(self._limits.accept, monotonic())
         back_off_s = MIN_BACK_OFF_S
+        taken = 0
         while True:
             try:
                 sock, address = listener.accept()
@@ -159,24 +177,55 @@ class RelayServer:
                 continue
             back_off_s = MIN_BACK_OFF_S
             self._admit(board, sock, address)
-            now = monotonic()
-            gevent.sleep(bucket.take(now, 1) - now)
+            taken += 1
+            if taken % ACCEPTED_PER_TURN == 0:
+                gevent.sleep(0)
 
     def _admit(self, board: Switchboard, sock: socket.socket, address: tuple[str, int]) -> None:
         """Serve a connection, or close it when there are too many."""
+        now = monotonic()
         source = plain_address(address[0])
-        if not self._caps.try_add(source):
-            _log.info("too many connections: one from %s was closed", source)
+        admitted = self._caps.admit(now, source)
+        if admitted is None:
             sock.close()
+            self._note_refusal(now, source)
             return
+        if admitted.displaced is not None:
+            self._connection_of[admitted.displaced].kill(block=False)
 
-        def forget() -> None:
-            self._connections.discard(connection)
-            self._caps.remove(source)
-            if not self._connections:
-                self._is_empty.set()
-
-        connection = Connection(board, sock, host_and_port(source, address[1]), forget)
-        self._connections.add(connection)
+        # Nothing here refers to the connection, so that it is gone as soon as it has ended.
+        connection = Connection(
+            board,
+            sock,
+            host_and_port(source, address[1]),
+            on_login=partial(self._caps.settle, admitted),
+            on_end=partial(self._forget, admitted),
+        )
+        self._connection_of[admitted] = connection
         self._is_empty.clear()
-        connection.start()
+        connection.start(admitted.serve_at)
+
+    def _forget(self, admitted: Admitted) -> None:
+        self._caps.remove(admitted)
+        del self._connection_of[admitted]
+        if not self._connection_of:
+            self._is_empty.set()
+        self._ended += 1
+        if self._ended >= max(ENDED_BEFORE_TRIM, len(self._connection_of)):
+            self._may_trim.set()
+
+    def _trim(self) -> None:
+        """Give the memory of those who left back to the system, once a crowd has."""
+        while True:
+            self._may_trim.wait()
+            gevent.sleep(TRIM_AFTER_S)
+            self._may_trim.clear()
+            self._ended = 0
+            give_back_freed_memory()
+
+    def _note_refusal(self, now: Instant, source: str) -> None:
+        """Log a refusal, one a second of a flood."""
+        self._refused += 1
+        if self._refusals_told.try_take(now):
+            _log.info("too many connections: closed %d, at last from %s", self._refused, source)
+            self._refused = 0

@@ -83,6 +83,10 @@ class Buckets(Generic[K]):
 
     def try_take(self, now: Instant, key: K, amount: float = 1.0) -> bool:
         """Take `amount` tokens of `key` if they are there, and tell whether they were."""
+        return self.of(now, key).try_take(now, amount)
+
+    def of(self, now: Instant, key: K) -> TokenBucket:
+        """Return the bucket of `key`, a full one if there was none."""
         bucket = self._bucket_by_key.get(key)
         if bucket is None:
             bucket = self._bucket_by_key[key] = TokenBucket(self._allowance, now)
@@ -90,4 +94,4 @@ class Buckets(Generic[K]):
                 self._bucket_by_key.popitem(last=False)
         else:
             self._bucket_by_key.move_to_end(key)
-        return bucket.try_take(now, amount)
+        return bucket

@@ -1,37 +1,149 @@
-"""How many connections a server takes from whom."""
+"""How many connections a server takes from whom, and when it begins with them."""
 
-from tunnel.proto.connection_caps import ConnectionCaps
+from tunnel.proto.connection_caps import MAX_WAIT_S, AcceptRates, ConnectionCaps
+from tunnel.proto.token_bucket import Allowance
+
+MANY = Allowance(rate=1e6, burst=1e6)
+NO_RATES = AcceptRates(floor=MANY, network=MANY, total=MANY)
+RATES = AcceptRates(
+    floor=Allowance(1.0, 2.0), network=Allowance(10.0, 5.0), total=Allowance(20.0, 10.0)
+)
+
+
+def make(total=10, per_source=10, rates=NO_RATES):
+    return ConnectionCaps(total, per_source, rates, 0.0)
 
 
 def added(caps, *addresses):
-    return [caps.try_add(address) for address in addresses]
+    return [caps.admit(0.0, address) is not None for address in addresses]
+
+
+def waits(caps, address, count, now=0.0):
+    """Seconds that connections of one address wait, None for those that are refused."""
+    admitted = [caps.admit(now, address) for _ in range(count)]
+    return [None if one is None else round(one.serve_at - now, 3) for one in admitted]
 
 
 def test_one_address_gets_so_many_and_its_neighbour_too():
-    caps = ConnectionCaps(total=10, per_source=2)
+    caps = make(per_source=2)
 
     assert added(caps, *["192.0.2.1"] * 3) == [True, True, False]
     assert added(caps, "192.0.2.2") == [True]
 
 
 def test_an_ipv6_64_is_one_source():
-    caps = ConnectionCaps(total=10, per_source=2)
+    caps = make(per_source=2)
 
     assert added(caps, "2001:db8::1", "2001:db8::2", "2001:db8::3") == [True, True, False]
     assert added(caps, "2001:db8:0:1::1") == [True]
 
 
-def test_loopback_is_bounded_by_the_total_alone():
-    caps = ConnectionCaps(total=4, per_source=1)
+def test_loopback_is_no_single_source():
+    caps = make(total=4, per_source=1)
 
     assert added(caps, "127.0.0.1", "127.0.0.1", "::1", "::1") == [True] * 4
-    assert added(caps, "127.0.0.1", "192.0.2.1") == [False, False]
 
 
 def test_a_connection_that_ended_makes_room():
-    caps = ConnectionCaps(total=2, per_source=1)
-    caps.try_add("192.0.2.1")
+    caps = make(total=2, per_source=1)
+    first = caps.admit(0.0, "192.0.2.1")
 
     assert added(caps, "192.0.2.1") == [False]
-    caps.remove("192.0.2.1")
+    caps.remove(first)
+    caps.remove(first)
     assert added(caps, "192.0.2.1", "192.0.2.2", "192.0.2.3") == [True, True, False]
+
+
+def test_a_few_of_a_network_are_served_at_once_more_wait_and_too_many_are_refused():
+    caps = make(total=1000, per_source=1000, rates=RATES)
+
+    served = waits(caps, "192.0.2.1", 40)
+
+    assert served[:7] == [0.0] * 7
+    assert served[7:27] == [round(0.1 * number, 3) for number in range(1, 21)]
+    assert set(served[28:]) == {None}
+
+
+def test_who_waited_is_served_at_the_networks_rate():
+    caps = make(total=1000, per_source=1000, rates=RATES)
+    waits(caps, "192.0.2.1", 40)
+
+    # A second later ten more fit, and one of the floor.
+    later = waits(caps, "192.0.2.1", 20, now=1.0)
+    assert sum(wait is not None for wait in later) == 11
+    assert max(wait for wait in later if wait is not None) <= MAX_WAIT_S
+
+
+def test_connections_that_one_network_is_refused_cost_no_other_anything():
+    caps = make(total=1000, per_source=1000, rates=RATES)
+    waits(caps, "192.0.2.1", 1000)
+
+    assert waits(caps, "198.51.100.1", 2) == [0.0, 0.0]
+
+
+def test_four_networks_that_connect_all_the_time_keep_no_fifth_waiting():
+    caps = make(total=100_000, per_source=100_000, rates=RATES)
+    for step in range(1000):
+        now = step / 100
+        for network in range(4):
+            for _ in range(5):
+                caps.admit(now, f"192.0.{network}.1")
+
+    assert waits(caps, "198.51.100.1", 2, now=10.0) == [0.0, 0.0]
+
+
+def test_neighbours_share_what_their_network_may():
+    caps = make(total=1000, per_source=1000, rates=RATES)
+    waits(caps, "192.0.2.1", 100)
+
+    assert waits(caps, "192.0.2.77", 1) == [None]
+
+
+def test_all_networks_together_are_slowed_down_above_their_floors():
+    caps = make(total=1000, per_source=1000, rates=RATES)
+
+    served = [waits(caps, f"192.0.{network}.1", 7) for network in range(4)]
+
+    assert [wait[:2] for wait in served] == [[0.0, 0.0]] * 4
+    assert served[1][2:] == [0.0] * 5
+    assert served[3][2:] == [round(0.05 * number, 3) for number in range(6, 11)]
+
+
+def test_a_newcomer_displaces_the_oldest_stranger_of_the_largest_crowd():
+    caps = make(total=4)
+    crowd = [caps.admit(0.0, "192.0.2.1") for _ in range(3)]
+    caps.admit(0.0, "203.0.113.1")
+
+    first, second, third = (caps.admit(0.0, "198.51.100.1") for _ in range(3))
+
+    assert first.displaced is crowd[0]
+    # Now each has one or two: nobody is displaced for a network that has as many.
+    assert (second, third) == (None, None)
+
+
+def test_a_crowd_displaces_nobody():
+    caps = make(total=3)
+    caps.admit(0.0, "198.51.100.1")
+
+    assert added(caps, *["192.0.2.1"] * 5) == [True, True, False, False, False]
+
+
+def test_clients_are_never_displaced():
+    caps = make(total=3)
+    for _ in range(3):
+        caps.settle(caps.admit(0.0, "192.0.2.1"))
+
+    assert added(caps, "198.51.100.1") == [False]
+
+
+def test_what_was_displaced_leaves_once():
+    caps = make(total=3)
+    crowd = [caps.admit(0.0, "192.0.2.1") for _ in range(3)]
+
+    newcomer = caps.admit(0.0, "198.51.100.1")
+    caps.remove(newcomer.displaced)
+    caps.settle(newcomer.displaced)
+
+    assert added(caps, "192.0.2.1") == [False]
+    caps.remove(crowd[1])
+    assert added(caps, "192.0.2.1", "192.0.2.1") == [True, False]
