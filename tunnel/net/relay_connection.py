@@ -10,6 +10,7 @@ Whatever goes wrong ends this connection only.  The machine never blocks, so no 
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 import gevent
@@ -18,6 +19,7 @@ from gevent.event import Event
 
 from tunnel.errors import DecodeError, PeerError, TunnelError
 from tunnel.net.clock import monotonic
+from tunnel.net.deadlines import Deadlines
 from tunnel.net.relay_limits import RelayLimits
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto import relay_pages
@@ -249,6 +251,7 @@ class Connection:
 
     def _write_frames(self, client: Client) -> None:
         relay = self._board.relay
+        deadlines, worked_at = Deadlines("a client of the relay"), Instant(-inf)
         while True:
             frames = relay.output_to_send(client)
             if frames:
@@ -257,9 +260,10 @@ class Connection:
             if self._is_draining:
                 return
             self._wake.clear()
-            due = relay.next_timeout(client)
+            due = deadlines.come_back_at(relay.next_timeout(client), worked_at)
             self._wake.wait(None if due is None else max(0.0, due - monotonic()))
-            relay.handle_timeout(monotonic(), client)
+            worked_at = monotonic()
+            relay.handle_timeout(worked_at, client)
 
     def _send(self, frames: Sequence[bytes]) -> None:
         """Write everything; raises `ConnectionEnded` when nothing is taken for too long."""
