@@ -1,13 +1,17 @@
 """What all tests share: the `--full` option, skips that may not skip in CI, time limits by folder."""
 
+import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import gevent
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tunnel.net import deadlines
 
 # How fast examples are made says something about the machine, not about the code.
 settings.register_profile("derphole", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -56,6 +60,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def is_full(pytestconfig: pytest.Config) -> bool:
     """Whether the test runs at its full size."""
     return bool(pytestconfig.getoption("--full"))
+
+
+class _StuckDeadlines(logging.Handler):
+    """Keeps what drivers say of machines whose deadlines nobody moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
+@pytest.fixture(autouse=True)
+def no_stuck_deadline() -> Iterator[list[str]]:
+    """No driver of the test process met a machine whose deadline nobody moves."""
+    handler = _StuckDeadlines()
+    logger = logging.getLogger(deadlines.__name__)
+    logger.addHandler(handler)
+    yield handler.said
+    logger.removeHandler(handler)
+    assert handler.said == []
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -59,7 +59,7 @@ class Rendezvous:
         self._link_count = 0
         self._new_links: deque[Link] = deque()
         self._connections = Connections(
-            options, report, self.trace, self._tasks, lambda: bool(self._links), self._notice
+            options, report, self.trace, self._tasks, lambda: bool(self._links), self._relay_changed
         )
         self._waiter = Waiter(report, self._connections)
         self._on_failure: Callable[[], None] = self._notice
@@ -120,8 +120,12 @@ class Rendezvous:
         if not self.options.force_relay:
             self._direct = DirectPaths(pump, self._tasks, self.trace)
             self._direct.start()
-        changed = self._direct.network_changed if self._direct else self._connections.hurry
-        NetworkWatch(changed).start(self._tasks)
+        watch = (
+            NetworkWatch(self._direct.network_changed, self._direct.network_noticed)
+            if self._direct
+            else NetworkWatch(self._connections.hurry)
+        )
+        watch.start(self._tasks)
 
     def _features(self) -> Feature:
         return Feature.RELAY_ONLY if self.options.force_relay else Feature(0)
@@ -176,6 +180,11 @@ class Rendezvous:
         else:
             self.report(StateChanged(State.CONNECTED_DIRECT))
             self.report(PathChanged(f"direct {endpoint.address}", is_direct=True))
+
+    def _relay_changed(self) -> None:
+        if self._direct is not None:
+            self._direct.relays_changed()
+        self._notice()
 
     def _notice(self) -> None:
         self._waiter.notice()

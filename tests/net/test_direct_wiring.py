@@ -5,23 +5,27 @@ No real link: the mapped address of the fake gateway is a public one, and nobody
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import gevent
 import pytest
 from fake_gateway_server import LOOPBACK, GatewayServer, serving
 from gevent import socket
+from support.descriptors import no_descriptors_left
 from support.fake_gateway import FakeGateway
 from support.processes import record_figure
 
+from tunnel.net.clock import monotonic
 from tunnel.net.direct import DirectPaths
 from tunnel.net.ifaces import Gateway
 from tunnel.net.relay import RelayState
 from tunnel.net.router_ports import RELEASE_S, Gateways
+from tunnel.net.segmentation import offload
 from tunnel.net.stun_server import StunServer
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.candidates import CandidateKind
+from tunnel.proto.gather import RETRY_TIMES_S
 from tunnel.proto.lane_plan import FIRST_BOUND_LANE, LANE_IPV4, Uplink
 from tunnel.wire.derpmap import STUN_OFF, RelayNode
 from tunnel.wire.frames import Candidate
@@ -32,7 +36,7 @@ PATIENCE_S = 5.0
 SECOND = Uplink("lo", "127.0.0.2", "127.0.0.1")
 
 
-@dataclass
+@dataclass(eq=False)
 class Relay:
     """A relay connection as far as direct paths look at one."""
 
@@ -101,6 +105,7 @@ class Scene:
     events: list[tuple[str, dict[str, object]]]
     uplinks: list[Uplink]
     local_ip: str = LOOPBACK
+    looks: int = 0  # at the ways out
 
     def traced(self, name: str) -> list[dict[str, object]]:
         return [values for event, values in self.events if event == name]
@@ -120,8 +125,12 @@ def playing(
     uplinks: tuple[Uplink, ...] = (),
     is_loopback: bool = True,
     serves_loopback: bool = True,
+    lacks: ExitStack | None = None,
 ) -> Iterator[Scene]:
-    """Run direct paths over one relay; the gateway, if there is one, is at 127.0.0.1."""
+    """Run direct paths over one relay; the gateway, if there is one, is at 127.0.0.1.
+
+    No descriptor is left when they start, and until `lacks`, where it is given, is closed.
+    """
     node = RelayNode("1a", 1, LOOPBACK, ipv4=LOOPBACK, ipv6="none", stun_port=stun_port)
     pump = Pump([Relay(node, is_loopback)])
     events: list[tuple[str, dict[str, object]]] = []
@@ -141,8 +150,15 @@ def playing(
         def trace(name: str, values: dict[str, object]) -> None:
             events.append((name, values))
 
-        direct = DirectPaths(pump, tasks, trace, gateways, lambda: list(there))
+        def find() -> list[Uplink]:
+            scene.looks += 1
+            return list(there)
+
+        direct = DirectPaths(pump, tasks, trace, gateways, find)
         scene = Scene(direct, pump, Link(), events, there)
+        offload()  # known, so that it need not be tried out without descriptors
+        if lacks is not None:
+            lacks.enter_context(no_descriptors_left())
         direct.start()
         yield scene
         tasks.raise_failure()
@@ -399,3 +415,46 @@ def test_a_bound_lane_sends_from_its_own_address():
         lane.send(*udp.getsockname(), b"hello")
 
         assert udp.recvfrom(100) == (b"hello", (SECOND.ip, lane.port))
+
+
+def test_a_lane_that_could_not_be_opened_at_first_is_opened_at_the_next_look():
+    with ExitStack() as stack, playing(lacks=stack) as scene:
+        scene.direct.add_link(scene.link)
+        assert scene.link.lanes == {}
+        gevent.idle()
+
+        stack.close()  # there are descriptors again
+        scene.direct.network_noticed()
+
+        scene.await_true(lambda: LANE_IPV4 in scene.link.lanes, "the link has a lane")
+        assert LANE_IPV4 in scene.pump.lanes
+
+
+@pytest.mark.parametrize("stun_port", [STUN_OFF, 1])
+@pytest.mark.parametrize("state", list(RelayState))
+def test_a_driver_with_nobody_to_ask_sleeps(stun_port: int, state: RelayState):
+    with playing(stun_port=stun_port) as scene:
+        scene.pump.relays[0].state = state
+        scene.direct.add_link(scene.link)
+        gevent.sleep(RETRY_TIMES_S[-1] + 0.2)  # every question of the first round was asked
+        looks = scene.looks
+        gevent.sleep(1.0)
+
+        assert scene.looks == looks
+        assert scene.direct._gatherer.next_timeout() > monotonic() + 1.0
+
+
+def test_the_stun_server_of_a_relay_that_comes_back_is_asked_at_once():
+    with TaskGroup("stun") as tasks:
+        stun = StunServer((LOOPBACK, 0))
+        stun.start(tasks)
+        with playing(stun_port=stun.address[1]) as scene:
+            scene.pump.relays[0].state = RelayState.DOWN
+            scene.direct.add_link(scene.link)
+            gevent.sleep(0.1)
+            assert scene.traced("candidate.learned") == []
+
+            scene.pump.relays[0].state = RelayState.CONNECTED
+            scene.direct.relays_changed()
+            scene.await_true(lambda: scene.traced("candidate.learned"), "the server has answered")
+        stun.close()

@@ -12,6 +12,7 @@ import gevent
 import pytest
 from fake_gateway_server import LOOPBACK, GatewayServer, serving
 from gevent import socket, subprocess
+from support.descriptors import no_descriptors_left
 from support.fake_gateway import FakeGateway
 
 from tunnel.errors import MisuseError
@@ -294,3 +295,16 @@ def test_a_process_gives_its_mapping_back_at_sigterm(protocol):
     assert released == {"event": "released", "confirmed": True}
     assert code == 0
     assert server.gateway.table == {}
+
+
+def test_sockets_that_could_not_be_had_at_first_are_had_at_the_next_question():
+    with serving() as server, TaskGroup("test") as tasks:
+        mapper = PortMapper(server.host, server.host, os.urandom, ports=server.ports)
+        with no_descriptors_left():
+            mapper.start(tasks)
+            mapped = mapper.map(PORT)
+            gevent.sleep(0.05)
+            assert server.gateway.asked == []
+
+        assert isinstance(next_event(mapped), MappingMade)
+        mapper.close()

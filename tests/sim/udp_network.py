@@ -248,6 +248,7 @@ class Driver:
         self._served: list[PeerLink] = []
         self._events = len(port.host.events)
         self._wakes_at = 0.0
+        self._had_relay = self._has_relay
         self._set_hosts()
 
     def poll(self) -> bool:
@@ -266,6 +267,7 @@ class Driver:
             elif isinstance(event, PathChanged) and event.endpoint is None:
                 self._gatherer.ask_now(self._world.instant)
                 self._offer(self._served)
+        self._follow_relays()
         has_asked = self._ask()
         return bool(new or events or has_asked)
 
@@ -311,7 +313,11 @@ class Driver:
         now = self._world.instant
         if all(link.is_closed for link in self._served):
             return False
-        questions = [StunQuestion(IPV4_LANE, *server) for server in self._network.stun_servers]
+        if now >= self._gatherer.next_timeout():
+            self._host.woken()
+        # They belong to the relays, and who is connected to none knows none.
+        servers = self._network.stun_servers if self._has_relay else ()
+        questions = [StunQuestion(IPV4_LANE, *server) for server in servers]
         requests = self._gatherer.requests_to_send(now, questions)
         for question, transaction in requests:
             server = (question.ip, question.port)
@@ -319,7 +325,20 @@ class Driver:
         if self._wakes_at != self._gatherer.next_timeout():
             self._wakes_at = self._gatherer.next_timeout()
             self._world.at(self._wakes_at, lambda: None)
+        assert self._gatherer.next_timeout() > now, "a deadline that nobody moves"
         return bool(requests)
+
+    @property
+    def _has_relay(self) -> bool:
+        return any(
+            relay.is_up and self._host.key.public in relay.ports for relay in self._world.relays
+        )
+
+    def _follow_relays(self) -> None:
+        """Ask anew when a relay came: its STUN server could not be asked before."""
+        had_relay, self._had_relay = self._had_relay, self._has_relay
+        if self._had_relay and not had_relay:
+            self._gatherer.ask_now(self._world.instant)
 
 
 def nat_of(kind: str, ip: str) -> Nat | None:

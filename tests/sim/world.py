@@ -185,6 +185,7 @@ class Host:
         links: every link there ever was, the newest last.
         application: called whenever the machine has worked; tells whether it did anything.
         drive_paths: the same, for who keeps the direct paths: see `udp_network.Driver`.
+        wakeups: instants at which something woke this host: a timer, a packet, a relay.
         lag: how far the monotonic clock is behind the world's: it stood still during sleep.
         wall_error: how far the wall clock is ahead of the world's.
         is_asleep: whether nothing runs here; what arrives is lost.
@@ -205,6 +206,8 @@ class Host:
         self.burst = ReceivedBurst()
         self.application: Callable[[], bool] = lambda: False
         self.drive_paths: Callable[[], bool] = lambda: False
+        self.wakeups = 0
+        self._woken_at: float | None = None
         self.lag = 0.0
         self.wall_error = 0.0
         self.is_asleep = False
@@ -267,6 +270,12 @@ class Host:
         """Whether a link ended or the claim was refused."""
         return self.has(LinkClosed) or self.has(LinkGivenUp) or self.has(Refused)
 
+    def woken(self) -> None:
+        """Count that something woke this host; at one instant once."""
+        if self._woken_at != self.world.now:
+            self._woken_at = self.world.now
+            self.wakeups += 1
+
     # -- what comes from relays -------------------------------------------------------------
 
     def receive(self, relay: int, source: bytes, data: bytes) -> None:
@@ -274,6 +283,7 @@ class Host:
         now, view = self.instant, memoryview(data)
         if self.is_asleep:
             return
+        self.woken()
         if isinstance(self.machine, Issuer):
             self.machine.handle_packet(now, self.wall, relay, DerpKey(source), view)
         elif self.machine is not None:
@@ -283,6 +293,7 @@ class Host:
         """Take a datagram that came to our UDP socket: lane 0 speaks IPv4, lane 1 IPv6."""
         if self.machine is None or self.is_asleep:
             return
+        self.woken()
         if data:  # a lane drops empty datagrams itself
             burst = self.burst
             burst.view[: len(data)] = data
@@ -293,16 +304,19 @@ class Host:
     def peer_gone(self, relay: int, key: bytes) -> None:
         """Take a relay's word that a key is not there."""
         if self.machine is not None:
+            self.woken()
             self.machine.handle_peer_gone(self.instant, relay, DerpKey(key))
 
     def relay_down(self, relay: int) -> None:
         """Lose a relay connection."""
         if self.machine is not None:
+            self.woken()
             self.machine.handle_relay_down(self.instant, relay)
 
     def relay_up(self, relay: int) -> None:
         """Have a relay connection, the first time or again."""
         if self.machine is not None:
+            self.woken()
             self.machine.handle_relay_up(self.instant, relay)
 
     # -- the application --------------------------------------------------------------------
@@ -314,6 +328,7 @@ class Host:
             return False
         wakes_at = self.wakes_at
         if wakes_at is not None and wakes_at <= self.world.now:
+            self.woken()
             machine.handle_timeout(self.instant)
         has_worked = self._take_events()
         while packets := machine.packets_to_send(self.instant):
@@ -580,8 +595,23 @@ class World:
         for _ in range(1000):
             has_worked = [host.run() for host in self.hosts]  # all of them, so no generator
             if not any(has_worked):
+                self._check_deadlines()
                 return
         raise AssertionError(f"hosts never rest (seed {self.seed})")
+
+    def _check_deadlines(self) -> None:
+        """See that no machine's timer is due when nobody has anything left to do.
+
+        A driver would come back at once, find nothing to do, and spin until something else happens.
+        """
+        for number, host in enumerate(self.hosts):
+            wakes_at = host.wakes_at
+            if wakes_at is not None and wakes_at <= self.now:
+                late_s = self.now - wakes_at
+                raise AssertionError(
+                    f"host {number} has a deadline that nobody moves, {late_s:g} s in the past "
+                    f"(seed {self.seed}, now {self.now})"
+                )
 
     def drive(
         self, until: Callable[[], bool], seconds: float = 600.0, steps: int = 400_000

@@ -5,9 +5,10 @@
            │       routers ──mappings
            └────everything else──► machine
 
-One greenlet asks the STUN servers of the relays in use, by every lane, follows the ways out, and
-tells the links when something is new; no other opens or closes lanes.  Routers are asked for ports
-once there is a link.  Nothing here decides about paths: that is `tunnel.proto.paths`.
+One greenlet asks the STUN servers of the relays in use, by every lane, follows the ways out when
+it is told that they may be others, and tells the links when something is new; no other opens or
+closes lanes.  Routers are asked for ports once there is a link.  Nothing here decides about paths:
+that is `tunnel.proto.paths`.
 """
 
 import logging
@@ -19,8 +20,9 @@ from gevent.event import Event
 from tunnel.errors import DecodeError, RelayUnreachable
 from tunnel.net.clock import monotonic
 from tunnel.net.connect import Address, resolve
+from tunnel.net.deadlines import Deadlines
 from tunnel.net.lanes import Lanes
-from tunnel.net.network_watch import CHECK_S, our_addresses
+from tunnel.net.network_watch import our_addresses
 from tunnel.net.pump import Pump
 from tunnel.net.relay import RelayConnection, RelayState
 from tunnel.net.router_ports import Gateways, RouterPorts
@@ -70,9 +72,11 @@ class DirectPaths:
         self._maps_ports = False
         self._links: list[PeerLink] = []
         self._gatherer = Gatherer(monotonic(), os.urandom)
+        self._deadlines = Deadlines("the gatherer of candidates")
         self._has_work = Event()
         self._is_over = False
         self._has_changed = False  # the network, since we looked
+        self._connected: set[RelayConnection] = set()  # whose STUN servers can be asked
         self._source: tuple[int, str, int] | None = None  # of the last datagram
         self._origin = UdpEndpoint(0, "", 0)  # the same, as the machine has it
 
@@ -118,6 +122,18 @@ class DirectPaths:
         self._offer(self._links)
         self._has_work.set()
 
+    def network_noticed(self) -> None:
+        """Look at the ways out and at the routers: they may be others than before."""
+        self._has_work.set()
+
+    def relays_changed(self) -> None:
+        """Ask the STUN server of a relay that is connected now and was not before."""
+        connected = {r for r in self._pump.relays if r.state is RelayState.CONNECTED}
+        if connected - self._connected:
+            self._gatherer.ask_now(monotonic())
+            self._has_work.set()
+        self._connected = connected
+
     def network_changed(self) -> None:
         """Look which relays and paths still work, and for others: another network, or a sleep."""
         self._has_changed = True
@@ -150,25 +166,31 @@ class DirectPaths:
     # -- inside -----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while True:
+        while not self._is_over:
             self._links = [link for link in self._links if not link.is_closed]
             now = monotonic()
             if self._links:
                 self._ask_servers(now)
-            if self._maps_ports:
-                self._routers.follow(self._lanes)
-            self._has_work.clear()
-            pause_s = min(CHECK_S, max(0.01, self._gatherer.next_timeout() - now))
-            self._has_work.wait(pause_s if self._links else None)
-            if self._is_over:
-                return
-            has_changed, self._has_changed = self._has_changed, False
-            if self._follow_lanes() or has_changed:
-                self._look_anew()
+            pause_s = None
+            if self._links:
+                due = self._deadlines.come_back_at(self._gatherer.next_timeout(), now)
+                pause_s = None if due is None else max(0.0, due - monotonic())
+            if self._has_work.wait(pause_s) and not self._is_over:
+                self._has_work.clear()  # what comes while we look is looked at next
+                self._follow()
+
+    def _follow(self) -> None:
+        """Look at the ways out and the routers."""
+        has_changed, self._has_changed = self._has_changed, False
+        if self._follow_lanes() or has_changed:
+            self._look_anew()
+        if self._maps_ports:
+            self._routers.follow(self._lanes)
 
     def _look_anew(self) -> None:
         now = monotonic()
         _log.info("the network changed: looking for paths anew")
+        self._lanes.network_changed()
         self._tell_hosts()
         for relay in self._pump.relays:
             relay.check_alive()

@@ -12,6 +12,7 @@ from gevent.lock import BoundedSemaphore
 from tunnel.errors import DecodeError, RelayError, RelayUnreachable
 from tunnel.net.clock import monotonic
 from tunnel.net.connect import Address, resolve
+from tunnel.net.deadlines import Deadlines
 from tunnel.net.dial import DialOptions, host_header, limited, open_stream, read_head
 from tunnel.net.proxy import ProxySettings
 from tunnel.net.tasks import TaskGroup
@@ -95,7 +96,7 @@ class _StunRun:
         self._socket_by_family: dict[int, socket.socket] = {}
 
     def run(self) -> list[RegionLatency]:
-        measurement = self._measurement
+        measurement, deadlines = self._measurement, Deadlines("the measurement of regions")
         try:
             with TaskGroup("stun") as tasks:
                 self._open_sockets(tasks)
@@ -103,7 +104,8 @@ class _StunRun:
                     for probe in measurement.probes_to_send(now):
                         tasks.spawn(probe.node.name, self._send, probe)
                     self._answered.clear()
-                    self._answered.wait(max(0.0, measurement.next_timeout() - monotonic()))
+                    due = deadlines.come_back_at(measurement.next_timeout(), now)
+                    self._answered.wait(max(0.0, (due or now) - monotonic()))
         finally:
             for sock in self._socket_by_family.values():
                 sock.close()

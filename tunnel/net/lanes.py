@@ -1,6 +1,7 @@
 """Lanes: the UDP sockets that direct paths use, opened and closed as the interfaces change.
 
-    started     one of each family, for whatever the system routes
+    started     one of each family, for whatever the system routes; one that the system refuses now
+                is tried again whenever the ways out are looked at
     followed    one for each further way out, as `tunnel.proto.lane_plan` decides
 
 What a lane receives goes to its observer.  Nothing here knows STUN, routers or links.
@@ -13,6 +14,8 @@ from tunnel.net.tasks import TaskGroup
 from tunnel.net.udp import LaneObserver, UdpLane
 from tunnel.proto.lane_plan import LANE_IPV4, LANE_IPV6, LanePlan, Uplink
 from tunnel.proto.link_events import Trace
+
+COMMON_LANES = {LANE_IPV4: False, LANE_IPV6: True}  # and whether each speaks IPv6
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ class Lanes:
         self._find = find
         self._plan = LanePlan()
         self._lanes: dict[int, UdpLane] = {}
+        self._refusals: dict[int, str] = {}  # what was said of lanes that could not be opened
 
     def __iter__(self) -> Iterator[UdpLane]:
         return iter(list(self._lanes.values()))
@@ -50,8 +54,6 @@ class Lanes:
 
     def start(self) -> None:
         """Open what the system routes, and the ways out of now."""
-        for number, is_ipv6 in ((LANE_IPV4, False), (LANE_IPV6, True)):
-            self._open(number, is_ipv6, None)
         self.follow()
 
     def follow(self) -> list[int] | None:
@@ -60,13 +62,24 @@ class Lanes:
         for number in changes.closed:
             self._lanes.pop(number).close()
             self._trace("lane.closed", {"lane": number})
-        has_opened = False
+        has_opened = self._open_common()
         for number, uplink in changes.opened.items():
             if self._open(number, uplink.is_ipv6, uplink):
                 has_opened = True
             else:
                 self._plan.note_failure(number)
         return changes.closed if changes.closed or has_opened else None
+
+    def network_changed(self) -> None:
+        """Have the lanes try again what this machine could not do before."""
+        for lane in self:
+            lane.network_changed()
+
+    def _open_common(self) -> bool:
+        """Open what is missing of the lanes that the system routes; returns whether any was."""
+        missing = [each for each in COMMON_LANES if each not in self._lanes]
+        opened = [self._open(number, COMMON_LANES[number], None) for number in missing]
+        return any(opened)
 
     def hosts(self, addresses: Iterable[str]) -> list[tuple[str, int]]:
         """Return where our addresses are reached: each with the port of the lane that it has."""
@@ -91,8 +104,11 @@ class Lanes:
         try:
             lane = UdpLane(number, is_ipv6, self._observer, uplink)
         except OSError as error:
-            _log.info("no UDP over %s%s: %s", family, where, error)
+            if self._refusals.get(number) != str(error):
+                self._refusals[number] = str(error)  # it is tried again and again: said once
+                _log.info("no UDP over %s%s: %s", family, where, error)
             return False
+        self._refusals.pop(number, None)
         self._lanes[number] = lane
         lane.start(self._tasks)
         self._trace("lane.opened", {"lane": number, "family": family, "is_bound": bool(uplink)})

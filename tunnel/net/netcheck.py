@@ -21,6 +21,7 @@ from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.errors import RelayError, RelayUnreachable
 from tunnel.net.clock import monotonic
 from tunnel.net.connect import connect_tcp
+from tunnel.net.deadlines import Deadlines
 from tunnel.net.dial import DialOptions, limited, read_head
 from tunnel.net.home import stun_addresses
 from tunnel.net.ifaces import Gateway
@@ -93,7 +94,7 @@ def check_nat(
 
 def _run_check(check: NatCheck, sockets: list[socket.socket], deadline: Instant) -> bool:
     """Carry the check out; tell whether there is a way to any server at all."""
-    answered = Event()
+    answered, deadlines = Event(), Deadlines("the check of NATs")
 
     def receive(lane: int, sock: socket.socket) -> None:
         while True:
@@ -113,7 +114,7 @@ def _run_check(check: NatCheck, sockets: list[socket.socket], deadline: Instant)
             has_way = [_send(sockets[each.lane], each.data, each.to) for each in due]
             if has_way and not any(has_way) and not check.findings().is_udp_working:
                 return False
-            due_at = check.next_timeout()
+            due_at = deadlines.come_back_at(check.next_timeout(), now)
             if due_at is None:
                 break
             answered.clear()

@@ -5,8 +5,9 @@
                       the machine believes the gateway alone
     gateway HTTP      one short connection per request, 1 s each
 
-A gateway that cannot be reached, or is none, costs events and log lines, never an exception.  One
-machine per mapped port; all of them share the sockets.
+A gateway that cannot be reached, or is none, costs events and log lines, never an exception.  A
+socket that cannot be had now (an address that is not quite there yet, say) is tried for again with
+the next question.  One machine per mapped port; all of them share the sockets.
 """
 
 import logging
@@ -19,6 +20,7 @@ from gevent.event import Event
 
 from tunnel.errors import DecodeError, MisuseError
 from tunnel.net.clock import monotonic
+from tunnel.net.deadlines import Deadlines
 from tunnel.net.http_exchange import exchange
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.igd_calls import HttpRequest
@@ -130,7 +132,6 @@ class PortMapper:
 
     def start(self, tasks: TaskGroup) -> None:
         """Open the sockets and run in greenlets of `tasks`."""
-        self._open()
         self._spawn(tasks)
 
     def map(self, internal_port: int) -> MappedPort:
@@ -165,7 +166,6 @@ class PortMapper:
         for mapped in self._mapped.values():
             mapped.machine.handle_network_change(monotonic(), _without_zone(gateway), local_ip)
         if self._tasks is not None:
-            self._open()
             self._spawn(self._tasks)
 
     def release(self, timeout_s: Seconds) -> bool:
@@ -193,25 +193,32 @@ class PortMapper:
                 sock.close()
         self._mapping_socket = self._search_socket = None
 
-    def _open(self) -> None:
-        try:
-            self._mapping_socket = _connected(self._gateway, self._ports.mapping, self._local_ip)
-            if ":" not in self._gateway:
-                self._search_socket = _searching(self._local_ip)
-        except OSError as error:
-            _log.info("no socket towards the gateway: %s", error.strerror)
-
     def _spawn(self, tasks: TaskGroup) -> None:
         self._tasks = tasks
         self._greenlets = [tasks.spawn("port mapping", self._run)]
-        if self._mapping_socket is not None:
-            reader = tasks.spawn("gateway", self._receive, self._mapping_socket)
-            self._greenlets.append(reader)
-        if self._search_socket is not None:
-            reader = tasks.spawn("search", self._receive_searches, self._search_socket)
-            self._greenlets.append(reader)
+        for sock, receive in (
+            (self._mapping_socket, self._receive),
+            (self._search_socket, self._receive_searches),
+        ):
+            if sock is not None:
+                self._greenlets.append(tasks.spawn("answers", receive, sock))
+
+    def _open_missing(self) -> None:
+        """Open the sockets that are not there, and hear them."""
+        assert self._tasks is not None, "not started"
+        try:
+            if self._mapping_socket is None:
+                sock = _connected(self._gateway, self._ports.mapping, self._local_ip)
+                self._mapping_socket = sock
+                self._greenlets.append(self._tasks.spawn("gateway", self._receive, sock))
+            if self._search_socket is None and ":" not in self._gateway:
+                sock = self._search_socket = _searching(self._local_ip)
+                self._greenlets.append(self._tasks.spawn("search", self._receive_searches, sock))
+        except OSError as error:
+            _log.info("no socket towards the gateway: %s", error.strerror)
 
     def _run(self) -> None:
+        deadlines = Deadlines("the port mapper")
         while True:
             self._wake.clear()
             now = monotonic()
@@ -223,13 +230,17 @@ class PortMapper:
             if all(machine.is_released for machine in machines):
                 self._released.set()
             due = [at for machine in machines if (at := machine.next_timeout()) is not None]
-            wait_s = min(due, default=Instant(now + LONGEST_WAIT_S)) - monotonic()
-            self._wake.wait(min(max(wait_s, 0.0), LONGEST_WAIT_S))
+            due.append(Instant(now + LONGEST_WAIT_S))
+            come_back_at = deadlines.come_back_at(min(due), now)
+            self._wake.wait(max(0.0, (come_back_at or now) - monotonic()))
 
     def _send(self, now: Instant, machine: PortMapMachine) -> None:
-        for data in machine.datagrams_to_send():
+        datagrams, searches = machine.datagrams_to_send(), machine.searches_to_send(now)
+        if datagrams or searches:
+            self._open_missing()
+        for data in datagrams:
             self._send_datagram(data)
-        for search in machine.searches_to_send(now):
+        for search in searches:
             self._send_search(search)
         assert self._tasks is not None, "not started"
         for request in machine.requests_to_send():

@@ -18,6 +18,7 @@ from gevent.event import Event
 
 from tunnel.crypto.keys import DerpKey
 from tunnel.net.clock import monotonic, wall
+from tunnel.net.deadlines import Deadlines
 from tunnel.net.heap import keep_freed_memory
 from tunnel.net.relay import RelayConnection, RelayState
 from tunnel.net.tasks import TaskGroup
@@ -57,6 +58,7 @@ class Pump:
         self._on_relay_changed = on_relay_changed
         self._lanes: dict[int, UdpLane] = {}
         self._wake = Event()
+        self._deadlines = Deadlines("the machine of the links")
         self._alarm: Any = None  # a timer that wakes us
         self._alarm_at: Instant | None = None
 
@@ -141,8 +143,9 @@ class Pump:
                 now = monotonic()
                 # An earlier deadline that arose meanwhile is the next one: we come back at once.
                 deadline = self._work(now, deadline is not None and deadline <= now)
-                if deadline is not None and not self._wake.is_set():
-                    self._set_alarm(deadline)
+                come_back_at = self._deadlines.come_back_at(deadline, now)
+                if come_back_at is not None and not self._wake.is_set():
+                    self._set_alarm(come_back_at)
                 self._wake.wait()
         finally:
             if self._alarm_at is not None:

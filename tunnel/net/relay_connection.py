@@ -11,6 +11,7 @@ Whatever goes wrong ends this connection only.  The machine never blocks, so no 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 import gevent
@@ -19,9 +20,10 @@ from gevent.event import Event
 
 from tunnel.errors import DecodeError, PeerError, TunnelError
 from tunnel.net.clock import monotonic
-from tunnel.net.deadline import Deadline
+from tunnel.net.deadlines import Deadlines
 from tunnel.net.relay_limits import RelayLimits
 from tunnel.net.tasks import TaskGroup
+from tunnel.net.wait_limit import WaitLimit
 from tunnel.proto import relay_pages
 from tunnel.proto.derp_relay import MAX_LOGIN, Client, Relay
 from tunnel.proto.relay_pages import Page, Site
@@ -102,8 +104,8 @@ class Connection:
         self._reader: gevent.Greenlet | None = None
         self._wake = Event()
         limit_s = board.limits.write_timeout_s
-        self._stuck = Deadline(limit_s, ConnectionEnded, f"took nothing for {limit_s:g} s")
-        self._quiet = Deadline(board.limits.quiet_s, _Quiet, "")
+        self._stuck = WaitLimit(limit_s, ConnectionEnded, f"took nothing for {limit_s:g} s")
+        self._quiet = WaitLimit(board.limits.quiet_s, _Quiet, "")
         self._is_client = False
         self._is_draining = False
         self._is_closing = False
@@ -291,6 +293,7 @@ class Connection:
 
     def _write_frames(self, client: Client) -> None:
         relay = self._board.relay
+        deadlines, worked_at = Deadlines("a client of the relay"), Instant(-inf)
         while True:
             frames = relay.output_to_send(client)
             if frames:
@@ -299,9 +302,10 @@ class Connection:
             if self._is_draining:
                 return
             self._wake.clear()
-            due = relay.next_timeout(client)
+            due = deadlines.come_back_at(relay.next_timeout(client), worked_at)
             self._wake.wait(None if due is None else max(0.0, due - monotonic()))
-            relay.handle_timeout(monotonic(), client)
+            worked_at = monotonic()
+            relay.handle_timeout(worked_at, client)
 
     def _send(self, frames: list[bytes]) -> None:
         """Write everything, and empty the list; raises `ConnectionEnded` when stuck for long."""

@@ -8,6 +8,7 @@ Three greenlets, since each can wait while the others must not; the reader is th
 Reading never waits for writing: a relay disconnects a client that does not read.
 """
 
+from math import inf
 from typing import NoReturn, Protocol
 
 import gevent
@@ -17,6 +18,7 @@ from gevent.event import Event
 from tunnel.crypto.keys import DerpKey
 from tunnel.errors import RelayError, RelayUnreachable
 from tunnel.net.clock import monotonic
+from tunnel.net.deadlines import Deadlines
 from tunnel.net.dial import RelayStream
 from tunnel.net.ifaces import has_address
 from tunnel.net.tasks import TaskGroup
@@ -242,13 +244,16 @@ class RelaySession:
     # ---- timer ----
 
     def _watch(self) -> None:
+        deadlines, worked_at = Deadlines("a relay connection"), Instant(-inf)
         while self._end is None:
             self._timer_due = self._client.next_timeout()
             self._timer_moved.clear()
-            if self._timer_moved.wait(max(0.0, self._timer_due - monotonic())):
+            come_back_at = deadlines.come_back_at(self._timer_due, worked_at) or worked_at
+            if self._timer_moved.wait(max(0.0, come_back_at - monotonic())):
                 continue
+            worked_at = monotonic()
             try:
-                self._client.handle_timeout(monotonic())
+                self._client.handle_timeout(worked_at)
             except RelayError as error:
                 self.end(error)
             self._queue_control()

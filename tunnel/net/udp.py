@@ -9,13 +9,12 @@ datagram; the link repeats what it must.
 On Linux many datagrams pass in one call: UDP_SEGMENT (GSO) cuts a burst that is sent, UDP_GRO joins
 what arrives.  Elsewhere, and behind cards and routers that join nothing, they are read one by one
 and joined here: what follows, from opening to acknowledging, costs as much for many as for one.
-Both are used only if this machine passed the check of `tunnel.net.segmentation`;
-a lane whose bursts fail in another way than by their size sends no more of them.  There the kernel
-also says when a datagram came: that it waits for a busy process must not look like a long queue on
+Both are used only if this machine passed the check of `tunnel.net.segmentation`; a lane whose
+bursts the kernel cannot send by the interface in use sends none for a while.  There the kernel also
+says when a datagram came: that it waits for a busy process must not look like a long queue on
 the way.  Source: udp(7), socket(7).
 """
 
-import errno
 import logging
 import struct
 import sys
@@ -30,6 +29,7 @@ from tunnel.net.segmentation import (
     READABLE,
     SOL_UDP,
     UDP_GRO,
+    BurstGate,
     Offload,
     offload,
     segment_control,
@@ -50,8 +50,6 @@ SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@ll")
 MAX_WAIT_S: Seconds = 1.0  # what waited longer arrived before somebody set the clock
 _CONTROL_SIZE = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(_TIMESPEC.size)
-# A datagram does not fit the interface: older kernels say the first, newer ones the second.
-TOO_LARGE = (errno.EINVAL, errno.EMSGSIZE)
 # Linux: set DF and ignore what the kernel believes of the path's MTU; see ip(7).
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_PROBE = 10, 23, 3
 
@@ -97,10 +95,11 @@ class UdpLane:
         family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
         self._socket = socket._socket.socket(family, socket.SOCK_DGRAM)  # noqa: SLF001 - the plain one: a datagram is never waited for
         self._socket.setblocking(False)
-        bursts = bursts or offload()
-        self._can_segment = bursts.segments
+        self._bursts = bursts
+        usable = bursts or offload()
+        self._gate = BurstGate(usable.segments)
         try:
-            self._tune(bursts)
+            self._tune(usable)
             self._bind()
         except OSError:
             self._socket.close()
@@ -121,22 +120,27 @@ class UdpLane:
         if not segment_size or len(data) <= segment_size:
             self._send_one((ip, port), data)
             return
-        if self._can_segment:
+        if self._gate.is_open():
             try:
                 self._socket.sendmsg((data,), segment_control(segment_size), 0, (ip, port))
             except BlockingIOError:
                 self.dropped += 1
                 return
             except OSError as error:
-                if error.errno not in TOO_LARGE:
-                    # No offload on this interface: never again.
+                if self._gate.refused(error):
                     _log.info("lane %d: bursts are sent one by one: %s", self.number, error)
-                    self._can_segment = False
             else:
                 return
         view = memoryview(data)
         for start in range(0, len(view), segment_size):
             self._send_one((ip, port), view[start : start + segment_size])
+
+    def network_changed(self) -> None:
+        """Try again what the kernel could not do: another interface, or another time, may."""
+        usable = self._bursts or offload()
+        self._gate.reopen(usable.segments)
+        if usable.joins:
+            self._try_option(SOL_UDP, UDP_GRO, 1)
 
     def _send_one(self, to: tuple[str, int], data: bytes | bytearray | memoryview) -> None:
         try:
@@ -216,22 +220,24 @@ class UdpLane:
         return size // 2 if sys.platform.startswith("linux") else size
 
     def _tune(self, bursts: Offload) -> None:
-        sock = self._socket
+        """Set what is there of the socket options; none is needed to carry datagrams."""
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_SIZE)
+            self._try_option(socket.SOL_SOCKET, option, BUFFER_SIZE)
         if self.is_ipv6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            self._try_option(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
+        else:
+            self._try_option(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE)
         if bursts.joins:
-            sock.setsockopt(SOL_UDP, UDP_GRO, 1)
+            self._try_option(SOL_UDP, UDP_GRO, 1)
         if sys.platform.startswith("linux"):
-            sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            self._try_option(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+
+    def _try_option(self, level: int, option: int, value: int) -> None:
         try:
-            if self.is_ipv6:
-                sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
-            else:
-                sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE)
+            self._socket.setsockopt(level, option, value)
         except OSError as error:
-            _log.debug("lane %d: DF cannot be set: %s", self.number, error)
+            _log.debug("lane %d: option %d of %d: %s", self.number, option, level, error)
 
 
 def _waited_s(control: list[tuple[int, int, bytes]]) -> Seconds:

@@ -33,6 +33,10 @@ DOUBT_CEILING_S: Seconds = 3.0
 RECOVERY_PROBE_S: Seconds = 2.0  # the longest pause between probes of a doubtful path
 WEARY_AFTER_S: Seconds = 300.0
 WEARY_PROBE_S: Seconds = 30.0
+# Chosen: what is probed over and over goes out along with another probe if it is due this soon, so
+# that many paths wake a machine as seldom as one.
+IDLE_TOGETHER_S: Seconds = 10.0  # half of the pause between probes that keep a path open
+RECOVERY_TOGETHER_S: Seconds = 1.0  # the same of one that is lost
 # Chosen: an overlay network is a detour, whatever it measures.
 OVERLAY_PENALTY_S: Seconds = 0.050
 
@@ -112,6 +116,17 @@ class DirectPath:
         patience_s = max(DOUBT_FLOOR_S, DOUBT_PTOS * self.answer_limit_s)
         return Instant(min(times) + min(patience_s, DOUBT_CEILING_S))
 
+    def is_probe_due(self, now: Instant, *, is_another_due: bool = False) -> bool:
+        """Tell whether a challenge is due; a repeated one a little earlier along with another."""
+        if self.probe_at is None:
+            return False
+        early_s = 0.0
+        if is_another_due and self.asked_at is None and self.state is PathState.CONFIRMED:
+            early_s = IDLE_TOGETHER_S
+        elif is_another_due and self._recovery_pause_s >= RECOVERY_PROBE_S:
+            early_s = RECOVERY_TOGETHER_S
+        return now >= self.probe_at - early_s
+
     def next_probe_at(self, now: Instant) -> Instant | None:
         """Return when the challenge after the one sent now is due, if it stays unanswered."""
         if self.state is PathState.PROBING:
@@ -125,5 +140,11 @@ class DirectPath:
         since = self.doubtful_since if self.doubtful_since is not None else now
         if now >= since + WEARY_AFTER_S:
             return Instant(now + WEARY_PROBE_S)
-        backed_off_s = self.answer_limit_s * 2.0 ** min(self.probes - 1, 16)
-        return Instant(now + min(RECOVERY_PROBE_S, backed_off_s))
+        return Instant(now + self._recovery_pause_s)
+
+    @property
+    def _recovery_pause_s(self) -> Seconds:
+        """The pause between probes of a doubtful path, backed off so far; 0 for any other."""
+        if self.state is not PathState.DOUBTFUL:
+            return 0.0
+        return min(RECOVERY_PROBE_S, self.answer_limit_s * 2.0 ** min(self.probes - 1, 16))

@@ -101,8 +101,15 @@ class Gatherer:
     def requests_to_send(
         self, now: Instant, questions: Sequence[StunQuestion]
     ) -> list[tuple[StunQuestion, bytes]]:
-        """Return what to ask now, with transaction ids; repeated is what went unanswered."""
-        if now < self._ask_at or not questions:
+        """Return what to ask now, with transaction ids; repeated is what went unanswered.
+
+        With nobody to ask, as while no relay is connected, the round is over until the refresh;
+        whoever learns of a server meanwhile calls `ask_now`.
+        """
+        if now < self._ask_at:
+            return []
+        if not questions:
+            self._turn, self._ask_at = 0, Instant(now + self._pause_s)
             return []
         self.evidence.asked(now)
         if self._turn == 0:

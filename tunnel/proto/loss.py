@@ -28,6 +28,9 @@ MAX_PACKET_THRESHOLD = 256
 MAX_SUSPECTS = 8  # records lately called lost that are remembered, should they arrive after all
 # Chosen: a probe timeout never backs off beyond this (design: probes at most 2 s apart).
 MAX_PROBE_TIMEOUT_S = 2.0
+# Chosen: backed off so far, a probe goes out along with whatever else is due, so that a link whose
+# paths are all silent wakes its machine as seldom as one path would.
+PROBE_TOGETHER_S = MAX_PROBE_TIMEOUT_S / 2
 
 
 @dataclass(slots=True)
@@ -193,6 +196,13 @@ class SentLedger:
         if not self.probe_count:
             return base
         return min(base * 2.0 ** min(self.probe_count, 16), MAX_PROBE_TIMEOUT_S)
+
+    @property
+    def may_probe_early_s(self) -> Seconds:
+        """How much before its deadline a probe may go out along with something else."""
+        is_weary = self.probe_count > 0 and self.probe_timeout_s >= MAX_PROBE_TIMEOUT_S
+        # Where answers take long, the probe before may still be answered.
+        return PROBE_TOGETHER_S if is_weary and self.rtt.probe_timeout_s < PROBE_TOGETHER_S else 0.0
 
     def _is_lost(self, record: SentRecord, now: Instant) -> bool:
         if record.first > self._largest_acked:

@@ -238,8 +238,9 @@ class PathTable:
     def probes_to_send(self, now: Instant) -> list[tuple[DirectPath, list[Challenge | Answer]]]:
         """Return the challenges and answers to send now, by path."""
         due: list[tuple[DirectPath, list[Challenge | Answer]]] = []
+        is_any_due = any(path.is_probe_due(now) for path in self._paths.values())
         for path in self._paths.values():
-            is_due = path.probe_at is not None and now >= path.probe_at
+            is_due = is_any_due and path.is_probe_due(now, is_another_due=True)
             if not is_due and not path.answers_due:
                 continue
             frames: list[Challenge | Answer] = list(path.answers_due)
@@ -249,6 +250,12 @@ class PathTable:
             if frames and self._may_probe(path, frames):
                 due.append((path, frames))
         return due
+
+    def probe_along(self, now: Instant) -> None:
+        """Probe what is due soon, since something else is probed now."""
+        for path in self._paths.values():
+            if path.is_probe_due(now, is_another_due=True):
+                path.probe_at = now
 
     def _may_probe(self, path: DirectPath, frames: list[Challenge | Answer]) -> bool:
         """Tell whether an address gets these frames, and count them.

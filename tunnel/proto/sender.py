@@ -257,7 +257,7 @@ class Sender:
             loss_at, probe_at = path.ledger.loss_deadline(), path.ledger.probe_deadline()
             if loss_at is not None and now >= loss_at:
                 self._detect_losses(now, path)
-            if probe_at is not None and now >= probe_at:
+            if probe_at is not None and now >= probe_at - path.ledger.may_probe_early_s:
                 path.ledger.probed(now)
                 self._trace("path.probed", {"path": path.id, "count": path.ledger.probe_count})
                 self.ping(path)
@@ -268,6 +268,7 @@ class Sender:
                     self._requeue(oldest)
                 if path is self.relay and path.ledger.probe_count >= WIDE_PROBES:
                     self._wide_ping_is_due = True
+                    self.paths.probe_along(now)
         for doubted in self.paths.handle_timeout(now):
             self.give_up_in_flight(doubted)
             if doubted is self.paths.active:

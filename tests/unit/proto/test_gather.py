@@ -191,8 +191,15 @@ def test_after_a_change_of_the_network_all_are_asked_at_once():
     assert len(machine.requests_to_send(Instant(3.0), [FIRST])) == 1
 
 
-def test_without_servers_nothing_is_asked_and_the_question_stays_due():
+def test_a_gatherer_that_has_nobody_to_ask_is_not_due_again_at_once():
     machine = gatherer()
+    at, turns = Instant(1.0), 0
+    while at < 601.0:
+        assert machine.requests_to_send(at, []) == []
+        assert machine.next_timeout() > at
+        at, turns = machine.next_timeout(), turns + 1
 
-    assert machine.requests_to_send(Instant(1.0), []) == []
-    assert machine.next_timeout() <= 1.0
+    assert turns <= 600 / REFRESH_S
+
+    machine.ask_now(at)
+    assert [question for question, _ in machine.requests_to_send(at, [FIRST])] == [FIRST]

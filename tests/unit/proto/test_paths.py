@@ -5,9 +5,17 @@ import random
 import pytest
 
 from tunnel.proto.candidates import CANDIDATE_LIFE_S, MAX_PER_NETWORK, PeerCandidates
-from tunnel.proto.direct_path import DOUBT_CEILING_S, PROBE_TIMES_S, PathState
+from tunnel.proto.direct_path import (
+    DOUBT_CEILING_S,
+    IDLE_TOGETHER_S,
+    PROBE_TIMES_S,
+    RECOVERY_PROBE_S,
+    RECOVERY_TOGETHER_S,
+    PathState,
+)
 from tunnel.proto.machine import UdpEndpoint
 from tunnel.proto.paths import (
+    KEEPALIVE_S,
     LAST_PATH_ID,
     MAX_PATHS,
     NEWCOMERS,
@@ -295,3 +303,44 @@ def test_a_path_with_long_round_trips_is_doubted_after_three_seconds_at_most():
     first = min(time for time, _, frame in sent if isinstance(frame, Challenge))
     assert path.state is PathState.DOUBTFUL
     assert path.doubtful_since == pytest.approx(first + DOUBT_CEILING_S)
+
+
+def answered_at_once(table, seconds):
+    """Let time pass while every challenge is answered at once; returns when challenges left."""
+    end, times = table.now + seconds, []
+    while table.now < end:
+        sent = table.run_for(0.05)
+        for _, path, frame in sent:
+            if isinstance(frame, Challenge):
+                times.append(table.now)
+                table.paths.handle_answer(table.now, path, Answer(frame.token, "45.9.9.9", 1))
+    return times
+
+
+def test_paths_that_are_kept_open_are_asked_together_however_they_began():
+    table = Table()
+    for number in range(8):
+        table.offer(Candidate(1, f"45.10.{number}.5", 4000))
+        answered_at_once(table, 2.3)
+    answered_at_once(table, 60.0)
+
+    times = answered_at_once(table, 60.0)
+
+    assert len(times) >= 8 * 3  # each is asked every 20 s at the least
+    assert len(times) <= 8 * 60 / (KEEPALIVE_S - IDLE_TOGETHER_S) + 8
+    assert len(set(times)) <= 8
+
+
+def test_paths_that_are_lost_are_asked_together_once_all_is_backed_off():
+    table = Table()
+    for number in range(8):
+        table.offer(Candidate(1, f"45.10.{number}.5", 4000))
+        answered_at_once(table, 0.4)
+    table.run_for(60.0)  # no answer any more
+    assert all(path.state is PathState.DOUBTFUL for path in table.paths)
+
+    times = [time for time, _, frame in table.run_for(60.0) if isinstance(frame, Challenge)]
+
+    assert len(times) >= 8 * 60 / RECOVERY_PROBE_S - 8
+    assert len(times) <= 8 * 60 / (RECOVERY_PROBE_S - RECOVERY_TOGETHER_S)
+    assert len(set(times)) <= 60 / RECOVERY_PROBE_S + 2

@@ -11,7 +11,7 @@ import gevent
 from tunnel.units import Seconds
 
 
-class Deadline:
+class WaitLimit:
     """Use as a context manager around one wait at a time; `close` it at the end.
 
     Args:

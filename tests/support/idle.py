@@ -1,0 +1,117 @@
+"""What processes cost that have nothing to do: wake-ups and processor time, as the kernel counts them.
+
+A wake-up is a voluntary context switch of any thread: the process had waited for something.  On a
+machine that others load as well, a process that wakes finds its memory gone from the caches, and
+its time says as much about them as about it: then three times the limit passes, and the true figure
+is recorded all the same.
+"""
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.processes import await_true, record_figure
+
+# The budget of every state a command can be in, while nobody asks anything of it.
+WAKEUPS_PER_S = 2.0
+MORE_PER_LINK = 0.2
+MOST_SHARE = 0.001  # of one processor
+LOADED_FACTOR = 3
+# Until a process is called calm; a spinning one never is.
+CALM_LIMIT_S = 90.0
+CALM_WINDOW_S = 4.0
+NANOSECOND = 1e-9
+_SWITCHES = re.compile(r"^voluntary_ctxt_switches:\s*(\d+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Idle:
+    """A process that is to be idle, and how many links it holds."""
+
+    pid: int
+    links: int = 1
+
+    @property
+    def most_wakeups_per_s(self) -> float:
+        return WAKEUPS_PER_S + MORE_PER_LINK * max(0, self.links - 1)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the threads of a process have used so far: wake-ups and seconds, by thread."""
+
+    at: float
+    wakeups: dict[str, int]
+    seconds: dict[str, float]
+
+    @classmethod
+    def of(cls, pid: int) -> "Usage":
+        """Return what a process has used so far."""
+        wakeups, seconds = {}, {}
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found = _SWITCHES.search((task / "status").read_text())
+            assert found is not None, "this kernel counts no context switches"
+            wakeups[task.name] = int(found[1])
+            seconds[task.name] = _seconds(task)
+        return cls(time.monotonic(), wakeups, seconds)
+
+    def since(self, earlier: "Usage") -> tuple[float, float]:
+        """Return wake-ups a second and the share of a processor since then."""
+        took_s = self.at - earlier.at
+        wakeups = sum(n - earlier.wakeups.get(task, 0) for task, n in self.wakeups.items())
+        seconds = sum(s - earlier.seconds.get(task, 0.0) for task, s in self.seconds.items())
+        return wakeups / took_s, seconds / took_s
+
+
+def _seconds(task: Path) -> float:
+    """Return the processor time of a thread, to the nanosecond where the kernel tells it so."""
+    try:
+        return int((task / "schedstat").read_text().split()[0]) * NANOSECOND
+    except FileNotFoundError:
+        fields = (task / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def await_calm(processes: Mapping[str, Idle]) -> None:
+    """Wait until none wakes up more often than its budget allows."""
+    before = {name: Usage.of(process.pid) for name, process in processes.items()}
+    rates: dict[str, float] = {}
+
+    def is_calm() -> bool:
+        for name, process in processes.items():
+            now = Usage.of(process.pid)
+            if now.at - before[name].at >= CALM_WINDOW_S:
+                rates[name] = now.since(before[name])[0]
+                before[name] = now
+        return all(
+            rates.get(name, float("inf")) <= process.most_wakeups_per_s
+            for name, process in processes.items()
+        )
+
+    try:
+        await_true(is_calm, "all processes are calm", CALM_LIMIT_S)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; wake-ups a second: {rates}") from None
+
+
+def assert_idle(processes: Mapping[str, Idle], window_s: float) -> None:
+    """Let time pass, and assert that none used more than its budget."""
+    before = {name: Usage.of(process.pid) for name, process in processes.items()}
+    time.sleep(window_s)  # the window itself: there is nothing else to wait for
+    over = []
+    is_loaded = os.getloadavg()[0] > (os.cpu_count() or 1)
+    most_share = MOST_SHARE * (LOADED_FACTOR if is_loaded else 1)
+    for name, process in processes.items():
+        wakeups_per_s, share = Usage.of(process.pid).since(before[name])
+        figure = f"{wakeups_per_s:.2f} wake-ups a second, {share:.3%} of a processor"
+        must = f"{process.most_wakeups_per_s:.1f} a second, {MOST_SHARE:.1%}"
+        record_figure(f"idle {window_s:g} s, {name}", figure, must)
+        print(f"{name}: {figure}")
+        # What falls into a short window by chance, such as one ping and its answer, is no rate.
+        chance = 3 / window_s if window_s < 60 else 0.0
+        if wakeups_per_s > process.most_wakeups_per_s + chance or share > most_share:
+            over.append(f"{name}: {figure}; must {must}")
+    assert not over, "\n".join(over)
