@@ -107,10 +107,11 @@ class _Share:
     def _is_over(self) -> bool:
         """Tell whether the token has expired and nobody is here or may come back."""
         now = monotonic()
-        for instance, lost_at in list(self._lost_at.items()):
-            if now >= lost_at + COME_BACK_S:
-                del self._lost_at[instance]
-                del self._numbers[instance]
+        resumptions = self._rendezvous.gate.resumptions
+        for client, lost_at in list(self._lost_at.items()):
+            if now >= lost_at + COME_BACK_S or not resumptions.may_come_back(client):
+                del self._lost_at[client]
+                del self._numbers[client]
         return self._rendezvous.is_expired and not self._links and not self._lost_at
 
     # -- the target -------------------------------------------------------------------------

@@ -24,13 +24,15 @@ from derphole.open import CONNECTION_WAIT_S, Opening, ShareEnded
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
 from derphole.resets import ResetCode
-from derphole.share import ShareOptions, share
+from derphole.resumption import MAX_LOST
+from derphole.share import ShareOptions, _Share, share
 from derphole.status import ConnectionEnded, Listening, Notice, TokenIssued, Warning_
 from derphole.token import parse_token
 from tunnel.crypto.keys import KeyPair
 from tunnel.net.clock import monotonic, wall
 from tunnel.net.relay_limits import RelayLimits
 from tunnel.net.relay_server import RelayServer
+from tunnel.net.tasks import TaskGroup
 from tunnel.units import KIB, MIB
 
 WAIT_S = 15.0
@@ -63,6 +65,24 @@ def options(server):
     address = RelayAddress("127.0.0.1", server.node.derp_port, tls=False)
     # On the relay: what is tested here does not depend on the path.
     return NetworkOptions(relay=address, force_relay=True)
+
+
+def test_clients_that_were_lost_are_remembered_as_far_as_they_may_come_back_and_no_further(options):
+    """Whoever has the token can be lost four times a second, each time as another process."""
+    wanted = ShareOptions(parse_target("9"))
+    with IssuerRendezvous(options, lambda status: None, Capability.SHARE, None) as rendezvous:
+        sharing = _Share(rendezvous, wanted, lambda status: None, TaskGroup("share"))
+        resumptions = rendezvous.gate.resumptions
+        clients = [bytes([number]) * 16 for number in range(200)]
+        for number, client in enumerate(clients):
+            sharing._numbers[client] = number
+            sharing._lost_at[client] = monotonic()
+            resumptions.hand_out(client)
+            resumptions.part(client, may_come_back=True)
+
+            assert not sharing._is_over()
+
+        assert list(sharing._lost_at) == list(sharing._numbers) == clients[-MAX_LOST:]
 
 
 class Told:

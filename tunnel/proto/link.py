@@ -418,7 +418,7 @@ class PeerLink:
             case wire.RekeyAnswer():
                 if self._rekeying.handle_answer(now, frame):
                     self._trace("link.rekeyed", {"phase": self._rekeying.phase})
-                self.ping()  # the claimer goes on at our first packet of the new phase
+                    self.ping()  # the claimer goes on at our first packet of the new phase
             case wire.Ping():
                 pass  # the acknowledgement is the answer
             case _:

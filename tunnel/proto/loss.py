@@ -25,6 +25,9 @@ from tunnel.wire.frames import Ack, Frame
 PACKET_THRESHOLD = 3
 # Chosen: beyond this the time threshold does it alone.
 MAX_PACKET_THRESHOLD = 256
+# Chosen: pings in flight, which say nothing that another does not say as well.  A peer that is
+# heard and acknowledges nothing, or a relay that has us ask again and again, makes any number.
+MAX_PINGS = 64
 MAX_SUSPECTS = 8  # records lately called lost that are remembered, should they arrive after all
 # Chosen: a probe timeout never backs off beyond this (design: probes at most 2 s apart).
 MAX_PROBE_TIMEOUT_S = 2.0
@@ -94,6 +97,7 @@ class SentLedger:
         self._has_packet_threshold = has_packet_threshold
         self._called_lost: deque[tuple[int, int]] = deque(maxlen=MAX_SUSPECTS)  # first, last
         self._records: list[SentRecord] = []
+        self._pings: deque[SentRecord] = deque()  # records without content, and some answered ones
         self._next_number = 0
         self._largest_acked = -1
         self._probe_base: Instant | None = None  # when the probe timeout started
@@ -121,6 +125,25 @@ class SentLedger:
         self._records.append(record)
         self.in_flight_packets += record.count
         self.in_flight_bytes += record.count * record.size
+        if not (record.ranges or record.frames):
+            self._add_ping(record)
+
+    def _add_ping(self, record: SentRecord) -> None:
+        """Note a record without content; of too many the last but one goes.
+
+        The first ones stay, since they tell how long nothing has been answered.
+        """
+        pings, records = self._pings, self._records
+        while pings and pings[0].first < records[0].first:
+            pings.popleft()
+        pings.append(record)
+        if len(pings) > MAX_PINGS:
+            spare = pings[-2]
+            del pings[-2]
+            place = bisect_left(records, spare.first, key=lambda each: each.first)
+            if records[place] is spare:
+                del records[place]
+                self._forget(spare)
 
     def acked(self, now: Instant, ack: Ack, waited_s: Seconds = 0.0) -> list[SentRecord]:
         """Return the records an ACK newly acknowledges; raises `ProtocolViolation`.

@@ -153,7 +153,9 @@ class Places:
         """Remember a claimer whose claim was accepted; the oldest closed link may go for it."""
         self.by_index[applicant.index] = applicant
         closed = sorted(
-            (at, index) for index, each in self.by_index.items() if (at := each.link.closed_at)
+            (each.link.closed_at, index)
+            for index, each in self.by_index.items()
+            if each.link.closed_at is not None
         )
         for _, index in closed[:-MAX_CLOSED]:
             del self.by_index[index]

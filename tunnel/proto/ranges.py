@@ -75,6 +75,11 @@ class RangeSet:
             index += 1
         return gaps
 
+    def stop_before(self, value: int) -> int:
+        """Return where the last range ends that lies below `value`; 0 if there is none."""
+        index = bisect_right(self._stops, value) - 1
+        return self._stops[index] if index >= 0 else 0
+
     def forget_first(self) -> None:
         """Drop the lowest range."""
         del self._starts[0], self._stops[0]

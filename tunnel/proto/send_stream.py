@@ -16,6 +16,7 @@ from enum import Enum
 from tunnel.errors import MisuseError, ProtocolViolation
 from tunnel.proto.budget import Account, Budget
 from tunnel.proto.ranges import RangeSet
+from tunnel.proto.receive_stream import MAX_GAPS, MAX_GAPS_OF_LINK
 
 Buffer = bytes | bytearray | memoryview
 
@@ -45,9 +46,16 @@ class SendStream:
         stream: the stream's id.
         credit: the offset up to which the other side takes bytes at first.
         held: counts what waits in all streams of the link; an account of its own by default.
+        gaps: the same for the holes in what is acknowledged.
     """
 
-    def __init__(self, stream: int, credit: int, held: Account | None = None) -> None:
+    def __init__(
+        self,
+        stream: int,
+        credit: int,
+        held: Account | None = None,
+        gaps: Account | None = None,
+    ) -> None:
         self.stream = stream
         self.state = SendState.OPEN
         self.limit = credit
@@ -62,6 +70,8 @@ class SendStream:
         self._next = 0  # lowest offset never sent
         self._lost = RangeSet()
         self._acked = RangeSet()
+        self._gaps = gaps or Account(Budget(MAX_GAPS_OF_LINK))
+        self._gap_count = 0
         self._opening_is_due = True
         self._end_is_due = False
         self._end_is_acked = False
@@ -137,6 +147,8 @@ class SendStream:
 
     def forget_chunks(self) -> None:
         """Let go of what waits; it still counts as not acknowledged."""
+        self._acked = RangeSet()
+        self._count_gaps()
         self._keep(-self._own)
         self._chunks.clear()
 
@@ -201,8 +213,18 @@ class SendStream:
 
     def acked(self, start: int, stop: int, is_end: bool) -> None:
         """Note that [start, stop) is stored at the other side, and its end if `is_end`."""
+        if self.state is SendState.RESET:
+            return
+        before = len(self._acked)
         self._acked.add(start, stop)
-        self._lost.remove(start, stop)
+        if len(self._acked) > before and start > self._base and not self._may_have_a_gap:
+            # No receiver that keeps the rules has so many runs behind holes.  It is sent again with
+            # the hole before it, so that what is lost has no more parts than what is not.
+            self._acked.remove(start, stop)
+            self._lost.add(max(self._base, self._acked.stop_before(start)), stop)
+        else:
+            self._lost.remove(start, stop)
+        self._count_gaps()
         self._end_is_acked = self._end_is_acked or is_end
         if self._acked and self._acked.first[0] <= self._base:
             self._release(self._acked.first[1])
@@ -234,6 +256,15 @@ class SendStream:
             else:
                 self._chunks[0] = first[size:]
             self._base = offset
+
+    @property
+    def _may_have_a_gap(self) -> bool:
+        return self._gap_count < MAX_GAPS and self._gaps.room > 0
+
+    def _count_gaps(self) -> None:
+        count = max(0, len(self._acked) - 1)
+        self._gaps.take(count - self._gap_count)
+        self._gap_count = count
 
     def _keep(self, change: int) -> None:
         """Note that so much more is in memory, or less; what the floor covers is nobody's else."""

@@ -72,7 +72,7 @@ class Memory:
 
     Attributes:
         credit: what the other sides may send beyond the floors of their streams.
-        gaps: holes in what came.
+        gaps: holes in what came, and in what was acknowledged.
         held: what we have written and they have not acknowledged.
     """
 
@@ -307,7 +307,8 @@ class Streams:
 
     def _add(self, stream: int) -> _Stream:
         entry = _Stream(
-            SendStream(stream, FLOOR, self._held), ReceiveStream(stream, FLOOR, self._gaps)
+            SendStream(stream, FLOOR, self._held, self._gaps),
+            ReceiveStream(stream, FLOOR, self._gaps),
         )
         self._streams[stream] = entry
         return entry

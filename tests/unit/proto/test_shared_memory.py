@@ -3,7 +3,7 @@
 import pytest
 
 from tunnel.proto.credit import FLOOR, POOL
-from tunnel.proto.receive_stream import MAX_GAPS_OF_LINK
+from tunnel.proto.receive_stream import MAX_GAPS, MAX_GAPS_OF_LINK
 from tunnel.proto.send_stream import HELD_FLOOR, HELD_OF_LINK, MOST_HELD
 from tunnel.proto.streams import Memory, Streams
 from tunnel.units import KIB, MIB, Instant
@@ -138,6 +138,34 @@ def test_a_block_of_which_one_byte_is_not_acknowledged_counts_whole():
     assert memory.held.used == len(BLOCK) - HELD_FLOOR
     sending.acked(len(BLOCK) - 1, len(BLOCK), is_end=False)
     assert memory.held.used == 0
+
+
+def test_acknowledgements_full_of_holes_cost_little_and_lose_nothing():
+    """Every other byte is acknowledged: so many ranges would be kept as there are bytes."""
+    memory = Memory()
+    writer = Writer(memory, pins=False)
+    sending = [writer.streams.sending(writer.open()) for _ in range(40)]
+    for each in sending:
+        writer.streams.write(each.stream, BLOCK[: 8 * KIB])
+        each.take(8 * KIB)
+        for offset in range(1, 8 * KIB, 2):
+            each.acked(offset, offset + 1, is_end=False)
+
+    assert max(len(each._acked) for each in sending) <= MAX_GAPS + 1
+    assert sum(len(each._acked) for each in sending) <= MAX_GAPS_OF_LINK + len(sending)
+    assert sum(len(each._lost) for each in sending) <= MAX_GAPS_OF_LINK + len(sending)
+    for each in sending:  # what was not taken note of is sent again
+        again = 0
+        while each.has_something_to_send:
+            offset, data, _ = each.take(8 * KIB)
+            each.acked(offset, offset + len(data), is_end=False)
+            again += len(data)
+        assert again <= 8 * KIB
+        for offset in range(0, 8 * KIB, 2):  # as it is found to be lost
+            each.acked(offset, offset + 1, is_end=False)
+        assert not each.has_something_to_send
+        assert each.buffered == 0
+    assert memory.gaps.used == 0
 
 
 class Reader:
