@@ -1,6 +1,7 @@
 """What the tests of faults share: files that are sent whole, relays that come back, memory."""
 
 import hashlib
+import os
 import random
 import signal
 import time
@@ -141,6 +142,12 @@ def rss_bytes(process: Process) -> int:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) << 10
     raise AssertionError(f"no VmRSS; {process.story}")
+
+
+def cpu_s(process: Process) -> float:
+    """The processor time that a process has taken so far, all of its threads together."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Stopwatch:

@@ -1,13 +1,15 @@
-"""Junk for an issuer, from one who knows everything in its token but the secret.
+"""Junk for an issuer, from one who knows everything in its token but the secret; and good claims.
 
 Every kind of packet that an issuer reads, none of which may have any effect: noise, messages that
-break off, claims with a good header and a wrong secret, decisions, sealed packets of no link.
+break off, claims with a good header and a wrong secret, decisions, sealed packets of no link.  One
+who knows the secret as well can claim without end instead.
 """
 
 import os
 import random
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 from nacl import bindings
@@ -130,5 +132,37 @@ class Flood:
                 self._burst(stranger)
 
     def _burst(self, stranger: Thrower) -> None:
-        stranger.throw(self._issuer, [self._junk.packet() for _ in range(BURST)])
+        stranger.throw(self._issuer, self._packets(stranger.public))
         self.sent += BURST
+
+    def _packets(self, public: bytes) -> list[bytes]:
+        return [self._junk.packet() for _ in range(BURST)]
+
+
+class ClaimFlood(Flood):
+    """One who has the token and claims without end, each time anew; decisions are counted."""
+
+    def __init__(self, relay_port: int, token: SessionToken) -> None:
+        super().__init__(relay_port, token, 0)
+        self.answered = 0
+        self._token = token
+
+    def send_for(self, seconds: float) -> None:
+        """Claim for so long, by one connection."""
+        deadline = time.monotonic() + seconds
+        with Thrower(self._relay_port) as stranger:
+            while time.monotonic() < deadline:
+                self._burst(stranger)
+            self.answered += len(stranger.packets)
+
+    def _packets(self, public: bytes) -> list[bytes]:
+        return [good_claim(self._token, public) for _ in range(BURST)]
+
+
+def good_claim(token: SessionToken, public: bytes) -> bytes:
+    """Return a new claim of one who has a token, and is known by this key."""
+    meeting = Meeting(token.issuer_noise, token.issuer_derp, DerpKey(public))
+    payload = ClaimPayload(0, os.urandom(16), 7, 0, 24)
+    header = encode_header(ClaimHeader(token.grant))
+    ephemeral = KeyPair.from_secret(os.urandom(32))
+    return OutgoingClaim(meeting, header, token.secret, payload, ephemeral).message
