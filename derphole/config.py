@@ -12,20 +12,21 @@ from tunnel.units import Seconds
 
 @dataclass(frozen=True, slots=True)
 class RelayAddress:
-    """A relay of one's own: `https://host[:port][#sha256:HEX]` or `http://host[:port]`.
+    """A relay of one's own: `https://host[:port][#PIN]` or `http://host[:port]`.
 
     Args:
         host: DNS name or IP address, without brackets.
         port: TCP port.
         tls: whether to speak TLS.
-        pin: SHA-256 of the relay's public key, 32 bytes, or its first 16; None when a public
-            authority vouches for it.
+        pin: `sha256:HEX`, the SHA-256 of the relay's public key or of its certificate, or the
+            first 16 bytes of it, or `sha256-raw:HEX`, that of the certificate alone; None when a
+            public authority vouches for it.
     """
 
     host: str
     port: int
     tls: bool
-    pin: bytes | None = None
+    pin: str | None = None
 
     @property
     def url(self) -> str:
@@ -43,6 +44,7 @@ class NetworkOptions:
         relay: one relay to use in place of a map.
         force_relay: whether to stay on the relay.
         timeout_s: bound of the wait for the other side; None for no bound.
+        is_patient: nothing is given up that might come some day: `--timeout 0`.
         trace: file that gets the trace as JSON lines.
         proxy_https: proxy for https destinations, as the environment has it.
         proxy_http: the same for http destinations; both are secret, they may carry a password.
@@ -57,6 +59,7 @@ class NetworkOptions:
     relay: RelayAddress | None = None
     force_relay: bool = False
     timeout_s: Seconds | None = None
+    is_patient: bool = False
     trace: Path | None = None
     proxy_https: str | None = field(default=None, repr=False)
     proxy_http: str | None = field(default=None, repr=False)

@@ -446,16 +446,36 @@ class RelayTrouble(DerpholeError):
 
     Args:
         detail: which relay, and what it did.
+        next_step: what the person can do.
     """
 
     code = "relay"
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(
-            f"no relay could be used: {detail}; check the network, the proxy variables, "
-            "--relay and --derp-map"
-        )
+    def __init__(
+        self,
+        detail: str,
+        next_step: str = "check the network, the proxy variables, --relay and --derp-map",
+    ) -> None:
+        super().__init__(f"no relay could be used: {detail}; {next_step}")
         self.detail = detail
+
+
+class RelayRefusal(RelayTrouble):
+    """Every relay answers what does not pass by itself.
+
+    Args:
+        detail: which relay, and what it answered.
+        after_s: how long that lasted, in seconds.
+    """
+
+    code = "relay-refused"
+
+    def __init__(self, detail: str, after_s: float) -> None:
+        super().__init__(
+            detail,
+            f"that does not pass by itself, and was given up after {after_s:.0f} s "
+            "(--timeout 0 tries for ever)",
+        )
 
 
 class InternalError(DerpholeError):
