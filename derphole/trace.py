@@ -8,7 +8,7 @@
     netcheck netcheck.no_map        error: there is no relay map
              netcheck.nat           ipv6, udp, mapping, filtering, hairpin: one address family
              netcheck.mapper        protocol, found; reason: why it gave no port
-             netcheck.relay         region, connected, error: a login
+             netcheck.relay         region, connected, error, fault: a login
              netcheck.verdict       verdict: the report's word
     relay    relay.state            region, state: connecting, connected or down
              relay.error            region, error
