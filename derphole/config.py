@@ -7,7 +7,10 @@ line reads the environment, and tests pass settings of their own.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tunnel.units import Seconds
+from tunnel.units import MIB, ByteCount, Seconds
+
+# Chosen: hours of a busy run; small enough for any disk, and for a fault report once compressed.
+TRACE_SIZE: ByteCount = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class NetworkOptions:
         timeout_s: bound of the wait for the other side; None for no bound.
         is_patient: nothing is given up that might come some day: `--timeout 0`.
         trace: file that gets the trace as JSON lines.
+        trace_size: how large that file may grow.
         proxy_https: proxy for https destinations, as the environment has it.
         proxy_http: the same for http destinations; both are secret, they may carry a password.
         no_proxy: host names, suffixes and addresses that go without a proxy; "*" for all.
@@ -61,6 +65,7 @@ class NetworkOptions:
     timeout_s: Seconds | None = None
     is_patient: bool = False
     trace: Path | None = None
+    trace_size: ByteCount = TRACE_SIZE
     proxy_https: str | None = field(default=None, repr=False)
     proxy_http: str | None = field(default=None, repr=False)
     no_proxy: tuple[str, ...] = ()

@@ -72,7 +72,7 @@ class _Check:
         self._limit_s = limit_s
         self._started_at = monotonic()
         self._deadline = Instant(self._started_at + limit_s - min(RESERVE_S, limit_s / 4))
-        self._trace = TraceFile(options.trace)
+        self._trace = TraceFile(options.trace, options.trace_size)
         self._map = RelayMap({})
         self._addresses: tuple[str, ...] = ()
         self._ipv4: NatFindings | None = None

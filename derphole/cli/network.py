@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from derphole.cli.arguments import Arguments, is_debug
-from derphole.config import NetworkOptions, RelayAddress
+from derphole.cli.arguments import Arguments, is_debug, parse_size
+from derphole.config import TRACE_SIZE, NetworkOptions, RelayAddress
 from derphole.errors import UsageError
 from derphole.hints import OwnRelay
+from derphole.trace_bounds import LEAST_SIZE
 from derphole.when import parse_duration
-from tunnel.units import Seconds
+from tunnel.units import KIB, ByteCount, Seconds
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
 # 16 bytes are what a token carries; derper prints the hash of its whole certificate.
@@ -35,6 +36,7 @@ def network_options(arguments: Arguments) -> NetworkOptions:
         timeout_s=timeout_s,
         is_patient=timeout_s is None and arguments.text("--timeout") is not None,
         trace=Path(trace) if trace else None,
+        trace_size=_trace_size(arguments.text("--trace-size"), has_trace=bool(trace)),
         proxy_https=_either_case(environ, "HTTPS_PROXY"),
         proxy_http=_either_case(environ, "HTTP_PROXY"),
         no_proxy=_no_proxy(_either_case(environ, "NO_PROXY")),
@@ -117,6 +119,22 @@ def _timeout(text: str | None) -> Seconds | None:
     if seconds is None:
         raise UsageError(f'invalid --timeout value "{text}"; use seconds, 0 for no limit')
     return seconds or None
+
+
+def _trace_size(text: str | None, *, has_trace: bool) -> ByteCount:
+    """Return how large a trace may grow."""
+    if text is None:
+        return TRACE_SIZE
+    if not has_trace:
+        raise UsageError("--trace-size needs --trace FILE", shows_help=False)
+    size = parse_size(text)
+    if size is None or size < LEAST_SIZE:
+        raise UsageError(
+            f'invalid --trace-size value "{text}"; use bytes, such as 500K or 64M, '
+            f"{LEAST_SIZE // KIB}K at least",
+            shows_help=False,
+        )
+    return size
 
 
 def _parallel(text: str | None) -> int | None:

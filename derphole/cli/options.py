@@ -13,6 +13,8 @@ RELAY_OPTIONS = """\
 
 TRACE_OPTION = """\
     --trace FILE                Append a trace as JSON lines, without secrets
+    --trace-size SIZE           Keep the trace within this size: its first half and the newest
+                                lines (default 64M; K, M, G)
 """
 
 NETWORK_OPTIONS = f"""\

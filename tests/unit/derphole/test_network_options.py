@@ -118,6 +118,17 @@ def test_a_timeout_is_seconds(text, seconds):
     assert options(timeout=text).is_patient is (seconds is None)
 
 
+def test_the_size_of_a_trace_has_units_and_a_least():
+    assert options(trace="t").trace_size == 64 << 20
+    assert options(trace="t", trace_size="64K").trace_size == 64 << 10
+    assert options(trace="t", trace_size="2g").trace_size == 2 << 30
+    for text in ("", "0", "63K", "x", "-1", "1T"):
+        with pytest.raises(UsageError, match="invalid --trace-size value"):
+            options(trace="t", trace_size=text)
+    with pytest.raises(UsageError, match="--trace-size needs --trace FILE"):
+        options(trace_size="1M")
+
+
 @pytest.mark.parametrize("text", ["", "-1", "x", "1e9", "nan", "inf"])
 def test_another_timeout_is_refused(text):
     with pytest.raises(UsageError, match="invalid --timeout value"):
