@@ -307,6 +307,8 @@ def _no_relay_words(found: NetworkFindings) -> str:
 
 def _way_to_a_relay(found: NetworkFindings) -> str:
     """Return what may open a way to the relays, by what was seen of them."""
+    if not found.relays and found.map_trouble is not None:
+        return "There is no map of relays: what keeps it from us stands above"
     if found.faults == {RelayFault.UNKNOWN_NAME}:
         return "Their names lead to no address: check them, and the name server of this network"
     if found.faults == {RelayFault.PROXY}:

@@ -99,6 +99,12 @@ class ProxyRefused(RelayRefused):
     fault = RelayFault.PROXY
 
 
+class ProxyLoginRefused(ProxyRefused):
+    """The proxy before a relay does not take our user name and password."""
+
+    is_lasting = True
+
+
 class RelayNotDerp(RelayRefused):
     """What answers in the place of a relay does not speak DERP."""
 

@@ -26,6 +26,7 @@ from tunnel.errors import (
     RelayDistrusted,
     RelayError,
     RelayNotDerp,
+    RelayRefused,
     RelayUnreachable,
 )
 from tunnel.net.pins import SHORT_PIN_SIZE, pin_matches, public_key_pin
@@ -89,7 +90,11 @@ def _explained(
             reason = f"{reason}, by this machine's clock"
         return RelayDistrusted(f"has a certificate that is not to be trusted: {reason}")
     if isinstance(error, tls_error) and "EOF" not in str(error):
-        reason = getattr(error, "reason", None) or error.strerror
+        reason = str(getattr(error, "reason", None) or error.strerror)
+        if "ALERT" in reason or "UNRECOGNIZED_NAME" in reason:
+            return RelayRefused(
+                f"broke the TLS handshake off ({reason}), as servers do for a name they do not know"
+            )
         return RelayNotDerp(f"does not speak TLS as it should ({reason})")
     return RelayUnreachable("closed the connection during the TLS handshake")
 

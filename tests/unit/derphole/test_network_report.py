@@ -176,7 +176,7 @@ NETWORKS = [
         "no map",
         replace(HOME, ipv4=None, relays=(), map_trouble="the relay map could not be fetched"),
         "no-relay",
-        "No relay was reached",
+        "There is no map of relays: what keeps it from us stands above, or name a relay",
     ),
     ("nothing at all", NetworkFindings(map_trouble="no map"), "no-network", "no address"),
     (
