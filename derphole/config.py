@@ -7,25 +7,29 @@ line reads the environment, and tests pass settings of their own.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tunnel.units import Seconds
+from tunnel.units import MIB, ByteCount, Seconds
+
+# Chosen: hours of a busy run; small enough for any disk, and for a fault report once compressed.
+TRACE_SIZE: ByteCount = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True)
 class RelayAddress:
-    """A relay of one's own: `https://host[:port][#sha256:HEX]` or `http://host[:port]`.
+    """A relay of one's own: `https://host[:port][#PIN]` or `http://host[:port]`.
 
     Args:
         host: DNS name or IP address, without brackets.
         port: TCP port.
         tls: whether to speak TLS.
-        pin: SHA-256 of the relay's public key, 32 bytes, or its first 16; None when a public
-            authority vouches for it.
+        pin: `sha256:HEX`, the SHA-256 of the relay's public key or of its certificate, or the
+            first 16 bytes of it, or `sha256-raw:HEX`, that of the certificate alone; None when a
+            public authority vouches for it.
     """
 
     host: str
     port: int
     tls: bool
-    pin: bytes | None = None
+    pin: str | None = None
 
     @property
     def url(self) -> str:
@@ -43,7 +47,9 @@ class NetworkOptions:
         relay: one relay to use in place of a map.
         force_relay: whether to stay on the relay.
         timeout_s: bound of the wait for the other side; None for no bound.
+        is_patient: nothing is given up that might come some day: `--timeout 0`.
         trace: file that gets the trace as JSON lines.
+        trace_size: how large that file may grow.
         proxy_https: proxy for https destinations, as the environment has it.
         proxy_http: the same for http destinations; both are secret, they may carry a password.
         no_proxy: host names, suffixes and addresses that go without a proxy; "*" for all.
@@ -57,7 +63,9 @@ class NetworkOptions:
     relay: RelayAddress | None = None
     force_relay: bool = False
     timeout_s: Seconds | None = None
+    is_patient: bool = False
     trace: Path | None = None
+    trace_size: ByteCount = TRACE_SIZE
     proxy_https: str | None = field(default=None, repr=False)
     proxy_http: str | None = field(default=None, repr=False)
     no_proxy: tuple[str, ...] = ()

@@ -5,6 +5,7 @@
     input failed   the sender could not read        mismatch       size or digest do not agree
     expired        the token's time is over         reconnecting   the claimer comes back at once
     in use, replaced                                see tunnel.proto.places
+    protocol       a side said what it may not say, on its control stream or in its packets
 
 Every ending names its cause on both sides; what is said by the other side stands in quotes.  Pure.
 """
@@ -21,6 +22,7 @@ from derphole.errors import (
     NotAwaited,
     OtherReason,
     PeerAborted,
+    PeerBrokeProtocol,
     PeerLeft,
     ReceiverOutputClosed,
     SinkClosed,
@@ -30,10 +32,11 @@ from derphole.errors import (
     TokenExpired,
     TokenWrongCapability,
     TransferError,
+    WeBrokeProtocol,
 )
 from derphole.grant import Grant
 from derphole.token import MADE_AND_USED_BY
-from tunnel.errors import LinkEnded, PeerClosed, PeerSilent
+from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent
 from tunnel.proto.claimer import Refused
 from tunnel.units import WallTime
 
@@ -65,9 +68,13 @@ def ending_error(end: LinkEnded, unanswered: str) -> DerpholeError:
     """
     if isinstance(end, PeerSilent):
         return TimedOut(f"{unanswered} (nothing was heard from the other side)", end.silent_s)
+    if isinstance(end, ClosedHere) and end.code == Ending.PROTOCOL_VIOLATION:
+        return PeerBrokeProtocol("its packets were not what they must be")
     if not isinstance(end, PeerClosed):
         return PeerLeft(str(end))
     match end.code:
+        case Ending.PROTOCOL_VIOLATION:
+            return WeBrokeProtocol(end.text or None)
         case Ending.IN_USE:
             return AlreadyInUse()
         case Ending.OUTPUT_CLOSED:
@@ -89,6 +96,8 @@ def ending_of(error: BaseException) -> tuple[Ending, str]:
             return Ending.OUTPUT_FAILED, f"it could not write its output: {reason}"
         case SourceFailed(reason=reason):
             return Ending.INPUT_FAILED, f"it could not read its input: {reason}"
+        case PeerBrokeProtocol(detail=detail):
+            return Ending.PROTOCOL_VIOLATION, detail
         case TransferError():
             return Ending.MISMATCH, "the bytes it received are not those that were sent"
         case Interrupted():

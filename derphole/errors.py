@@ -293,6 +293,41 @@ class PeerAborted(DerpholeError):
         self.reason = reason
 
 
+class PeerBrokeProtocol(DerpholeError):
+    """The other side said what it may not say, so that nothing it says counts any more.
+
+    Args:
+        detail: what it said and when, in words that fit both sides.
+    """
+
+    code = "protocol"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            f"the other side broke the protocol ({detail}); this side has ended the run: "
+            "run the same version of this program on both sides"
+        )
+        self.detail = detail
+
+
+class WeBrokeProtocol(DerpholeError):
+    """The other side ended the run, since by its account we said what may not be said.
+
+    Args:
+        detail: what that was, in its words.
+    """
+
+    code = "protocol"
+
+    def __init__(self, detail: str | None = None) -> None:
+        said = f" ({detail})" if detail else ""
+        super().__init__(
+            f"the other side has ended the run, since this side broke the protocol{said}; "
+            "run the same version of this program on both sides"
+        )
+        self.detail = detail
+
+
 class TimedOut(DerpholeError):
     """Something awaited did not come.
 
@@ -411,16 +446,36 @@ class RelayTrouble(DerpholeError):
 
     Args:
         detail: which relay, and what it did.
+        next_step: what the person can do.
     """
 
     code = "relay"
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(
-            f"no relay could be used: {detail}; check the network, the proxy variables, "
-            "--relay and --derp-map"
-        )
+    def __init__(
+        self,
+        detail: str,
+        next_step: str = "check the network, the proxy variables, --relay and --derp-map",
+    ) -> None:
+        super().__init__(f"no relay could be used: {detail}; {next_step}")
         self.detail = detail
+
+
+class RelayRefusal(RelayTrouble):
+    """Every relay answers what does not pass by itself.
+
+    Args:
+        detail: which relay, and what it answered.
+        after_s: how long that lasted, in seconds.
+    """
+
+    code = "relay-refused"
+
+    def __init__(self, detail: str, after_s: float) -> None:
+        super().__init__(
+            detail,
+            f"that does not pass by itself, and was given up after {after_s:.0f} s "
+            "(--timeout 0 tries for ever)",
+        )
 
 
 class InternalError(DerpholeError):

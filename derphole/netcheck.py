@@ -24,7 +24,7 @@ from tunnel.crypto.keys import KEY_SIZE, KeyPair
 from tunnel.net.clock import monotonic
 from tunnel.net.home import measure_by_https, measure_by_stun
 from tunnel.net.ifaces import default_gateway, local_addresses
-from tunnel.net.netcheck import check_mappers, check_nat, check_relay, finds_portal
+from tunnel.net.netcheck import check_mappers, check_nat, check_relay, look_for_page
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.candidates import is_overlay
 from tunnel.proto.mapping import is_public
@@ -32,6 +32,7 @@ from tunnel.proto.nat_behaviour import NatFindings
 from tunnel.proto.netcheck import (
     MapperCheck,
     RegionLatency,
+    SignInPage,
     choose_regions,
     measurable_regions,
 )
@@ -71,14 +72,14 @@ class _Check:
         self._limit_s = limit_s
         self._started_at = monotonic()
         self._deadline = Instant(self._started_at + limit_s - min(RESERVE_S, limit_s / 4))
-        self._trace = TraceFile(options.trace)
+        self._trace = TraceFile(options.trace, options.trace_size)
         self._map = RelayMap({})
         self._addresses: tuple[str, ...] = ()
         self._ipv4: NatFindings | None = None
         self._ipv6: NatFindings | None = None
         self._mappers: tuple[MapperCheck, ...] | None = None
         self._relays: tuple[RelayFinding, ...] = ()
-        self._has_portal = False
+        self._page: SignInPage | None = None
         self._map_trouble: str | None = None
 
     def run(self) -> NetworkFindings:
@@ -171,7 +172,8 @@ class _Check:
             latency_s = latency_by_id.get(region.id)
             found[region.id] = RelayFinding(region, latency_s, is_by_udp, outcome)
             values = {"region": region.id, "connected": outcome.error is None}
-            self._trace("netcheck.relay", {**values, "error": outcome.error})
+            fault = outcome.fault.value if outcome.fault else None
+            self._trace("netcheck.relay", {**values, "error": outcome.error, "fault": fault})
 
         nearest = _nearest(self._map, latencies)
         with TaskGroup("logins") as tasks:
@@ -185,7 +187,8 @@ class _Check:
     def _look_for_portal(self, nodes: list[RelayNode]) -> None:
         def look(node: RelayNode) -> None:
             limit_s = max(MIN_LIMIT_S, self._left_s(PORTAL_LIMIT_S))
-            self._has_portal |= bool(finds_portal(node, dial_options(self._options), limit_s))
+            page = look_for_page(node, dial_options(self._options), limit_s)
+            self._page = self._page or page
 
         with TaskGroup("portal") as tasks:
             for node in nodes:
@@ -203,7 +206,7 @@ class _Check:
             tuple(ip for ip in usable if is_overlay(ip)),
             self._relays,
             self._mappers,
-            self._has_portal,
+            self._page,
             self._map_trouble,
             self._options.force_relay,
             monotonic() - self._started_at,

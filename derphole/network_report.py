@@ -7,10 +7,18 @@ are those of the Go tool; the others are ours.  README lists every key.  Pure.
 from collections.abc import Iterator
 
 from derphole.network_verdict import NetworkFindings, RelayFinding, recommendation, verdict
+from tunnel.errors import RelayFault
 from tunnel.proto.nat_behaviour import Filtering, Mapping, NatFindings
 from tunnel.proto.netcheck import MapperCheck
 from tunnel.units import Seconds
 from tunnel.wire.stun import Endpoint
+
+# Faults of a relay that answered, or of what answered in its place.
+ANSWERED = frozenset(RelayFault) - {
+    RelayFault.UNREACHABLE,
+    RelayFault.UNKNOWN_NAME,
+    RelayFault.PROXY,
+}
 
 JsonTree = str | int | float | bool | None | list["JsonTree"] | dict[str, "JsonTree"]
 
@@ -101,7 +109,8 @@ def _relay_lines(found: NetworkFindings) -> Iterator[str]:
             after_ms = 1000 * relay.check.connected_after_s
             yield f"  {name}: {latency}connected in {after_ms:.0f} ms"
         else:
-            yield f"  {name}: {latency}not reached: {relay.check.error}"
+            what = "not usable" if relay.check.fault in ANSWERED else "not reached"
+            yield f"  {name}: {latency}{what}: {relay.check.error}"
 
 
 def _yes_no(value: bool | None) -> str:
@@ -147,7 +156,8 @@ def as_json(found: NetworkFindings) -> dict[str, JsonTree]:
         "relays": [*map(_relay_json, found.relays)],
         "relay_reachable": found.has_relay,
         "relay_forced": found.is_relay_forced,
-        "captive_portal": found.has_portal,
+        "captive_portal": found.page is not None,
+        "sign_in_address": found.page.address if found.page else None,
         "map_error": found.map_trouble,
         "seconds": round(found.seconds, 3),
     }
@@ -205,6 +215,8 @@ def _relay_json(relay: RelayFinding) -> JsonTree:
         "reachable": relay.is_reachable,
         "connected_after_ms": _ms(check.connected_after_s),
         "error": check.error,
+        "fault": check.fault.value if check.fault else None,
+        "redirected_to": check.redirected_to,
     }
 
 

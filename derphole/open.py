@@ -20,7 +20,7 @@ from derphole.bind import address_text
 from derphole.config import NetworkOptions
 from derphole.control import Control
 from derphole.endings import Ending, ending_error
-from derphole.errors import DerpholeError, NotAwaited
+from derphole.errors import DerpholeError, NotAwaited, PeerBrokeProtocol
 from derphole.forward import close_with_reset, prepare
 from derphole.messages import Resumption
 from derphole.rendezvous.claimer import ClaimerRendezvous
@@ -29,7 +29,8 @@ from derphole.share import MOST_CONNECTIONS
 from derphole.status import Listening, Notice, Report, State, StateChanged
 from derphole.switchboard import Switchboard
 from derphole.token import SessionToken
-from tunnel.errors import ClosedHere, DecodeError, LinkEnded, PeerClosed, PeerSilent, StreamReset
+from derphole.turns import Stage
+from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
 from tunnel.net.clock import monotonic
 from tunnel.net.link import Link
 from tunnel.net.tasks import TaskGroup
@@ -45,6 +46,8 @@ STALL_LOOK_S: Seconds = 0.5
 # Chosen: pauses after the system had no file for a connection.
 FIRST_PAUSE_S: Seconds = 0.01
 LAST_PAUSE_S: Seconds = 1.0
+# Ends of a link that are no end of the share.
+SAID_OTHERWISE = (Ending.IN_USE, Ending.REPLACED, Ending.PROTOCOL_VIOLATION)
 NO_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -153,15 +156,18 @@ class Opening:
             return self._rendezvous.resume(None, RETURN_AWAITED, limit_s)
 
     def _follow(self, link: Link) -> None:
-        """Keep what the other side hands out for coming back."""
+        """Keep what the other side hands out for coming back; anything else ends the run."""
         try:
-            control = Control(link.open_stream())
-            while True:
-                message = control.receive()
-                if isinstance(message, Resumption):
-                    self._secret = message.secret
-        except (LinkEnded, StreamReset, DecodeError):
-            return  # without it the token serves once more, until it expires
+            control = Control(link.open_stream(), Stage.OPEN_FIRST)
+            message = control.receive()
+            assert isinstance(message, Resumption)
+            self._secret = message.secret
+            control.stage = Stage.OPEN_LATER
+            control.receive()
+        except LinkEnded:
+            return
+        except StreamReset as reset:
+            raise PeerBrokeProtocol("its control stream was given up") from reset
 
     def _watch_stalls(self, link: Link, board: Switchboard) -> None:
         """While the other side is silent, reset what was opened since and has waited too long."""
@@ -224,12 +230,10 @@ def _check_may_return(end: LinkEnded) -> None:
     match end:
         case PeerSilent() | ClosedHere(code=Ending.RECONNECTING):
             return
-        case PeerClosed(code=Ending.IN_USE | Ending.REPLACED):
-            error: DerpholeError = ending_error(end, SHARE_AWAITED)
-        case PeerClosed(text=text):
-            error = ShareEnded(text or None)
+        case PeerClosed(code=code, text=text) if code not in SAID_OTHERWISE:
+            error: DerpholeError = ShareEnded(text or None)
         case _:
-            error = ShareEnded("it broke the protocol")
+            error = ending_error(end, SHARE_AWAITED)
     raise error from end
 
 

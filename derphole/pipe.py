@@ -8,13 +8,14 @@
     exit 0    CONFIRM_ACK                -------->  exit 0
 
 `pipe` succeeds only on CONFIRM, `listen` only when everything is written and the digest agrees.
-Standard input is read only after the link is up.
+Standard input is read only after the link is up.  Messages are read beside the data, so that one
+out of turn ends the run at once (`derphole.turns`).
 """
 
 from collections.abc import Callable
 
 import gevent
-from gevent.event import Event
+from gevent.event import AsyncResult, Event
 from xxhash import xxh3_128
 
 from derphole.config import NetworkOptions
@@ -24,6 +25,7 @@ from derphole.errors import (
     DerpholeError,
     DigestMismatch,
     PeerAborted,
+    PeerBrokeProtocol,
     SinkClosed,
     SizeMismatch,
 )
@@ -45,7 +47,8 @@ from derphole.status import (
 )
 from derphole.stdio import ByteSink, ByteSource
 from derphole.token import SessionToken
-from tunnel.errors import ClosedHere, DecodeError, LinkEnded, PeerClosed, StreamReset
+from derphole.turns import Stage
+from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, StreamReset
 from tunnel.net.clock import monotonic
 from tunnel.net.link import Link
 from tunnel.net.tasks import TaskGroup
@@ -168,7 +171,7 @@ def _receive(
     rendezvous.report_path(link)
     receiver = _Receiver(rendezvous, link, sink, report)
     try:
-        receiver.conversation.run(receiver.receive, receiver.watch_output)
+        receiver.conversation.run(receiver.receive, receiver.take_messages, receiver.watch_output)
     except DerpholeError:
         if not receiver.was_replaced:
             raise
@@ -234,14 +237,20 @@ class _Receiver:
         self._report = report
         self._tally = _Tally()
         self.is_complete = False  # everything is written, and its digest agrees
+        self._control: Control | None = None
+        self._has_control = Event()
+        self._fin: AsyncResult[Fin] = AsyncResult()
         self._is_confirmed = False
+        self._was_told_nonsense: str | None = None  # instead of CONFIRM_ACK
+        self._has_answer = Event()  # to CONFIRM, or nobody can answer any more
         self._has_all = Event()
         self._is_over = Event()
 
     def receive(self) -> None:
         """Write the stream; check it against FIN; confirm."""
         try:
-            control = Control(self._link.accept_stream())
+            control = self._control = Control(self._link.accept_stream(), Stage.LISTEN_BEFORE_FIN)
+            self._has_control.set()
             data = self._link.accept_stream()
             self._link.refuse_streams(UNEXPECTED)
             while chunks := data.read(READ_SIZE):
@@ -249,8 +258,9 @@ class _Receiver:
                     self._keep_place()
                 for chunk in chunks:
                     self._tally.add(chunk)
+                self._check_room()
                 self._sink.write(chunks)
-            fin = self._await_fin(control)
+            fin = self._fin.get()
             self._keep_place()  # an empty stream's, too
             self.conversation.may_outlive_link = True
             self._sink.flush()
@@ -258,9 +268,16 @@ class _Receiver:
             self._tally.ended_at = monotonic()
             self.is_complete = True
             self._has_all.set()
+            self._confirm(control, fin)
         finally:
             self._is_over.set()
-        self._confirm(control, fin)
+
+    def take_messages(self) -> None:
+        """Take what the sender says while its data comes, and after; ends with `receive`."""
+        with TaskGroup("control", on_failure=lambda _: self._is_over.set()) as tasks:
+            tasks.spawn("messages", self._await_messages)
+            self._is_over.wait()
+            tasks.raise_failure()
 
     def watch_output(self) -> None:
         """Notice a closed output also while nothing comes; ends with `receive`."""
@@ -280,10 +297,12 @@ class _Receiver:
         """Close the link; warn if the other side may not know that all is well."""
         self._link.close(Ending.DONE, "done")
         if not self._is_confirmed:
+            nonsense = self._was_told_nonsense
+            told = f"broke the protocol ({nonsense})" if nonsense else "could not be told"
             self._report(
                 Warning_(
-                    "everything is written and the digest agrees, but the other side could not "
-                    "be told; it may report a failure"
+                    f"everything is written and the digest agrees, but the other side {told}; "
+                    "it may report a failure"
                 )
             )
 
@@ -306,11 +325,37 @@ class _Receiver:
         # Once a byte was written nobody else can take over: the stream would have a hole.
         self._rendezvous.machine.places.may_replace = False
 
-    def _await_fin(self, control: Control) -> Fin:
-        while True:
-            message = control.receive()
-            if isinstance(message, Fin):
-                return message
+    def _await_messages(self) -> None:
+        """Wait for FIN, then for CONFIRM_ACK; what comes out of turn ends the run."""
+        self._has_control.wait()
+        control = self._control
+        assert control is not None
+        try:
+            fin = control.receive()
+            assert isinstance(fin, Fin)
+            control.stage = Stage.LISTEN_AFTER_FIN
+            self._fin.set(fin)
+            self._check_room()
+            control.receive()
+            self._is_confirmed = True
+        except LinkEnded as end:
+            if not self._fin.ready():
+                self._fin.set_exception(end)
+        except PeerBrokeProtocol as error:
+            if not self.is_complete:
+                raise
+            self._was_told_nonsense = error.detail
+            self._link.close(*ending_of(error))
+        except StreamReset:
+            if not self.is_complete:
+                raise
+        finally:
+            self._has_answer.set()
+
+    def _check_room(self) -> None:
+        """Raise once more has come than FIN told."""
+        if self._fin.ready() and self._tally.size > self._fin.get().size:
+            raise SizeMismatch(self._fin.get().size, self._tally.size)
 
     def _check(self, fin: Fin) -> None:
         if fin.size != self._tally.size:
@@ -320,14 +365,13 @@ class _Receiver:
 
     def _confirm(self, control: Control, fin: Fin) -> None:
         """Send CONFIRM until it is answered: the link repeats it, we only wait."""
-        with gevent.Timeout(CONFIRM_S, False):
-            try:
+        control.stage = Stage.LISTEN_CONFIRMED
+        try:
+            with gevent.Timeout(CONFIRM_S, False):
                 control.send(Confirm(fin.size, fin.digest))
-                while not isinstance(control.receive(), ConfirmAck):
-                    pass
-                self._is_confirmed = True
-            except (LinkEnded, StreamReset, DecodeError):
-                return  # everything is written: what the other side knows is its own matter
+                self._has_answer.wait()
+        except (LinkEnded, StreamReset):
+            return  # everything is written: what the other side knows is its own matter
 
 
 class _Sender:
@@ -340,9 +384,7 @@ class _Sender:
         self._source = source
         self._tally = _Tally()
         link.refuse_streams(UNEXPECTED)
-        control = link.open_stream()
-        self._control_stream = control
-        self._control = Control(control)
+        self._control = Control(link.open_stream(), Stage.PIPE_BEFORE_FIN)
         self._data = link.open_stream()
 
     def send(self) -> None:
@@ -351,14 +393,13 @@ class _Sender:
             self._tally.add(data)
             self._data.write(data)
         self._data.end()
+        self._control.stage = Stage.PIPE_AFTER_FIN
         self._control.send(Fin(self._tally.size, self._tally.digest))
 
     def await_confirmation(self) -> None:
         """Wait until the listener has written everything; raises `TransferError`."""
-        while True:
-            message = self._control.receive()
-            if isinstance(message, Confirm):
-                break
+        message = self._control.receive()
+        assert isinstance(message, Confirm)
         self._tally.ended_at = monotonic()
         if message.size != self._tally.size:
             raise SizeMismatch(self._tally.size, message.size)
@@ -370,7 +411,7 @@ class _Sender:
         """Let the listener know that we know; that it does not hear it changes nothing."""
         try:
             self._control.send(ConfirmAck())
-            self._control_stream.wait_acknowledged(LINGER_S)
+            self._control.stream.wait_acknowledged(LINGER_S)
         except (DerpholeError, LinkEnded, StreamReset):
             return
 

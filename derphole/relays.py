@@ -97,8 +97,7 @@ def claimer_relays(
 
 def own_region(address: RelayAddress) -> RelayRegion:
     """Return the region of one relay that the person named; raises `RelayTrouble`."""
-    pin = f"#sha256:{address.pin.hex()}" if address.pin else ""
-    return _parse_url(address.url + pin)
+    return _parse_url(f"{address.url}#{address.pin}" if address.pin else address.url)
 
 
 def hinted_region(hint: OwnRelay) -> RelayRegion:

@@ -1,6 +1,7 @@
 """`share`: every stream that a client opens becomes a TCP connection to the target.
 
     client ──control stream (0)──►  RESUMPTION goes back: with it the client may come back
+           ──any message───────►  it is sent away: a client has nothing to say
            ──stream 2, 4, ...────►  dial the target ──► copy both ways
                                     no answer, no room ──► reset, with a code that says why
 
@@ -13,14 +14,16 @@ from dataclasses import dataclass
 from derphole.config import NetworkOptions
 from derphole.control import CONTROL_STREAM, Control
 from derphole.dial import DIAL_S, TargetFailed, dial
-from derphole.endings import Ending
+from derphole.endings import Ending, ending_of
 from derphole.endpoints import Endpoint
+from derphole.errors import PeerBrokeProtocol
 from derphole.grant import Capability
 from derphole.messages import Resumption
 from derphole.rendezvous.issuer import IssuerRendezvous
 from derphole.resets import ResetCode
 from derphole.status import Notice, Report, State, StateChanged, TokenIssued, Warning_
 from derphole.switchboard import Switchboard, refuse
+from derphole.turns import Stage
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
 from tunnel.net.clock import monotonic
 from tunnel.net.link import Link, Stream
@@ -85,6 +88,7 @@ class _Share:
         self._links: set[Link] = set()
         self._numbers: dict[bytes, int] = {}  # of clients here and of those that may come back
         self._lost_at: dict[bytes, Instant] = {}
+        self._reasons: dict[Link, str] = {}  # why a client was sent away, until that is told
         self._client_count = 0
         self._told_failure: str | None = None
 
@@ -141,18 +145,41 @@ class _Share:
         client = self._rendezvous.client_of(link)
         number = self._greet(link, client)
         try:
-            control = link.accept_stream()
-            if control.id != CONTROL_STREAM:  # it was given up before we saw it
-                link.close(Ending.FAILED, "its control stream is missing")
-            Control(control).send(Resumption(self._rendezvous.resumption_secret(link)))
+            stream = link.accept_stream()
+            if stream.id != CONTROL_STREAM:  # it was given up before we saw it
+                raise PeerBrokeProtocol("its control stream is missing")
+            control = Control(stream, Stage.SHARE)
+            control.send(Resumption(self._rendezvous.resumption_secret(link)))
+            self._tasks.spawn("control", self._refuse_messages, link, control)
             while True:
                 stream = link.accept_stream()
                 self._tasks.spawn("connection", self._connect, link, stream, f"client {number}")
-        except (LinkEnded, StreamReset):
-            end = link.wait_ended()
+        except LinkEnded:
+            pass
+        except StreamReset:
+            self._send_away(link, PeerBrokeProtocol("its control stream was given up"))
+        except PeerBrokeProtocol as error:
+            self._send_away(link, error)
         finally:
             self._board.cut(link)
-        self._part(link, client, number, end)
+        self._part(link, client, number, link.wait_ended())
+
+    def _refuse_messages(self, link: Link, control: Control) -> None:
+        """Send the client away once it says anything: it has nothing to say."""
+        try:
+            control.receive()
+        except LinkEnded:
+            return
+        except StreamReset:
+            self._send_away(link, PeerBrokeProtocol("its control stream was given up"))
+        except PeerBrokeProtocol as error:
+            self._send_away(link, error)
+
+    def _send_away(self, link: Link, error: PeerBrokeProtocol) -> None:
+        """Close the link of a client that broke the protocol."""
+        if link.end is None:
+            self._reasons[link] = error.detail
+        link.close(*ending_of(error))
 
     def _greet(self, link: Link, client: bytes) -> int:
         """Tell that a client is here; returns its number."""
@@ -169,7 +196,7 @@ class _Share:
     def _part(self, link: Link, client: bytes, number: int, end: LinkEnded | None) -> None:
         """Tell how a client left, and remember it if it may come back."""
         self._links.discard(link)
-        may_come_back, words = _farewell(end)
+        may_come_back, words = _farewell(end, self._reasons.pop(link, None))
         has_another = any(self._rendezvous.client_of(other) == client for other in self._links)
         if not has_another:
             if may_come_back:
@@ -203,11 +230,14 @@ class _Share:
             self._board.carry(sock, stream, link, (number, peer, began_at))
 
 
-def _farewell(end: LinkEnded | None) -> tuple[bool, str]:
+def _farewell(end: LinkEnded | None, detail: str | None) -> tuple[bool, str]:
     """Return whether the client may come back, and what to say of its end."""
+    reason = f" ({detail})" if detail else ""
     match end:
         case PeerClosed(code=Ending.RECONNECTING | Ending.REPLACED):
             return True, "reconnects"
+        case PeerClosed(code=Ending.PROTOCOL_VIOLATION, text=text):
+            return False, f"left: by its account this side broke the protocol ({text})"
         case PeerClosed(text=text):
             return False, f"left: {text}" if text else "left"
         case PeerSilent(silent_s=silent_s):
@@ -219,4 +249,4 @@ def _farewell(end: LinkEnded | None) -> tuple[bool, str]:
         case ClosedHere(code=Ending.REPLACED):
             return False, "fell silent, and another one took its place"
         case _:
-            return False, "was sent away: it broke the protocol"
+            return False, f"was sent away: it broke the protocol{reason}"

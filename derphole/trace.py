@@ -3,12 +3,14 @@
     {"t": seconds since the start, "event": "path.relay_changed", ...}
 
     run      trace.started          unix_s, version, python, platform
+             trace.left_out         of, count: more events of this kind came in the last second
+             trace.cut              bytes: in all, cut out here to keep to --trace-size
              run.failed             error, code: why the command ends, as in --json
              crash                  time, traceback: a bug of ours
     netcheck netcheck.no_map        error: there is no relay map
              netcheck.nat           ipv6, udp, mapping, filtering, hairpin: one address family
              netcheck.mapper        protocol, found; reason: why it gave no port
-             netcheck.relay         region, connected, error: a login
+             netcheck.relay         region, connected, error, fault: a login
              netcheck.verdict       verdict: the report's word
     relay    relay.state            region, state: connecting, connected or down
              relay.error            region, error
@@ -58,24 +60,24 @@
 
 The machines hand over names and plain values; what they hand over is public by construction (no
 keys, no stream bytes, no token text).  Names and keys are only ever added.  The file is made with
-mode 0600.
+mode 0600, and kept within bounds by `derphole.trace_bounds`.
 """
 
 import json
-import os
 import platform
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
 
 from derphole import __version__
-from derphole.errors import UsageError
+from derphole.config import TRACE_SIZE
+from derphole.trace_bounds import BoundedFile, Thinning
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed
 from tunnel.net.clock import monotonic, wall
 from tunnel.net.link import LinkNews
 from tunnel.proto.link import PeerLink
 from tunnel.proto.link_events import LinkResumed, LinkStalled
-from tunnel.units import Instant, Seconds
+from tunnel.units import ByteCount, Instant, Seconds
 
 # Chosen: enough to see a queue build up, little enough for hours.
 SAMPLE_S: Seconds = 1.0
@@ -84,21 +86,20 @@ SAMPLE_S: Seconds = 1.0
 class TraceFile:
     """Writes a trace; without a path it swallows everything.
 
+    Args:
+        path: of the file.
+        size: how large it may grow.
+
     Raises `UsageError` if the file cannot be made.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self._file: TextIO | None = None
+    def __init__(self, path: Path | None, size: ByteCount = TRACE_SIZE) -> None:
+        self._file: BoundedFile | None = None
         self._started_at = monotonic()
+        self._thinning = Thinning()
         if path is None:
             return
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        try:
-            self._file = os.fdopen(os.open(path, flags, 0o600), "a", buffering=1)
-        except OSError as error:
-            raise UsageError(
-                f"the trace file {path} cannot be written: {error.strerror}", shows_help=False
-            ) from error
+        self._file = BoundedFile(path, size, self._cut_line)
         program = {"version": __version__, "python": platform.python_version()}
         self("trace.started", {"unix_s": round(wall(), 3), **program, "platform": sys.platform})
 
@@ -108,24 +109,46 @@ class TraceFile:
         return self._file is not None
 
     def __call__(self, event: str, values: dict[str, object]) -> None:
-        """Write one event; a full disk ends the trace and nothing else."""
+        """Write one event, unless too many of its kind came in this second.
+
+        A full disk ends the trace and nothing else.
+        """
         if self._file is None:
             return
-        named = {"t": round(monotonic() - self._started_at, 6), "event": event, **values}
-        line = json.dumps(named, default=_named_by_type)
-        try:
-            self._file.write(line + "\n")
-        except OSError:
-            self.close()
+        now_s = monotonic() - self._started_at
+        self._tell_left_out(now_s, self._thinning.turn(now_s))
+        if self._thinning.admit(event):
+            self._append({"t": round(now_s, 6), "event": event, **values})
 
     def close(self) -> None:
         """Write no more."""
+        self._tell_left_out(monotonic() - self._started_at, self._thinning.take_left_out())
         file, self._file = self._file, None
         if file is not None:
             try:
                 file.close()
             except OSError:
                 return  # what the disk did not take is lost; the trace is no result
+
+    def _tell_left_out(self, now_s: Seconds, counts: dict[str, int]) -> None:
+        for kind, count in counts.items():
+            self._append(
+                {"t": round(now_s, 6), "event": "trace.left_out", "of": kind, "count": count}
+            )
+
+    def _cut_line(self, size: ByteCount) -> bytes:
+        now_s = monotonic() - self._started_at
+        return _line({"t": round(now_s, 6), "event": "trace.cut", "bytes": size})
+
+    def _append(self, named: dict[str, object]) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.append(_line(named))
+        except OSError:
+            file, self._file = self._file, None
+            with suppress(OSError):
+                file.close()
 
 
 class LinkTrace:
@@ -207,6 +230,10 @@ class LinkTrace:
             "relay_changes": counters.relay_changes,
             "stalls": counters.stalls,
         }
+
+
+def _line(named: dict[str, object]) -> bytes:
+    return json.dumps(named, default=_named_by_type).encode() + b"\n"
 
 
 def _named_by_type(value: object) -> str:

@@ -28,9 +28,11 @@ PURE_DERPHOLE = {
     "admission",
     "config",
     "derptun.keeper",
+    "endings",
     "errors",
     "grant",
     "hints",
+    "messages",
     "network_report",
     "network_verdict",
     "receipt_paths",
@@ -39,6 +41,7 @@ PURE_DERPHOLE = {
     "status",
     "token",
     "transfer.manifest",
+    "turns",
     "when",
 }
 PURE_FORBIDS = {

@@ -5,6 +5,9 @@ particulars.  A datagram can never raise out of a machine (it is dropped and cou
 stream must raise, since it cannot resynchronise.
 """
 
+from enum import StrEnum
+from typing import ClassVar, Self
+
 
 class TunnelError(Exception):
     """The tunnel failed."""
@@ -42,16 +45,108 @@ class ProtocolViolation(PeerError):
     """An authenticated peer broke the rules of the protocol."""
 
 
+class RelayFault(StrEnum):
+    """What was seen of a relay that could not be used; stable words."""
+
+    UNREACHABLE = "unreachable"
+    UNKNOWN_NAME = "unknown-name"
+    PROXY = "proxy"
+    BROKEN = "broken"
+    NOT_DERP = "not-derp"
+    REDIRECTED = "redirected"
+    CERTIFICATE = "certificate"
+    KEY_REFUSED = "key-refused"
+
+
 class RelayError(TunnelError):
-    """A relay could not be used."""
+    """A relay could not be used.
+
+    Attributes:
+        fault: what was seen, in a word.
+        is_lasting: trying again brings the same answer until somebody changes something.
+    """
+
+    fault: ClassVar[RelayFault] = RelayFault.UNREACHABLE
+    is_lasting: ClassVar[bool] = False
+
+    def about(self, relay: str) -> Self:
+        """Return the same error with the relay's name before its text."""
+        named = type(self).__new__(type(self))
+        named.__dict__.update(self.__dict__)
+        named.args = (f"{relay} {self}",)
+        return named
 
 
 class RelayUnreachable(RelayError):
     """A relay could not be reached."""
 
 
+class RelayNameUnknown(RelayUnreachable):
+    """The name of a relay leads to no address."""
+
+    fault = RelayFault.UNKNOWN_NAME
+
+
 class RelayRefused(RelayError):
     """A relay answered and refused us."""
+
+    fault = RelayFault.BROKEN
+
+
+class ProxyRefused(RelayRefused):
+    """The proxy before a relay said no."""
+
+    fault = RelayFault.PROXY
+
+
+class ProxyLoginRefused(ProxyRefused):
+    """The proxy before a relay does not take our user name and password."""
+
+    is_lasting = True
+
+
+class RelayNotDerp(RelayRefused):
+    """What answers in the place of a relay does not speak DERP."""
+
+    fault = RelayFault.NOT_DERP
+
+
+class RelayRedirected(RelayRefused):
+    """What answers in the place of a relay sends us elsewhere.
+
+    Args:
+        sentence: what was seen.
+        location: where to.
+    """
+
+    fault = RelayFault.REDIRECTED
+
+    def __init__(self, sentence: str, location: str) -> None:
+        super().__init__(sentence)
+        self.location = location
+
+
+class RelayDistrusted(RelayRefused):
+    """The certificate of a relay is not to be trusted.
+
+    Args:
+        sentence: what was seen.
+        seen_pin: SHA-256 of the public key it showed, 32 bytes; None when that is not known.
+    """
+
+    fault = RelayFault.CERTIFICATE
+    is_lasting = True
+
+    def __init__(self, sentence: str, seen_pin: bytes | None = None) -> None:
+        super().__init__(sentence)
+        self.seen_pin = seen_pin
+
+
+class RelayKeyRefused(RelayRefused):
+    """A relay does not admit our key."""
+
+    fault = RelayFault.KEY_REFUSED
+    is_lasting = True
 
 
 class LinkEnded(TunnelError):

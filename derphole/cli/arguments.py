@@ -5,13 +5,17 @@ against the options of the usage text first; docopt then gets a command line in 
 order: command, options, `--`, words.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from derphole.errors import UsageError
+from tunnel.units import GIB, KIB, MIB
 
 TRUE_WORDS = ("true", "1", "yes")
 FALSE_WORDS = ("false", "0", "no")
+SIZE = re.compile(r"([0-9]{1,15})([kKmMgG]?)")
+UNITS: Mapping[str, int] = {"": 1, "k": KIB, "m": MIB, "g": GIB}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +196,12 @@ def check_count(command: str, words: Sequence[str], least: int, most: int | None
         return
     wanted = f"{least}" if most == least else f"{least}-{most}"
     raise UsageError(f"'{command}' requires {wanted} argument(s), got {len(words)}")
+
+
+def parse_size(text: str) -> int | None:
+    """Read a number with K, M or G for powers of 1024; None for any other text."""
+    match = SIZE.fullmatch(text)
+    return int(match[1]) * UNITS[match[2].lower()] if match else None
 
 
 def is_debug(environ: Mapping[str, str]) -> bool:

@@ -1,6 +1,7 @@
 """Log records of the packages become debug lines; everything else that prints is kept quiet.
 
-Without this, `logging` would print warnings on its own, and gevent tracebacks of callbacks.
+Without this, `logging` would print warnings on its own, and gevent tracebacks of callbacks.  Lines
+of one kind are thinned: who connects to a relay all the time decides how many there are.
 """
 
 import logging
@@ -11,6 +12,7 @@ import gevent
 
 from derphole.cli.output import Level, Output
 from derphole.status import Notice
+from derphole.trace_bounds import Thinning
 from derphole.watchdog import Stall, Watchdog
 
 PACKAGES = ("derphole", "tunnel")
@@ -30,10 +32,14 @@ class DebugLines(logging.Handler):
         super().__init__()
         self._output = output
         self._shows_tracebacks = shows_tracebacks
+        self._thinning = Thinning()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show one record."""
-        self._output.debug(f"{record.name}: {record.getMessage()}")
+        """Show one record, unless too many of its kind came in this second."""
+        for kind, count in self._thinning.turn(record.created).items():
+            self._output.debug(f"{count} more lines in a second, left out: {kind}")
+        if self._thinning.admit(f"{record.name}: {record.msg}"):
+            self._output.debug(f"{record.name}: {record.getMessage()}")
 
     def write(self, text: str) -> None:
         """Show what gevent prints about a callback that failed."""

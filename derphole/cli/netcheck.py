@@ -38,6 +38,7 @@ def run(arguments: Arguments, output: Output) -> int:
     from derphole import netcheck
     from derphole.cli.signals import EndingSignals
     from derphole.network_report import as_json, lines
+    from derphole.network_verdict import next_step
 
     if arguments.text("--timeout") is None:
         options = replace(options, timeout_s=netcheck.DEFAULT_LIMIT_S)
@@ -49,5 +50,6 @@ def run(arguments: Arguments, output: Output) -> int:
         for line in lines(found):
             output.report(Notice(line))
     if not found.has_relay:
-        raise RelayTrouble(found.relay_trouble)
+        step = next_step(found)
+        raise RelayTrouble(found.relay_trouble, *([step] if step else []))
     return 0

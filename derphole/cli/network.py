@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from derphole.cli.arguments import Arguments, is_debug
-from derphole.config import NetworkOptions, RelayAddress
+from derphole.cli.arguments import Arguments, is_debug, parse_size
+from derphole.config import TRACE_SIZE, NetworkOptions, RelayAddress
 from derphole.errors import UsageError
-from derphole.hints import PIN_SIZE, OwnRelay
+from derphole.hints import OwnRelay
+from derphole.trace_bounds import LEAST_SIZE
 from derphole.when import parse_duration
-from tunnel.units import Seconds
+from tunnel.units import KIB, ByteCount, Seconds
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
-FULL_PIN_SIZE = 32
+# 16 bytes are what a token carries; derper prints the hash of its whole certificate.
+PIN = re.compile(r"sha256:([0-9a-fA-F]{32}|[0-9a-fA-F]{64})|sha256-raw:[0-9a-fA-F]{64}")
 MAX_PARALLEL = 16
 SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 
@@ -23,6 +25,7 @@ def network_options(arguments: Arguments) -> NetworkOptions:
     """Return the settings of a command with a network; raises `UsageError`."""
     environ = arguments.environ
     derp_map, relay = _relay_choice(arguments)
+    timeout_s = _timeout(arguments.text("--timeout"))
     trace = arguments.text("--trace")
     if trace == "":
         raise UsageError("--trace requires the name of a file")
@@ -30,8 +33,10 @@ def network_options(arguments: Arguments) -> NetworkOptions:
         derp_map=derp_map,
         relay=parse_relay(relay) if relay else None,
         force_relay=arguments.flag("--force-relay"),
-        timeout_s=_timeout(arguments.text("--timeout")),
+        timeout_s=timeout_s,
+        is_patient=timeout_s is None and arguments.text("--timeout") is not None,
         trace=Path(trace) if trace else None,
+        trace_size=_trace_size(arguments.text("--trace-size"), has_trace=bool(trace)),
         proxy_https=_either_case(environ, "HTTPS_PROXY"),
         proxy_http=_either_case(environ, "HTTP_PROXY"),
         no_proxy=_no_proxy(_either_case(environ, "NO_PROXY")),
@@ -43,7 +48,10 @@ def network_options(arguments: Arguments) -> NetworkOptions:
 
 
 def parse_relay(text: str) -> RelayAddress:
-    """Read `https://host[:port][#sha256:HEX]` or `http://host[:port]`; raises `UsageError`."""
+    """Read `https://host[:port][#PIN]` or `http://host[:port]`; raises `UsageError`.
+
+    PIN is `sha256:HEX`, or `sha256-raw:HEX` as derper prints it.
+    """
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -93,15 +101,10 @@ def _relay_choice(arguments: Arguments) -> tuple[str | None, str | None]:
     return (None if relay else arguments.environ.get("DERPHOLE_DERP_MAP") or None), relay
 
 
-def _pin(text: str, fragment: str) -> bytes:
-    kind, _, digits = fragment.partition(":")
-    try:
-        pin = bytes.fromhex(digits)
-    except ValueError:
-        pin = b""
-    if kind != "sha256" or len(pin) not in (PIN_SIZE, FULL_PIN_SIZE):
-        raise _bad_relay(text, "a pin is #sha256: and 64 hexadecimal digits")
-    return pin
+def _pin(text: str, fragment: str) -> str:
+    if not PIN.fullmatch(fragment):
+        raise _bad_relay(text, "a pin is #sha256: or #sha256-raw:, and 64 hexadecimal digits")
+    return fragment.lower()
 
 
 def _bad_relay(text: str, reason: str) -> UsageError:
@@ -116,6 +119,22 @@ def _timeout(text: str | None) -> Seconds | None:
     if seconds is None:
         raise UsageError(f'invalid --timeout value "{text}"; use seconds, 0 for no limit')
     return seconds or None
+
+
+def _trace_size(text: str | None, *, has_trace: bool) -> ByteCount:
+    """Return how large a trace may grow."""
+    if text is None:
+        return TRACE_SIZE
+    if not has_trace:
+        raise UsageError("--trace-size needs --trace FILE", shows_help=False)
+    size = parse_size(text)
+    if size is None or size < LEAST_SIZE:
+        raise UsageError(
+            f'invalid --trace-size value "{text}"; use bytes, such as 500K or 64M, '
+            f"{LEAST_SIZE // KIB}K at least",
+            shows_help=False,
+        )
+    return size
 
 
 def _parallel(text: str | None) -> int | None:

@@ -7,17 +7,21 @@ description, which docopt needs.
 RELAY_OPTIONS = """\
     --derp-map URL|FILE         Relay map to use in place of the public one
     --relay URL                 One relay to use in place of a map:
-                                https://host[:port][#sha256:HEX] or http://host[:port]
+                                https://host[:port][#sha256:HEX] or http://host[:port];
+                                derper's pin is #sha256-raw:HEX
 """
 
 TRACE_OPTION = """\
     --trace FILE                Append a trace as JSON lines, without secrets
+    --trace-size SIZE           Keep the trace within this size: its first half and the newest
+                                lines (default 64M; K, M, G)
 """
 
 NETWORK_OPTIONS = f"""\
 {RELAY_OPTIONS}\
     --force-relay               Stay on the relay, take no direct path
-    --timeout SECONDS           Give up waiting for the other side after this time (0: never)
+    --timeout SECONDS           Give up waiting for the other side after this time (0: never,
+                                also where every relay refuses)
 {TRACE_OPTION}"""
 
 SOURCE_OPTIONS = """\

@@ -1,13 +1,12 @@
 """The options of `derphole relay`: text into checked values."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from derphole.cli.arguments import Arguments
+from derphole.cli.arguments import Arguments, parse_size
 from derphole.errors import UsageError
-from tunnel.units import GIB, KIB, MIB, BytesPerSecond
+from tunnel.units import BytesPerSecond
 
 DEFAULT_LISTEN = "127.0.0.1:3340"
 DEFAULT_STUN_PORT = 3478
@@ -15,8 +14,6 @@ DEFAULT_MAX_CLIENTS = 1024
 MOST_CLIENTS = 100_000
 
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([^\[\]:\s/]*)):([0-9]{1,5})")
-_RATE = re.compile(r"([0-9]{1,15})([kKmMgG]?)")
-_UNITS: Mapping[str, int] = {"": 1, "k": KIB, "m": MIB, "g": GIB}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +90,8 @@ def parse_rate(text: str | None) -> BytesPerSecond | None:
     """Read bytes a second with K, M or G for powers of 1024; raises `UsageError`."""
     if text is None:
         return None
-    match = _RATE.fullmatch(text)
-    rate = int(match[1]) * _UNITS[match[2].lower()] if match else 0
-    if rate < 1:
+    rate = parse_size(text)
+    if not rate:
         raise UsageError(
             f'invalid --rate value "{text}"; use bytes a second, such as 1250000, 500K or 2M'
         )

@@ -52,7 +52,7 @@ class Rendezvous:
     ) -> None:
         self.options = options
         self.report = report
-        self.trace = TraceFile(options.trace)
+        self.trace = TraceFile(options.trace, options.trace_size)
         self._take_event = take_event
         self._tasks = TaskGroup("rendezvous", on_failure=self._fail)
         self._links: dict[Link, LinkTrace] = {}

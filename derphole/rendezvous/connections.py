@@ -3,7 +3,8 @@
     regions of the choice:   1      2      3 ...
                              └ opened ┘    └ spare: opened when one of the others is down
 
-They are observed by a pump, which runs the machine.  Closing them sends what is queued.
+They are observed by a pump, which runs the machine.  Closing them sends what is queued.  When all
+of them refuse, and that lasts, waiting is pointless; a link that is up goes on all the same.
 """
 
 from collections import deque
@@ -12,6 +13,7 @@ from collections.abc import Callable
 import gevent
 
 from derphole.config import NetworkOptions
+from derphole.errors import RelayRefusal
 from derphole.relays import RelayChoice, dial_options
 from derphole.status import RelayTrouble, Report
 from derphole.trace import TraceFile
@@ -22,11 +24,13 @@ from tunnel.net.relay import RelayConnection, RelayState
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.claimer import Claimer
 from tunnel.proto.issuer import Issuer
-from tunnel.units import Seconds
+from tunnel.units import Instant, Seconds
 from tunnel.wire.derpmap import RelayRegion
 
 # Chosen.
 CLOSE_LINGER_S: Seconds = 3.0  # for a jammed relay; one that is well takes milliseconds
+# Chosen: a key that is admitted late, or a relay's restart with another certificate, takes less.
+REFUSAL_S: Seconds = 30.0
 ROOM_POLL_S: Seconds = 0.01  # at the end only; until then relays tell the pump of room
 
 
@@ -103,9 +107,31 @@ class Connections:
     @property
     def next_step(self) -> str:
         """What a person can do when the other side does not come."""
+        if self.refused_at is not None:
+            return "this does not pass by itself: have the relay changed, or use another one"
         if self._silence() is not None:
             return "check the network, the proxy variables, --relay and --derp-map"
         return "check that the other side runs and reaches the network"
+
+    @property
+    def refused_at(self) -> Instant | None:
+        """When waiting for a relay is given up, since all of them refuse; None while one may not.
+
+        A link that is up needs none.
+        """
+        if self._options.is_patient or self._is_linked() or self._spare_regions:
+            return None
+        since = [relay.refused_since for relay in self.relays]
+        known = [each for each in since if each is not None]
+        if not known or len(known) < len(since):
+            return None
+        return Instant(max(known) + REFUSAL_S)
+
+    @property
+    def refusal(self) -> RelayRefusal:
+        """What all relays answer, as an error."""
+        causes = dict.fromkeys(str(relay.last_error) for relay in self.relays)
+        return RelayRefusal("; ".join(causes), REFUSAL_S)
 
     def description(self, number: int) -> str:
         """Return a relay in words, such as "relay fra (203.0.113.5:443)"."""

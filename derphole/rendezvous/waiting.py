@@ -1,7 +1,7 @@
 """Waiting: for what other greenlets bring about, with a word about what is awaited.
 
 Nobody waits in silence: what is awaited is reported after 2 s, together with what a relay has to
-say for itself, and again every 30 s.
+say for itself, and again every 30 s.  No wait goes on once every relay has refused for long enough.
 """
 
 from collections.abc import Callable
@@ -54,7 +54,7 @@ class Waiter:
         """Wait until `is_true`, reporting what is awaited; returns False at `deadline`.
 
         The deadline is one of the wall clock, which may be set, and goes on in a machine that
-        sleeps.  Raises `TimedOut` after `limit_s`, and what failed meanwhile.
+        sleeps.  Raises `TimedOut` after `limit_s`, `RelayRefusal`, and what failed meanwhile.
         """
         started_at = monotonic()
         next_report_s = FIRST_WAIT_REPORT_S
@@ -67,6 +67,7 @@ class Waiter:
                 raise TimedOut(what, waited_s, self._connections.next_step)
             if deadline is not None and wall() >= deadline:
                 return False
+            refused_in_s = self._check_refusal()
             if waited_s >= next_report_s:
                 self._report_waiting(what, waited_s, limit_s)
                 next_report_s = waited_s + WAIT_REPORT_S
@@ -75,20 +76,35 @@ class Waiter:
             ends = [next_report_s - waited_s]
             ends += [limit_s - waited_s] if limit_s is not None else []
             ends += [deadline - wall(), CLOCK_LOOK_S] if deadline is not None else []
+            ends += [refused_in_s] if refused_in_s is not None else []
             self._changed.clear()
             self._changed.wait(max(0.0, min(ends)))
         return True
 
     def idle_until(self, is_true: Callable[[], object]) -> None:
-        """Wait until `is_true` without a word; it is looked at every few seconds at least.
+        """Wait until `is_true`; it is looked at every few seconds at least.
 
-        Raises what failed meanwhile.
+        Nothing is said unless every relay refuses.  Raises `RelayRefusal`, and what failed
+        meanwhile.
         """
         while not is_true():
             if self.failure is not None:
                 raise self.failure
+            refused_in_s = self._check_refusal()
+            if refused_in_s is not None:
+                self._report_trouble()
             self._changed.clear()
             self._changed.wait(CLOCK_LOOK_S)
+
+    def _check_refusal(self) -> Seconds | None:
+        """Raise `RelayRefusal` once every relay has refused for long; returns how long that is."""
+        refused_at = self._connections.refused_at
+        if refused_at is None:
+            return None
+        left_s = refused_at - monotonic()
+        if left_s <= 0:
+            raise self._connections.refusal
+        return left_s
 
     def _report_waiting(self, what: str, waited_s: Seconds, limit_s: Seconds | None) -> None:
         self._told_troubles.clear()

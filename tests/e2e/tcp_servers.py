@@ -29,14 +29,15 @@ class TcpServer:
 
     Args:
         script: called in a thread of its own; what it raises of `OSError` ends the connection.
+        port: where it listens; 0 for a free one.
     """
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, port: int = 0) -> None:
         self.connections = 0
         self._script = script
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port = int(self._listener.getsockname()[1])
         self._spawn(self._accept)
 
@@ -85,15 +86,21 @@ def hang_up(sock: socket.socket) -> None:
 # ---- relays gone wrong ----
 
 
-def read_head(sock: socket.socket) -> bytes:
-    """Read up to the end of an HTTP head; returns what came behind it."""
+def read_request(sock: socket.socket) -> tuple[bytes, bytes]:
+    """Read up to the end of an HTTP head; returns the path asked for, and what came behind."""
     data = b""
     while b"\r\n\r\n" not in data:
         piece = sock.recv(4096)
         if not piece:
             raise ConnectionResetError
         data += piece
-    return data.partition(b"\r\n\r\n")[2]
+    head, _, rest = data.partition(b"\r\n\r\n")
+    return head.split(b" ")[1], rest
+
+
+def read_head(sock: socket.socket) -> bytes:
+    """Read up to the end of an HTTP head; returns what came behind it."""
+    return read_request(sock)[1]
 
 
 def read_to_end(sock: socket.socket) -> None:
@@ -115,10 +122,31 @@ def hang_after_upgrade(sock: socket.socket) -> None:
     read_to_end(sock)
 
 
+def redirect(location: str) -> Script:
+    """A web server that sends everybody elsewhere."""
+
+    def serve(sock: socket.socket) -> None:
+        read_head(sock)
+        head = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+        sock.sendall(head.encode())
+
+    return serve
+
+
 def refuse_the_key(sock: socket.socket) -> None:
-    """Greet, take the login, and close: what derper does with a key it does not admit."""
+    """Greet, take the login, and close: what relays do with a key they do not admit.
+
+    Pages are those of Headscale, which lacks /generate_204.
+    """
+    path, rest = read_request(sock)
+    if path != b"/derp":
+        found = path in (b"/derp/latency-check", b"/derp/probe")
+        sock.sendall(
+            b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % (b"200 OK" if found else b"404 Not Found")
+        )
+        return
     splitter = derp.FrameSplitter()
-    splitter.feed(read_head(sock))
+    splitter.feed(rest)
     sock.sendall(UPGRADED + derp.encode_server_key(derp.ServerKey(SERVER_KEY)))
     while not any(kind == derp.FrameType.CLIENT_INFO for kind, _ in splitter.frames()):
         piece = sock.recv(4096)

@@ -1,15 +1,20 @@
-"""Junk from strangers: an issuer stays reachable, small and exact, waiting or in a transfer."""
+"""Junk from strangers: an issuer stays reachable, small and exact, waiting or in a transfer.
+
+And so does what it writes about them.
+"""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 from desk import Desk, token_of
 from faults import MIB, FileTransfer, Stopwatch, cpu_s, rss_bytes, start_relay
 from junk import ClaimFlood, Flood
-from support.processes import record_figure
+from support.processes import await_true, record_figure
 
 from derphole.token import SessionToken, parse_token
+from derphole.trace_bounds import KIND_PER_S
 
 pytestmark = [
     pytest.mark.e2e,
@@ -42,13 +47,36 @@ def token_at(text: str) -> SessionToken:
 
 def events_of(trace: Path) -> list[str]:
     """The names in a trace that may still be written: what follows the last line end is left out."""
+    return [str(event["event"]) for event in whole_events(trace)]
+
+
+def whole_events(trace: Path) -> list[dict[str, object]]:
     lines = trace.read_text().split("\n")[:-1]
-    return [json.loads(line)["event"] for line in lines]
+    return [json.loads(line) for line in lines]
 
 
-def share_that_came(events: list[str], count: int) -> float:
+def dropped_claims(events: list[dict[str, object]]) -> int:
+    """Claims that were dropped, those that the trace only counts included."""
+    counts = [event.get("count") for event in events if event.get("of") == "claim.dropped"]
+    told = sum(event["event"] == "claim.dropped" for event in events)
+    return told + sum(int(str(count)) for count in counts)
+
+
+def counted(trace: Path, flood: Flood) -> list[dict[str, object]]:
+    """The events once the last second of a flood is counted: by the first event after it."""
+    last = len(events_of(trace))
+
+    def has_turned() -> bool:
+        flood.send(1, 1)
+        return "trace.left_out" in events_of(trace)[last:]
+
+    await_true(has_turned, "the last second of the flood is counted")
+    return whole_events(trace)
+
+
+def share_that_came(events: list[dict[str, object]], count: int) -> float:
     """How much of `count` packets of junk came to the issuer, by the claims among them."""
-    return events.count("claim.dropped") / (count * KINDS_OF_CLAIMS)
+    return dropped_claims(events) / (count * KINDS_OF_CLAIMS)
 
 
 @pytest.mark.timeout(600)
@@ -68,7 +96,7 @@ def test_a_waiting_issuer_outlasts_junk_and_meets_the_true_claimer_meanwhile(
     before, cpu_before = rss_bytes(listen), cpu_s(listen)
     flood.send(count)
     after, cpu = rss_bytes(listen), cpu_s(listen) - cpu_before
-    share = share_that_came(events_of(trace), flood.sent)
+    share = share_that_came(counted(trace, flood), flood.sent)
     assert share >= ARRIVED
     with flood:
         clock = Stopwatch()
@@ -146,7 +174,7 @@ def test_a_transfer_goes_on_through_junk_and_is_exact(
 
     transfer.ends_well(300.0)
     events = events_of(trace)
-    during = events[events.index("link.up") : events.index("link.closed")]
+    during = whole_events(trace)[events.index("link.up") : events.index("link.closed")]
     share = share_that_came(during, flood.sent)
     assert share >= ARRIVED
     assert events.count("claim.answered") == 1
@@ -155,3 +183,39 @@ def test_a_transfer_goes_on_through_junk_and_is_exact(
     figure = f"{(after - before) / MIB:+.1f} MiB, {junk_s:.1f} s of junk"
     record_figure(what, figure, "4 MiB")
     record_figure("junk that came to a transferring issuer", f"about {share:.0%}", "67 %")
+
+
+@pytest.mark.timeout(300)
+def test_a_trace_that_a_stranger_floods_stays_within_its_bounds_and_tells_of_it(
+    desk: Desk, is_full: bool, tmp_path: Path
+) -> None:
+    count = FULL_COUNT if is_full else CUT_COUNT
+    _, address = start_relay(desk)
+    trace, small = tmp_path / "trace", tmp_path / "small"
+    where = ("--relay", f"http://{address}")
+    listen = desk.derphole("listen", "listen", *where, "--trace", str(trace))
+    tight = desk.derphole("tight", "listen", *where, "--trace", str(small), "--trace-size", "64K")
+    port = int(address.rpartition(":")[2])
+    floods = [Flood(port, token_at(token_of(side)), SEED) for side in (listen, tight)]
+    clock = Stopwatch()
+
+    for flood in floods:
+        flood.send(count)
+    flood_s = clock.seconds
+    await_true(lambda: dropped_claims(whole_events(trace)) > 0, "the flood shows", 10.0)
+    for side in (listen, tight):
+        side.send_signal(signal.SIGTERM)
+        side.ends_with(143)
+
+    events = whole_events(trace)
+    assert share_that_came(events, floods[0].sent) >= ARRIVED
+    assert events[0]["event"] == "trace.started"
+    left_out = [event for event in events if event["event"] == "trace.left_out"]
+    assert {event["of"] for event in left_out} == {"claim.dropped"}
+    told = sum(event["event"] == "claim.dropped" for event in events)
+    assert told <= KIND_PER_S * (flood_s + 3)
+    assert small.stat().st_size <= 64 << 10
+    assert whole_events(small)[0]["event"] == "trace.started"
+    figure = f"{trace.stat().st_size / 1024:.0f} KiB in {flood_s:.1f} s"
+    record_figure(f"trace of an issuer that gets {count} packets of junk", figure, "7 KiB a second")
+    assert trace.stat().st_size <= (flood_s + 3) * 7 * 1024

@@ -8,8 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+import tcp_servers
 from desk import Desk
 from support.processes import free_port, record_figure
+from tcp_servers import TcpServer
+from test_relay_trouble import make_certificate
 
 pytestmark = pytest.mark.e2e
 
@@ -126,6 +129,44 @@ def test_a_sign_in_page_is_told(desk: Desk, tmp_path: Path):
     assert check.wait() == 1, check.story
     report = json.loads(check.stdout)
     assert (report["verdict"], report["captive_portal"]) == ("captive-portal", True)
+
+
+@pytest.mark.parametrize(
+    ("script", "word", "fault", "words"),
+    [
+        (tcp_servers.refuse_the_key, "relay-refused", "key-refused", "use a relay that admits"),
+        (tcp_servers.serve_web_page, "not-a-relay", "not-derp", "check host and port"),
+        (tcp_servers.say_nonsense, "not-a-relay", "not-derp", "check host and port"),
+        (
+            tcp_servers.redirect("https://127.0.0.1/derp"),
+            "redirected",
+            "redirected",
+            "name the relay by the address where it is",
+        ),
+    ],
+)
+def test_what_answers_in_a_relay_s_place_is_told_by_what_was_seen(
+    desk: Desk, script: tcp_servers.Script, word: str, fault: str, words: str
+):
+    with TcpServer(script) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        check = desk.derphole("netcheck", "netcheck", "--json", "--relay", url)
+        assert check.wait() == 1, check.story
+
+    report = json.loads(check.stdout)
+    assert (report["verdict"], report["captive_portal"]) == (word, False)
+    assert report["relays"][0]["fault"] == fault
+    assert "port 443" not in report["recommendation"]
+    assert words in str(check.events[-1]["message"])
+
+
+def test_a_certificate_that_nobody_trusts_is_told_with_the_url_that_would_pin_it(desk: Desk):
+    script = tcp_servers.serve_nobody_over_tls(make_certificate(desk.folder))
+    with TcpServer(script) as server:
+        url = f"https://127.0.0.1:{server.port}"
+        check = desk.derphole("netcheck", "netcheck", "--relay", url)
+
+        check.ends_with(1, "^Network check: relay-not-trusted$", f"{url}#sha256:[0-9a-f]{{64}} ")
 
 
 def test_a_network_where_nothing_answers_is_told_within_5_s_and_never_in_silence(desk: Desk):

@@ -1,10 +1,17 @@
 """Fixtures of the interoperability tests: the Go tools and servers, each started once a run."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from interop_go import GoTools, build_go_tools
 from interop_servers import RelayServer, derper_server
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave Headscale to full runs: building it takes minutes of processor time."""
+    is_cut = not config.getoption("--full")
+    return True if is_cut and collection_path.name == "test_headscale.py" else None
 
 
 @pytest.fixture(scope="session")

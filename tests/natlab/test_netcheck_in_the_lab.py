@@ -155,7 +155,7 @@ def test_blocked_udp_is_told_and_the_relay_is_reached(lab: Lab, stage: Stage, ch
     report = process.stderr
     assert "Network check: relay-only-likely\n" in report, report
     assert "\n  Outbound UDP: no\n" in report, report
-    assert "UDP is blocked" in report
+    assert "UDP seems to be blocked" in report
     assert re.search(r"\n  own \(203\.0\.113\.1\): [0-9.]+ ms by HTTP, connected in", report), (
         report
     )

@@ -8,6 +8,7 @@ import pytest
 
 from derphole.cli.logs import debug_lines
 from derphole.cli.output import Level, Output
+from derphole.trace_bounds import KIND_PER_S
 
 pytestmark = pytest.mark.net
 
@@ -50,3 +51,31 @@ def test_afterwards_everything_is_as_before():
 
     assert gevent.get_hub().exception_stream is stream
     assert not logging.getLogger("tunnel").handlers
+
+
+def test_lines_of_one_kind_are_thinned_and_the_others_are_not():
+    stream = io.StringIO()
+    output = Output(None, stream, lambda: 0.0, level=Level.VERBOSE)
+    logger = logging.getLogger("tunnel.net.relay_server")
+
+    def record(text, created, *args):
+        made = logger.makeRecord(logger.name, logging.DEBUG, "", 0, text, args, None)
+        made.created = created
+        logger.handle(made)
+
+    with debug_lines(output):
+        for number in range(500):
+            record("connection of %s ended", 7.5, number)
+        record("too many", 7.5)
+        record("too many", 8.0)
+    output.close()
+    lines = stream.getvalue().splitlines()
+
+    kept = [line for line in lines if line.startswith("tunnel.net.relay_server: connection of ")]
+    assert kept[-1] == f"tunnel.net.relay_server: connection of {KIND_PER_S - 1} ended"
+    assert lines[KIND_PER_S:] == [
+        "tunnel.net.relay_server: too many",
+        f"{500 - KIND_PER_S} more lines in a second, left out: tunnel.net.relay_server: "
+        "connection of %s ended",
+        "tunnel.net.relay_server: too many",
+    ]

@@ -8,7 +8,18 @@ from fake_proxy import proxying
 from fake_relays import WAIT_S, FakeConnection, make_certificate, running
 from gevent import socket
 
-from tunnel.errors import RelayError, RelayRefused, RelayUnreachable
+from tunnel.errors import (
+    ProxyLoginRefused,
+    RelayDistrusted,
+    RelayError,
+    RelayFault,
+    RelayKeyRefused,
+    RelayNotDerp,
+    RelayRedirected,
+    RelayRefused,
+    RelayUnreachable,
+)
+from tunnel.net.connect import EAI_NODATA, _lookup_reason
 from tunnel.net.dial import DialOptions, dial_relay
 from tunnel.net.pins import public_key_pin
 from tunnel.net.proxy import ProxySettings
@@ -182,7 +193,7 @@ def test_a_certificate_name_of_its_own_is_checked_in_place_of_the_host(certifica
         untrusted = failure_of(server.node(host="front.test", cert_name=NAME))
 
     assert fronted.leaf_pin == public_key_pin(certificate.der)[:16]
-    assert str(error) == "has a certificate that is not valid for third.test"
+    assert str(error).startswith("has a certificate that is not valid for third.test; if it is ")
     assert "self-signed" in str(untrusted)
 
 
@@ -222,6 +233,74 @@ def test_a_relay_without_tls_is_told_from_one_with():
         error = failure_of(server.node(use_tls=True))
 
     assert "does not speak TLS" in str(error)
+
+
+def test_a_relay_that_does_not_know_its_name_is_not_said_to_speak_no_tls():
+    def alert(connection: FakeConnection) -> None:
+        connection.socket.recv(4096)
+        connection.socket.sendall(b"\x15\x03\x03\x00\x02\x02\x50")  # fatal, internal error
+        connection.socket.recv(100)
+
+    with running(alert) as server:
+        error = failure_of(server.node(use_tls=True))
+
+    assert error.fault is RelayFault.BROKEN
+    assert "broke the TLS handshake off" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (b"301 Moved\r\nLocation: https://b.test/", RelayRedirected, "sends us to https://b.test/"),
+        (b"301 Moved", RelayNotDerp, "is not a DERP server: it answered HTTP 301"),
+        (b"404 Not Found", RelayNotDerp, "is not a DERP server: it answered HTTP 404"),
+        (b"429 Too Many Requests", RelayRefused, "does not take us now: it answered HTTP 429"),
+        (b"503 Service Unavailable", RelayRefused, "does not take us now: it answered HTTP 503"),
+    ],
+)
+def test_an_answer_to_the_upgrade_is_told_as_what_it_is(answer, kind, words):
+    def serve(connection: FakeConnection) -> None:
+        connection.read_request()
+        connection.socket.sendall(b"HTTP/1.1 " + answer + b"\r\nContent-Length: 0\r\n\r\n")
+        connection.wait_for_end()
+
+    with running(serve) as server:
+        error = failure_of(server.node())
+
+    assert type(error) is kind
+    assert words in str(error)
+    assert not error.is_lasting
+
+
+def test_what_does_not_pass_by_itself_is_marked_and_keeps_what_it_knows_under_its_name():
+    lasting = {kind for kind in all_kinds(RelayError) if kind.is_lasting}
+    seen = RelayDistrusted("has a certificate", b"p" * 32).about("relay r.test:443")
+
+    assert lasting == {RelayDistrusted, RelayKeyRefused, ProxyLoginRefused}
+    assert (str(seen), seen.seen_pin) == ("relay r.test:443 has a certificate", b"p" * 32)
+    moved = RelayRedirected("sends us away", "https://b.test/").about("relay r.test:443")
+    assert (str(moved), moved.location) == ("relay r.test:443 sends us away", "https://b.test/")
+
+
+def all_kinds(kind):
+    return {kind}.union(*(all_kinds(each) for each in kind.__subclasses__()))
+
+
+def name_failure(number):
+    return _lookup_reason(socket.gaierror(number, "Some words of the system"))
+
+
+def test_what_came_of_asking_for_a_name_is_told_and_no_more():
+    assert name_failure(socket.EAI_NONAME) == "its name was not found"
+    assert "no name server answers" in name_failure(socket.EAI_AGAIN)
+    assert name_failure(socket.EAI_FAIL) == (
+        "its name could not be looked up (some words of the system)"
+    )
+    assert _lookup_reason(OSError(24, "Too many open files")) == (
+        "its name could not be looked up (Too many open files)"
+    )
+    if EAI_NODATA != socket.EAI_NONAME:
+        assert name_failure(EAI_NODATA) == "its name was found, but has no address"
 
 
 def test_a_relay_that_hangs_up_in_the_tls_handshake_is_said_to():

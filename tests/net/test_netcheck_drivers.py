@@ -8,19 +8,22 @@ from contextlib import contextmanager
 import gevent
 import pytest
 from fake_gateway_server import LOOPBACK, serving
-from fake_relays import FakeConnection, running
+from fake_relays import FakeConnection, make_certificate, running
 from gevent import socket
 from support.fake_gateway import FakeGateway
 
 from tunnel.crypto.keys import KeyPair
+from tunnel.errors import RelayFault
 from tunnel.net.dial import DialOptions
 from tunnel.net.ifaces import Gateway
-from tunnel.net.netcheck import check_mappers, check_nat, check_relay, finds_portal
+from tunnel.net.netcheck import check_mappers, check_nat, check_relay, look_for_page
+from tunnel.net.pins import public_key_pin
 from tunnel.net.proxy import ProxySettings
 from tunnel.net.relay_limits import RelayLimits
 from tunnel.net.relay_server import RelayServer
 from tunnel.proto.mapping import MappingProtocol, Reason
 from tunnel.proto.nat_behaviour import WAITS_S, Filtering, Mapping
+from tunnel.proto.netcheck import SignInPage
 from tunnel.wire import stun
 from tunnel.wire.derpmap import RelayNode, RelayRegion
 from tunnel.wire.stun import Change
@@ -196,6 +199,52 @@ def test_a_region_without_relays_is_told():
     assert found.error == "relay region Empty has no relay"
 
 
+def test_each_fault_of_a_relay_is_told_by_its_word(tmp_path):
+    def refuse(connection: FakeConnection) -> None:
+        connection.upgrade()
+        connection.greet()
+        connection.read_login()
+
+    def answer(text: bytes):
+        def serve(connection: FakeConnection) -> None:
+            connection.read_request()
+            connection.socket.sendall(b"HTTP/1.1 " + text + b"\r\nContent-Length: 0\r\n\r\n")
+
+        return serve
+
+    moved = b"301 Moved Permanently\r\nLocation: https://relay.test/derp"
+    certificate = make_certificate(tmp_path, alt="IP:127.0.0.1")
+    with (
+        running(refuse) as refusing,
+        running(answer(b"404 Not Found")) as web,
+        running(answer(moved)) as old,
+        running(answer(b"503 Service Unavailable")) as full,
+        running(refuse, certificate=certificate) as distrusted,
+        running(mute) as silent,
+        socket.socket() as closed,
+    ):
+        closed.bind((LOOPBACK, 0))
+        nodes = {
+            RelayFault.KEY_REFUSED: refusing.node(),
+            RelayFault.NOT_DERP: web.node(),
+            RelayFault.REDIRECTED: old.node(),
+            RelayFault.BROKEN: full.node(),
+            RelayFault.CERTIFICATE: distrusted.node(),
+            RelayFault.UNREACHABLE: silent.node(),
+            RelayFault.UNKNOWN_NAME: RelayNode("x", 900, "a..b"),
+        }
+        found = {
+            fault: check_relay(RelayRegion(900, "own", "", (node,)), KEYS, OPTIONS, 2.0)
+            for fault, node in nodes.items()
+        }
+
+    assert {fault: each.fault for fault, each in found.items()} == {f: f for f in nodes}
+    assert found[RelayFault.REDIRECTED].redirected_to == "https://relay.test/derp"
+    pin = public_key_pin(certificate.der).hex()
+    url = f"https://127.0.0.1:{distrusted.port}#sha256:{pin}"
+    assert url in str(found[RelayFault.CERTIFICATE].error)
+
+
 # --- sign-in pages ---------------------------------------------------------------------------
 
 
@@ -205,20 +254,29 @@ def plain_node(port):
 
 def test_a_relay_is_no_sign_in_page():
     with embedded_relay() as server:
-        assert finds_portal(plain_node(server.node.derp_port), OPTIONS, BUDGET_S) is False
+        assert look_for_page(plain_node(server.node.derp_port), OPTIONS, BUDGET_S) is None
 
 
 @pytest.mark.parametrize(
-    "status", [b"302 Found", b"200 OK", b"511 Network Authentication Required"]
+    ("status", "page"),
+    [
+        (b"302 Found", SignInPage("http://login.test/")),
+        (b"511 Network Authentication Required", SignInPage(None)),
+        (b"200 OK", None),  # at another port than 80 that is a web server
+        (b"404 Not Found", None),  # Headscale
+        (b"500 Internal Server Error", None),
+    ],
 )
-def test_what_answers_otherwise_is_one(status):
+def test_what_answers_otherwise_may_be_one(status, page):
     def portal(connection: FakeConnection) -> None:
         assert connection.read_request().startswith(b"GET /generate_204 HTTP/1.1\r\n")
         head = b"HTTP/1.1 " + status + b"\r\nLocation: http://login.test/\r\n"
         connection.socket.sendall(head + b"Content-Length: 0\r\n\r\n")
 
     with running(portal) as server:
-        assert finds_portal(plain_node(server.port), OPTIONS, BUDGET_S) is True
+        found = look_for_page(plain_node(server.port), OPTIONS, BUDGET_S)
+
+    assert found == page
 
 
 def test_silence_junk_tls_alone_and_a_proxy_tell_nothing():
@@ -228,10 +286,10 @@ def test_silence_junk_tls_alone_and_a_proxy_tell_nothing():
 
     proxied = DialOptions(proxy=ProxySettings("", "http://127.0.0.1:9", ""))
     with running(mute) as silent, running(junk) as other:
-        assert finds_portal(plain_node(silent.port), OPTIONS, 0.2) is None
-        assert finds_portal(plain_node(other.port), OPTIONS, BUDGET_S) is None
-        assert finds_portal(node(derp_port=other.port), OPTIONS, BUDGET_S) is None
-        assert finds_portal(plain_node(other.port), proxied, BUDGET_S) is None
+        assert look_for_page(plain_node(silent.port), OPTIONS, 0.2) is None
+        assert look_for_page(plain_node(other.port), OPTIONS, BUDGET_S) is None
+        assert look_for_page(node(derp_port=other.port), OPTIONS, BUDGET_S) is None
+        assert look_for_page(plain_node(other.port), proxied, BUDGET_S) is None
 
 
 # --- port mappers ----------------------------------------------------------------------------

@@ -1,32 +1,25 @@
 """`listen` and `pipe` with a peer that holds the token and lies: no success that is not true."""
 
-import os
 from contextlib import suppress
 from dataclasses import replace
 
 import gevent
-import gevent.queue
 import pytest
+from conversations import WAIT_S, Listening, Piping, ignore, relay_options
 from xxhash import xxh3_128
 
-from derphole import pipe
-from derphole.config import NetworkOptions, RelayAddress
-from derphole.errors import DerpholeError, DigestMismatch, SizeMismatch
+from derphole.control import Control
+from derphole.errors import DerpholeError, DigestMismatch, PeerLeft, SizeMismatch
 from derphole.grant import Capability
 from derphole.messages import Confirm, ConfirmAck, Fin
-from derphole.pipe import Control
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
-from derphole.status import TokenIssued
-from derphole.stdio import ByteSink, ByteSource
+from derphole.status import Receipt
 from derphole.token import parse_token
-from tunnel.crypto.keys import KeyPair
+from derphole.turns import Stage
 from tunnel.errors import LinkEnded, StreamReset
-from tunnel.net.relay_limits import RelayLimits
-from tunnel.net.relay_server import RelayServer
 from tunnel.proto.credit import FLOOR
 
-WAIT_S = 10.0
 DATA = b"what the sender sends"
 DIGEST = xxh3_128(DATA).digest()
 LIES = [
@@ -42,22 +35,14 @@ NAMES = ["empty", "zeros", "a bit", "one less", "one more", "none"]
 
 @pytest.fixture(scope="module")
 def options():
-    keys = KeyPair.from_secret(b"\x29" * 32)
-    relay = RelayServer(("127.0.0.1", 0), keys, None, None, RelayLimits(), "")
-    relay.start()
-    address = RelayAddress("127.0.0.1", relay.node.derp_port, tls=False)
-    yield NetworkOptions(relay=address, timeout_s=WAIT_S)
-    relay.stop()
+    with relay_options() as chosen:
+        yield chosen
 
 
 @pytest.fixture(autouse=True)
 def _bounded():
     with gevent.Timeout(40):
         yield
-
-
-def ignore(status):
-    del status
 
 
 class SameProcess(ClaimerRendezvous):
@@ -73,51 +58,21 @@ class SameProcess(ClaimerRendezvous):
         return super()._open_relays(machine, choice, keys, count)
 
 
-class Listening:
-    """`listen` in a greenlet of its own, writing to a file."""
-
-    def __init__(self, options, path):
-        self.tokens = gevent.queue.Queue()
-        self.path = path
-        self._options = options
-        self.greenlet = gevent.spawn(self._run)
-
-    def _report(self, status):
-        if isinstance(status, TokenIssued):
-            self.tokens.put(parse_token(status.text))
-
-    def _run(self):
-        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        try:
-            sink = ByteSink(fd)
-            return pipe.listen(self._options, expires_at=None, report=self._report, sink=sink)
-        except DerpholeError as error:
-            return error
-        finally:
-            os.close(fd)
-
-
 def say(link, data, fin):
     """Speak as `pipe` does, but for the truth of `fin`; returns the control stream."""
-    control, stream = link.open_stream(), link.open_stream()
+    control = Control(link.open_stream(), Stage.PIPE_AFTER_FIN)
+    stream = link.open_stream()
     stream.write(data)
     if fin is not None:
         stream.end()
-        Control(control).send(fin)
-    return Control(control)
+        control.send(fin)
+    return control
 
 
 def acknowledge(control):
     with suppress(LinkEnded):
         control.receive()
         control.send(ConfirmAck())
-
-
-def source_of(data):
-    reader, writer = os.pipe()
-    os.write(writer, data)
-    os.close(writer)
-    return reader
 
 
 @pytest.mark.parametrize(("size", "digest", "error"), LIES, ids=NAMES)
@@ -133,38 +88,27 @@ def test_listen_never_succeeds_with_a_fin_that_is_not_true(options, tmp_path, si
 @pytest.mark.parametrize(("size", "digest", "error"), LIES, ids=NAMES)
 def test_pipe_never_succeeds_with_a_confirmation_of_something_else(options, size, digest, error):
     with IssuerRendezvous(options, ignore, Capability.LISTEN, None) as issuer:
-        token = parse_token(issuer.issue())
-        reader = source_of(DATA)
-
-        def run():
-            with pytest.raises(error):
-                pipe.pipe(options, token, report=ignore, source=ByteSource(reader))
-
-        sending = gevent.spawn(run)
+        piping = Piping(options, parse_token(issuer.issue()))
+        piping.feed(DATA)
+        piping.end()
         link = issuer.wait_link("the sender")
-        Control(link.accept_stream()).send(Confirm(size, digest))
+        control = Control(link.accept_stream(), Stage.LISTEN_BEFORE_FIN)
+        assert control.receive() == Fin(len(DATA), DIGEST)
+        control.send(Confirm(size, digest))
 
-        sending.get(timeout=WAIT_S)
-        os.close(reader)
+        assert isinstance(piping.greenlet.get(timeout=WAIT_S), error)
 
 
 def test_pipe_never_succeeds_without_a_confirmation_however_politely_the_link_is_closed(options):
     with IssuerRendezvous(options, ignore, Capability.LISTEN, None) as issuer:
-        token = parse_token(issuer.issue())
-        reader = source_of(DATA)
-
-        def run():
-            with pytest.raises(DerpholeError):
-                pipe.pipe(options, token, report=ignore, source=ByteSource(reader))
-
-        sending = gevent.spawn(run)
+        piping = Piping(options, parse_token(issuer.issue()))
+        piping.feed(DATA)
         link = issuer.wait_link("the sender")
         link.accept_stream()
         assert link.accept_stream().read()
         link.close(16, "done")
 
-        sending.get(timeout=WAIT_S)
-        os.close(reader)
+        assert isinstance(piping.greenlet.get(timeout=WAIT_S), PeerLeft)
 
 
 def is_refused(stream):
@@ -195,17 +139,22 @@ def test_listen_gives_up_every_stream_but_its_two(options, tmp_path):
 
 def test_pipe_gives_up_every_stream_that_the_listener_opens(options):
     with IssuerRendezvous(options, ignore, Capability.LISTEN, None) as issuer:
-        token = parse_token(issuer.issue())
-        reader = source_of(DATA)
-        sending = gevent.spawn(pipe.pipe, options, token, report=ignore, source=ByteSource(reader))
+        piping = Piping(options, parse_token(issuer.issue()))
+        piping.feed(DATA)
         link = issuer.wait_link("the sender")
 
         with gevent.Timeout(WAIT_S):
             assert all(is_refused(link.open_stream()) for _ in range(50))
 
-        Control(link.accept_stream()).send(Confirm(len(DATA), DIGEST))
-        sending.get(timeout=WAIT_S)
-        os.close(reader)
+        piping.end()
+        control = Control(link.accept_stream(), Stage.LISTEN_BEFORE_FIN)
+        control.send(Confirm(*fin_of(control)))
+        assert isinstance(piping.greenlet.get(timeout=WAIT_S), Receipt)
+
+
+def fin_of(control):
+    fin = control.receive()
+    return fin.size, fin.digest
 
 
 def test_a_process_that_begins_again_after_its_first_byte_cannot_make_a_stream_of_two(

@@ -136,6 +136,32 @@ def test_a_relay_that_refuses_our_key_is_named_with_the_reason(connect, recorder
         assert server.connections > 1
 
 
+def test_a_refusal_is_lasting_once_every_node_refuses_and_until_one_takes_us(connect, recorder):
+    admits = Event()
+
+    def admit_later(connection: FakeConnection) -> None:
+        if not admits.is_set():
+            refuse_key(connection)
+        else:
+            serve_and_echo(connection)
+
+    with running(admit_later) as first, running(refuse_key) as second, running(refuse_key) as dead:
+        dead.close()
+        relay = connect(RelayRegion(900, "own", "own", (first.node(), dead.node())))
+        recorder.wait_until(lambda: len(recorder.errors) > 6)
+        assert relay.refused_since is None  # who is away may yet take us
+        relay.close()
+
+        relay = connect(RelayRegion(900, "own", "own", (first.node(), second.node())))
+        recorder.wait_until(lambda: relay.refused_since is not None)
+        since, count = relay.refused_since, len(recorder.errors)
+        recorder.wait_until(lambda: len(recorder.errors) > count + 4)
+        assert relay.refused_since == since
+        admits.set()
+        assert relay.wait_connected(WAIT_S)
+        assert relay.refused_since is None
+
+
 def test_a_relay_that_hangs_after_the_upgrade_is_given_up(connect, recorder):
     def hang(connection: FakeConnection) -> None:
         connection.upgrade()

@@ -28,6 +28,7 @@ from derphole.resumption import MAX_LOST
 from derphole.share import ShareOptions, _Share, share
 from derphole.status import ConnectionEnded, Listening, Notice, TokenIssued, Warning_
 from derphole.token import parse_token
+from derphole.turns import Stage
 from tunnel.crypto.keys import KeyPair
 from tunnel.net.clock import monotonic, wall
 from tunnel.net.relay_limits import RelayLimits
@@ -567,7 +568,7 @@ def test_after_expiry_only_one_that_did_not_leave_comes_back(options, ending, er
         token = parse_token(shared.told.wait(TokenIssued).text)
         with ClaimerRendezvous(options, lambda _: None, token) as visitor:
             link = visitor.claim("the share")
-            secret = Control(link.open_stream()).receive().secret
+            secret = Control(link.open_stream(), Stage.OPEN_FIRST).receive().secret
             while wall() < expires_at + 0.1:
                 gevent.sleep(0.05)
             link.close(ending, "as the test wants it")
@@ -589,7 +590,7 @@ def test_open_uses_the_token_once_more_where_it_is_not_awaited_any_more(options)
             opened = opening(options, issuer.issue())
             link = issuer.wait_link("open")
             secret = issuer.resumption_secret(link)
-            Control(link.accept_stream()).send(Resumption(secret))
+            Control(link.accept_stream(), Stage.SHARE).send(Resumption(secret))
             opened.told.wait(Listening)
             with gevent.Timeout(WAIT_S):
                 while opened.command._secret != secret:

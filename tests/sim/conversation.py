@@ -17,7 +17,9 @@ from world import Host, Inbox
 from xxhash import xxh3_128
 
 from derphole.endings import Ending
+from derphole.errors import PeerBrokeProtocol
 from derphole.messages import Confirm, ConfirmAck, Fin, Message, MessageReader, encode
+from derphole.turns import Stage, check_turn, messages_ended, unreadable
 from tunnel.errors import DecodeError
 from tunnel.proto.claimer import LinkUp, Refused
 from tunnel.proto.link import PeerLink
@@ -49,8 +51,9 @@ class Side:
         served: which of the host's links the conversation runs over, counted from 0.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, stage: Stage) -> None:
         self.host = host
+        self.stage = stage
         self.outcome = Outcome.RUNNING
         self.cause = ""
         self.is_over = False
@@ -72,8 +75,8 @@ class Side:
             self._take_events()
             if self._link is not None and not self.is_over:
                 self._work(self._link)
-        except DecodeError as error:
-            self._fail(str(error), Ending.FAILED)
+        except PeerBrokeProtocol as error:
+            self._fail(error.detail, Ending.PROTOCOL_VIOLATION)
         return self._state() != before
 
     @property
@@ -110,9 +113,14 @@ class Side:
 
     def _next_message(self, stream: int) -> Message | None:
         self._messages.feed(self._bytes(stream))
-        message = self._messages.next_message()
-        if message is None and stream in self._inbox.ended:
-            raise DecodeError("the other side ended its messages")
+        try:
+            message = self._messages.next_message()
+        except DecodeError as error:
+            raise unreadable(self.stage, str(error)) from error
+        if message is not None:
+            check_turn(self.stage, message)
+        elif stream in self._inbox.ended:
+            raise messages_ended(self.stage)
         return message
 
     def _say(self, stream: int, message: Message) -> None:
@@ -154,7 +162,7 @@ class Sender(Side):
     """`pipe`: sends `payload` and waits for its confirmation."""
 
     def __init__(self, host: Host, payload: bytes) -> None:
-        super().__init__(host)
+        super().__init__(host, Stage.PIPE_AFTER_FIN)
         self._payload = payload
         self._control = -1
 
@@ -200,7 +208,7 @@ class Receiver(Side):
     """
 
     def __init__(self, host: Host) -> None:
-        super().__init__(host)
+        super().__init__(host, Stage.LISTEN_BEFORE_FIN)
         self.written = bytearray()
         self._fin: Fin | None = None
 
@@ -211,9 +219,7 @@ class Receiver(Side):
         if self.outcome is Outcome.RUNNING:
             self._receive(link)
         elif self.outcome is Outcome.SUCCEEDED:
-            is_known = False
-            while (message := self._next_message(0)) is not None:
-                is_known |= isinstance(message, ConfirmAck)
+            is_known = self._next_message(0) is not None
             if is_known or link.is_closed or self.host.world.now >= self._ends_at:
                 self._leave(Ending.DONE)
 
@@ -224,8 +230,9 @@ class Receiver(Side):
             self.written += data
             self.size += len(data)
             self._digest.update(data)
-        while self._fin is None and (message := self._next_message(0)) is not None:
-            self._fin = message if isinstance(message, Fin) else None
+        while (message := self._next_message(0)) is not None:
+            assert isinstance(message, Fin)
+            self._fin, self.stage = message, Stage.LISTEN_AFTER_FIN
         if self._fin is not None:
             self.host.machine.places.may_replace = False  # an empty stream's place is kept, too
         if self._fin is not None and 2 in self._inbox.ended:
@@ -244,6 +251,7 @@ class Receiver(Side):
             return
         self.served += 1
         self._fin, self._messages = None, MessageReader()
+        self.stage = Stage.LISTEN_BEFORE_FIN
         self._taken.clear()
 
     def _check(self, fin: Fin) -> None:
@@ -251,5 +259,6 @@ class Receiver(Side):
             self._fail("size or digest do not agree", Ending.MISMATCH)
             return
         self._succeed()
+        self.stage = Stage.LISTEN_CONFIRMED
         self._say(0, Confirm(fin.size, fin.digest))
         self._wake_at(CONFIRM_S)

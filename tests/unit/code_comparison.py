@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from nacl import bindings
 from protocol_document import number, parse_whole, value_of
 
-from derphole import hints, messages, pipe, share, token
+from derphole import hints, messages, pipe, share, token, turns
 from derphole import resumption as resumption_
 from derphole.admission import FLAG_RESUMING, Refusal
 from derphole.endings import Ending
@@ -221,8 +221,8 @@ FRAMES = {
 
 def differences(document) -> list[str]:
     """Return what the document and the code do not agree on, in words."""
-    checks = (constants, frame_table, resumption, derivations, other_version, layouts, tokens,
-              own_relay, aeads)  # fmt: skip
+    checks = (constants, frame_table, resumption, message_turns, derivations, other_version,
+              layouts, tokens, own_relay, aeads)  # fmt: skip
     return [line for check in checks for line in check(document)]
 
 
@@ -282,6 +282,17 @@ def resumption(document):
     values = parse_whole(row["body"].strip("`"), data[messages.HEADER_SIZE :])
     if data[0] != value_of(row["type"]) or values != {"secret": bytes(range(16))}:
         yield "RESUMPTION is written otherwise by the code"
+
+
+def message_turns(document):
+    names = {message: name.lower().replace("-", "_") for message, name in turns.NAMES.items()}
+    wanted = {
+        stage.name.lower(): f"`{names[message]}`" if message else ""
+        for stage, message in turns.MAY_COME.items()
+    }
+    written = {row.name: row["may come"] for row in document.tables["turns"]}
+    if written != wanted:
+        yield "other messages may come in the code"
 
 
 def derivations(document):

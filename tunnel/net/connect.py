@@ -15,7 +15,7 @@ from gevent import socket
 from gevent.event import Event
 from gevent.queue import Empty, SimpleQueue
 
-from tunnel.errors import RelayUnreachable
+from tunnel.errors import RelayNameUnknown, RelayUnreachable
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import Seconds
 from tunnel.wire.derpmap import FAMILY_OFF
@@ -23,6 +23,9 @@ from tunnel.wire.derpmap import FAMILY_OFF
 # Chosen.
 STAGGER_S = 0.2  # derphttp_client.go waits that long before IPv4
 MAX_ADDRESSES = 6  # the last starts one second after the first
+
+# What Linux answers for a name without an address; gone from newer systems, which say "no name".
+EAI_NODATA = int(getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 
 Address = tuple[int, str]  # socket family, address literal
 
@@ -113,15 +116,32 @@ def _look_up(host: str, wanted: list[int], source: str, *, is_needed: bool) -> l
     except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot exist
         if not is_needed:
             return []
-        raise RelayUnreachable(f"cannot be reached{source}: {_lookup_reason(error)}") from error
+        kind = RelayNameUnknown if _is_no_name(error) else RelayUnreachable
+        raise kind(f"cannot be reached{source}: {_lookup_reason(error)}") from error
     pairs = [(int(answer[0]), str(answer[4][0])) for answer in answers]
     return [pair for pair in dict.fromkeys(pairs) if pair[0] in wanted]
 
 
+def _is_no_name(error: Exception) -> bool:
+    """Tell whether the answer was that there is no such name, or none with an address."""
+    if isinstance(error, socket.gaierror):
+        return error.errno in (socket.EAI_NONAME, EAI_NODATA)
+    return isinstance(error, UnicodeError)
+
+
 def _lookup_reason(error: Exception) -> str:
-    if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
+    """Return what came of asking for a name, and no more than is known."""
+    if isinstance(error, UnicodeError):
+        return "its name was not found: no host can have such a name"
+    if not isinstance(error, socket.gaierror):
+        return f"its name could not be looked up ({error.args[-1] if error.args else error})"
+    if error.errno == socket.EAI_NONAME:
+        return "its name was not found"
+    if error.errno == EAI_NODATA:
+        return "its name was found, but has no address"
+    if error.errno == socket.EAI_AGAIN:
         return "its name could not be looked up, no name server answers"
-    return "its name was not found"
+    return f"its name could not be looked up ({str(error.strerror).lower()})"
 
 
 class _Attempt:
@@ -170,7 +190,7 @@ def _first_socket(results: "SimpleQueue[socket.socket | OSError]", count: int) -
 
 def _connect_reason(error: OSError) -> str:
     if isinstance(error, ConnectionRefusedError):
-        return "the connection was refused (nothing listens there)"
+        return "the connection was refused (nothing listens there, or a firewall says no)"
     return (error.strerror or str(error)).lower()
 
 

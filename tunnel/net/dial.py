@@ -10,20 +10,28 @@ derp/derphttp/derphttp_client.go.  This module does not log in and does not try 
 import ipaddress
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import gevent
 from gevent import socket
 
-from tunnel.errors import DecodeError, RelayRefused, RelayUnreachable
+from tunnel.errors import (
+    DecodeError,
+    RelayDistrusted,
+    RelayError,
+    RelayNotDerp,
+    RelayRedirected,
+    RelayRefused,
+    RelayUnreachable,
+)
 from tunnel.net.connect import connect_tcp
 from tunnel.net.proxy import ProxyAddress, ProxySettings, host_and_port, request_tunnel
-from tunnel.net.tls import start_tls
+from tunnel.net.tls import shown_pin, start_tls
 from tunnel.proto.derp_client import DEFAULT_TIMING, ClientTiming
 from tunnel.units import Seconds
-from tunnel.wire.derpmap import RelayNode
+from tunnel.wire.derpmap import PIN_PREFIX, RelayNode
 from tunnel.wire.http_head import (
     ResponseHead,
     encode_upgrade_request,
@@ -38,10 +46,15 @@ TOTAL_TIMEOUT_S = 10.0  # until the relay has accepted our key, over all nodes o
 # Chosen.
 NOT_SENT_LOW_WATER_BYTES = 64 << 10  # design §7: what waits in the kernel cannot be overtaken
 MAX_BODY_SHOWN = 120
+MAX_LOCATION_SHOWN = 200
 BODY_TIMEOUT_S = 1.0
 
 _READ_SIZE = 16 << 10
 _SWITCHING_PROTOCOLS = 101
+_REDIRECTS = (301, 302, 303, 307, 308)
+# A server that is there, but cannot take us now: too many at once, or what is behind it is away.
+_PASSING = (408, 425, 429)
+_FIRST_SERVER_ERROR = 500
 # socket.TCP_NOTSENT_LOWAT is missing from older Pythons.
 _NOT_SENT_LOW_WATER_OPTION = {"linux": 25, "darwin": 0x201}
 
@@ -114,6 +127,8 @@ def open_stream(node: RelayNode, options: DialOptions) -> RelayStream:
         if node.use_tls:
             sock, pin = start_tls(sock, node, options.ca_file)
         return RelayStream(sock, pin, is_loopback)
+    except RelayDistrusted as error:
+        raise _with_pin(error, node, options) from error
     except OSError as error:
         sock.close()
         raise RelayUnreachable("broke the connection off") from error
@@ -140,7 +155,7 @@ def read_head(sock: socket.socket) -> tuple[ResponseHead, bytes]:
     """Read a response head; returns it and the bytes behind it.
 
     Raises:
-        RelayRefused: what answers does not speak HTTP.
+        RelayNotDerp: what answers does not speak HTTP.
         RelayUnreachable: the connection ended first.
     """
     data = bytearray()
@@ -155,7 +170,15 @@ def read_head(sock: socket.socket) -> tuple[ResponseHead, bytes]:
         return parse_response_head(bytes(data[:size])), bytes(data[size:])
     except DecodeError as error:
         shown = _printable(bytes(data))
-        raise RelayRefused(f"is not a DERP server: it does not speak HTTP ({shown})") from error
+        raise RelayNotDerp(f"is not a DERP server: it does not speak HTTP ({shown})") from error
+
+
+def location_of(head: ResponseHead) -> str | None:
+    """Return where a redirect leads, fit to be shown; None for any other answer."""
+    location = head.headers.get("location", "")
+    if head.status not in _REDIRECTS or not location:
+        return None
+    return _printable(location.encode("latin-1", "replace"), MAX_LOCATION_SHOWN)
 
 
 def _connect(node: RelayNode, proxy: ProxyAddress | None, timeout_s: Seconds) -> socket.socket:
@@ -180,10 +203,43 @@ def _upgrade(sock: socket.socket, node: RelayNode) -> bytes:
     if head.status == _SWITCHING_PROTOCOLS:
         return rest
     body = _printable(_read_body(sock, head, rest))
-    answer = f"{head.status} {_printable(head.reason.encode('latin-1'))}".rstrip()
-    raise RelayRefused(
-        f"is not a DERP server: it answered HTTP {answer}" + (f" ({body})" if body else "")
+    answer = f"HTTP {head.status} {_printable(head.reason.encode('latin-1'))}".rstrip()
+    location = location_of(head)
+    if location is not None:
+        raise RelayRedirected(f"sends us to {location}: it answered {answer}", location)
+    said = f"it answered {answer}" + (f" ({body})" if body else "")
+    if head.status in _PASSING or head.status >= _FIRST_SERVER_ERROR:
+        raise RelayRefused(f"does not take us now: {said}")
+    raise RelayNotDerp(f"is not a DERP server: {said}")
+
+
+def _with_pin(error: RelayDistrusted, node: RelayNode, options: DialOptions) -> RelayDistrusted:
+    """Return the error with the URL that would pin what the relay shows, for a person to compare.
+
+    OpenSSL keeps a certificate that it does not trust to itself: it is asked for once more.
+    """
+    pin = error.seen_pin or _seen_pin(node, options)
+    if pin is None:
+        return error
+    host = f"[{node.host}]" if ":" in node.host else node.host
+    url = f"https://{host}:{node.derp_port}#{PIN_PREFIX}{pin.hex()}"
+    return RelayDistrusted(
+        f"{error}; if it is your own relay, compare this pin with the one of its certificate, and "
+        f"if they agree give {url} to --relay",
+        pin,
     )
+
+
+def _seen_pin(node: RelayNode, options: DialOptions) -> bytes | None:
+    proxy = options.proxy.proxy_for(node.host, node.derp_port, use_tls=node.use_tls)
+    try:
+        sock = _connect(node, proxy, options.node_timeout_s)
+        with closing(sock):
+            if proxy is not None:
+                request_tunnel(sock, proxy, node.host, node.derp_port)
+            return shown_pin(sock, node.host)
+    except (OSError, RelayError, DecodeError):
+        return None  # the sentence does without
 
 
 def _read_body(sock: socket.socket, head: ResponseHead, rest: bytes) -> bytes:
@@ -198,7 +254,7 @@ def _read_body(sock: socket.socket, head: ResponseHead, rest: bytes) -> bytes:
     return bytes(data)
 
 
-def _printable(data: bytes) -> str:
+def _printable(data: bytes, limit: int = MAX_BODY_SHOWN) -> str:
     """Return the start of foreign bytes as one line that no terminal can take for a command."""
-    text = " ".join(data[: 4 * MAX_BODY_SHOWN].decode("utf-8", "replace").split())
-    return "".join(char if char.isprintable() else "?" for char in text[:MAX_BODY_SHOWN])
+    text = " ".join(data[: 4 * limit].decode("utf-8", "replace").split())
+    return "".join(char if char.isprintable() else "?" for char in text[:limit])

@@ -3,7 +3,7 @@
     check_nat       two UDP sockets of one family around `tunnel.proto.nat_behaviour`
     check_relay     one login to a region, as a conversation would do it
     check_mappers   each protocol maps a port of its own at the gateway, and releases it again
-    finds_portal    whether something else answers plain HTTP in a relay's place
+    look_for_page   whether a sign-in page answers plain HTTP in a relay's place
 
 Nothing here raises for what a network does or fails to do: that is the finding.
 """
@@ -18,11 +18,11 @@ from gevent import socket
 from gevent.event import Event
 
 from tunnel.crypto.keys import DerpKey, KeyPair
-from tunnel.errors import RelayError, RelayUnreachable
+from tunnel.errors import RelayError, RelayFault, RelayRedirected, RelayUnreachable
 from tunnel.net.clock import monotonic
 from tunnel.net.connect import connect_tcp
 from tunnel.net.deadlines import Deadlines
-from tunnel.net.dial import DialOptions, limited, read_head
+from tunnel.net.dial import DialOptions, limited, location_of, read_head
 from tunnel.net.home import stun_addresses
 from tunnel.net.ifaces import Gateway
 from tunnel.net.portmap import GatewayPorts, PortMapper
@@ -30,7 +30,13 @@ from tunnel.net.relay import RelayConnection, RelayState
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.mapping import Failure, MappingMade, MappingProtocol, Reason
 from tunnel.proto.nat_behaviour import LANES, NatCheck, NatFindings
-from tunnel.proto.netcheck import MapperCheck, RelayCheck
+from tunnel.proto.netcheck import (
+    PLAIN_HTTP_PORT,
+    MapperCheck,
+    RelayCheck,
+    SignInPage,
+    sign_in_page,
+)
 from tunnel.units import Instant, Seconds
 from tunnel.wire.derp import GoneReason
 from tunnel.wire.derpmap import RelayNode, RelayRegion
@@ -38,8 +44,6 @@ from tunnel.wire.stun import Endpoint
 
 # Fixed by the protocol: tailscale net/captivedetection.
 PORTAL_PATH = "/generate_204"
-NO_CONTENT = 204
-PLAIN_HTTP_PORT = 80
 
 # Chosen.
 MAX_DATAGRAM_SIZE = 2048
@@ -219,16 +223,20 @@ def check_relay(
                     watcher.changed.wait()
             error = relay.last_error
             name = f"relay {relay.node.address}" if relay.node else "the relay"
-            late = f"{name} did not answer within {budget_s:.1f} s"
-            return RelayCheck(relay.node, None, late if error is None else str(error))
+            if error is None:
+                late = f"{name} did not answer within {budget_s:.1f} s"
+                return RelayCheck(relay.node, None, late, RelayFault.UNREACHABLE)
+            location = error.location if isinstance(error, RelayRedirected) else None
+            return RelayCheck(relay.node, None, str(error), error.fault, location)
         finally:
             relay.close()
 
 
-def finds_portal(node: RelayNode, options: DialOptions, budget_s: Seconds) -> bool | None:
-    """Tell whether something else answers plain HTTP in the place of a relay.
+def look_for_page(node: RelayNode, options: DialOptions, budget_s: Seconds) -> SignInPage | None:
+    """Return the sign-in page that answers plain HTTP in the place of a relay.
 
-    None where that cannot be found out: no plain HTTP at this relay, a proxy in between, silence.
+    None without one, and where that cannot be found out: no plain HTTP at this relay, a proxy in
+    between, silence.
     """
     if node.use_tls and not node.can_port_80:
         return None
@@ -246,7 +254,7 @@ def finds_portal(node: RelayNode, options: DialOptions, budget_s: Seconds) -> bo
                 head, _ = read_head(sock)
     except (RelayError, OSError):
         return None
-    return head.status != NO_CONTENT
+    return sign_in_page(head.status, location_of(head), node.host, port)
 
 
 # -- port mappers -----------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from gevent import socket
 
-from tunnel.errors import DecodeError, RelayRefused, RelayUnreachable
+from tunnel.errors import DecodeError, ProxyLoginRefused, ProxyRefused, RelayUnreachable
 from tunnel.wire.http_head import head_size, parse_response_head
 
 DEFAULT_PROXY_PORT = 80
@@ -107,7 +107,7 @@ def request_tunnel(sock: socket.socket, proxy: ProxyAddress, host: str, port: in
     The caller bounds the time.
 
     Raises:
-        RelayRefused: the proxy said no.
+        ProxyRefused: the proxy said no.
         RelayUnreachable: the proxy hung up or does not speak HTTP.
     """
     target = host_and_port(host, port)
@@ -121,10 +121,10 @@ def request_tunnel(sock: socket.socket, proxy: ProxyAddress, host: str, port: in
     except DecodeError as error:
         raise RelayUnreachable(f"{way}: its answer is not HTTP") from error
     if head.status == 407:
-        raise RelayRefused(f"{way}: it wants another user name and password (HTTP 407)")
+        raise ProxyLoginRefused(f"{way}: it wants another user name and password (HTTP 407)")
     if not 200 <= head.status < 300:
         reason = "".join(char if char.isprintable() else "?" for char in head.reason[:80])
-        raise RelayRefused(f"{way}: it answered {head.status} {reason}".rstrip())
+        raise ProxyRefused(f"{way}: it answered {head.status} {reason}".rstrip())
 
 
 def _read_exact_head(sock: socket.socket, way: str) -> bytes:

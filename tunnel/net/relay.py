@@ -3,7 +3,8 @@
     DOWN ──► CONNECTING ──► CONNECTED ──connection ends──► DOWN ──back-off──► CONNECTING ...
                  └──a node fails: the next one of the region; all failed: DOWN
 
-It tries for ever; `last_error` says in a sentence what went wrong last.  Packets sent while not
+It tries for ever; `last_error` says in a sentence what went wrong last, and `refused_since` whether
+that can pass by itself.  Packets sent while not
 connected are dropped and counted: DERP promises nothing, and the link repeats what it must.
 Source: tailscale wgengine/magicsock/derp.go; design §8, §10.
 """
@@ -84,6 +85,8 @@ class RelayConnection:
     Attributes:
         node: the node in use or tried last; None before the first attempt.
         last_error: why it is not connected, a sentence; None while connected.
+        refused_since: since when every node of the region answers what does not pass by itself
+            (our key or its certificate is no good); None else.
         health: what the relay says is wrong with it, or "".
         is_loopback: the connected relay is on this machine.
         leaf_pin: 16-byte pin of its certificate's key, if the certificate is not publicly trusted.
@@ -102,6 +105,7 @@ class RelayConnection:
         self.state = RelayState.DOWN
         self.node: RelayNode | None = None
         self.last_error: RelayError | None = None
+        self.refused_since: Instant | None = None
         self.health = ""
         self.is_loopback = False
         self.leaf_pin: bytes | None = None
@@ -224,21 +228,24 @@ class RelayConnection:
             name = self.region.name or self.region.id
             self._change(RelayState.DOWN, RelayUnreachable(f"relay region {name} has no relay"))
             return
-        turn = failed_nodes = 0
+        turn = failed_nodes = lasting = 0
         deadline = monotonic()
         while True:
             if failed_nodes == 0:
+                lasting = 0
                 deadline = Instant(monotonic() + self._options.total_timeout_s)
             self.node = nodes[turn % len(nodes)]
             error = self._attempt(self.node, deadline)
             if self._is_closed:
                 return
             failed_nodes += 1
+            lasting += error.is_lasting
             is_round_over = failed_nodes >= len(nodes) or monotonic() >= deadline
             if self._restart_pause_s is None:
                 turn += 1
             if is_round_over or self._connected_at is not None:
                 failed_nodes = 0
+                self._note_round(is_refused=lasting == len(nodes))
                 self._pause(error)
             else:
                 self._change(RelayState.CONNECTING, error)
@@ -251,7 +258,7 @@ class RelayConnection:
         try:
             self._serve(node, deadline)
         except RelayError as error:
-            return type(error)(f"relay {node.address} {error}")
+            return error.about(f"relay {node.address}")
         finally:
             self._session = None
             self._connected.clear()
@@ -267,6 +274,12 @@ class RelayConnection:
         client.set_awaited(now, is_awaited=self._is_awaited)
         self._session = RelaySession(stream, client, self, self._tasks)
         self._session.run()
+
+    def _note_round(self, *, is_refused: bool) -> None:
+        if not is_refused or self._connected_at is not None:
+            self.refused_since = None
+        elif self.refused_since is None:
+            self.refused_since = monotonic()
 
     def _pause(self, error: RelayError) -> None:
         """Be down for the back-off, for what a restarting relay asked for, or until hurried."""
@@ -309,6 +322,7 @@ class RelayConnection:
             case Connected():
                 self._connected_at = monotonic()
                 self.health = ""
+                self.refused_since = None
                 self._change(RelayState.CONNECTED, None)
                 self._connected.set()
             case PeerGone(key, reason):

@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent import socket
 
-from tunnel.errors import DecodeError, RelayError, RelayRefused, RelayUnreachable
+from tunnel.errors import (
+    DecodeError,
+    RelayDistrusted,
+    RelayError,
+    RelayNotDerp,
+    RelayRefused,
+    RelayUnreachable,
+)
 from tunnel.net.pins import SHORT_PIN_SIZE, pin_matches, public_key_pin
 from tunnel.wire.derpmap import PIN_PREFIX, RAW_PIN_PREFIX, RelayNode
 
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 _SHA256_SIZE = 32
+_NOT_YET_VALID, _EXPIRED = 9, 10  # fixed by OpenSSL: X509_V_ERR_CERT_NOT_YET_VALID and its like
 
 
 def start_tls(
@@ -75,18 +83,24 @@ def _explained(
     error: OSError | DecodeError, tls_error: type[OSError], wrong_certificate: type[OSError]
 ) -> RelayError:
     if isinstance(error, DecodeError):
-        return RelayRefused(f"has a certificate that cannot be read: {error}")
+        return RelayDistrusted(f"has a certificate that cannot be read: {error}")
     if isinstance(error, wrong_certificate):
         reason = getattr(error, "verify_message", "") or error.strerror
-        return RelayRefused(f"has a certificate that is not to be trusted: {reason}")
+        if getattr(error, "verify_code", 0) in (_NOT_YET_VALID, _EXPIRED):
+            reason = f"{reason}, by this machine's clock"
+        return RelayDistrusted(f"has a certificate that is not to be trusted: {reason}")
     if isinstance(error, tls_error) and "EOF" not in str(error):
-        reason = getattr(error, "reason", None) or error.strerror
-        return RelayRefused(f"does not speak TLS as it should ({reason})")
+        reason = str(getattr(error, "reason", None) or error.strerror)
+        if "ALERT" in reason or "UNRECOGNIZED_NAME" in reason:
+            return RelayRefused(
+                f"broke the TLS handshake off ({reason}), as servers do for a name they do not know"
+            )
+        return RelayNotDerp(f"does not speak TLS as it should ({reason})")
     return RelayUnreachable("closed the connection during the TLS handshake")
 
 
 def _verify(node: RelayNode, leaf: bytes, parsed: dict[str, object] | None) -> None:
-    """Check what OpenSSL did not; raises `RelayRefused`."""
+    """Check what OpenSSL did not; raises `RelayDistrusted`."""
     name = node.cert_name
     if node.insecure_for_tests or not name:
         return
@@ -100,11 +114,30 @@ def _verify(node: RelayNode, leaf: bytes, parsed: dict[str, object] | None) -> N
     elif certificate_covers(parsed or {}, name):
         return
     else:
-        raise RelayRefused(f"has a certificate that is not valid for {name}")
-    raise RelayRefused(
+        raise RelayDistrusted(
+            f"has a certificate that is not valid for {name}", public_key_pin(leaf)
+        )
+    raise RelayDistrusted(
         "has another certificate than its pin says: it is not the relay that was meant, or its "
-        "certificate was renewed and the pin is out of date"
+        "certificate was renewed and the pin is out of date",
+        public_key_pin(leaf),
     )
+
+
+def shown_pin(sock: socket.socket, host: str) -> bytes:
+    """Return the pin, 32 bytes, of the key that a TLS server shows; nothing of it is verified.
+
+    The caller bounds the time.  Raises `OSError`, `DecodeError`.
+    """
+    from gevent.ssl import SSLSocket
+
+    context = _context(None, verifies=False, checks_host=False)
+    tls = SSLSocket(sock, server_hostname=host, do_handshake_on_connect=False, _context=context)
+    try:
+        tls.do_handshake()
+        return public_key_pin(tls.getpeercert(binary_form=True) or b"")
+    finally:
+        tls.close()
 
 
 def certificate_covers(parsed: dict[str, object], name: str) -> bool:

@@ -20,7 +20,14 @@ from typing import NamedTuple, NoReturn
 
 from tunnel.crypto import box
 from tunnel.crypto.keys import DerpKey, KeyPair
-from tunnel.errors import DecodeError, PeerError, RelayRefused, RelayUnreachable
+from tunnel.errors import (
+    DecodeError,
+    PeerError,
+    RelayKeyRefused,
+    RelayNotDerp,
+    RelayRefused,
+    RelayUnreachable,
+)
 from tunnel.proto.token_bucket import Allowance
 from tunnel.units import Instant, Seconds
 from tunnel.wire import derp
@@ -155,7 +162,7 @@ class DerpClient:
         except PeerError as error:
             if self.state is ClientState.CONNECTED:
                 raise RelayRefused(f"broke the DERP protocol: {error}") from error
-            raise RelayRefused(f"does not speak DERP: {error}") from error
+            raise RelayNotDerp(f"does not speak DERP: {error}") from error
 
     def handle_eof(self) -> NoReturn:
         """Say what the end of the stream means; always raises `RelayError`."""
@@ -163,9 +170,10 @@ class DerpClient:
             case ClientState.AWAITS_GREETING:
                 raise RelayUnreachable("closed the connection before its DERP greeting")
             case ClientState.AWAITS_ACCEPTANCE:
-                raise RelayRefused(
-                    "refused our key: it serves only clients that its operator admits (derper's "
-                    "-verify-clients, Headscale's verify_clients); use another relay"
+                raise RelayKeyRefused(
+                    "refused our key: it closed the connection upon our login, as relays do that "
+                    "serve only clients their operator admits (derper's -verify-clients, "
+                    "Headscale's verify_clients); have that switched off, or use another relay"
                 )
             case ClientState.CONNECTED:
                 raise RelayUnreachable("closed the connection")

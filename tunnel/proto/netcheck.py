@@ -1,6 +1,7 @@
 """Which relay regions to use: a plan of STUN probes, and the choice by what came back.
 
-What a login to a region and a question to a port mapper came to has its form here too.
+What a login to a region and a question to a port mapper came to has its form here too, and so has
+what tells a sign-in page from a server.
 
     each region: probes at 0, 100 and 200 ms, round robin over its nodes; the first answer counts
     done: all answered │ 3 answered, and twice the slowest of them (at most 300 ms) went by │ budget
@@ -13,14 +14,20 @@ sends a probe to whatever addresses its node has.
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from tunnel.crypto.kdf import derive
 from tunnel.crypto.keys import DerpKey
+from tunnel.errors import RelayFault
 from tunnel.proto.mapping import Failure, MappingProtocol, PortMapping
 from tunnel.units import Instant, Seconds
 from tunnel.wire.derpmap import STUN_OFF, RelayMap, RelayNode, RelayRegion
 
 # Fixed by the protocol: both sides of a token that was minted without network must agree.
+# RFC 6585: what a network answers that wants one to sign in; few do.
+SIGN_IN_STATUS = 511
+NO_CONTENT = 204  # tailscale net/captivedetection
+PLAIN_HTTP_PORT = 80
 FALLBACK_LABEL = "relay region"
 FALLBACK_RANK_SIZE = 16
 
@@ -59,11 +66,26 @@ class RelayCheck:
         node: the one that was tried last; None when the region has none.
         connected_after_s: until the relay had accepted our key; None when it did not.
         error: why not, in a sentence.
+        fault: why not, in a word.
+        redirected_to: where what answers in its place sends us.
     """
 
     node: RelayNode | None
     connected_after_s: Seconds | None
     error: str | None
+    fault: RelayFault | None = None
+    redirected_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignInPage:
+    """Something else answers plain HTTP in the place of a relay.
+
+    Args:
+        address: where it sends us; None when it shows a page at once.
+    """
+
+    address: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +105,34 @@ class MapperCheck:
     mapping: PortMapping | None
     failure: Failure | None
     is_given_back: bool = True
+
+
+def sign_in_page(status: int, location: str | None, host: str, port: int) -> SignInPage | None:
+    """Return the sign-in page that an answer tells of, None if it may be any server's.
+
+    A page of its own, or a way to another host, in place of the 204 of a relay.  Networks that want
+    one to sign in answer for port 80; a page at another port is that of a server.
+
+    Args:
+        status: of the answer to `/generate_204`.
+        location: where a redirect leads.
+        host: who was asked.
+        port: at which port.
+    """
+    if status == SIGN_IN_STATUS:
+        return SignInPage(location)
+    if location is not None:
+        return SignInPage(location) if _leads_away(location, host) else None
+    is_page = 200 <= status < 300 and status != NO_CONTENT
+    return SignInPage(None) if is_page and port == PLAIN_HTTP_PORT else None
+
+
+def _leads_away(location: str, host: str) -> bool:
+    try:
+        wanted = urlsplit(location).hostname
+    except ValueError:
+        return True
+    return wanted is not None and wanted != host.lower().rstrip(".")
 
 
 def measurable_regions(relay_map: RelayMap) -> list[RelayRegion]:

@@ -44,7 +44,7 @@ MAX_REGION_ID = (1 << 32) - 1
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 # An address, with the name of an interface behind it at most: the library takes any text there.
 _LITERAL = re.compile(r"[0-9A-Fa-f:.]{1,45}(%[A-Za-z0-9._-]{1,32})?")
-_PIN = re.compile(r"sha256:((?:[0-9a-fA-F]{2}){16,32})")
+_PIN = re.compile(r"sha256:(?:[0-9a-fA-F]{2}){16,32}|sha256-raw:[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +135,10 @@ def encode_derp_map(relay_map: RelayMap) -> bytes:
 
 
 def parse_relay_url(text: str) -> RelayRegion:
-    """Read one relay from `https://host[:port][/derp][?stun=PORT|off][#sha256:HEX]`.
+    """Read one relay from `https://host[:port][/derp][?stun=PORT|off][#PIN]`.
 
-    `http://` stands for a relay without TLS.  The result is a region of one node, with id
+    PIN is `sha256:HEX` or, as derper prints it, `sha256-raw:HEX`.  `http://` stands for a relay
+    without TLS.  The result is a region of one node, with id
     `OWN_REGION_ID` and code "own".  Raises `DecodeError` with a sentence for a person.
     """
     try:
@@ -174,10 +175,13 @@ def _pin_of_fragment(fragment: str, *, use_tls: bool) -> str:
         return ""
     match = _PIN.fullmatch(fragment)
     if match is None:
-        raise DecodeError("a relay's pin is written #sha256: and 32 to 64 hexadecimal digits")
+        raise DecodeError(
+            "a relay's pin is written #sha256: and 32 to 64 hexadecimal digits, or #sha256-raw: "
+            "and 64"
+        )
     if not use_tls:
         raise DecodeError("a pin needs https://: a relay without TLS has no certificate")
-    return PIN_PREFIX + match[1].lower()
+    return match[0].lower()
 
 
 def _stun_port_of_query(query: str) -> int:

@@ -66,8 +66,12 @@ def test_map_and_relay_together_are_refused():
         ("https://Relay.Example:8443/", RelayAddress("relay.example", 8443, True)),
         ("http://127.0.0.1:3340", RelayAddress("127.0.0.1", 3340, False)),
         ("http://[::1]:3340", RelayAddress("::1", 3340, False)),
-        (f"https://a#sha256:{HEX}", RelayAddress("a", 443, True, bytes.fromhex(HEX))),
-        (f"https://a#sha256:{HEX * 2}", RelayAddress("a", 443, True, bytes.fromhex(HEX * 2))),
+        (f"https://a#sha256:{HEX}", RelayAddress("a", 443, True, f"sha256:{HEX}")),
+        (f"https://a#sha256:{HEX * 2}", RelayAddress("a", 443, True, f"sha256:{HEX * 2}")),
+        (
+            f"https://a#sha256-raw:{HEX.upper() * 2}",
+            RelayAddress("a", 443, True, f"sha256-raw:{HEX * 2}"),
+        ),
     ],
 )
 def test_a_relay_address_is_understood(text, address):
@@ -91,6 +95,8 @@ def test_a_relay_address_is_understood(text, address):
         "https://a#md5:00",
         "https://a#sha256:00",
         "https://a#sha256:zz",
+        f"https://a#sha256-raw:{HEX}",
+        f"http://a#sha256-raw:{HEX * 2}",
         f"http://a#sha256:{HEX}",
     ],
 )
@@ -109,6 +115,18 @@ def test_a_relay_address_is_written_as_people_write_it():
 )
 def test_a_timeout_is_seconds(text, seconds):
     assert options(timeout=text).timeout_s == seconds
+    assert options(timeout=text).is_patient is (seconds is None)
+
+
+def test_the_size_of_a_trace_has_units_and_a_least():
+    assert options(trace="t").trace_size == 64 << 20
+    assert options(trace="t", trace_size="64K").trace_size == 64 << 10
+    assert options(trace="t", trace_size="2g").trace_size == 2 << 30
+    for text in ("", "0", "63K", "x", "-1", "1T"):
+        with pytest.raises(UsageError, match="invalid --trace-size value"):
+            options(trace="t", trace_size=text)
+    with pytest.raises(UsageError, match="--trace-size needs --trace FILE"):
+        options(trace_size="1M")
 
 
 @pytest.mark.parametrize("text", ["", "-1", "x", "1e9", "nan", "inf"])

@@ -12,12 +12,14 @@ from derphole.network_verdict import (
     NetworkFindings,
     RelayFinding,
     Verdict,
+    next_step,
     recommendation,
     verdict,
 )
+from tunnel.errors import RelayFault
 from tunnel.proto.mapping import Failure, MappingProtocol, PortMapping, Reason
 from tunnel.proto.nat_behaviour import Filtering, Mapping, NatFindings, ServerAnswer
-from tunnel.proto.netcheck import MapperCheck, RelayCheck
+from tunnel.proto.netcheck import MapperCheck, RelayCheck, SignInPage
 from tunnel.wire.derpmap import RelayNode, RelayRegion
 
 README = Path(__file__).resolve().parents[3] / "README.md"
@@ -29,6 +31,20 @@ REACHED = RelayFinding(REGION, 0.0124, True, RelayCheck(NODE, 0.0481, None))
 MISSED = RelayFinding(
     REGION, None, False, RelayCheck(NODE, None, "relay relay.example.com:443 did not answer")
 )
+
+
+def missed(words, fault, **more):
+    check = RelayCheck(NODE, None, f"relay relay.example.com:443 {words}", fault, **more)
+    return RelayFinding(REGION, None, False, check)
+
+
+REFUSED = missed("refused our key", RelayFault.KEY_REFUSED)
+DISTRUSTED = missed("has a certificate that is not to be trusted", RelayFault.CERTIFICATE)
+ELSEWHERE = missed(
+    "sends us to https://b/", RelayFault.REDIRECTED, redirected_to="https://b.example/derp"
+)
+NO_DERP = missed("is not a DERP server", RelayFault.NOT_DERP)
+PAGE = SignInPage("http://login.test/")
 SILENT = NatFindings((ServerAnswer(A, None), ServerAnswer(B, None)), 40000)
 
 
@@ -129,13 +145,13 @@ NETWORKS = [
         "UDP blocked over IPv4",
         replace(HOME, ipv4=SILENT, ipv6=OPEN),
         "direct-limited",
-        "blocked over IPv4",
+        "nothing answered over IPv4, where it seems to be blocked",
     ),
     (
         "UDP blocked",
         replace(HOME, ipv4=SILENT),
         "relay-only-likely",
-        "UDP is blocked: every run goes by the relay",
+        "No STUN server answered, so UDP seems to be blocked: every run goes by the relay",
     ),
     (
         "one silent STUN server",
@@ -154,20 +170,81 @@ NETWORKS = [
         "everything blocked",
         replace(HOME, ipv4=SILENT, relays=(MISSED,)),
         "no-relay",
-        "Allow outgoing TCP to port 443",
+        "allow outgoing TCP to port 443",
     ),
     (
         "no map",
         replace(HOME, ipv4=None, relays=(), map_trouble="the relay map could not be fetched"),
         "no-relay",
-        "No relay was reached",
+        "There is no map of relays: what keeps it from us stands above, or name a relay",
     ),
     ("nothing at all", NetworkFindings(map_trouble="no map"), "no-network", "no address"),
     (
         "a sign-in page",
-        replace(HOME, ipv4=SILENT, relays=(MISSED,), has_portal=True),
+        replace(HOME, ipv4=SILENT, relays=(MISSED,), page=SignInPage(None)),
         "captive-portal",
-        "Open a browser, sign in",
+        "Something else answers in the place of the relays, as sign-in pages of hotels and trains "
+        "do. Open a browser, sign in",
+    ),
+    (
+        "a sign-in page at another address, in place of relays with TLS",
+        replace(HOME, ipv4=SILENT, relays=(DISTRUSTED, ELSEWHERE, NO_DERP, MISSED), page=PAGE),
+        "captive-portal",
+        "Requests to the relays are sent to http://login.test/",
+    ),
+    (
+        "a relay that refuses our key",
+        replace(HOME, relays=(REFUSED,)),
+        "relay-refused",
+        "relay.example.com:443 speaks DERP and closed the connection upon our login",
+    ),
+    (
+        "a relay that refuses our key, and answers other pages as no derper does",
+        replace(HOME, relays=(MISSED, REFUSED), page=SignInPage(None)),
+        "relay-refused",
+        "Headscale: derp.server.verify_clients: false",
+    ),
+    (
+        "a certificate that nobody trusts",
+        replace(HOME, relays=(DISTRUSTED, NO_DERP, MISSED)),
+        "relay-not-trusted",
+        "compare the pin above",
+    ),
+    (
+        "a redirect",
+        replace(HOME, relays=(ELSEWHERE, NO_DERP)),
+        "redirected",
+        "What answers as relay.example.com:443 sends us to https://b.example/derp.",
+    ),
+    (
+        "a web server",
+        replace(HOME, relays=(NO_DERP, MISSED)),
+        "not-a-relay",
+        "is no DERP relay. Check host and port",
+    ),
+    (
+        "one refused and one that takes us",
+        replace(HOME, relays=(REFUSED, REACHED)),
+        "direct-friendly",
+        "most networks",
+    ),
+    (
+        "names that nobody knows",
+        replace(HOME, relays=(missed("its name was not found", RelayFault.UNKNOWN_NAME),)),
+        "no-relay",
+        "Their names lead to no address",
+    ),
+    (
+        "a proxy that says no",
+        replace(HOME, relays=(missed("cannot be reached through", RelayFault.PROXY),)),
+        "no-relay",
+        "The proxy says no: check HTTPS_PROXY",
+    ),
+    (
+        "a relay that cannot serve now",
+        replace(HOME, relays=(missed("does not take us now", RelayFault.BROKEN),)),
+        "no-relay",
+        "try again later",
     ),
     (
         "a forced relay",
@@ -192,6 +269,25 @@ FINDINGS = [pytest.param(each[1], id=each[0].replace(" ", "-")) for each in NETW
 def test_each_network_has_its_verdict_and_its_advice(found, word, words):
     assert verdict(found).value == word
     assert words in recommendation(found)
+
+
+@pytest.mark.parametrize(
+    ("relay", "is_about_port"),
+    [(MISSED, True), *((each, False) for each in (REFUSED, DISTRUSTED, ELSEWHERE, NO_DERP))],
+)
+def test_a_port_is_only_named_where_nothing_answered(relay, is_about_port):
+    text = recommendation(replace(HOME, relays=(relay,)))
+
+    assert ("outgoing TCP to port" in text) is is_about_port
+
+
+@pytest.mark.parametrize("relay", [REFUSED, DISTRUSTED, ELSEWHERE, NO_DERP])
+def test_what_answered_is_not_called_unreached(relay):
+    found = replace(HOME, relays=(relay,))
+
+    assert f"not usable: {relay.check.error}" in "\n".join(lines(found))
+    assert as_json(found)["relays"][0]["fault"] == relay.check.fault.value
+    assert next_step(found) is not None
 
 
 def test_every_verdict_occurs():
@@ -382,6 +478,8 @@ def test_the_report_of_a_home_as_json():
         "code": "fra",
         "name": "Frankfurt",
         "node": "relay.example.com:443",
+        "fault": None,
+        "redirected_to": None,
         "latency_ms": 12.4,
         "latency_by": "stun",
         "reachable": True,

@@ -37,6 +37,9 @@ def region(number, port=1):
     }  # fmt: skip
 
 
+HEX = "00112233445566778899aabbccddeeff"
+
+
 @pytest.fixture
 def map_file(tmp_path):
     path = tmp_path / "map.json"
@@ -44,7 +47,9 @@ def map_file(tmp_path):
     return str(path)
 
 
-@pytest.mark.parametrize("pin", [None, bytes(range(32)), bytes(range(16))])
+@pytest.mark.parametrize(
+    "pin", [None, f"sha256:{HEX * 2}", f"sha256:{HEX}", f"sha256-raw:{HEX * 2}"]
+)
 @pytest.mark.parametrize("host", ["relay.example", "::1", "127.0.0.1"])
 def test_a_relay_of_one_s_own_is_one_region_with_one_node(host, pin):
     choice = issuer_relays(
@@ -55,6 +60,7 @@ def test_a_relay_of_one_s_own_is_one_region_with_one_node(host, pin):
     (node,) = only.nodes
     assert not choice.is_public
     assert (node.host, node.derp_port, node.use_tls) == (host, 8443, True)
+    assert node.cert_name == (pin or "")
     assert own_region(RelayAddress(host, 8443, tls=True, pin=pin)) == only
 
 

@@ -176,6 +176,14 @@ PIN = "0123456789abcdef" * 2
         ("https://r.example?stun=off", "r.example", 443, True, STUN_OFF, ""),
         (f"https://r.example#sha256:{PIN.upper()}", "r.example", 443, True, 3478, f"sha256:{PIN}"),
         (
+            f"https://r.example#sha256-raw:{PIN.upper() * 2}",
+            "r.example",
+            443,
+            True,
+            3478,
+            f"sha256-raw:{PIN * 2}",
+        ),
+        (
             f"https://r.example?stun=1#sha256:{PIN * 2}",
             "r.example",
             443,
@@ -223,6 +231,8 @@ def test_a_relay_url_becomes_a_region_of_one_node(text, host, port, use_tls, stu
         f"https://relay.example#sha256:{PIN}0",
         f"https://relay.example#sha256:{PIN * 2}00",
         f"http://relay.example#sha256:{PIN}",
+        f"https://relay.example#sha256-raw:{PIN}",
+        f"http://relay.example#sha256-raw:{PIN * 2}",
         "https://relay.example\n",
         " https://relay.example",
         "https://rel ay.example",

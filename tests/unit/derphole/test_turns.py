@@ -1,0 +1,53 @@
+"""Every stage of a conversation with every message: the table of docs/protocol.md, cell by cell."""
+
+from pathlib import Path
+
+import pytest
+
+from derphole.endings import Ending, ending_of
+from derphole.errors import PeerBrokeProtocol
+from derphole.messages import Confirm, ConfirmAck, Fin, Resumption
+from derphole.turns import MAY_COME, NAMES, Stage, check_turn, messages_ended, unreadable
+
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
+MESSAGES = {
+    "fin": Fin(1, bytes(16)),
+    "confirm": Confirm(1, bytes(16)),
+    "confirm_ack": ConfirmAck(),
+    "resumption": Resumption(bytes(16)),
+}
+
+
+def documented() -> dict[str, str]:
+    """Return what may come in each stage, as the document has it."""
+    table = DOCUMENT.partition("Table `turns`:")[2].partition("\n\n")[2].partition("\n\n")[0]
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in table.split("\n")]
+    assert rows[0][:2] == ["name", "may come"]
+    return {row[0]: row[1] for row in rows[2:]}
+
+
+def test_the_document_has_every_stage():
+    assert list(documented()) == [stage.name.lower() for stage in Stage]
+    assert list(MAY_COME) == list(Stage)
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+@pytest.mark.parametrize("stage", Stage)
+def test_a_message_passes_in_its_turn_only(stage, name):
+    message = MESSAGES[name]
+
+    if documented()[stage.name.lower()] == name:
+        check_turn(stage, message)
+        return
+    with pytest.raises(PeerBrokeProtocol) as caught:
+        check_turn(stage, message)
+    assert caught.value.detail == f"{NAMES[type(message)]} was sent {stage.value}"
+    assert ending_of(caught.value) == (Ending.PROTOCOL_VIOLATION, caught.value.detail)
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_the_end_of_the_messages_and_nonsense_have_words_for_every_stage(stage):
+    details = {messages_ended(stage).detail, unreadable(stage, "the bytes end").detail}
+
+    assert len(details) == 2
+    assert all(stage.value in detail for detail in details)
