@@ -26,7 +26,7 @@ from soak_lib.plan import ConnectionKind, Episode, Talk
 PEER = Path(__file__).with_name("tcp_peer.py")
 PORT_LINE = r'"port": (\d+)'
 LISTENING_LINE = r'"address": "127\.0\.0\.1:(\d+)"'
-ORDERLY = 0
+STRAYS_SHOWN = 4  # a traceback is many lines
 
 
 def start_conversation(episode: Episode, lab: Lab, stage: Stage, folder: Path) -> "Conversation":
@@ -91,13 +91,16 @@ class Conversation:
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def _word_troubles(self) -> list[str]:
-        """Return a sentence for each program that said something else than events."""
-        return [
-            f"{program.name} said: {line}"
-            for program in (*self.programs.values(), self._stage.relay)
+        """Return a sentence for each program that said something else than it may."""
+        strays = [
+            (program, line)
+            for program in self.programs.values()
             for line in program.lines
-            if not line.startswith("{") and (program in self.programs.values() or "Traceback" in line)
-        ][:4]
+            if not line.startswith("{")
+        ]
+        relay = self._stage.relay
+        strays += [(relay, line) for line in relay.lines if line.startswith("Traceback")]
+        return [f"{program.name} said: {line}" for program, line in strays[:STRAYS_SHOWN]]
 
     # -- how it goes --------------------------------------------------------------------------
 
@@ -224,7 +227,8 @@ class ShareConversation(Conversation):
         while len(_endings(self._server)) < count and time.monotonic() < deadline:
             time.sleep(0.02)  # the server tells its end of a connection a moment later
         troubles += _differences(self._episode.connections, self._client, self._server)
-        for host in (self._episode.claimer, self._episode.issuer):  # one that lost its share ends with 1
+        # The claimer first: one whose share ends before it ends with 1.
+        for host in (self._episode.claimer, self._episode.issuer):
             program = self.programs[host]
             program.stop()
             if code := program.wait(STOP_S):
@@ -241,7 +245,9 @@ class ShareConversation(Conversation):
 
 
 def _lines(peer: Process) -> list[dict[str, object]]:
-    return [json.loads(line) for line in peer.stdout.splitlines(keepends=True) if line[-1:] == b"\n"]
+    """Return what a peer has printed in whole lines."""
+    whole, _, _ = peer.stdout.rpartition(b"\n")
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def _arrivals(peer: Process, number: int) -> list[float]:
@@ -256,20 +262,17 @@ def _endings(peer: Process) -> dict[int, dict[str, object]]:
     return {int(str(line["over"])): line for line in _lines(peer) if "over" in line}
 
 
-def _differences(
-    kinds: Sequence[ConnectionKind], client: Process, server: Process
-) -> list[str]:
+def _differences(kinds: Sequence[ConnectionKind], client: Process, server: Process) -> list[str]:
     """Return a sentence for each connection that did not carry what was sent."""
     ours, theirs = _endings(client), _endings(server)
     troubles = []
     for number, kind in enumerate(kinds):
         one, other = ours.get(number), theirs.get(number)
         if one is None or other is None:
-            troubles.append(f"{kind} {number} has no end at {'client' if one is None else 'server'}")
+            where = "client" if one is None else "server"
+            troubles.append(f"{kind} {number} has no end at the {where}")
             continue
-        troubles += [
-            f"{kind} {number}: {end['error']}" for end in (one, other) if end["error"]
-        ]
+        troubles += [f"{kind} {number}: {end['error']}" for end in (one, other) if end["error"]]
         if one["sent"] != other["received"] or one["received"] != other["sent"]:
             troubles.append(f"{kind} {number}: the bytes differ")
     return troubles

@@ -137,19 +137,25 @@ def gaps(flow: Flow, network: Network) -> Iterator[Span]:
 
 
 def _word_violations(host: str, seen: Seen, slack_s: float) -> Iterator[str]:
+    """Yield a sentence for each word that a program owed, and for each that was not true."""
     words = seen.words[host]
+    linked_at = min((word.at for word in words if word.name == "path"), default=seen.network.end)
     stalls = [word.at for word in words if word.name == "stalled"]
     backs = [word.at for word in words if word.name == "resumed"]
-    for span in _silences(host, seen):
-        by = span[0] + STALL_WORD_LIMIT_S + slack_s
-        if by < span[1] and not any(span[0] < at <= by for at in stalls):
-            yield f"{host} heard and got nothing for {span[1] - span[0]:.1f} s and did not say so"
+    waits = [word.at for word in words if word.name == "waiting"]
+    for start, end in _silences(host, seen):
+        by = start + STALL_WORD_LIMIT_S + slack_s
+        told = [at for at in stalls if at > start]
+        told += waits if start < linked_at else []  # said once for the whole wait
+        if by < end and not any(at <= by for at in told):
+            yield f"{host} heard and got nothing for {end - start:.1f} s and did not say so"
     if len(backs) < len(stalls):
-        yield f"{host} said {len(stalls)} times that it stalled, and {len(backs)} times that it is over"
+        yield f"{host} stalled {len(stalls)} times and was back {len(backs)} times by its own words"
+    mine = [at for flow in seen.flows if flow.to == host for at in flow.arrivals]
     for at in stalls:
-        before = [came for flow in seen.flows if flow.to == host for came in flow.arrivals if came < at]
-        if before and at - max(before) < TRUE_STALL_S - slack_s:
-            yield f"{host} said that it stalled {at - max(before):.2f} s after the last byte"
+        since_s = at - max((came for came in mine if came < at), default=0.0)
+        if since_s < TRUE_STALL_S - slack_s:
+            yield f"{host} said that it stalled {since_s:.2f} s after a byte came"
 
 
 def _silences(host: str, seen: Seen) -> Iterator[Span]:

@@ -1,4 +1,4 @@
-"""What a soak does, as data: an episode is one conversation in a lab, and the faults it must outlive.
+"""What a soak does, as data: an episode is a conversation in a lab, and the faults it must outlive.
 
     kind             while it lasts                                         who
     relay killed     SIGKILL; a new relay comes at the same address         the relay
@@ -28,6 +28,8 @@ from nat_kinds import NatKind, can_go_direct
 LENGTHS_S = ((0.3, 1.5), (2.0, 6.0), (7.0, 14.0))  # a blip; noticed; longer than any first retry
 FIRST_FAULT_S = 2.5  # a fault comes so long after the traffic, at the latest
 CROSSED_SHARE = 0.6
+# Of those where there are two routes: how often one fault takes the relay and the other UDP.
+BOTH_ROUTES_SHARE = 0.5
 # A crossed fault begins so long before or after the first heals.
 CROSSING_S = 0.4
 # From one restart of a relay's process to its next fault; a relay that is not there cannot freeze.
@@ -218,12 +220,15 @@ def make_episode(seed: int, number: int) -> Episode:
 def make_faults(rng: random.Random, *, is_relayed: bool) -> tuple[Fault, ...]:
     """Return one fault, or two of which the second begins about when the first heals."""
     kinds = [kind for kind in FaultKind if not (is_relayed and kind in OF_UDP)]
-    first = _fault(rng, rng.uniform(0.0, FIRST_FAULT_S), kinds)
     if rng.random() >= CROSSED_SHARE:
-        return (first,)
-    kinds = [kind for kind in kinds if can_cross(first, kind)]
+        return (_fault(rng, rng.uniform(0.0, FIRST_FAULT_S), kinds),)
+    pools = [kinds, kinds]
+    if not is_relayed and rng.random() < BOTH_ROUTES_SHARE:
+        pools = [[*OF_THE_RELAY, FaultKind.TCP_GONE], [FaultKind.UDP_GONE]]
+        rng.shuffle(pools)
+    first = _fault(rng, rng.uniform(0.0, FIRST_FAULT_S), pools[0])
     at_s = max(0.0, first.until_s + rng.uniform(-CROSSING_S, CROSSING_S))
-    second = _fault(rng, at_s, kinds)
+    second = _fault(rng, at_s, [kind for kind in pools[1] if can_cross(first, kind)])
     if second.kind in OF_ADDRESSES and first.kind in OF_ADDRESSES:
         second = _elsewhere(second, first.side)
     if first.kind is FaultKind.RELAY_KILLED and second.kind is FaultKind.RELAY_FROZEN:

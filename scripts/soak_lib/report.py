@@ -36,8 +36,8 @@ def summary(rows: Sequence[Row]) -> str:
     for kind in FaultKind:
         mine = [row for row in rows if any(fault.kind is kind for fault in row.episode.faults)]
         if mine:
-            table.append((str(kind), *_figures(mine, is_crossed=False), *_figures(mine, is_crossed=True)))
-    table.append(("all", *_figures(rows, is_crossed=False), *_figures(rows, is_crossed=True)))
+            table.append((str(kind), *_figures(mine)))
+    table.append(("all", *_figures(rows)))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [
         GAP.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
@@ -52,9 +52,11 @@ def summary(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _figures(rows: Sequence[Row], *, is_crossed: bool) -> tuple[str, str, str]:
-    """Return how many episodes there are of these, their median recovery and the worst."""
-    times = [row.verdict.recovery_s for row in rows if row.episode.is_crossed is is_crossed]
-    if not times:
-        return "0", "", ""
-    return str(len(times)), f"{median(times):.2f} s", f"{max(times):.2f} s"
+def _figures(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the number, median and worst recovery of single episodes, then of crossed ones."""
+    cells: list[str] = []
+    for is_crossed in (False, True):
+        times = [row.verdict.recovery_s for row in rows if row.episode.is_crossed is is_crossed]
+        figures = [f"{median(times):.2f} s", f"{max(times):.2f} s"] if times else ["", ""]
+        cells += [str(len(times)), *figures]
+    return tuple(cells)

@@ -1,4 +1,4 @@
-"""Both ends of the TCP connections that go through `share` and `open`; runs as a process of its own.
+"""Both ends of the TCP connections that go through `share` and `open`, each a process of its own.
 
     usage: tcp_peer.py server | client PORT KIND...
 

@@ -111,16 +111,17 @@ class Network:
 
     def _found_after(self, at: float) -> float:
         """Return when both sides had told of a direct path again."""
-        firsts = [min((t for t in self.directs[host] if t >= at), default=self.end) for host in HOSTS]
+        firsts = [
+            min((t for t in self.directs[host] if t >= at), default=self.end) for host in HOSTS
+        ]
         return max(at, *firsts)
 
 
 def blocked_ways(fault: Fault, route: Route) -> set[str]:
     """Return the hosts that nothing reaches by a route while a fault lasts.
 
-    TCP that passes one way only carries nothing for long; what its open way still delivers depends
-    on the kernel, so that way counts as neither open nor silent: see `Network.open_spans`, for which
-    one blocked way is enough.
+    TCP that passes one way only carries nothing for long.  What its open way still delivers depends
+    on the kernel, so that way counts as neither silent nor, in `Network.open_spans`, as open.
     """
     if fault.kind in OF_ADDRESSES:
         return set(HOSTS)
