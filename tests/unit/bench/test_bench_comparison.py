@@ -28,7 +28,7 @@ def compared(ratios, unit="MB/s", **more):
         ([0.50, 0.51, 0.50, 1.01, 1.02], Answer.NOISE),
         # Always the same, and too little to mean anything.
         ([0.98, 0.98, 0.98, 0.98, 0.98], Answer.NOISE),
-        ([0.5, 0.5], Answer.UNKNOWN),
+        ([0.5, 0.5, 0.5, 0.5], Answer.UNKNOWN),
     ],
 )
 def test_what_is_said_follows_from_ratio_and_spread(ratios, answer):
@@ -66,9 +66,11 @@ def test_a_quarter_less_speed_is_seen_on_a_noisy_machine():
 
 
 def test_the_table_shows_both_sides_the_ratio_and_each_round():
-    rows = comparison_rows([compared([0.8, 0.81, 0.79], is_other=True), compared([1.0, 1.0, 1.0])])
+    rows = comparison_rows(
+        [compared([0.8, 0.81, 0.79, 0.8, 0.8], is_other=True), compared([1.0] * 5)]
+    )
 
     assert rows[0] == ("what", "here", "there", "ratio", "noise", "answer", "ratios")
     assert rows[1][:4] == ("rate", "80 MB/s", "100 MB/s", "0.800")
-    assert rows[1][5:] == ("(slower: not ours)", "0.80 0.81 0.79")
-    assert rows[2][3:] == ("1.000", "±3 %", "within noise", "1.00 1.00 1.00")
+    assert rows[1][5:] == ("(slower: not ours)", "0.80 0.81 0.79 0.80 0.80")
+    assert rows[2][3:] == ("1.000", "±3 %", "within noise", "1.00 1.00 1.00 1.00 1.00")
