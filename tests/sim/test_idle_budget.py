@@ -20,7 +20,7 @@ REFRESHED_S = 90.0  # by then everything has been refreshed once: STUN, mappings
 WAKEUPS_PER_S = 2.0
 MORE_PER_LINK = 0.2
 RELAYS_OF_ISSUER = 2  # that one process is connected to at most, for long
-LINKS = 20
+LINKS = 8
 
 # What runs beside the machines: see `tunnel.net.network_watch`, `derphole.rendezvous.waiting` and
 # `tunnel.proto.derp_client`; a ping has an answer, and a relay's keepalive comes once a minute.

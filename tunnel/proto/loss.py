@@ -31,7 +31,7 @@ MAX_PINGS = 64
 MAX_SUSPECTS = 8  # records lately called lost that are remembered, should they arrive after all
 # Chosen: a probe timeout never backs off beyond this (design: probes at most 2 s apart).
 MAX_PROBE_TIMEOUT_S = 2.0
-# Chosen: backed off so far, a probe goes out along with whatever else is due, so that a link whose
+# Chosen: backed off so far, a probe goes out along with one of another path, so that a link whose
 # paths are all silent wakes its machine as seldom as one path would.
 PROBE_TOGETHER_S = MAX_PROBE_TIMEOUT_S / 2
 
@@ -222,7 +222,7 @@ class SentLedger:
 
     @property
     def may_probe_early_s(self) -> Seconds:
-        """How much before its deadline a probe may go out along with something else."""
+        """How much before its deadline a probe may go out along with another."""
         is_weary = self.probe_count > 0 and self.probe_timeout_s >= MAX_PROBE_TIMEOUT_S
         # Where answers take long, the probe before may still be answered.
         return PROBE_TOGETHER_S if is_weary and self.rtt.probe_timeout_s < PROBE_TOGETHER_S else 0.0

@@ -238,7 +238,7 @@ class PathTable:
     def probes_to_send(self, now: Instant) -> list[tuple[DirectPath, list[Challenge | Answer]]]:
         """Return the challenges and answers to send now, by path."""
         due: list[tuple[DirectPath, list[Challenge | Answer]]] = []
-        is_any_due = any(path.is_probe_due(now) for path in self._paths.values())
+        is_any_due = self.has_probe_due(now)
         for path in self._paths.values():
             is_due = is_any_due and path.is_probe_due(now, is_another_due=True)
             if not is_due and not path.answers_due:
@@ -250,6 +250,10 @@ class PathTable:
             if frames and self._may_probe(path, frames):
                 due.append((path, frames))
         return due
+
+    def has_probe_due(self, now: Instant) -> bool:
+        """Tell whether a challenge is due."""
+        return any(path.is_probe_due(now) for path in self._paths.values())
 
     def probe_along(self, now: Instant) -> None:
         """Probe what is due soon, since something else is probed now."""

@@ -253,11 +253,13 @@ class Sender:
 
     def handle_timeout(self, now: Instant) -> None:
         """Call packets lost, probe, doubt paths."""
+        is_probing = self.paths.has_probe_due(now)
         for path in self._all():
             loss_at, probe_at = path.ledger.loss_deadline(), path.ledger.probe_deadline()
+            early_s = path.ledger.may_probe_early_s if is_probing else 0.0
             if loss_at is not None and now >= loss_at:
                 self._detect_losses(now, path)
-            if probe_at is not None and now >= probe_at - path.ledger.may_probe_early_s:
+            if probe_at is not None and now >= probe_at - early_s:
                 path.ledger.probed(now)
                 self._trace("path.probed", {"path": path.id, "count": path.ledger.probe_count})
                 self.ping(path)
