@@ -32,7 +32,10 @@ HIGH_WATER_BYTES = 128 << 10  # above it senders should wait; what waits here co
 LOW_WATER_BYTES = 64 << 10  # below it they are called back
 PLAIN_BATCH_BYTES = 256 << 10  # one sendmsg; the kernel takes what it wants of it
 TLS_BATCH_BYTES = 64 << 10  # one sendall, which control cannot overtake
-READS_PER_TURN = 8  # then other greenlets run, however fast the relay is
+# Other greenlets run after so many reads, or so much time: what a peer puts into its packets
+# decides how long a read takes.
+READS_PER_TURN = 8
+TURN_S: Seconds = 0.005
 
 
 class SessionOwner(Protocol):
@@ -156,7 +159,7 @@ class RelaySession:
 
     def _read(self) -> None:
         self._deliver(0)
-        reads = 0
+        reads, began_at = 0, monotonic()
         while self._end is None:
             try:
                 size = self._socket.recv_into(self._client.writable())
@@ -168,8 +171,9 @@ class RelaySession:
                 raise self._end or self._ending_at_eof()
             self._deliver(size)
             reads += 1
-            if reads % READS_PER_TURN == 0:
+            if reads >= READS_PER_TURN or monotonic() >= began_at + TURN_S:
                 gevent.sleep(0)
+                reads, began_at = 0, monotonic()
 
     def _deliver(self, size: int) -> None:
         owner = self._owner

@@ -97,7 +97,7 @@ class SentLedger:
         self._has_packet_threshold = has_packet_threshold
         self._called_lost: deque[tuple[int, int]] = deque(maxlen=MAX_SUSPECTS)  # first, last
         self._records: list[SentRecord] = []
-        self._pings: deque[SentRecord] = deque()  # records without content, and some answered ones
+        self._pings: deque[SentRecord] = deque()  # those in flight, and some answered ones
         self._next_number = 0
         self._largest_acked = -1
         self._probe_base: Instant | None = None  # when the probe timeout started
@@ -125,14 +125,13 @@ class SentLedger:
         self._records.append(record)
         self.in_flight_packets += record.count
         self.in_flight_bytes += record.count * record.size
-        if not (record.ranges or record.frames):
-            self._add_ping(record)
 
-    def _add_ping(self, record: SentRecord) -> None:
-        """Note a record without content; of too many the last but one goes.
+    def sent_ping(self, record: SentRecord) -> None:
+        """Note a packet that only asks for an answer; of too many the last but one is forgotten.
 
         The first ones stay, since they tell how long nothing has been answered.
         """
+        self.sent(record)
         pings, records = self._pings, self._records
         while pings and pings[0].first < records[0].first:
             pings.popleft()

@@ -180,7 +180,10 @@ class Packer:
             stream.lost(stop, stop, is_end=True)
 
     def _sent(self, now: Instant, path: SendPath, record: SentRecord) -> None:
-        path.ledger.sent(record)
+        if record.is_ack_eliciting and not (record.ranges or record.frames):
+            path.ledger.sent_ping(record)
+        else:
+            path.ledger.sent(record)
         if record.is_ack_eliciting and isinstance(path, DirectPath):  # the relay is not paced
             path.controller.on_sent(now, record, self._streams.next_sender() is not None)
         self._liveness.sent(now, record.is_ack_eliciting)

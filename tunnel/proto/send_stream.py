@@ -263,8 +263,9 @@ class SendStream:
 
     def _count_gaps(self) -> None:
         count = max(0, len(self._acked) - 1)
-        self._gaps.take(count - self._gap_count)
-        self._gap_count = count
+        if count != self._gap_count:
+            self._gaps.take(count - self._gap_count)
+            self._gap_count = count
 
     def _keep(self, change: int) -> None:
         """Note that so much more is in memory, or less; what the floor covers is nobody's else."""
