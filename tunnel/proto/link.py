@@ -404,7 +404,7 @@ class PeerLink:
                 self._liveness.carried(now)
                 return self.streams.receive_data(now, stream, offset, data, is_end, self.rtt_s)
             case wire.Ack():
-                self._sender.acked(now, arrived_at, frame)
+                self._sender.acked(now, arrived_at, by, frame)
             case wire.Reset() | wire.Stop() | wire.Credit() | wire.Recall() | wire.Return():
                 self.streams.receive_frame(frame)
             case wire.Close(code, text):

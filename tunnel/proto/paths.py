@@ -169,7 +169,9 @@ class PathTable:
         """Answer by the same path, and challenge back if it is not confirmed."""
         answer = Answer(challenge.token, path.endpoint.ip, path.endpoint.port)
         path.answers_due = [*path.answers_due[1 - MAX_ANSWERS :], answer]
-        if path.state is not PathState.CONFIRMED and path.challenges == {}:
+        # Where bytes passed once, what was asked before this came may be lost, and this may pass.
+        is_worth_asking = path.was_confirmed or path.challenges == {}
+        if path.state is not PathState.CONFIRMED and is_worth_asking:
             path.probe_at = now
 
     def handle_answer(self, now: Instant, path: DirectPath, answer: Answer) -> bool:
