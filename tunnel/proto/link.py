@@ -28,6 +28,7 @@ from dataclasses import replace
 from tunnel.crypto.keys import Secret
 from tunnel.crypto.packets import OpenedBulk, OpenedGeneral
 from tunnel.errors import DecodeError, ProtocolViolation
+from tunnel.proto.candidates import CandidateKind, is_link_local
 from tunnel.proto.congestion import RelayController
 from tunnel.proto.direct_path import DirectPath
 from tunnel.proto.handshake import Feature, packet_keys
@@ -174,7 +175,12 @@ class PeerLink:
             self._sender.queue(wire.ReceiveBuffer(min(size, wire.MAX_RECEIVE_BUFFER)))
 
     def offer_candidates(self, candidates: tuple[wire.Candidate, ...]) -> None:
-        """Tell the other side where we may be reached, so that it probes us at once."""
+        """Tell the other side where we may be reached, so that it probes us at once.
+
+        Its link-local addresses are probed only where an interface of ours has one too.
+        """
+        hosts = (each.ip for each in candidates if each.kind == CandidateKind.HOST)
+        self._paths.allows_link_local = any(map(is_link_local, hosts))
         if not self.is_relay_only and candidates:
             self._sender.offer(wire.Candidates(candidates[: wire.MAX_CANDIDATES]))
 
