@@ -215,6 +215,15 @@ class PeerLink:
         return self._sender.relay.endpoint.relay
 
     @property
+    def is_relay_full(self) -> bool:
+        """Whether the relay takes no data now, only control; settable."""
+        return self._sender.is_relay_full
+
+    @is_relay_full.setter
+    def is_relay_full(self, is_full: bool) -> None:
+        self._sender.is_relay_full = is_full
+
+    @property
     def direct_path(self) -> UdpEndpoint | None:
         """The direct path that data takes now, None for the relay."""
         return self._paths.active.endpoint if self._paths.active else None

@@ -74,6 +74,7 @@ class Sender:
         self.relay = relay
         self.paths = paths
         self.our_grant = 0
+        self.is_relay_full = False  # its connection takes no data now, only control
         self._relays_up = relays_up
         self._packer = Packer(sealer, streams, liveness, counters)
         self._streams = streams
@@ -392,6 +393,8 @@ class Sender:
         return [self._packer.ping(now, relay, to, is_awaited=is_awaited) for to in endpoints]
 
     def _may_send(self, now: Instant, path: SendPath) -> bool:
+        if path is self.relay and self.is_relay_full:
+            return False
         ledger = path.ledger
         return path.controller.may_send(now, ledger.in_flight_packets, ledger.in_flight_bytes)
 
