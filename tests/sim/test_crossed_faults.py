@@ -17,7 +17,7 @@ from world import Host, World, patterned
 
 from tunnel.proto.link_events import LinkStalled
 from tunnel.proto.liveness import STALL_S
-from tunnel.units import KIB
+from tunnel.units import KIB, MIB
 
 RUNS, CUT_RUNS = 1000, 40
 KINDS = ("none", "full-cone", "restricted", "port-restricted")
@@ -241,3 +241,103 @@ def test_what_is_in_flight_by_the_one_that_fails_goes_on_by_the_one_that_works(i
     longest = check_all(check_run, seeds, "test_crossed_faults")
 
     print(f"longest pause while direct and UDP works: {max(longest):.2f} s")
+
+
+# -- one at a time --------------------------------------------------------------------------------
+
+
+def relayed_then_direct(size: int, **wire: float) -> tuple[World, UdpNetwork, Host, Host, int]:
+    """Return a world in which the claimer sends by the relay, UDP being cut until somebody mends it."""
+    world, network, issuer, claimer = world_of(delay=0.02, **wire)
+    drive_to_direct(world, issuer, claimer)
+    network.cut(claimer)
+    claimer.send_all(b"so that somebody notices")
+    world.run_for(4)
+    assert claimer.link.direct_path is None
+    return world, network, issuer, claimer, claimer.send_all(patterned(size))
+
+
+@pytest.mark.parametrize("fault", [kill_relay, freeze_relay], ids=["killed", "frozen"])
+def test_a_direct_path_beside_a_dead_relay_is_no_silence_and_asks_for_a_while_only(fault):
+    world, network, issuer, claimer, stream = relayed_then_direct(100 * KIB)
+    fault(world)
+    network.cut(claimer, is_cut=False)
+    drive_to_direct(world, issuer, claimer)
+    world.drive(lambda: stream in issuer.ended, seconds=2.0)
+    world.run_for(20)  # while the relay is asked
+    by_relay = []
+    world.watch = lambda host, packet: by_relay.append(packet)
+
+    world.run_for(120)
+
+    for host in (issuer, claimer):
+        assert not host.has(LinkStalled)
+        assert not host.is_over
+        assert not host.link.is_awaiting
+    assert by_relay == []
+
+
+def test_a_frozen_relay_is_awaited_for_as_long_as_its_connection_may_be_found_dead():
+    world, network, issuer, claimer, stream = relayed_then_direct(100 * KIB)
+    freeze_relay(world)
+    network.cut(claimer, is_cut=False)
+    drive_to_direct(world, issuer, claimer)
+    world.drive(lambda: stream in issuer.ended, seconds=2.0)
+
+    for _ in range(10):
+        world.run_for(1)
+        assert claimer.link.is_awaiting
+
+
+def test_what_a_slow_relay_delivers_is_not_sent_again_by_the_direct_path():
+    size = 2 * MIB
+    world, network, issuer, claimer, stream = relayed_then_direct(size, rate=4e5)
+    for host in (issuer, claimer):
+        for wire in world.wires(host):
+            wire.rate = 2e5
+    world.run_for(1)
+    sent = claimer.link.counters
+    network.cut(claimer, is_cut=False)
+    drive_to_direct(world, issuer, claimer)
+    assert claimer.link._sender.relay.ledger.in_flight_bytes > 100 * KIB
+
+    world.drive(lambda: stream in issuer.ended, seconds=30)
+
+    assert issuer.received[stream] == patterned(size)
+    assert sent.bytes_sent <= 1.15 * size
+
+
+def test_what_was_late_on_a_relay_for_a_moment_is_not_sent_again_whole():
+    # It was given up; its acknowledgements come while most of it still waits to be sent again.
+    size = 600 * KIB
+    world, network, issuer, claimer, stream = relayed_then_direct(size, rate=5e4)
+    for host in (issuer, claimer):
+        for wire in world.wires(host):
+            wire.rate = 2e5
+    world.run_for(0.5)
+    thaw = freeze_relay(world)
+    network.cut(claimer, is_cut=False)
+    world.drive(lambda: bool(world.noted("path.left")), seconds=5.0)
+    thaw()
+
+    world.drive(lambda: stream in issuer.ended, seconds=30)
+
+    assert issuer.received[stream] == patterned(size)
+    assert claimer.link.counters.bytes_sent <= 1.5 * size
+
+
+def test_what_a_relay_delivers_and_never_acknowledges_is_acknowledged_by_the_direct_path():
+    size = 300 * KIB
+    world, network, issuer, claimer, stream = relayed_then_direct(size)
+    key = issuer.key.public
+    world.relay.tamper = lambda source, *rest: [] if source == key else [(source, *rest)]
+    world.run_for(0.3)
+    network.cut(claimer, is_cut=False)
+    delivered, before = len(issuer.received[stream]), claimer.link.counters.bytes_sent_direct
+    assert delivered >= 16 * KIB
+
+    world.drive(lambda: claimer.link.streams.sending(stream).buffered == 0, seconds=10.0)
+
+    assert issuer.received[stream] == patterned(size)
+    sent = claimer.link.counters.bytes_sent_direct - before
+    assert sent <= 1.1 * (size - delivered)
