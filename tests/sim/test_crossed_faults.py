@@ -19,7 +19,7 @@ from tunnel.proto.link_events import LinkStalled
 from tunnel.proto.liveness import STALL_S
 from tunnel.units import KIB, MIB
 
-RUNS, CUT_RUNS = 1000, 40
+RUNS, CUT_RUNS = 1000, 20
 KINDS = ("none", "full-cone", "restricted", "port-restricted")
 MOVES_IN_S = 1.5  # the next byte of a stream, from when its sender is direct and UDP works
 PAUSES_FOR_S = 3.0  # later: what a relay brings late after all may be sent twice meanwhile
@@ -327,17 +327,22 @@ def test_what_was_late_on_a_relay_for_a_moment_is_not_sent_again_whole():
 
 
 def test_what_a_relay_delivers_and_never_acknowledges_is_acknowledged_by_the_direct_path():
-    size = 300 * KIB
-    world, network, issuer, claimer, stream = relayed_then_direct(size)
+    size = 2 * MIB
+    world, network, issuer, claimer, stream = relayed_then_direct(size, rate=1e6)
+    for host in (issuer, claimer):
+        for wire in world.wires(host):
+            wire.rate = 1e6
+    world.run_for(0.5)
     key = issuer.key.public
     world.relay.tamper = lambda source, *rest: [] if source == key else [(source, *rest)]
-    world.run_for(0.3)
-    network.cut(claimer, is_cut=False)
+    acknowledged = size - claimer.link.streams.sending(stream).buffered
+    world.run_for(1.0)
     delivered, before = len(issuer.received[stream]), claimer.link.counters.bytes_sent_direct
-    assert delivered >= 16 * KIB
+    assert delivered - acknowledged > 300 * KIB
+    network.cut(claimer, is_cut=False)
 
-    world.drive(lambda: claimer.link.streams.sending(stream).buffered == 0, seconds=10.0)
+    world.drive(lambda: claimer.link.streams.sending(stream).buffered == 0, seconds=20.0)
 
     assert issuer.received[stream] == patterned(size)
     sent = claimer.link.counters.bytes_sent_direct - before
-    assert sent <= 1.1 * (size - delivered)
+    assert sent <= 1.1 * (size - delivered) + 128 * KIB  # two frames were probed again before
