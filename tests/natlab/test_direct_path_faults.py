@@ -4,6 +4,7 @@ A transfer goes on until its fault is over and the path is direct again, or is k
 back.
 """
 
+import signal
 import time
 
 import pytest
@@ -28,6 +29,7 @@ from wires import Impairment, Way
 MIB = 1 << 20
 EARLY = MIB
 SETTLED = MIB
+CROSSED_LIMIT_S = 1.5  # from when both are direct again to the next bytes
 SIDE_NAME = {"a": "sender", "b": "receiver"}
 # test -> its arguments, its cases, and how many of them are run without --full
 CASES = {
@@ -47,6 +49,11 @@ CASES = {
         2,
     ),
     "test_a_host_that_moves_to_another_address": (("side",), [("b",), ("a",)], 1),
+    "test_udp_that_heals_as_the_relay_fails": (
+        ("what", "number"),
+        [("frozen", signal.SIGSTOP), ("killed", signal.SIGKILL)],
+        2,
+    ),
 }
 
 
@@ -203,3 +210,24 @@ def test_a_relay_that_is_killed_and_comes_back_while_relayed(lab, stage, size, i
     away_s = ready_at - killed_at
     what = f"relay killed and back after {away_s:.1f} s while relayed: traffic again"
     assert_pause(what, max(0.0, pause_s - away_s), NETWORK_LIMIT_S)
+
+
+@pytest.mark.timeout(300)
+def test_udp_that_heals_as_the_relay_fails(lab, stage, transfer, what, number):
+    with lab.block_udp("a"):
+        transfer.await_relayed(LENIENCE * TRAFFIC_LIMIT_S)
+        transfer.await_more(2 * SETTLED, LENIENCE * TRAFFIC_LIMIT_S)
+        stage.relay.send_signal(number)
+    healed_at = time.monotonic()
+    try:
+        again_s = transfer.await_direct(healed_at, LENIENCE * DIRECT_LIMIT_S)
+        transfer.await_more(3 * SETTLED, END_LIMIT_S)
+        pause_s = transfer.progress.longest_pause_s(healed_at + again_s, time.monotonic())
+        ending = transfer.finish(END_LIMIT_S)
+    finally:
+        stage.relay.send_signal(signal.SIGCONT)
+
+    assert_exact(ending)
+    name = f"relay {what} as UDP heals"
+    assert_pause(f"{name}: direct again", again_s, DIRECT_LIMIT_S)
+    assert_pause(f"{name}: traffic again", pause_s, CROSSED_LIMIT_S)

@@ -184,11 +184,11 @@ class Pump:
 
     def _send_all(self, now: Instant) -> bool:
         """Send what there is room for; returns whether that was everything."""
-        has_room = self._has_room()
-        while has_room:
+        while True:
+            has_room = self._tell_full()
             packets = self.machine.packets_to_send(now, SEND_BATCH)
             if not packets:
-                return True
+                return has_room
             for packet in packets:
                 to = packet.to
                 if isinstance(to, UdpEndpoint):
@@ -198,15 +198,22 @@ class Pump:
                 else:
                     relay = self.relays[to.relay]
                     relay.send(to.key, (packet.data,), is_control=packet.is_control)
-                    has_room = has_room and relay.has_room
-            has_room = has_room or self._has_room()
-        return False
 
-    def _has_room(self) -> bool:
-        """Whether no relay that carries data is full; what one that is down gets is lost."""
-        carrying = {link.relay for link in self._links() if link.direct_path is None}
-        relays = [self.relays[number] for number in carrying] or self.relays
-        return all(relay.has_room or relay.state is not RelayState.CONNECTED for relay in relays)
+    def _tell_full(self) -> bool:
+        """Tell links whose relay is full, so that its data waits and nothing else does.
+
+        What a relay that is down gets is lost.  Returns whether no link has data to hold back.
+        """
+        full = {
+            number
+            for number, relay in enumerate(self.relays)
+            if relay.state is RelayState.CONNECTED and not relay.has_room
+        }
+        has_room = True
+        for link in self._links():
+            link.is_relay_full = link.relay in full
+            has_room = has_room and not (link.is_relay_full and link.direct_path is None)
+        return has_room
 
 
 def _earlier(first: Instant | None, second: Instant | None) -> Instant | None:

@@ -19,6 +19,9 @@ Address = IPv4Address | IPv6Address
 # Chosen (design, section 8).
 MAX_PER_NETWORK = 4  # for each /24 or /64 that is not the peer's own
 CANDIDATE_LIFE_S: Seconds = 300.0
+# Fixed by RFC 1122, 1112 and 4291: "this network", the reserved ones with the broadcast address,
+# and IPv4 addresses in the clothes of IPv6 ones.  No peer is reached there.
+NOWHERE = (ip_network("0.0.0.0/8"), ip_network("240.0.0.0/4"), ip_network("::/96"))
 OVERLAY_NETWORKS = (ip_network("100.64.0.0/10"), ip_network("fd7a:115c:a1e0::/48"))
 
 
@@ -30,18 +33,29 @@ class CandidateKind(IntEnum):
     MAPPED = 3  # a port mapper gave it
 
 
-def is_probeable(candidate: Candidate, allows_loopback: bool) -> bool:
-    """Tell whether an address may be probed at all."""
+def is_probeable(candidate: Candidate, *, allows_loopback: bool, allows_link_local: bool) -> bool:
+    """Tell whether an address may be probed at all.
+
+    Link-local ones may be where we have one ourselves; those of IPv6 need a zone, and nobody can
+    tell another machine's.
+    """
     try:
         address = ip_address(candidate.ip)
     except ValueError:
         return False
-    if not 0 < candidate.port < 65536 or address.is_multicast or address.is_unspecified:
+    if not 0 < candidate.port < 65536:
         return False
     if address.is_loopback:
         return allows_loopback
-    is_broadcast = isinstance(address, IPv4Address) and int(address) == 0xFFFFFFFF
-    return not (is_broadcast or (isinstance(address, IPv6Address) and address.is_link_local))
+    if address.is_link_local:
+        return allows_link_local and isinstance(address, IPv4Address)
+    return not address.is_multicast and not any(address in network for network in NOWHERE)
+
+
+@functools.lru_cache(maxsize=MAX_CANDIDATES)
+def is_link_local(ip: str) -> bool:
+    """Tell whether an address is good in its own network only."""
+    return ip_address(ip).is_link_local
 
 
 @functools.lru_cache(maxsize=MAX_CANDIDATES)
@@ -80,7 +94,7 @@ class PeerCandidates:
         self,
         now: Instant,
         offered: Iterable[Candidate],
-        allows_loopback: bool,
+        may_be_probed: Callable[[Candidate], bool],
         is_own: Callable[[str], bool],
     ) -> int:
         """Take what fits of an offer; returns how many addresses did not."""
@@ -89,7 +103,7 @@ class PeerCandidates:
         refused = 0
         for candidate in offered:
             key, network = (candidate.ip, candidate.port), network_of(candidate.ip)
-            if not is_probeable(candidate, allows_loopback):
+            if not may_be_probed(candidate):
                 continue
             if key not in self._offered:
                 is_foreign = not ip_address(candidate.ip).is_private and not is_own(network)

@@ -77,6 +77,7 @@ class DirectPath:
     sent_bytes: ByteCount = 0  # while it was not confirmed
     doubtful_since: Instant | None = None
     last_heard: Instant | None = None
+    moved_at: Instant | None = None  # when an acknowledgement of it last moved a stream on
     asked_at: Instant | None = None  # the first challenge since the last answer
     rtt_s: Seconds | None = None
     challenges: dict[bytes, Instant] = field(default_factory=dict)

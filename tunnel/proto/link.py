@@ -28,6 +28,7 @@ from dataclasses import replace
 from tunnel.crypto.keys import Secret
 from tunnel.crypto.packets import OpenedBulk, OpenedGeneral
 from tunnel.errors import DecodeError, ProtocolViolation
+from tunnel.proto.candidates import CandidateKind, is_link_local
 from tunnel.proto.congestion import RelayController
 from tunnel.proto.direct_path import DirectPath
 from tunnel.proto.handshake import Feature, packet_keys
@@ -174,7 +175,12 @@ class PeerLink:
             self._sender.queue(wire.ReceiveBuffer(min(size, wire.MAX_RECEIVE_BUFFER)))
 
     def offer_candidates(self, candidates: tuple[wire.Candidate, ...]) -> None:
-        """Tell the other side where we may be reached, so that it probes us at once."""
+        """Tell the other side where we may be reached, so that it probes us at once.
+
+        Its link-local addresses are probed only where an interface of ours has one too.
+        """
+        hosts = (each.ip for each in candidates if each.kind == CandidateKind.HOST)
+        self._paths.allows_link_local = any(map(is_link_local, hosts))
         if not self.is_relay_only and candidates:
             self._sender.offer(wire.Candidates(candidates[: wire.MAX_CANDIDATES]))
 
@@ -207,6 +213,15 @@ class PeerLink:
     def relay(self) -> int:
         """The relay connection that path 0 uses."""
         return self._sender.relay.endpoint.relay
+
+    @property
+    def is_relay_full(self) -> bool:
+        """Whether the relay takes no data now, only control; settable."""
+        return self._sender.is_relay_full
+
+    @is_relay_full.setter
+    def is_relay_full(self, is_full: bool) -> None:
+        self._sender.is_relay_full = is_full
 
     @property
     def direct_path(self) -> UdpEndpoint | None:
@@ -404,7 +419,7 @@ class PeerLink:
                 self._liveness.carried(now)
                 return self.streams.receive_data(now, stream, offset, data, is_end, self.rtt_s)
             case wire.Ack():
-                self._sender.acked(now, arrived_at, frame)
+                self._sender.acked(now, arrived_at, by, frame)
             case wire.Reset() | wire.Stop() | wire.Credit() | wire.Recall() | wire.Return():
                 self.streams.receive_frame(frame)
             case wire.Close(code, text):

@@ -3,8 +3,11 @@
     sent --ack--> acknowledged            a record covers one packet, or one burst of equal bulk
      |                                    datagrams with consecutive numbers
      +--older than the time threshold,--> lost: its content is sent again under new numbers
-        or so many numbers behind            |
-                                             +--acknowledged after all: the path reorders
+     |  or so many numbers behind            |
+     |                                       +--acknowledged after all: the path reorders
+     +--the path is silent--> given up: its content goes by another path
+                                |
+                                +--acknowledged after all: what still waits to go is not sent again
 
 A direct path whose packets overtake each other shows it by acknowledgements of what was called
 lost; the packet threshold then grows over that distance.  On the relay only the time threshold
@@ -98,6 +101,7 @@ class SentLedger:
         self._called_lost: deque[tuple[int, int]] = deque(maxlen=MAX_SUSPECTS)  # first, last
         self._records: list[SentRecord] = []
         self._pings: deque[SentRecord] = deque()  # those in flight, and some answered ones
+        self._given_up: list[SentRecord] = []  # the last time; no more than was in flight
         self._next_number = 0
         self._largest_acked = -1
         self._probe_base: Instant | None = None  # when the probe timeout started
@@ -114,6 +118,11 @@ class SentLedger:
     def oldest(self) -> SentRecord | None:
         """The oldest ack-eliciting record in flight."""
         return next((record for record in self._records if record.is_ack_eliciting), None)
+
+    @property
+    def has_content(self) -> bool:
+        """Whether something in flight would be missed: all but pings."""
+        return any(record.ranges or record.frames for record in self._records)
 
     def sent(self, record: SentRecord) -> None:
         """Note packets that were just sealed, in the order of their numbers."""
@@ -144,30 +153,37 @@ class SentLedger:
                 del records[place]
                 self._forget(spare)
 
-    def acked(self, now: Instant, ack: Ack, waited_s: Seconds = 0.0) -> list[SentRecord]:
+    def acked(
+        self, now: Instant, ack: Ack, waited_s: Seconds = 0.0, *, is_timed: bool = True
+    ) -> list[SentRecord]:
         """Return the records an ACK newly acknowledges; raises `ProtocolViolation`.
 
-        `waited_s` is how long it had been on this machine before anybody read it.
+        `waited_s` is how long it had been on this machine before anybody read it.  One that is not
+        `is_timed`, since it came by another path, says nothing of this one's round-trip time.
         """
         largest = ack.ranges[0][1]
         if largest >= self._next_number:
             raise ProtocolViolation("an acknowledgement of a packet that was never sent")
         self._learn_reordering(ack)
-        newly = []
-        for first, last in ack.ranges:
-            if not self._records or last < self._records[0].first:
-                break  # ranges go downwards: everything from here on was answered before
-            newly.extend(self._take(first, last))
+        newly = _cut_out(self._records, ack)
+        for record in newly:
+            self._forget(record)
         if newly:
             newest = max(newly, key=lambda record: record.first)
             self.peer_delay_s = 0.0
             if newest.first + newest.count - 1 == largest:
                 self.peer_delay_s = ack.delay_us / 1e6
-                self.rtt.sample(now - waited_s - newest.sent_at, self.peer_delay_s)
+                if is_timed:
+                    rtt_s = now - waited_s - newest.sent_at
+                    self.rtt.sample(rtt_s, self.peer_delay_s)
             self.probe_count = 0
             self._probe_base = self._answered_at = now
         self._largest_acked = max(self._largest_acked, largest)
         return newly
+
+    def acked_late(self, ack: Ack) -> list[SentRecord]:
+        """Return what an ACK names of the records last given up: it was only late."""
+        return _cut_out(self._given_up, ack)
 
     def lost(self, now: Instant) -> list[SentRecord]:
         """Take out and return the records that count as lost at `now`."""
@@ -181,13 +197,20 @@ class SentLedger:
 
     def forget_all(self) -> None:
         """Forget everything in flight: no answer counts any more."""
-        self._records = []
+        self._records, self._given_up = [], []
         self.in_flight_packets = self.in_flight_bytes = 0
+
+    def give_up(self) -> list[SentRecord]:
+        """Take out and return everything in flight, which may still be acknowledged later."""
+        given_up, self._records = self._records, []
+        if given_up:
+            self._given_up = [record for record in given_up if record.ranges]
+        self.in_flight_packets = self.in_flight_bytes = 0
+        return given_up
 
     def all_lost(self) -> list[SentRecord]:
         """Take out and return everything in flight: the path was changed below us."""
-        lost, self._records = self._records, []
-        self.in_flight_packets = self.in_flight_bytes = 0
+        lost = self.give_up()
         self.probe_count = 0
         self.rtt = RttEstimator()
         self.packet_threshold = PACKET_THRESHOLD
@@ -249,27 +272,26 @@ class SentLedger:
                 distance = min(self._largest_acked - suspect[0] + 1, MAX_PACKET_THRESHOLD)
                 self.packet_threshold = max(self.packet_threshold, distance)
 
-    def _take(self, first: int, last: int) -> list[SentRecord]:
-        """Take out what lies in first .. last, splitting bursts at its borders."""
-        records = self._records
+    def _forget(self, record: SentRecord) -> None:
+        self.in_flight_packets -= record.count
+        self.in_flight_bytes -= record.count * record.size
+
+
+def _cut_out(records: list[SentRecord], ack: Ack) -> list[SentRecord]:
+    """Take out what an ACK names, splitting bursts at the borders of its ranges."""
+    taken: list[SentRecord] = []
+    for first, last in ack.ranges:
+        if not records or last < records[0].first:
+            break  # ranges go downwards: everything from here on was answered before
         low = bisect_left(records, first, key=lambda record: record.first + record.count - 1)
-        taken = []
         while low < len(records) and records[low].first <= last:
             record = records[low]
             if record.first < first:
                 records.insert(low, record.split(first - record.first))
                 low += 1
             elif record.first + record.count - 1 > last:
-                head = record.split(last - record.first + 1)
-                self._forget(head)
-                taken.append(head)
+                taken.append(record.split(last - record.first + 1))
                 break
             else:
-                del records[low]
-                self._forget(record)
-                taken.append(record)
-        return taken
-
-    def _forget(self, record: SentRecord) -> None:
-        self.in_flight_packets -= record.count
-        self.in_flight_bytes -= record.count * record.size
+                taken.append(records.pop(low))
+    return taken

@@ -72,16 +72,23 @@ class Packer:
         frames: list[wire.Frame],
         *,
         is_ack_eliciting: bool,
+        is_awaited: bool,
     ) -> Transmit:
-        """Pack control; `frames` are those in `packed` that are sent again when lost."""
+        """Pack control; `frames` are those in `packed` that are sent again when lost.
+
+        What is not `is_awaited`, as a ping on a path beside the one in use, may stay unanswered
+        without the other side being silent.
+        """
         record, packet = self._general(now, path, packed, is_ack_eliciting, frames=frames)
-        self._sent(now, path, record)
+        self._sent(now, path, record, is_awaited=is_awaited)
         return Transmit(packet, path.endpoint, is_control=True)
 
-    def ping(self, now: Instant, path: SendPath, to: RelayEndpoint) -> Transmit:
+    def ping(
+        self, now: Instant, path: SendPath, to: RelayEndpoint, *, is_awaited: bool
+    ) -> Transmit:
         """Pack a ping on path 0 that goes by another relay than the one in use."""
         record, packet = self._general(now, path, wire.encode(wire.Ping()), is_ack_eliciting=True)
-        self._sent(now, path, record)
+        self._sent(now, path, record, is_awaited=is_awaited)
         return Transmit(packet, to, is_control=True)
 
     def small_writes(
@@ -179,12 +186,14 @@ class Packer:
         if is_end:  # a bulk packet carries bytes alone: the end follows in a frame
             stream.lost(stop, stop, is_end=True)
 
-    def _sent(self, now: Instant, path: SendPath, record: SentRecord) -> None:
+    def _sent(
+        self, now: Instant, path: SendPath, record: SentRecord, *, is_awaited: bool = True
+    ) -> None:
         if record.is_ack_eliciting and not (record.ranges or record.frames):
             path.ledger.sent_ping(record)
         else:
             path.ledger.sent(record)
         if record.is_ack_eliciting and isinstance(path, DirectPath):  # the relay is not paced
             path.controller.on_sent(now, record, self._streams.next_sender() is not None)
-        self._liveness.sent(now, record.is_ack_eliciting)
+        self._liveness.sent(now, record.is_ack_eliciting and is_awaited)
         self._counters.sent(path.id, record.count * record.size)

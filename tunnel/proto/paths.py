@@ -16,7 +16,7 @@ from tunnel.proto.direct_rate import DirectController
 from tunnel.proto.loss import SentLedger
 from tunnel.proto.machine import UdpEndpoint
 from tunnel.proto.packet_size import BASE_DATAGRAM, SizeSearch
-from tunnel.proto.token_bucket import Allowance, TokenBucket
+from tunnel.proto.token_bucket import Allowance, TokenBucket, Window
 from tunnel.units import ByteCount, Instant, Seconds
 from tunnel.wire.frames import MAX_CANDIDATES, TOKEN_SIZE, Answer, Candidate, Challenge, encode
 from tunnel.wire.packet import GENERAL_HEADER_SIZE
@@ -25,7 +25,7 @@ from tunnel.wire.packet import GENERAL_HEADER_SIZE
 FIRST_PATH_ID = 1
 LAST_PATH_ID = 0xFFFF
 # Chosen (design, section 8).
-PROBES_PER_S = Allowance(rate=40.0, burst=40.0)
+PROBES_PER_S = 40  # in any second
 ROUND_PAUSE_S: Seconds = 30.0  # a new offer has the same address probed again no sooner
 # Chosen: NAT mappings commonly expire at 30 s; a confirmed path that is idle is kept open.
 KEEPALIVE_S: Seconds = 20.0
@@ -65,6 +65,7 @@ class PathTable:
     ) -> None:
         self.active: DirectPath | None = None
         self.allows_loopback = False
+        self.allows_link_local = False
         self.promotions = 0
         self.candidates_since: Instant | None = None  # when the peer first told us addresses
         self._peer_buffer: ByteCount | None = None
@@ -74,7 +75,7 @@ class PathTable:
         self._candidates = PeerCandidates()
         self._entropy = entropy
         self._trace = trace
-        self._probes = TokenBucket(PROBES_PER_S, now)
+        self._probes = Window(PROBES_PER_S, 1.0)
         self._newcomers = TokenBucket(NEWCOMERS, now)
 
     # -- queries ----------------------------------------------------------------------------
@@ -113,7 +114,7 @@ class PathTable:
         """Take the peer's addresses and probe them at once; it does the same with ours."""
         if self.candidates_since is None:
             self.candidates_since = now
-        refused = self._candidates.offer(now, offered, self.allows_loopback, self._is_own)
+        refused = self._candidates.offer(now, offered, self._may_be_probed, self._is_own)
         if refused:
             self._trace("candidates.refused", {"count": refused})
         self.probe_again(now)
@@ -137,7 +138,7 @@ class PathTable:
         path = self._paths.get(endpoint)
         if path is None:
             candidate = Candidate(0, endpoint.ip, endpoint.port)
-            if not is_probeable(candidate, self.allows_loopback):
+            if not self._may_be_probed(candidate):
                 return None
             if not self._newcomers.try_take(now):
                 return None
@@ -169,7 +170,9 @@ class PathTable:
         """Answer by the same path, and challenge back if it is not confirmed."""
         answer = Answer(challenge.token, path.endpoint.ip, path.endpoint.port)
         path.answers_due = [*path.answers_due[1 - MAX_ANSWERS :], answer]
-        if path.state is not PathState.CONFIRMED and path.challenges == {}:
+        # Where bytes passed once, what was asked before this came may be lost, and this may pass.
+        is_worth_asking = path.was_confirmed or path.challenges == {}
+        if path.state is not PathState.CONFIRMED and is_worth_asking:
             path.probe_at = now
 
     def handle_answer(self, now: Instant, path: DirectPath, answer: Answer) -> bool:
@@ -336,6 +339,13 @@ class PathTable:
                 endpoint = UdpEndpoint(lane, candidate.ip, candidate.port)
                 if is_ipv6 == (":" in candidate.ip) and endpoint not in self._paths:
                     self._add(now, endpoint, is_offered=True)
+
+    def _may_be_probed(self, candidate: Candidate) -> bool:
+        return is_probeable(
+            candidate,
+            allows_loopback=self.allows_loopback,
+            allows_link_local=self.allows_link_local,
+        )
 
     def _is_own(self, network: str) -> bool:
         """Tell whether the peer showed that it receives in a network."""

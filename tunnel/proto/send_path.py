@@ -22,12 +22,14 @@ class RelayPath:
         controller: keeps to the frames that the peer granted.
         heard_at: when this relay last delivered an authentic packet.
         ledger: what is in flight.
+        moved_at: when an acknowledgement of it last moved a stream on.
     """
 
     endpoint: RelayEndpoint
     controller: RelayController
     heard_at: Instant
     ledger: SentLedger
+    moved_at: Instant | None = None
     id: int = RELAY_PATH
 
 

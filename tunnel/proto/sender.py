@@ -1,12 +1,14 @@
 """Sender: what goes out on a link, and on which of its paths.
 
-    every ack by the path its packets came on, by the relay when that one is doubtful
+    every ack by the path its packets came on, by the active path when that one is doubtful;
+        one that goes by the relay, by the direct path too as soon as one is active
     control frames, pings and stream bytes by the active path: a direct one, or the relay
     challenges and answers by the path they are about
 
-A packet's content is sent again, under a new number, when the packet counts as lost or its path is
-doubted; packets themselves are never repeated.  How they are built: `tunnel.proto.packing`.  This
-module knows no keys, and nothing of what the other side says but acknowledgements.
+A packet's content is sent again, under a new number, when the packet counts as lost, its path is
+doubted, or the path moves nothing on and data no longer takes it; packets themselves are never
+repeated.  How they are built: `tunnel.proto.packing`.  This module knows no keys, and nothing of
+what the other side says but acknowledgements.
 """
 
 from collections import deque
@@ -36,6 +38,12 @@ MAX_CONTROL_SIZE = 1136  # frames of one control packet: what 1200 bytes carry w
 BULK_MINIMUM = 1024  # fewer stream bytes than this go as a general packet
 OFFER_AGAIN_S: Seconds = 240.0  # shy of the life of a candidate at the other side
 WIDE_PROBES = 2  # probes unanswered on the relay before they go out over every relay
+# Chosen: a path that data takes no more, and that moved no stream on for so long, is left: what is
+# in flight there goes by the one in use.  A relay that is only slow moves them on all the time.
+LEFT_PATIENCE_S: Seconds = 0.8
+# Chosen: a silent relay beside a direct path is asked for so long, not for ever: within 10 s its
+# dead connection is found and made anew; the other side's may stay away.
+SILENT_RELAY_S: Seconds = 15.0
 
 
 class Sender:
@@ -66,6 +74,7 @@ class Sender:
         self.relay = relay
         self.paths = paths
         self.our_grant = 0
+        self.is_relay_full = False  # its connection takes no data now, only control
         self._relays_up = relays_up
         self._packer = Packer(sealer, streams, liveness, counters)
         self._streams = streams
@@ -74,6 +83,7 @@ class Sender:
         self._trace = trace
         self._acks: dict[int, AckState] = {}
         self._ack_returns: dict[int, SendPath] = {}
+        self._acks_by_relay: set[int] = set()  # told there, where they may be late or lost
         self._pings: dict[int, SendPath] = {}
         self._wide_ping_is_due = False
         self._frames_due: deque[wire.Frame] = deque()  # of the link itself, sent until acked
@@ -89,10 +99,13 @@ class Sender:
 
     @property
     def has_in_flight(self) -> bool:
-        """Whether ack-eliciting packets are in flight, on the active path or another."""
+        """Whether something is in flight that the other side should have answered.
+
+        A ping on a path beside the active one says nothing of the other side.
+        """
         if self.active.ledger.in_flight_packets:
             return True
-        return any(path.ledger.in_flight_packets for path in self._all())
+        return any(path.ledger.has_content for path in self._all())
 
     def _all(self) -> Iterator[SendPath]:
         yield self.relay
@@ -145,8 +158,32 @@ class Sender:
         self._packer.let_go()
         for kept in (self._acks, self._ack_returns, self._pings, self._frames_due):
             kept.clear()
+        self._acks_by_relay.clear()
         self._wide_ping_is_due = False
         self._offer = self._offer_at = None
+
+    def _leave_at(self, path: SendPath) -> Instant | None:
+        """Return when to wait no longer for what is in flight on a path beside the active one."""
+        oldest, since = path.ledger.oldest, path.ledger.unanswered_since
+        if oldest is None or since is None or path is self.active:
+            return None
+        if path is self.relay and not self._relays_up:
+            return since
+        if not path.ledger.has_content:
+            return Instant(since + SILENT_RELAY_S)
+        return Instant(max(oldest.sent_at, path.moved_at or oldest.sent_at) + LEFT_PATIENCE_S)
+
+    def _leave(self, path: SendPath) -> None:
+        """Send by the active path what is in flight on another, which moves no stream on."""
+        ledger, has_content = path.ledger, path.ledger.has_content
+        self._trace("path.left", {"path": path.id, "packets": ledger.in_flight_packets})
+        self._pings.pop(path.id, None)
+        for record in ledger.give_up():
+            self._requeue(record)
+        if path is self.relay and has_content and self._relays_up:
+            self.ping(path)  # so that a dead connection is found, and made anew
+        if not self.has_in_flight:
+            self._liveness.all_answered()
 
     # -- what the other side says of our packets, and we of theirs ----------------------------
 
@@ -176,9 +213,10 @@ class Sender:
         # The one unused for longest, as the opener does.
         oldest = next(path_id for path_id in self._ack_returns if path_id != layout.RELAY_PATH)
         del self._acks[oldest]
+        self._acks_by_relay.discard(oldest)
         self._ack_returns.pop(oldest, None)
 
-    def acked(self, now: Instant, arrived_at: Instant, ack: wire.Ack) -> None:
+    def acked(self, now: Instant, arrived_at: Instant, by: SendPath, ack: wire.Ack) -> None:
         """Take an acknowledgement that reached this machine earlier; raises `ProtocolViolation`."""
         path: SendPath | None = self.relay
         if ack.path != layout.RELAY_PATH:
@@ -190,9 +228,12 @@ class Sender:
         elif ack.relay_grant:
             self.relay.controller.grant = ack.relay_grant
         assert path is not None
-        newly = path.ledger.acked(now, ack, now - arrived_at)
-        for record in newly:
-            self._streams.acked(record.ranges)
+        is_timed = path is not self.relay or by is path
+        newly = path.ledger.acked(now, ack, now - arrived_at, is_timed=is_timed)
+        late = path.ledger.acked_late(ack)
+        for record in (*newly, *late):
+            if self._streams.acked(record.ranges):
+                path.moved_at = now
         if isinstance(path, DirectPath):
             path.search.on_acked(newly)
             if path.search.handle_ack(now, ack.ranges):
@@ -240,6 +281,7 @@ class Sender:
         for path in self._all():
             if path.ledger.in_flight_packets:
                 times += [path.ledger.loss_deadline(), path.ledger.probe_deadline()]
+                times.append(self._leave_at(path))
         times += [self.paths.next_timeout(), self._offer_at]
         if self.paths.active is not None:
             times.append(self.paths.active.search.next_timeout)
@@ -271,6 +313,9 @@ class Sender:
                 if path is self.relay and path.ledger.probe_count >= WIDE_PROBES:
                     self._wide_ping_is_due = True
                     self.paths.probe_along(now)
+            leave_at = self._leave_at(path)
+            if leave_at is not None and now >= leave_at:
+                self._leave(path)
         for doubted in self.paths.handle_timeout(now):
             self.give_up_in_flight(doubted)
             if doubted is self.paths.active:
@@ -344,20 +389,25 @@ class Sender:
         if not self._wide_ping_is_due:
             return []
         self._wide_ping_is_due = False
-        key = self.relay.endpoint.key
-        others = sorted(self._relays_up - {self.relay.endpoint.relay})
-        return [self._packer.ping(now, self.relay, RelayEndpoint(each, key)) for each in others]
+        relay, is_awaited = self.relay, self.active is self.relay
+        others = sorted(self._relays_up - {relay.endpoint.relay})
+        endpoints = [RelayEndpoint(each, relay.endpoint.key) for each in others]
+        return [self._packer.ping(now, relay, to, is_awaited=is_awaited) for to in endpoints]
 
     def _may_send(self, now: Instant, path: SendPath) -> bool:
+        if path is self.relay and self.is_relay_full:
+            return False
         ledger = path.ledger
         return path.controller.may_send(now, ledger.in_flight_packets, ledger.in_flight_bytes)
 
     def _return_path(self, path_id: int) -> SendPath:
         """Return the path by which acknowledgements of the peer's path go."""
         path = self._ack_returns[path_id]
-        if isinstance(path, DirectPath) and path.state is not PathState.CONFIRMED:
-            return self.relay
-        return path
+        if isinstance(path, DirectPath):
+            is_usable = path.state is PathState.CONFIRMED
+        else:
+            is_usable = bool(self._relays_up)
+        return path if is_usable else self.active
 
     def _next_control(self, now: Instant) -> Transmit | None:
         """Build one packet of acknowledgements, pings and control frames, if any is due."""
@@ -367,6 +417,8 @@ class Sender:
             path = active
         elif self._pings:
             path = next(iter(self._pings.values()))
+        elif self._acks_by_relay and active is not self.relay:
+            path = active
         else:
             due = (self._return_path(i) for i, acks in self._acks.items() if acks.is_due(now))
             found = next(due, None)
@@ -385,7 +437,14 @@ class Sender:
         self._add_acks(now, path, packed, MAX_CONTROL_SIZE)
         is_filled = asks and isinstance(path, DirectPath)
         content = self._packer.filled(packed, BASE_DATAGRAM) if is_filled else packed
-        return self._packer.control(now, path, content, frames, is_ack_eliciting=is_ack_eliciting)
+        return self._packer.control(
+            now,
+            path,
+            content,
+            frames,
+            is_ack_eliciting=is_ack_eliciting,
+            is_awaited=path is active,
+        )
 
     def _take_frames(self, packed: bytearray, room: int) -> list[wire.Frame]:
         """Take control frames, up to `room` bytes in all; a first one in any case."""
@@ -404,11 +463,16 @@ class Sender:
 
     def _add_acks(self, now: Instant, path: SendPath, packed: bytearray, room: int) -> None:
         """Add what is waiting to be acknowledged and goes by `path`, up to `room` bytes in all."""
+        is_second = path is self.active and path is not self.relay
         for path_id, acks in self._acks.items():
             if len(packed) + wire.MAX_ACK_SIZE > room:
                 return
-            if acks.is_waiting and self._return_path(path_id) is path:
+            is_first = acks.is_waiting and self._return_path(path_id) is path
+            if is_first or (is_second and path_id in self._acks_by_relay):
                 packed += wire.encode_ack(acks.take(now, self.our_grant))
+                self._acks_by_relay.discard(path_id)
+            if is_first and path is self.relay:
+                self._acks_by_relay.add(path_id)
 
     def _next_data(self, now: Instant) -> Transmit | None:
         """Build a packet or a burst of stream bytes, if there are any and the path has room."""

@@ -261,14 +261,18 @@ class Streams:
             self._tell(StreamWritable(self._turns[0]))
         self._turns.rotate(-1)
 
-    def acked(self, ranges: list[StreamRange]) -> None:
-        """Note stream ranges that are stored at the other side."""
+    def acked(self, ranges: list[StreamRange]) -> bool:
+        """Note stream ranges that are stored at the other side; tells whether they moved one on."""
+        has_moved = False
         for part in ranges:
             entry = self._streams.get(part.stream)
             if entry is not None:
+                before = entry.send.buffered
                 entry.send.acked(part.start, part.stop, part.is_end)
+                has_moved |= entry.send.buffered < before
                 self._tell(StreamWritable(part.stream))
                 self._settle(part.stream)
+        return has_moved
 
     def lost(self, ranges: list[StreamRange], frames: list[Frame]) -> None:
         """Send again what packets that did not arrive had carried, where it still matters."""

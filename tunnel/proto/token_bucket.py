@@ -2,10 +2,12 @@
 
 A bucket starts full.  `try_take` refuses what does not fit; `take` always takes, goes into debt
 and tells when the debt is paid, which is how reading from a fast sender is slowed down.  `Buckets`
-keeps one bucket per key in a table of bounded size.  Sans-IO: the clock is an argument.
+keeps one bucket per key in a table of bounded size.  A bucket lets its burst and its rate pass in
+its first second; where no second at all may see more than a number, a `Window` counts.  Sans-IO:
+the clock is an argument.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -64,6 +66,29 @@ class TokenBucket:
         gained = max(0.0, now - self._seen_at) * self._allowance.rate
         self._level = min(self._allowance.burst, self._level + gained)
         self._seen_at = max(self._seen_at, now)
+
+
+class Window:
+    """Lets at most `count` pass in any `span_s`, all of them at once if they come so."""
+
+    __slots__ = ("_span_s", "_times")
+
+    def __init__(self, count: int, span_s: Seconds) -> None:
+        self._span_s = span_s
+        self._times: deque[Instant] = deque(maxlen=count)  # of the last that passed
+
+    def try_take(self, now: Instant) -> bool:
+        """Let one pass if it may, and tell whether it did."""
+        if now < self.ready_at():
+            return False
+        self._times.append(now)
+        return True
+
+    def ready_at(self) -> Instant:
+        """Return when the next one may pass; in the past if it may now."""
+        if len(self._times) < (self._times.maxlen or 0):
+            return Instant(0.0)
+        return Instant(self._times[0] + self._span_s)
 
 
 class Buckets(Generic[K]):

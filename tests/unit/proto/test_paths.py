@@ -19,7 +19,6 @@ from tunnel.proto.paths import (
     LAST_PATH_ID,
     MAX_PATHS,
     NEWCOMERS,
-    PROBES_PER_S,
     ROUND_PAUSE_S,
     SILENT_S,
     PathTable,
@@ -93,11 +92,23 @@ def test_more_probes_than_a_second_allows_wait_without_a_timer_that_stays_due():
     table = Table(lanes={0: False, 1: False})
     table.offer(*offers(MAX_CANDIDATES))
 
-    sent = table.run_for(0.9)
+    sent = [at for at, _, _ in table.run_for(60)]
 
-    assert len(sent) <= PROBES_PER_S.burst + 0.9 * PROBES_PER_S.rate
-    assert len(sent) >= PROBES_PER_S.burst + 0.8 * PROBES_PER_S.rate
-    assert len(table.run_for(60)) + len(sent) == 2 * MAX_CANDIDATES * len(PROBE_TIMES_S)
+    assert len(sent) == 2 * MAX_CANDIDATES * len(PROBE_TIMES_S)
+    assert sum(at == START for at in sent) == 40
+    assert sent[-1] - sent[0] <= len(sent) / 40
+
+
+@pytest.mark.parametrize("addresses", [MAX_CANDIDATES, 21, 8])
+def test_no_second_sees_more_than_forty_probes(addresses):
+    table = Table(lanes={0: False, 1: False})
+    table.offer(*offers(addresses))
+    sent = [at for at, _, _ in table.run_for(0.37)]
+    table.offer(*offers(MAX_CANDIDATES, "46.10"))  # and they may come at any time
+    sent += [at for at, _, _ in table.run_for(30)]
+
+    for began in sent:
+        assert sum(began <= at < began + 1.0 for at in sent) <= 40
 
 
 def test_an_address_that_never_answers_gets_five_probes_however_often_it_is_offered():
@@ -139,16 +150,45 @@ def test_a_private_network_counts_as_the_peer_s_own():
     candidates = PeerCandidates()
     offered = [Candidate(1, f"192.168.1.{number}", 4000) for number in range(1, 11)]
 
-    assert candidates.offer(START, offered, allows_loopback=False, is_own=lambda _: False) == 0
+    assert (
+        candidates.offer(START, offered, may_be_probed=lambda _: True, is_own=lambda _: False) == 0
+    )
 
     assert len(candidates) == 10
 
 
+LINK_LOCAL = Candidate(1, "169.254.7.9", 4000)
+
+
+@pytest.mark.parametrize(
+    "ip",
+    [
+        "169.254.7.9", "169.254.169.254", "0.1.2.3", "224.0.0.1", "240.0.0.1", "255.255.255.255",
+        "fe80::1", "febf::1", "ff02::1", "::", "::7f00:1",
+    ],
+)  # fmt: skip
+def test_an_address_that_leads_to_no_peer_is_never_probed(ip):
+    table = Table(lanes={0: False, 1: True})
+    table.offer(Candidate(1, ip, 4000))
+
+    assert table.paths.heard(table.now, UdpEndpoint(int(":" in ip), ip, 4000), 1200) is None
+    assert table.run_for(10) == []
+
+
+def test_a_link_local_address_of_ipv4_is_probed_where_we_have_one_ourselves():
+    table = Table(lanes={0: False, 1: True})
+    table.paths.allows_link_local = True
+    table.offer(LINK_LOCAL, Candidate(1, "fe80::1", 4000))
+
+    assert {path.endpoint.ip for _, path, _ in table.run_for(1)} == {LINK_LOCAL.ip}
+    assert table.paths.heard(table.now, UdpEndpoint(0, "169.254.1.1", 4000), 1200) is not None
+
+
 def test_a_candidate_lives_for_five_minutes_after_its_last_offer():
     candidates = PeerCandidates()
-    candidates.offer(START, [PEER], allows_loopback=False, is_own=lambda _: False)
+    candidates.offer(START, [PEER], may_be_probed=lambda _: True, is_own=lambda _: False)
     again = Instant(START + CANDIDATE_LIFE_S - 1)
-    candidates.offer(again, [PEER], allows_loopback=False, is_own=lambda _: False)
+    candidates.offer(again, [PEER], may_be_probed=lambda _: True, is_own=lambda _: False)
 
     candidates.expire(Instant(again + CANDIDATE_LIFE_S - 1))
     assert len(candidates) == 1

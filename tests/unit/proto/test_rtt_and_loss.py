@@ -244,3 +244,33 @@ def test_a_piece_of_a_burst_that_is_the_newest_gives_the_sample():
 
     assert ledger.rtt.latest_s == pytest.approx(0.2)
     assert ledger.in_flight_packets == 35
+
+
+def test_what_was_given_up_and_is_acknowledged_after_all_is_told_once():
+    ledger = SentLedger(has_packet_threshold=True)
+    burst(ledger, 0, 10)
+    sent(ledger, 10, at=0.1)  # a ping
+    assert ledger.has_content
+
+    given_up = ledger.give_up()
+
+    assert [record.first for record in given_up] == [0, 10]
+    assert (ledger.in_flight_packets, ledger.in_flight_bytes) == (0, 0)
+    assert not ledger.has_content
+    assert ledger.acked(Instant(1.0), ack((10, 10), (3, 5))) == []
+    assert shape(ledger.acked_late(ack((10, 10), (3, 5)))) == [(3, 3, 300, 600)]
+    assert ledger.acked_late(ack((10, 10), (3, 5))) == []
+    assert shape(ledger.acked_late(ack((0, 9)))) == [
+        (0, 3, 0, 300),
+        (6, 4, 600, 1000),
+    ]
+
+
+def test_an_acknowledgement_that_came_by_another_path_tells_no_round_trip_time():
+    ledger = SentLedger(has_packet_threshold=False)
+    sent(ledger, 0, at=0.0)
+
+    newly = ledger.acked(Instant(0.1), ack((0, 0)), is_timed=False)
+
+    assert [record.first for record in newly] == [0]
+    assert not ledger.rtt.has_sample
