@@ -9,7 +9,7 @@ from conversations import WAIT_S, Listening, Piping, ignore, relay_options
 from xxhash import xxh3_128
 
 from derphole.control import Control
-from derphole.errors import DerpholeError, DigestMismatch, PeerLeft, SizeMismatch
+from derphole.errors import AlreadyInUse, DigestMismatch, PeerLeft, SizeMismatch
 from derphole.grant import Capability
 from derphole.messages import Confirm, ConfirmAck, Fin
 from derphole.rendezvous.claimer import ClaimerRendezvous
@@ -165,13 +165,14 @@ def test_a_process_that_begins_again_after_its_first_byte_cannot_make_a_stream_o
     listening = Listening(options, path)
     token = listening.tokens.get(timeout=WAIT_S)
     with SameProcess(options, token, b"i" * 16) as first:
-        say(first.claim("the listener"), b"half of ", None)
+        link = first.claim("the listener")
+        say(link, b"half of ", None)
         with gevent.Timeout(WAIT_S):
             while not path.exists() or path.read_bytes() != b"half of ":
                 gevent.sleep(0.01)
-        with SameProcess(options, token, b"i" * 16) as second:
-            with suppress(DerpholeError):  # its link may be closed before it knows of it
-                say(second.claim("the listener"), DATA, Fin(len(DATA), DIGEST))
-
-            assert isinstance(listening.greenlet.get(timeout=WAIT_S), DerpholeError)
+        with SameProcess(options, token, b"i" * 16) as second, pytest.raises(AlreadyInUse):
+            second.claim("the listener")
+        assert not listening.greenlet.ready()
+        link.close(16, "done")
+        assert isinstance(listening.greenlet.get(timeout=WAIT_S), PeerLeft)
     assert path.read_bytes() == b"half of "
