@@ -52,7 +52,7 @@
              path.confirmed         path, rtt_s, from, to: a challenge was answered
              path.active            path, to: data takes it from now on; 0 is the relay
              path.doubtful          path: data or challenges on it went unanswered
-             path.left              path, packets: it moved nothing on; they go by the one in use
+             path.left              path, packets: in flight there; they go by the path in use
              path.probed            path, count: nothing was acknowledged for a probe timeout
              path.packet_size       path, bytes: its datagrams may be so large, or no larger, now
              packet.lost            path, number, count: called lost, its content goes out again
