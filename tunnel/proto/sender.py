@@ -76,6 +76,7 @@ class Sender:
         self._ack_returns: dict[int, SendPath] = {}
         self._pings: dict[int, SendPath] = {}
         self._wide_ping_is_due = False
+        self._tail_ping_is_due = False
         self._frames_due: deque[wire.Frame] = deque()  # of the link itself, sent until acked
         self._offer: wire.Candidates | None = None  # the newest
         self._offer_at: Instant | None = None  # when it is told again; None: at once
@@ -134,6 +135,8 @@ class Sender:
     def give_up_in_flight(self, path: SendPath) -> None:
         """Send again, elsewhere or anew, what is in flight on a path; ask nothing there."""
         self._pings.pop(path.id, None)
+        if path is self.relay:
+            self._tail_ping_is_due = False
         for record in path.ledger.all_lost():
             self._requeue(record)
 
@@ -260,20 +263,30 @@ class Sender:
             if probe_at is not None and now >= probe_at - path.ledger.may_probe_early_s:
                 path.ledger.probed(now)
                 self._trace("path.probed", {"path": path.id, "count": path.ledger.probe_count})
-                self.ping(path)
-                # The probe brings the oldest content along (RFC 9002, section 6.2.4): at the end
-                # of a conversation a ping alone would cost one more round trip for each loss.
-                oldest = path.ledger.oldest
-                if oldest is not None:
-                    self._requeue(oldest)
-                if path is self.relay and path.ledger.probe_count >= WIDE_PROBES:
-                    self._wide_ping_is_due = True
-                    self.paths.probe_along(now)
+                self._probe_tail(now, path)
         for doubted in self.paths.handle_timeout(now):
             self.give_up_in_flight(doubted)
             if doubted is self.paths.active:
                 # What they send by the relay may not reach us before we send something there.
                 self.ping(self.relay)
+
+    def _probe_tail(self, now: Instant, path: SendPath) -> None:
+        """Find out whether what is in flight has arrived.
+
+        On a direct path the probe brings the oldest content along (RFC 9002, section 6.2.4): at the
+        end of a conversation a ping alone would cost one more round trip for each loss.  On the
+        relay that content is late and hardly ever lost, and the answer to a ping behind it tells.
+        """
+        if isinstance(path, DirectPath):
+            self.ping(path)
+            oldest = path.ledger.oldest
+            if oldest is not None:
+                self._requeue(oldest)
+            return
+        self._tail_ping_is_due = True
+        if path.ledger.probe_count >= WIDE_PROBES:
+            self._wide_ping_is_due = True
+            self.paths.probe_along(now)
 
     # -- what goes out ------------------------------------------------------------------------
 
@@ -282,7 +295,7 @@ class Sender:
         self._offer_again(now)
         packets = self._probes(now)
         packets += self._size_probes(now)
-        packets += self._wide_pings(now)
+        packets += self._relay_pings(now)
         if self._has_small_data(now):
             packets.append(self._next_small_data(now, self.active, carries_control=True))
         # Sending data makes no control due, so control is asked for once and not at each packet.
@@ -337,14 +350,19 @@ class Sender:
         self._counters.sent(path.id, record.size)
         return [packet]
 
-    def _wide_pings(self, now: Instant) -> list[Transmit]:
-        """Build a ping for every relay that is up but the one in use."""
-        if not self._wide_ping_is_due:
-            return []
-        self._wide_ping_is_due = False
-        key = self.relay.endpoint.key
-        others = sorted(self._relays_up - {self.relay.endpoint.relay})
-        return [self._packer.ping(now, self.relay, RelayEndpoint(each, key)) for each in others]
+    def _relay_pings(self, now: Instant) -> list[Transmit]:
+        """Build a ping behind all data, and one for every relay that is up but not in use."""
+        packets = []
+        if self._tail_ping_is_due:
+            self._tail_ping_is_due = False
+            packets.append(self._packer.tail_ping(now, self.relay))
+        if self._wide_ping_is_due:
+            self._wide_ping_is_due = False
+            key = self.relay.endpoint.key
+            for each in sorted(self._relays_up - {self.relay.endpoint.relay}):
+                endpoint = RelayEndpoint(each, key)
+                packets.append(self._packer.wide_ping(now, self.relay, endpoint))
+        return packets
 
     def _may_send(self, now: Instant, path: SendPath) -> bool:
         ledger = path.ledger
