@@ -83,17 +83,6 @@ prepare() {
     exec 9>&-
 }
 
-# exec_in_lab COMMAND...: become a command that may build labs, as root of a user namespace if need be.
-exec_in_lab() {
-    # Debian has the tools of a lab where only root's PATH looks.
-    PATH=$PATH:/usr/sbin:/sbin
-    export PATH
-    [ "$(id -u)" != 0 ] || exec "$@"
-    unshare --user --map-root-user true 2>/dev/null ||
-        fail "this kernel lets no user make namespaces; run it as root"
-    exec "$venv/bin/python" "$root/tests/natlab/rootless.py" "$@"
-}
-
 # now_ms: print a clock in milliseconds (whole seconds where date knows no finer).
 now_ms() {
     stamp=$(date +%s%N)

@@ -48,7 +48,7 @@ def run(rounds: int, is_quick: bool) -> list[Figure]:
     return [
         Figure("direct, 1400-byte datagrams, vs iperf3 TCP", "x", ratios, 0.12, 0.2),
         Figure("  direct rate, whole processes", "MB/s", rates),
-        Figure("  iperf3 TCP rate", "MB/s", tcp_rates, is_other=True),
+        Figure("  iperf3 TCP rate", "MB/s", tcp_rates),
         Figure("  CPU, both ends, what routers cost them included", "s/GiB", cpu),
     ]
 

@@ -1,9 +1,7 @@
-"""One measured figure: its samples and what it must reach; and the tables of figures."""
+"""One measured figure: its samples and what it must reach."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 
 @dataclass
@@ -16,8 +14,7 @@ class Figure:
         samples: one for each round, in order.
         must: the bound, None where there is none.
         stretch: the bound we would like.
-        is_upper_bound: whether the bounds are upper ones.
-        is_other: whether somebody else's program is measured, for comparison.
+        is_upper_bound: whether smaller is better.
     """
 
     what: str
@@ -26,7 +23,6 @@ class Figure:
     must: float | None = None
     stretch: float | None = None
     is_upper_bound: bool = False
-    is_other: bool = False
 
     @property
     def median(self) -> float:
@@ -53,21 +49,4 @@ class Figure:
         return {
             "what": self.what, "unit": self.unit, "median": self.median, "samples": self.samples,
             "must": self.must, "stretch": self.stretch, "is_met": self.is_met,
-            "is_other": self.is_other,
         }  # fmt: skip
-
-    @classmethod
-    def from_record(cls, record: dict[str, Any]) -> "Figure":
-        """Return the figure of a record, without its bounds."""
-        keys = ("what", "unit", "samples", "is_other")
-        return cls(**{key: record[key] for key in keys})
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows with their columns aligned."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    ]
-    return "\n".join(line.rstrip() for line in lines)

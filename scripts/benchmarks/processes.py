@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +29,10 @@ class Process:
     """A process whose standard error is collected line by line."""
 
     def __init__(
-        self,
-        command: Sequence[str],
-        stdin: IO[bytes] | int,
-        stdout: IO[bytes] | int,
-        environment: Mapping[str, str] | None = None,
+        self, command: Sequence[str], stdin: IO[bytes] | int, stdout: IO[bytes] | int
     ) -> None:
         self._process = subprocess.Popen(
-            command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment
+            command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True
         )
         self.lines: list[str] = []
         self._changed = threading.Condition()

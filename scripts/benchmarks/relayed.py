@@ -75,8 +75,8 @@ def run(rounds: int, is_quick: bool) -> list[Figure]:
         Figure("  the same vs the best such forwarder", "x", best),
         Figure("  relayed rate, whole processes", "MB/s", rates),
         Figure("  the same file by the direct path", "MB/s", direct_rates),
-        Figure("  forwarder rate, textbook", "MB/s", forwarders["textbook"], is_other=True),
-        Figure("  forwarder rate, best", "MB/s", forwarders["best"], is_other=True),
+        Figure("  forwarder rate, textbook", "MB/s", forwarders["textbook"]),
+        Figure("  forwarder rate, best", "MB/s", forwarders["best"]),
         Figure("  CPU, both ends", "s/GiB", cpu),
         Figure("  peak memory of the larger process", "MB", peaks, 150, 100, is_upper_bound=True),
     ]

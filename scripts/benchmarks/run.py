@@ -9,14 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-import against
 import direct
 import forwarded
 import packets
 import relayed
 import startup
-import versus
-from figure import Figure, table
+from figure import Figure
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = ROOT / ".build" / "bench.json"
@@ -30,34 +28,21 @@ BENCHMARKS = {
 
 
 def main() -> int:
-    options = arguments()
-    if options.against:
-        names = [options.only] if options.only else list(BENCHMARKS)
-        passed = ["--quick"] if options.quick else []
-        return against.compare(options.against, names, options.rounds, passed)
-    if options.versus:
-        return versus.compare(options.rounds, is_quick=options.quick, is_install=options.install)
+    parser = argparse.ArgumentParser(prog="scripts/bench")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", choices=sorted(BENCHMARKS))
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
     rounds = 1 if options.quick else options.rounds
+
     figures: list[Figure] = []
     for name, benchmark in BENCHMARKS.items():
         if options.only in (None, name):
             print(f"running {name} ...", file=sys.stderr, flush=True)
             figures += benchmark(rounds, is_quick=options.quick)
-    keep(figures, options.result)
+    keep(figures)
     show(figures)
     return 0 if all(figure.is_met is not False for figure in figures) else 1
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="scripts/bench", add_help=False)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", choices=sorted(BENCHMARKS))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--result", type=Path, default=RESULT)
-    parser.add_argument("--against", type=Path)
-    parser.add_argument("--versus", action="store_true")
-    parser.add_argument("--install", action="store_true")
-    return parser.parse_args()
 
 
 def show(figures: list[Figure]) -> None:
@@ -69,14 +54,18 @@ def show(figures: list[Figure]) -> None:
             (figure.what, f"{figure.median:.3g} {figure.unit}{verdict}",
              figure.must_text, figure.stretch_text, samples)
         )  # fmt: skip
-    print(table(rows))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
 
 
-def keep(figures: list[Figure], path: Path) -> None:
+def keep(figures: list[Figure]) -> None:
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.strip()
-    path.parent.mkdir(exist_ok=True)
+    RESULT.parent.mkdir(exist_ok=True)
     record = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": commit,
@@ -90,7 +79,7 @@ def keep(figures: list[Figure], path: Path) -> None:
         },
         "figures": [figure.as_record() for figure in figures],
     }
-    with path.open("w", encoding="utf-8") as file:
+    with RESULT.open("w", encoding="utf-8") as file:
         json.dump(record, file, indent=1)
 
 

@@ -147,38 +147,23 @@ class Lab:
 
     def move(self, host_name: str, last: int) -> None:
         """Give a host other addresses in its LAN, ending in `last` (4 to 254); the old are gone."""
-        site = self.topology.site(self.topology.home_of(host_name))
-        lines = self._unaddress(host_name)
-        host = self.host(host_name)
-        host.address4 = f"{site.prefix4}{last}" if host.address4 else ""
-        host.address6 = f"{site.prefix6}{last:x}" if host.address6 else ""
-        host.ip(*lines, *self._readdress(host_name))
-
-    def take_addresses(self, host_name: str) -> None:
-        """Leave a host's first interface without any address; `give_addresses` brings them back."""
-        self.host(host_name).ip(*self._unaddress(host_name))
-
-    def give_addresses(self, host_name: str) -> None:
-        """Give a host the addresses that it had before they were taken."""
-        self.host(host_name).ip(*self._readdress(host_name))
-
-    def _unaddress(self, host_name: str) -> list[str]:
-        """Return the commands that take a host's addresses away, and the routes by them."""
-        host = self.host(host_name)
-        old = [(host.address4, 24), (host.address6, 64)]
-        return [f"addr del {address}/{size} dev eth0" for address, size in old if address]
-
-    def _readdress(self, host_name: str) -> list[str]:
-        """Return the commands that give a host its addresses, and its routes."""
         host, site = self.host(host_name), self.topology.site(self.topology.home_of(host_name))
         lines = []
         if host.address4:
-            lines.append(f"addr add {host.address4}/24 dev eth0")
-            lines.append(f"route replace default via {site.lan4}")
+            lines += [
+                f"addr del {host.address4}/24 dev eth0",
+                f"addr add {site.prefix4}{last}/24 dev eth0",
+                f"route replace default via {site.lan4}",
+            ]
+            host.address4 = f"{site.prefix4}{last}"
         if host.address6:
-            lines.append(f"addr add {host.address6}/64 dev eth0 nodad")
-            lines.append(f"route replace default via {site.lan6}")
-        return lines
+            lines += [
+                f"addr del {host.address6}/64 dev eth0",
+                f"addr add {site.prefix6}{last:x}/64 dev eth0 nodad",
+                f"route replace default via {site.lan6}",
+            ]
+            host.address6 = f"{site.prefix6}{last:x}"
+        host.ip(*lines)
 
     def use_second_uplink(self, host_name: str) -> None:
         """Make the second interface the one that everything leaves by; the first loses its link."""

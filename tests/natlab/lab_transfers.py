@@ -139,7 +139,7 @@ class Stage:
         address = address or self._lab.public_addresses[0]
         host = f"[{address}]" if ":" in address else address
         options = ["--listen", f"{host}:{RELAY_PORT}", "--stun-port", stun_port or "off"]
-        relay = self._relay = self.run("relay", self._lab.public, "relay", *options)
+        relay = self._relay = self._run("relay", self._lab.public, "relay", *options)
         self.url = relay.await_line(r"^relay ready: (http\S+)").group(1)
         return relay
 
@@ -161,7 +161,7 @@ class Stage:
         token = listen.await_line(TOKEN_EVENT).group(1)
         arguments = ["pipe", "--json", *options, *sender_options, token]
         stdin = PIPE if is_open else payload
-        pipe = self.run("pipe", self._lab.host(sender), *arguments, stdin=stdin)
+        pipe = self._run("pipe", self._lab.host(sender), *arguments, stdin=stdin)
         if is_open:
             pipe.feed(payload)
         return Transfer(listen, pipe, payload)
@@ -172,7 +172,7 @@ class Stage:
         listen = self._listen("b", (*options, "--trace", str(traces["listen"])))
         token = listen.await_line(TOKEN_EVENT).group(1)
         arguments = ["pipe", "--json", *options, "--trace", traces["pipe"], token]
-        pipe = self.run("pipe", self._lab.a, *arguments, stdin=PIPE)
+        pipe = self._run("pipe", self._lab.a, *arguments, stdin=PIPE)
         live = LiveTransfer(pipe, listen, traces, size)
         self._live.append(live)
         return live
@@ -184,15 +184,15 @@ class Stage:
         """
         traces = {name: self._folder / f"{name}.trace" for name in ("share", "open")}
         python = [sys.executable, "-u", "-c"]
-        server = self.start("server", self._lab.a, [*python, SERVER], stdin=PIPE)
+        server = self._start("server", self._lab.a, [*python, SERVER], stdin=PIPE)
         port = server.await_line(r"^(\d+)$").group(1)
         common = ["--json", *options, "--trace"]
         shared = [*common, traces["share"], "--relay", self.url, port]
-        share = self.run("share", self._lab.a, "share", *shared)
+        share = self._run("share", self._lab.a, "share", *shared)
         token = share.await_line(TOKEN_EVENT).group(1)
-        opened = self.run("open", self._lab.b, "open", *common, traces["open"], token)
+        opened = self._run("open", self._lab.b, "open", *common, traces["open"], token)
         bind = opened.await_line(r'"address": "127\.0\.0\.1:(\d+)"').group(1)
-        client = self.start("client", self._lab.b, [*python, CLIENT, bind])
+        client = self._start("client", self._lab.b, [*python, CLIENT, bind])
         live = LiveTransfer(share, opened, traces, size, server, client)
         self._live.append(live)
         return live
@@ -205,7 +205,7 @@ class Stage:
         """Move a payload from a to b, its second half when the path is direct or time is up."""
         listen = self._listen("b", ())
         token = listen.await_line(TOKEN_EVENT).group(1)
-        pipe = self.run("pipe", self._lab.a, "pipe", "--json", token, stdin=PIPE)
+        pipe = self._run("pipe", self._lab.a, "pipe", "--json", token, stdin=PIPE)
         pipe.feed(payload[: len(payload) // 2])
         with contextlib.suppress(AssertionError):  # staying on the relay is an outcome too
             pipe.await_line(DIRECT_EVENT, direct_limit_s)
@@ -215,31 +215,18 @@ class Stage:
 
     def _listen(self, host: str, options: tuple[str, ...]) -> Process:
         arguments = ["listen", "--json", "--relay", self.url, *options]
-        return self.run("listen", self._lab.host(host), *arguments)
+        return self._run("listen", self._lab.host(host), *arguments)
 
-    def run(
-        self,
-        name: str,
-        host: Host,
-        *arguments: object,
-        stdin: bytes | int = DEVNULL,
-        stdout: int = PIPE,
+    def _run(
+        self, name: str, host: Host, *arguments: object, stdin: bytes | int = DEVNULL
     ) -> Process:
-        """Start derphole on a host."""
-        return self.start(name, host, [PROGRAM, *arguments], stdin, stdout)
+        return self._start(name, host, [PROGRAM, *arguments], stdin)
 
-    def start(
-        self,
-        name: str,
-        host: Host,
-        command: list[object],
-        stdin: bytes | int = DEVNULL,
-        stdout: int = PIPE,
+    def _start(
+        self, name: str, host: Host, command: list[object], stdin: bytes | int = DEVNULL
     ) -> Process:
-        """Start a program on a host."""
         environment = clean_environment(self._folder)
-        inside = host.command(command)
-        process = Process(name, inside, self._folder, environment, stdin=stdin, stdout=stdout)
+        process = Process(name, host.command(command), self._folder, environment, stdin=stdin)
         self._processes.append(process)
         return process
 

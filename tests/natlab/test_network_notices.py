@@ -18,7 +18,7 @@ CHANGES = {
     "a route": ["route add 198.51.100.0/24 dev eth0"],
     "an IPv6 route": ["route add 2001:db8:78::/64 dev eth0"],
     "a rule": ["rule add from 10.0.1.2 table 77"],
-    "an IPv6 rule": ["rule add from 2001:db8:77::2 table 77"],
+    "an IPv6 rule": ["-6 rule add from 2001:db8:77::2 table 77"],
     "an interface": ["link add dummy7 type veth peer name dummy8"],
     "an interface that goes down": ["link set dev eth0 down"],
 }

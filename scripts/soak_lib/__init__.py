@@ -1,1 +1,0 @@
-"""The soak: conversations in the lab under faults that go on; see scripts/soak --help."""
