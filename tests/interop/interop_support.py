@@ -4,8 +4,10 @@ import hashlib
 import os
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from support.processes import OPTIONAL_SKIP
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,6 +23,11 @@ def require(condition: object, reason: str) -> None:
     """
     if not condition:
         pytest.skip(reason)
+
+
+def skip_everywhere(reason: str) -> NoReturn:
+    """Skip a test for what no machine has to have, CI's included."""
+    pytest.skip(f"{OPTIONAL_SKIP}{reason}")
 
 
 def write_random_file(path: Path, size_bytes: int) -> str:

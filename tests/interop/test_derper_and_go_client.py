@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from interop_go import GoTools, run_go_client
+from interop_go import run_go_client
 from interop_servers import RelayServer, http_get, relay_server
 from interop_support import LOOPBACK
 
@@ -22,19 +22,17 @@ def test_derper_runs_and_answers(derper: RelayServer) -> None:
     assert refusal == http.HTTPStatus.UPGRADE_REQUIRED
 
 
-def test_go_client_passes_every_check_through_derper(
-    go_tools: GoTools, derper: RelayServer
-) -> None:
-    code, results = run_go_client(go_tools.client, derper)
+def test_go_client_passes_every_check_through_derper(go_client: Path, derper: RelayServer) -> None:
+    code, results = run_go_client(go_client, derper)
 
     assert [result for result in results.values() if not result["ok"]] == []
     assert code == 0
 
 
 def test_go_client_refuses_a_server_whose_certificate_is_not_the_pinned_one(
-    go_tools: GoTools, derper_tls: RelayServer
+    go_client: Path, derper_tls: RelayServer
 ) -> None:
-    code, results = run_go_client(go_tools.client, derper_tls, pin="0" * 64)
+    code, results = run_go_client(go_client, derper_tls, pin="0" * 64)
 
     assert code == 1
     assert not results["connect"]["ok"]
@@ -54,13 +52,13 @@ class NoDerp(BaseHTTPRequestHandler):
 
 
 def test_go_client_fails_every_check_against_a_server_that_is_no_derp_server(
-    go_tools: GoTools, tmp_path: Path
+    go_client: Path, tmp_path: Path
 ) -> None:
     with ThreadingHTTPServer((LOOPBACK, 0), NoDerp) as web:
         threading.Thread(target=web.serve_forever, daemon=True).start()
         port = web.server_port
         server = relay_server(tmp_path, port, port, None)
-        code, results = run_go_client(go_tools.client, server, "-timeout", "30s", "-check-map")
+        code, results = run_go_client(go_client, server, "-timeout", "30s", "-check-map")
         web.shutdown()
 
     assert code == 1

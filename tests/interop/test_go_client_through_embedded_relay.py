@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from interop_go import GoTools, run_go_client
+from interop_go import run_go_client
 from interop_servers import embedded_relay
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(1800)]
@@ -28,10 +28,10 @@ CHECKS = {
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_go_client_passes_every_check_through_the_embedded_relay(
-    go_tools: GoTools, tmp_path: Path, tls: bool
+    go_client: Path, tmp_path: Path, tls: bool
 ) -> None:
     with embedded_relay(tmp_path, tls=tls) as relay:
-        code, results = run_go_client(go_tools.client, relay, "-check-map")
+        code, results = run_go_client(go_client, relay, "-check-map")
 
     assert [result for result in results.values() if not result["ok"]] == []
     assert set(results) == CHECKS

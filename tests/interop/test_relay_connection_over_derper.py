@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from gevent.event import Event
-from interop_go import GoTools
 from interop_servers import (
     REGION_ID,
     RelayServer,
@@ -175,9 +174,9 @@ def test_a_derper_with_another_certificate_than_pinned_is_refused(
         assert "has another certificate than its pin says" in str(alice.connection.last_error)
 
 
-def test_a_derper_that_admits_nobody_refuses_our_key(go_tools: GoTools, tmp_path: Path) -> None:
+def test_a_derper_that_admits_nobody_refuses_our_key(derper_program: Path, tmp_path: Path) -> None:
     with (
-        derper_server(go_tools.derper, tmp_path, tls=False, flags=ADMIT_NOBODY) as derper,
+        derper_server(derper_program, tmp_path, tls=False, flags=ADMIT_NOBODY) as derper,
         TaskGroup("test") as tasks,
     ):
         alice = Client(mapped_region(derper.map_path), tasks)
@@ -189,16 +188,16 @@ def test_a_derper_that_admits_nobody_refuses_our_key(go_tools: GoTools, tmp_path
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_the_connection_comes_back_after_derper_restarts(
-    go_tools: GoTools, tmp_path: Path, tls: bool
+    derper_program: Path, tmp_path: Path, tls: bool
 ) -> None:
     port = free_tcp_port()
 
     with TaskGroup("test") as tasks:
-        with derper_on_port(go_tools.derper, tmp_path, port, tls=tls) as derper:
+        with derper_on_port(derper_program, tmp_path, port, tls=tls) as derper:
             alice, bob = connected_pair(mapped_region(derper.map_path), tasks)
         alice.wait(lambda: alice.connection.state is RelayState.DOWN)
         bob.wait(lambda: bob.connection.state is RelayState.DOWN)
-        with derper_on_port(go_tools.derper, tmp_path, port, tls=tls):
+        with derper_on_port(derper_program, tmp_path, port, tls=tls):
             alice.wait_connected()
             bob.wait_connected()
             alice.send(bob.key, b"again")

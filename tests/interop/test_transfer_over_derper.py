@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from interop_go import GoTools
+from interop_go import DerperVersion
 from interop_process import MeasuredProcess, Process, derphole, running
 from interop_servers import RelayServer, derper_on_port, derper_server, free_tcp_port
 from interop_support import MIB, await_size, file_sha256, write_random_file
@@ -29,7 +29,7 @@ ADMIT_NOBODY = ("-verify-client-url", "http://127.0.0.1:1/", "-verify-client-url
 
 
 def test_listen_and_pipe_move_a_file_over_derper(
-    derper: RelayServer, tmp_path: Path, is_full: bool
+    derper: RelayServer, derper_version: DerperVersion, tmp_path: Path, is_full: bool
 ) -> None:
     size_bytes = FULL_SIZE_BYTES if is_full else CUT_SIZE_BYTES
     timeout_s = FULL_TRANSFER_TIMEOUT_S if is_full else TRANSFER_TIMEOUT_S
@@ -55,7 +55,8 @@ def test_listen_and_pipe_move_a_file_over_derper(
     assert file_sha256(target) == sent_digest
     source.unlink()  # pytest keeps the folders of three runs, and these may be a GiB each
     target.unlink()
-    what = f"{size_bytes // MIB} MiB over derper, {'TLS' if derper.is_tls else 'plain HTTP'}"
+    kind = "TLS" if derper.is_tls else "plain HTTP"
+    what = f"{size_bytes // MIB} MiB over derper {derper_version.number}, {kind}"
     record_figure(f"{what}: rate", f"{size_bytes / took_s / 1e6:.1f} MB/s", "recorded")
     for side in (listen, pipe):
         peak = f"{side.peak_rss_bytes / 1e6:.1f} MB"
@@ -65,14 +66,14 @@ def test_listen_and_pipe_move_a_file_over_derper(
 
 
 def test_a_transfer_survives_a_restart_of_derper_in_the_middle(
-    go_tools: GoTools, tmp_path: Path
+    derper_program: Path, tmp_path: Path
 ) -> None:
     before, after = os.urandom(CUT_SIZE_BYTES // 2), os.urandom(CUT_SIZE_BYTES // 2)
     target = tmp_path / "target"
     port = free_tcp_port()
 
     with contextlib.ExitStack() as processes, target.open("wb") as output:
-        with derper_on_port(go_tools.derper, tmp_path, port, tls=False) as derper:
+        with derper_on_port(derper_program, tmp_path, port, tls=False) as derper:
             command = derphole("listen", *derper.arguments)
             listen = Process("listen", command, tmp_path, stdout=output)
             processes.enter_context(running(listen))
@@ -82,7 +83,7 @@ def test_a_transfer_survives_a_restart_of_derper_in_the_middle(
             processes.enter_context(running(pipe))
             pipe.feed(before, TRANSFER_TIMEOUT_S)
             await_size(target, 1, FIRST_BYTES_TIMEOUT_S)
-        with derper_on_port(go_tools.derper, tmp_path, port, tls=False):
+        with derper_on_port(derper_program, tmp_path, port, tls=False):
             pipe.feed(after, TRANSFER_TIMEOUT_S)
             pipe.end_input()
             pipe_code = pipe.wait(TRANSFER_TIMEOUT_S)
@@ -94,9 +95,9 @@ def test_a_transfer_survives_a_restart_of_derper_in_the_middle(
 
 
 def test_a_derper_that_refuses_our_key_is_named_as_the_cause(
-    go_tools: GoTools, tmp_path: Path
+    derper_program: Path, tmp_path: Path
 ) -> None:
-    with derper_server(go_tools.derper, tmp_path, tls=False, flags=ADMIT_NOBODY) as derper:
+    with derper_server(derper_program, tmp_path, tls=False, flags=ADMIT_NOBODY) as derper:
         listen = Process("listen", derphole("listen", *derper.arguments), tmp_path)
         with running(listen):
             refusal = listen.await_line("refused our key", REFUSAL_TIMEOUT_S)

@@ -79,6 +79,15 @@ def test_a_queue_of_two_seconds_stays_almost_empty():
     assert link.worst_delay(2, 6) < 0.02
 
 
+@pytest.mark.parametrize("rate", [0.064, 0.128])
+def test_a_line_as_slow_as_a_telephone_s_is_filled_and_loses_nothing_for_ever(rate):
+    """A pace that cannot go as low as the line would fill its queue again and again."""
+    _, flow = run(Shape(mbit(rate), 0.05, 2 * mbit(rate)), 40)
+
+    assert flow.tally.rate(10, 40) >= 0.95 * mbit(rate)
+    assert flow.tally.loss(10, 40) == 0
+
+
 @pytest.mark.parametrize("depth", [60_000, 500_000])
 def test_a_policer_is_recognised_and_kept_to(depth):
     _, flow = run(line(100, 50, policer=mbit(20), policer_depth=depth), 6)

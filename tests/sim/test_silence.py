@@ -282,7 +282,7 @@ def test_nothing_is_heard_of_a_claim_that_nobody_may_answer_after_the_link_ended
 
 
 @pytest.mark.parametrize("is_direct", [False, True], ids=["relayed", "direct"])
-def test_a_receiver_that_suddenly_hears_nothing_asks_within_three_seconds(is_direct):
+def test_a_receiver_that_suddenly_hears_nothing_asks_within_four_seconds(is_direct):
     # Its NAT may have moved: what would reach it, by any path, waits for a packet of its own.
     world = World()
     issuer, claimer = world.linked_pair()
@@ -302,7 +302,7 @@ def test_a_receiver_that_suddenly_hears_nothing_asks_within_three_seconds(is_dir
     began = world.now
     world.drive(lambda: issuer.link.is_awaiting and not issuer.link.direct_path, seconds=20)
 
-    assert world.now - began <= 3
+    assert world.now - began <= 4  # a second of quiet, and a path is doubted after three at most
     world.drive(lambda: issuer.has(LinkStalled), seconds=20)
     assert world.now - began <= 7
 

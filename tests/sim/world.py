@@ -45,15 +45,20 @@ class Wire:
     rate: float = 0.0  # bytes a second, 0 without a limit
     is_cut: bool = False
     keeps_order: bool = True
+    unsent: float | None = None  # bytes of data that control, too, has to wait for
     busy_until: float = 0.0
     last_arrival: float = 0.0
 
-    def arrivals(self, now: float, size: int) -> list[float]:
+    def arrivals(self, now: float, size: int, is_control: bool = False) -> list[float]:
         """When copies of a packet sent now arrive; none if it is lost."""
         if self.is_cut or self.rng.random() < self.loss:
             return []
+        took_s = size / self.rate if self.rate else 0.0
         start = max(now, self.busy_until)
-        self.busy_until = start + (size / self.rate if self.rate else 0.0)
+        self.busy_until = start + took_s
+        if is_control and self.unsent is not None and start > now + self.unsent / self.rate:
+            # It overtakes what the process still holds; what the kernel has goes first.
+            return [now + self.unsent / self.rate + took_s + self.delay]
         times = []
         for _ in range(2 if self.rng.random() < self.duplicate else 1):
             time = self.busy_until + self.delay + self.rng.random() * self.jitter
@@ -389,7 +394,7 @@ class Host:
             return
         data, destination = bytes(packet.data), packet.to.key
         self.world.watch(self, packet)
-        for at in port.up.arrivals(self.world.now, len(data)):
+        for at in port.up.arrivals(self.world.now, len(data), packet.is_control):
             self.world.at(at, lambda: relay.accept(self.key.public, destination, data))
 
     def _take_events(self) -> bool:
@@ -446,13 +451,14 @@ class World:
         relays: int = 1,
         is_polite: bool = False,
         issuer_keys: tuple[KeyPair, KeyPair] | None = None,
+        relay_kind: type[Relay] = Relay,
     ) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.now = 1000.0
         self.epoch = 1_800_000_000.0
         self.is_polite = is_polite
-        self.relays = [Relay(self, number) for number in range(relays)]
+        self.relays = [relay_kind(self, number) for number in range(relays)]
         self.hosts: list[Host] = []
         self.gate = Grants()
         self.trace: list[tuple[float, str, dict[str, object]]] = []

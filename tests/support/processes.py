@@ -23,6 +23,9 @@ LAUNCHER = Path(__file__).with_name("measured_run.py")
 # What is tested: this checkout, or another build of it, such as dist/derphole/derphole.
 PROGRAM = os.environ.get("DERPHOLE_PROGRAM") or str(Path(sys.executable).with_name("derphole"))
 
+# A skip whose reason begins so is one in CI, too, where all others are failures.
+OPTIONAL_SKIP = "optional: "
+
 WAIT_S = 30.0
 STOP_S = 10.0
 POLL_S = 0.02  # where the system offers nothing to wait on

@@ -1,4 +1,6 @@
-"""A round of a path: what was delivered and lost in it, at which rate and how quickly.
+"""At which rate a path delivers: in rounds for direct paths, packet by packet for the relay.
+
+A round of a path tells what was delivered and lost in it, at which rate and how quickly:
 
     began                                            acked_at
       |<-- acknowledgements of packets that were sent -->|
@@ -8,6 +10,9 @@ A round lasts until a packet sent after it began is acknowledged, so what a roun
 during the round before.  Its rate is taken over the longer of both spans: a bunch of late acks, or
 a gap between packets, makes it lower, never higher.  But a gap that our own process left, since it
 was not scheduled, says nothing of the path and is taken out of both.
+
+On the relay a flight may be two frames, too few for rounds.  There each frame remembers how much
+had been delivered when it was sent, and its acknowledgement tells how much has been since.
 Source: draft-cheng-iccrg-delivery-rate; the gaps are ours.
 """
 
@@ -108,3 +113,110 @@ class Round:
         """Whether more than LOSS_TOLERANCE was lost, by more than chance explains."""
         expected = LOSS_TOLERANCE * (self.acked_packets + self.lost_packets)
         return self.lost_packets > expected + CHANCE_DEVIATIONS * sqrt(expected) + 1
+
+
+class FlightMark(NamedTuple):
+    """What a relay frame remembers of the moment at which it was sent.
+
+    Args:
+        delivered: bytes acknowledged until then.
+        delivered_at: when the last of them was.
+        sent_from: when the newest of them had been sent.
+        is_limited: whether the sender, not the path, decides how much is in flight.
+    """
+
+    delivered: ByteCount
+    delivered_at: Instant
+    sent_from: Instant
+    is_limited: bool
+
+
+class DeliverySample(NamedTuple):
+    """What an acknowledgement tells of the path.
+
+    Args:
+        newest: the newest record that it acknowledges.
+        rate: what was delivered since that was sent, in bytes a second.
+        rtt_s: its round trip, what the other side held it for included.
+        is_limited: whether the path might have delivered more.
+    """
+
+    newest: SentRecord
+    rate: BytesPerSecond
+    rtt_s: Seconds
+    is_limited: bool
+
+
+class DeliveryMeter:
+    """Measures from frame to frame; keeps its marks in the records."""
+
+    def __init__(self) -> None:
+        self._delivered: ByteCount = 0
+        self._delivered_at = self._sent_from = Instant(0.0)
+        self._acked_number = -1
+        self._dry_number = -1  # the newest frame with nothing behind it that might have left
+
+    def begin(self, now: Instant) -> None:
+        """Note that nothing is in flight: the time until now says nothing of the path."""
+        self._delivered_at = self._sent_from = now
+
+    def on_sent(self, now: Instant, record: SentRecord, has_more: bool) -> None:
+        """Mark a record; `has_more`: the sender would send more if it might."""
+        del now
+        if not has_more:
+            self._dry_number = record.first
+        is_limited = self._dry_number > self._acked_number
+        record.mark = FlightMark(self._delivered, self._delivered_at, self._sent_from, is_limited)
+
+    def on_acked(self, arrived_at: Instant, records: Sequence[SentRecord]) -> DeliverySample:
+        """Return what records that were acknowledged together tell; they are at least one."""
+        self._delivered += sum(record.count * record.size for record in records)
+        newest = max(records, key=lambda record: record.first)
+        mark = newest.mark
+        assert isinstance(mark, FlightMark)
+        span_s = max(
+            arrived_at - mark.delivered_at, newest.sent_at - mark.sent_from, MINIMUM_ROUND_S
+        )
+        self._delivered_at = arrived_at
+        self._sent_from = max(self._sent_from, newest.sent_at)
+        self._acked_number = max(self._acked_number, newest.first)
+        rate = (self._delivered - mark.delivered) / span_s
+        return DeliverySample(newest, rate, arrived_at - newest.sent_at, mark.is_limited)
+
+
+class BestRate:
+    """The best rate of this span of time and the last one.
+
+    Args:
+        span_s: how long a span is, at least; one without a sample goes on.
+    """
+
+    def __init__(self, span_s: Seconds) -> None:
+        self._span_s = span_s
+        self._since = self._learned_at = Instant(0.0)
+        self._best: list[BytesPerSecond] = []  # of this span and the last
+
+    @property
+    def rate(self) -> BytesPerSecond | None:
+        """The estimate, or None without a sample."""
+        return max(self._best, default=None)
+
+    def learn(self, now: Instant, sample: DeliverySample) -> float:
+        """Take a sample; returns the new estimate in shares of the old one.
+
+        What the sender limited counts only where it shows that the path delivers more than known.
+        """
+        before = self.rate
+        if sample.is_limited and (before is None or sample.rate <= before):
+            return 1.0
+        self._learned_at = now
+        if before is None or now >= self._since + self._span_s:
+            self._best = [sample.rate, *self._best[:1]]
+            self._since = now
+        self._best[0] = max(self._best[0], sample.rate)
+        return max(self._best) / before if before else 1.0
+
+    def forget_before(self, instant: Instant) -> None:
+        """Forget an estimate that nothing confirmed since `instant`."""
+        if self._learned_at < instant:
+            self._best = []

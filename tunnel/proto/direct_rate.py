@@ -67,7 +67,7 @@ LEAST_WINDOW = 4  # packets: two bursts of the shortest kind
 USUAL_PACKET = 1500  # where larger ones pass, a few of them are a queue indeed
 LONGEST_GAP_S: Seconds = 0.1  # between acknowledgements, that the window lasts for; BBR's too
 GAP_MEMORY_S: Seconds = 2.0
-MINIMUM_RATE: BytesPerSecond = 16_000.0  # 128 kbit/s; on a slower line the window still holds
+MINIMUM_RATE: BytesPerSecond = 4_000.0  # 32 kbit/s; on a slower line the window still holds
 
 
 class State(Enum):

@@ -10,13 +10,17 @@
                                 +--acknowledged after all: what still waits to go is not sent again
 
 A direct path whose packets overtake each other shows it by acknowledgements of what was called
-lost; the packet threshold then grows over that distance.  On the relay only the time threshold
-counts, since a relay keeps the order and a late packet there means a queue, not a loss.
+lost; the packet threshold then grows over that distance.
+
+A relay keeps the order, so a late packet there means a queue, not a loss, and only what was
+overtaken is missing.  Control goes before the data that waits in our own socket: that it has
+arrived says nothing of data that was sent before it.
 Source: RFC 9002, section 6; RFC 8985 for a threshold that learns.
 """
 
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tunnel.errors import ProtocolViolation
@@ -55,6 +59,7 @@ class SentRecord:
 
     Args:
         size: bytes of one packet.
+        is_control: whether it went before data that waited in the same socket.
         unit: stream bytes of one packet, when `count` is more than one.
         mark: what the path's rate controller remembers of the moment of sending.
     """
@@ -68,6 +73,7 @@ class SentRecord:
     frames: list[Frame] = field(default_factory=list)
     unit: int = 0
     mark: object = None
+    is_control: bool = False
 
     def split(self, count: int) -> "SentRecord":
         """Cut the first `count` packets off this burst and return them as a record."""
@@ -87,7 +93,8 @@ class SentLedger:
     """The records of one path, oldest first.
 
     Args:
-        has_packet_threshold: whether reordering by PACKET_THRESHOLD counts as loss.
+        has_packet_threshold: whether reordering by PACKET_THRESHOLD counts as loss; the path keeps
+            the order where it does not.
     """
 
     def __init__(self, has_packet_threshold: bool) -> None:
@@ -104,6 +111,7 @@ class SentLedger:
         self._given_up: list[SentRecord] = []  # the last time; no more than was in flight
         self._next_number = 0
         self._largest_acked = -1
+        self._largest_data_acked = -1  # of what overtakes nothing
         self._probe_base: Instant | None = None  # when the probe timeout started
         self._answered_at: Instant | None = None  # when something was last acknowledged
 
@@ -178,6 +186,8 @@ class SentLedger:
                     self.rtt.sample(rtt_s, self.peer_delay_s)
             self.probe_count = 0
             self._probe_base = self._answered_at = now
+            data = (each.first + each.count - 1 for each in newly if not each.is_control)
+            self._largest_data_acked = max(self._largest_data_acked, max(data, default=-1))
         self._largest_acked = max(self._largest_acked, largest)
         return newly
 
@@ -188,10 +198,13 @@ class SentLedger:
     def lost(self, now: Instant) -> list[SentRecord]:
         """Take out and return the records that count as lost at `now`."""
         lost = []
-        while self._records and self._is_lost(self._records[0], now):
-            record = self._records.pop(0)
-            self._forget(record)
+        for record in self._overtaken():
+            if not self._is_lost(record, now):
+                break
             lost.append(record)
+        for record in lost:
+            self._records.remove(record)
+            self._forget(record)
             self._called_lost.append((record.first, record.first + record.count - 1))
         return lost
 
@@ -224,9 +237,8 @@ class SentLedger:
 
     def loss_deadline(self) -> Instant | None:
         """When the oldest record will count as lost by the time threshold."""
-        if not self._records or self._records[0].first > self._largest_acked:
-            return None
-        return Instant(self._records[0].sent_at + self.rtt.loss_delay_s)
+        record = next(self._overtaken(), None)
+        return None if record is None else Instant(record.sent_at + self.rtt.loss_delay_s)
 
     def probe_deadline(self) -> Instant | None:
         """When to probe, since nothing was acknowledged for a probe timeout."""
@@ -249,9 +261,16 @@ class SentLedger:
         # Where answers take long, the probe before may still be answered.
         return PROBE_TOGETHER_S if is_weary and self.rtt.probe_timeout_s < PROBE_TOGETHER_S else 0.0
 
+    def _overtaken(self) -> Iterator[SentRecord]:
+        """Yield the records in flight that were sent before one that has arrived, oldest first."""
+        largest, largest_data = self._largest_acked, self._largest_data_acked
+        for record in self._records:
+            if record.first > largest:
+                return
+            if self._has_packet_threshold or record.is_control or record.first <= largest_data:
+                yield record
+
     def _is_lost(self, record: SentRecord, now: Instant) -> bool:
-        if record.first > self._largest_acked:
-            return False
         if now >= record.sent_at + self.rtt.loss_delay_s:
             return True
         last = record.first + record.count - 1

@@ -16,7 +16,7 @@ from tunnel.proto.liveness import Liveness
 from tunnel.proto.loss import SentRecord, StreamRange
 from tunnel.proto.machine import RelayEndpoint, Transmit
 from tunnel.proto.pacer import MAX_BURST, MAX_BURST_BYTES
-from tunnel.proto.send_path import SendPath
+from tunnel.proto.send_path import RelayPath, SendPath
 from tunnel.proto.send_stream import SendStream
 from tunnel.proto.streams import Streams
 from tunnel.units import ByteCount, Instant
@@ -80,16 +80,27 @@ class Packer:
         without the other side being silent.
         """
         record, packet = self._general(now, path, packed, is_ack_eliciting, frames=frames)
+        record.is_control = True
         self._sent(now, path, record, is_awaited=is_awaited)
         return Transmit(packet, path.endpoint, is_control=True)
 
-    def ping(
-        self, now: Instant, path: SendPath, to: RelayEndpoint, *, is_awaited: bool
+    def wide_ping(
+        self, now: Instant, path: RelayPath, to: RelayEndpoint, *, is_awaited: bool
     ) -> Transmit:
         """Pack a ping on path 0 that goes by another relay than the one in use."""
         record, packet = self._general(now, path, wire.encode(wire.Ping()), is_ack_eliciting=True)
+        record.is_control = True
         self._sent(now, path, record, is_awaited=is_awaited)
         return Transmit(packet, to, is_control=True)
+
+    def tail_ping(self, now: Instant, path: RelayPath, *, is_awaited: bool) -> Transmit:
+        """Pack a ping that overtakes nothing: once it is answered, what went before has arrived.
+
+        Or it was lost.
+        """
+        record, packet = self._general(now, path, wire.encode(wire.Ping()), is_ack_eliciting=True)
+        self._sent(now, path, record, is_awaited=is_awaited)
+        return Transmit(packet, path.endpoint, is_control=False)
 
     def small_writes(
         self,
@@ -193,7 +204,10 @@ class Packer:
             path.ledger.sent_ping(record)
         else:
             path.ledger.sent(record)
-        if record.is_ack_eliciting and isinstance(path, DirectPath):  # the relay is not paced
+        if record.is_ack_eliciting:
+            is_alone = path.ledger.in_flight_packets == record.count
+            if is_alone and isinstance(path, RelayPath):
+                path.controller.on_idle_ended(now)
             path.controller.on_sent(now, record, self._streams.next_sender() is not None)
         self._liveness.sent(now, record.is_ack_eliciting and is_awaited)
         self._counters.sent(path.id, record.count * record.size)

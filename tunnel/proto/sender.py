@@ -85,7 +85,7 @@ class Sender:
         self._ack_returns: dict[int, SendPath] = {}
         self._acks_by_relay: set[int] = set()  # told there, where they may be late or lost
         self._pings: dict[int, SendPath] = {}
-        self._wide_ping_is_due = False
+        self._wide_ping_is_due = self._tail_ping_is_due = False
         self._frames_due: deque[wire.Frame] = deque()  # of the link itself, sent until acked
         self._offer: wire.Candidates | None = None  # the newest
         self._offer_at: Instant | None = None  # when it is told again; None: at once
@@ -146,9 +146,14 @@ class Sender:
 
     def give_up_in_flight(self, path: SendPath) -> None:
         """Send again, elsewhere or anew, what is in flight on a path; ask nothing there."""
-        self._pings.pop(path.id, None)
+        self._ask_no_more(path)
         for record in path.ledger.all_lost():
             self._requeue(record)
+
+    def _ask_no_more(self, path: SendPath) -> None:
+        self._pings.pop(path.id, None)
+        if path is self.relay:
+            self._tail_ping_is_due = False
 
     def let_go(self) -> None:
         """Forget what was to be sent and what was: the link is over, and only says so."""
@@ -159,7 +164,7 @@ class Sender:
         for kept in (self._acks, self._ack_returns, self._pings, self._frames_due):
             kept.clear()
         self._acks_by_relay.clear()
-        self._wide_ping_is_due = False
+        self._wide_ping_is_due = self._tail_ping_is_due = False
         self._offer = self._offer_at = None
 
     def _leave_at(self, path: SendPath) -> Instant | None:
@@ -177,7 +182,7 @@ class Sender:
         """Send by the active path what is in flight on another, which moves no stream on."""
         ledger, has_content = path.ledger, path.ledger.has_content
         self._trace("path.left", {"path": path.id, "packets": ledger.in_flight_packets})
-        self._pings.pop(path.id, None)
+        self._ask_no_more(path)
         for record in ledger.give_up():
             self._requeue(record)
         if path is self.relay and has_content and self._relays_up:
@@ -239,7 +244,8 @@ class Sender:
             if path.search.handle_ack(now, ack.ranges):
                 self._use_size(path)
         if newly:
-            path.controller.on_acked(arrived_at, newly, path.ledger.peer_delay_s)
+            if is_timed:
+                path.controller.on_acked(arrived_at, newly, path.ledger.peer_delay_s)
             self._detect_losses(now, path)
 
     def _use_size(self, path: DirectPath) -> None:
@@ -304,15 +310,7 @@ class Sender:
             if probe_at is not None and now >= probe_at - early_s:
                 path.ledger.probed(now)
                 self._trace("path.probed", {"path": path.id, "count": path.ledger.probe_count})
-                self.ping(path)
-                # The probe brings the oldest content along (RFC 9002, section 6.2.4): at the end
-                # of a conversation a ping alone would cost one more round trip for each loss.
-                oldest = path.ledger.oldest
-                if oldest is not None:
-                    self._requeue(oldest)
-                if path is self.relay and path.ledger.probe_count >= WIDE_PROBES:
-                    self._wide_ping_is_due = True
-                    self.paths.probe_along(now)
+                self._probe_tail(now, path)
             leave_at = self._leave_at(path)
             if leave_at is not None and now >= leave_at:
                 self._leave(path)
@@ -322,6 +320,24 @@ class Sender:
                 # What they send by the relay may not reach us before we send something there.
                 self.ping(self.relay)
 
+    def _probe_tail(self, now: Instant, path: SendPath) -> None:
+        """Find out whether what is in flight has arrived.
+
+        On a direct path the probe brings the oldest content along (RFC 9002, section 6.2.4): at the
+        end of a conversation a ping alone would cost one more round trip for each loss.  On the
+        relay that content is late and hardly ever lost, and the answer to a ping behind it tells.
+        """
+        if isinstance(path, DirectPath):
+            self.ping(path)
+            oldest = path.ledger.oldest
+            if oldest is not None:
+                self._requeue(oldest)
+            return
+        self._tail_ping_is_due = True
+        if path.ledger.probe_count >= WIDE_PROBES:
+            self._wide_ping_is_due = True
+            self.paths.probe_along(now)
+
     # -- what goes out ------------------------------------------------------------------------
 
     def packets_to_send(self, now: Instant, limit: int) -> list[Transmit]:
@@ -329,7 +345,7 @@ class Sender:
         self._offer_again(now)
         packets = self._probes(now)
         packets += self._size_probes(now)
-        packets += self._wide_pings(now)
+        packets += self._relay_pings(now)
         if self._has_small_data(now):
             packets.append(self._next_small_data(now, self.active, carries_control=True))
         # Sending data makes no control due, so control is asked for once and not at each packet.
@@ -384,15 +400,19 @@ class Sender:
         self._counters.sent(path.id, record.size)
         return [packet]
 
-    def _wide_pings(self, now: Instant) -> list[Transmit]:
-        """Build a ping for every relay that is up but the one in use."""
-        if not self._wide_ping_is_due:
-            return []
-        self._wide_ping_is_due = False
+    def _relay_pings(self, now: Instant) -> list[Transmit]:
+        """Build a ping behind all data, and one for every relay that is up but not in use."""
+        packets = []
         relay, is_awaited = self.relay, self.active is self.relay
-        others = sorted(self._relays_up - {relay.endpoint.relay})
-        endpoints = [RelayEndpoint(each, relay.endpoint.key) for each in others]
-        return [self._packer.ping(now, relay, to, is_awaited=is_awaited) for to in endpoints]
+        if self._tail_ping_is_due:
+            self._tail_ping_is_due = False
+            packets.append(self._packer.tail_ping(now, relay, is_awaited=is_awaited))
+        if self._wide_ping_is_due:
+            self._wide_ping_is_due = False
+            for each in sorted(self._relays_up - {relay.endpoint.relay}):
+                to = RelayEndpoint(each, relay.endpoint.key)
+                packets.append(self._packer.wide_ping(now, relay, to, is_awaited=is_awaited))
+        return packets
 
     def _may_send(self, now: Instant, path: SendPath) -> bool:
         if path is self.relay and self.is_relay_full:

@@ -1,52 +1,301 @@
-"""The relay's window; the simulated world shows it at work."""
+"""The relay's window, by hand; the simulated world shows it at work."""
+
+import pytest
 
 from tunnel.proto.congestion import (
+    BEST_FOR_S,
     FIRST_RELAY_FRAME,
+    FIRST_RELAY_WINDOW,
+    LEAST_FRAMES,
+    LONGEST_RTT_LIFE_S,
     MAX_RELAY_FRAME,
+    MIN_RELAY_FRAME,
+    MINIMUM_RTT_LIFE_S,
     POLITE_AFTER,
     POLITE_WINDOW,
+    START_GAIN,
+    WINDOW_GAIN,
     RelayController,
 )
-from tunnel.proto.loss import SentRecord
-from tunnel.proto.rtt import RttEstimator
+from tunnel.proto.loss import SentRecord, StreamRange
+from tunnel.proto.rtt import MAX_ACK_DELAY_S
 from tunnel.units import Instant
 
-NOW = Instant(0)
-RTT = RttEstimator()
+GRANT = 24
+FIRST_BYTES = FIRST_RELAY_WINDOW * FIRST_RELAY_FRAME
 
 
-def records(size):
-    """Return what was sent as one packet of `size` bytes."""
-    return [SentRecord(0, 1, NOW, size, is_ack_eliciting=True)]
+class Path:
+    """A way with one slow line: frames leave it one after the other, and are acknowledged."""
+
+    def __init__(self, rate, rtt_s, grant=GRANT, is_polite=False):
+        self.controller = RelayController(grant, is_polite)
+        self.rate, self.rtt_s = rate, rtt_s
+        self.now = 100.0
+        self.in_flight = []  # when it is acknowledged, record
+        self.most_in_flight = 0
+        self._free_at = 0.0
+        self._number = 0
+
+    def send(self, size, has_more=True, is_data=True):
+        ranges = [StreamRange(0, 0, size)] if is_data else []
+        record = SentRecord(self._number, 1, Instant(self.now), size, True, ranges)
+        self._number += 1
+        if not self.in_flight:
+            self.controller.on_idle_ended(Instant(self.now))
+        self.controller.on_sent(Instant(self.now), record, has_more)
+        self._free_at = max(self._free_at, self.now) + size / self.rate
+        self.in_flight.append((self._free_at + self.rtt_s, record))
+        return record
+
+    @property
+    def bytes_in_flight(self):
+        return sum(record.size for _, record in self.in_flight)
+
+    def may_send(self):
+        return self.controller.may_send(
+            Instant(self.now), len(self.in_flight), self.bytes_in_flight
+        )
+
+    def answer(self):
+        """Let the oldest frame be acknowledged."""
+        self.now, record = self.in_flight.pop(0)
+        self.controller.on_acked(Instant(self.now), [record], 0.0)
+
+    def ping(self):
+        self.send(60, has_more=False, is_data=False)
+        self.answer()
+
+    def fill(self, seconds):
+        """Send all that may be sent for a while."""
+        end = self.now + seconds
+        while self.now < end:
+            while self.may_send():
+                self.send(self.controller.packet_size())
+            self.most_in_flight = max(self.most_in_flight, self.bytes_in_flight)
+            self.answer()
 
 
-def test_two_small_frames_before_the_first_answer():
-    controller = RelayController(24, is_polite=False)
+def test_two_frames_of_16_kib_before_any_answer():
+    controller = RelayController(GRANT, is_polite=False)
 
     assert controller.packet_size() == FIRST_RELAY_FRAME
-    assert controller.may_send(NOW, 1, 1 << 30)
-    assert not controller.may_send(NOW, 2, 0)
-    assert not RelayController(1, is_polite=False).may_send(NOW, 1, 0)
+    assert controller.may_send(Instant(0), 1, 1 << 30)
+    assert not controller.may_send(Instant(0), 2, 0)
+    assert not RelayController(1, is_polite=False).may_send(Instant(0), 1, 0)
 
 
-def test_then_the_grant():
-    controller = RelayController(24, is_polite=False)
-    controller.on_acked(NOW, records(100), RTT)
-    controller.on_lost(NOW, records(1 << 20))
+def test_the_same_bytes_in_small_frames_once_a_round_trip_is_known():
+    path = Path(rate=1e9, rtt_s=0.05)
+    path.ping()
 
-    assert controller.packet_size() == MAX_RELAY_FRAME
-    assert controller.may_send(NOW, 23, 1 << 30)
-    assert not controller.may_send(NOW, 24, 0)
-    assert controller.next_send_at(NOW) is None
+    while path.may_send():
+        path.send(path.controller.packet_size())
+
+    assert path.controller.rate is None
+    assert path.controller.packet_size() == MIN_RELAY_FRAME
+    assert path.bytes_in_flight == FIRST_BYTES
+
+
+def test_a_grant_of_two_frames_makes_the_first_frames_larger():
+    path = Path(rate=1e9, rtt_s=0.05, grant=2)
+    path.ping()
+
+    assert path.controller.packet_size() > FIRST_RELAY_FRAME
+
+
+@pytest.mark.parametrize(("rate", "rtt_s"), [(8e3, 0.05), (128e3, 0.05), (1e6, 0.02), (1e6, 0.3)])
+def test_a_line_is_filled_with_twice_what_fits_and_one_frame(rate, rtt_s):
+    path = Path(rate, rtt_s)
+    path.ping()
+    path.fill(20)
+    path.most_in_flight = 0
+    path.fill(5)
+
+    controller = path.controller
+    size = controller.packet_size()
+    # A round trip was measured behind one frame, which is itself on the line meanwhile.
+    fits = WINDOW_GAIN * rate * (rtt_s + size / rate + MAX_ACK_DELAY_S)
+    assert controller.rate == pytest.approx(rate, rel=0.1)
+    assert path.most_in_flight <= max(1.1 * fits + size, LEAST_FRAMES * size)
+    assert path.most_in_flight >= rate * rtt_s + size
+
+
+def test_the_rate_is_found_in_eight_round_trips():
+    path = Path(rate=12.5e6, rtt_s=0.1)
+    path.ping()
+
+    path.fill(0.8)
+
+    assert path.controller.rate >= 0.9 * 12.5e6
+
+
+@pytest.mark.parametrize(
+    ("rate", "size"), [(8e3, MIN_RELAY_FRAME), (1e6, 20_000), (1e8, MAX_RELAY_FRAME)]
+)
+def test_a_frame_takes_20_ms_of_the_line_within_bounds(rate, size):
+    path = Path(rate, rtt_s=0.01)
+    path.ping()
+    path.fill(5)
+
+    assert path.controller.packet_size() == pytest.approx(size, rel=0.05)
+
+
+def test_frames_are_larger_where_the_grant_could_not_fill_the_way_with_small_ones():
+    path = Path(rate=1e6, rtt_s=0.5)
+    path.ping()
+    path.fill(30)
+
+    assert path.controller.rate == pytest.approx(1e6, rel=0.1)
+    assert path.controller.packet_size() > 1e6 * 0.02
+
+
+def test_the_grant_is_never_exceeded():
+    path = Path(rate=1e9, rtt_s=0.1, grant=3)
+    path.ping()
+    path.fill(2)
+
+    assert not path.controller.may_send(Instant(path.now), 3, 0)
+    assert path.most_in_flight <= 3 * MAX_RELAY_FRAME
+
+
+def test_a_slow_first_answer_shrinks_the_window_at_once():
+    path = Path(rate=8e3, rtt_s=0.05)
+    path.ping()
+    while path.may_send():
+        path.send(path.controller.packet_size())
+
+    path.answer()
+
+    assert path.controller.window() == LEAST_FRAMES * MIN_RELAY_FRAME
+
+
+def test_small_writes_say_nothing_of_the_rate():
+    path = Path(rate=1e6, rtt_s=0.05)
+    for _ in range(100):
+        path.send(100, has_more=False)
+        path.answer()
+
+    assert path.controller.rate is None
+    assert path.controller.window() == FIRST_BYTES
+
+
+def test_a_sender_with_little_to_send_keeps_the_rate_it_knows():
+    path = Path(rate=1e6, rtt_s=0.05)
+    path.ping()
+    path.fill(5)
+    known = path.controller.rate
+    while path.in_flight:
+        path.answer()
+
+    for _ in range(50):
+        path.send(100, has_more=False)
+        path.answer()
+
+    assert path.controller.rate == known
+
+
+def test_a_rate_is_forgotten_and_the_way_measured_anew_after_ten_seconds_of_nothing():
+    path = Path(rate=1e6, rtt_s=0.05)
+    path.ping()
+    path.fill(5)
+    while path.in_flight:
+        path.answer()
+    path.now += MINIMUM_RTT_LIFE_S + 0.1
+    path.rtt_s = 0.2
+
+    path.send(100)
+    assert path.controller.rate is None
+    assert path.controller.packet_size() == MIN_RELAY_FRAME
+    path.answer()
+
+    assert path.controller.minimum_rtt_s == pytest.approx(0.2, abs=0.001)
+    assert not path.controller.is_measuring
+
+
+def test_a_rate_that_fell_is_known_two_spans_later_and_the_round_trip_measured_anew():
+    path = Path(rate=1e6, rtt_s=0.05)
+    path.ping()
+    path.fill(5)
+    path.rate = 1e5
+
+    path.fill(3 * BEST_FOR_S)
+
+    assert path.controller.rate <= 1.2e5
+    path.most_in_flight = 0
+    path.fill(5)
+    assert path.most_in_flight <= 1e5
+
+
+def test_a_minimum_that_our_own_queue_made_too_high_is_found_again():
+    path = Path(rate=64e3, rtt_s=0.05)
+    path.controller.minimum_rtt_s = 2.0
+    path.ping()
+    path.controller.minimum_rtt_s = 2.0
+
+    path.fill(3 * LONGEST_RTT_LIFE_S)
+
+    assert path.controller.minimum_rtt_s < 0.6
+
+
+def test_a_way_that_became_longer_is_measured_after_ten_seconds():
+    path = Path(rate=1e6, rtt_s=0.02)
+    path.ping()
+    path.fill(5)
+    path.rtt_s = 0.4
+
+    path.fill(MINIMUM_RTT_LIFE_S + 5)
+
+    assert path.controller.minimum_rtt_s == pytest.approx(0.4, abs=0.1)
+    assert path.controller.rate >= 0.9e6
+
+
+def test_half_of_what_fits_is_in_flight_while_the_minimum_is_measured():
+    path = Path(rate=1e6, rtt_s=0.2)
+    path.ping()
+    path.fill(5)
+    controller = path.controller
+    before = controller.window()
+    controller.is_measuring = True
+
+    assert controller.window() <= 0.6 * before / WINDOW_GAIN
+    path.fill(2)
+    assert not controller.is_measuring
+
+
+def test_growth_is_bolder_until_the_first_queue_is_seen():
+    path = Path(rate=1e9, rtt_s=0.1)
+    path.ping()
+    path.fill(0.15)
+    controller = path.controller
+
+    assert controller.window() == pytest.approx(
+        START_GAIN * controller.rate * (controller.minimum_rtt_s + MAX_ACK_DELAY_S)
+        + controller.packet_size(),
+        rel=0.01,
+    )
 
 
 def test_a_polite_window_after_the_start_and_always_one_frame():
-    controller = RelayController(24, is_polite=True)
-    controller.on_acked(NOW, records(POLITE_AFTER), RTT)
-    assert controller.may_send(NOW, 10, POLITE_WINDOW)
+    path = Path(rate=1e8, rtt_s=0.1, is_polite=True)
+    path.ping()
+    path.fill(0.5)
+    assert path.most_in_flight > POLITE_WINDOW
+    path.fill(2)
+    assert path.controller._acked_bytes > POLITE_AFTER
 
-    controller.on_acked(NOW, records(1), RTT)
+    assert path.controller.window() == POLITE_WINDOW
+    assert path.controller.may_send(Instant(path.now), 0, 0)
+    assert not path.controller.may_send(Instant(path.now), 5, POLITE_WINDOW)
 
-    assert controller.may_send(NOW, 3, POLITE_WINDOW - MAX_RELAY_FRAME)
-    assert not controller.may_send(NOW, 3, POLITE_WINDOW - MAX_RELAY_FRAME + 1)
-    assert controller.may_send(NOW, 0, POLITE_WINDOW)
+
+def test_a_lost_frame_and_the_clock_change_nothing():
+    path = Path(rate=1e6, rtt_s=0.05)
+    path.ping()
+    path.fill(2)
+    before = path.controller.window(), path.controller.rate
+
+    path.controller.on_lost(Instant(path.now), [path.in_flight[0][1]])
+
+    assert (path.controller.window(), path.controller.rate) == before
+    assert path.controller.next_send_at(Instant(path.now)) is None

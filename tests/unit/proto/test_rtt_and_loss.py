@@ -112,6 +112,43 @@ def test_packets_that_elicit_no_ack_are_never_in_flight_but_may_be_acked():
     assert ledger.acked(Instant(1.0), ack((0, 0))) == []
 
 
+def test_on_a_relay_data_is_not_lost_because_control_overtook_it():
+    ledger = SentLedger(has_packet_threshold=False)
+    sent(ledger, 0, at=0.0)
+    sent(ledger, 1, at=0.0)
+    sent(ledger, 2, at=0.1, is_control=True)
+
+    ledger.acked(Instant(0.2), ack((2, 2)))
+
+    assert ledger.loss_deadline() is None
+    assert ledger.lost(Instant(60.0)) == []
+    assert ledger.in_flight_packets == 2
+
+
+def test_on_a_relay_data_is_lost_once_later_data_has_arrived():
+    ledger = SentLedger(has_packet_threshold=False)
+    sent(ledger, 0, at=0.0)
+    sent(ledger, 1, at=0.0, is_control=True)
+    sent(ledger, 2, at=0.1)
+    ledger.acked(Instant(0.2), ack((1, 2)))
+    deadline = ledger.loss_deadline()
+
+    assert deadline == pytest.approx(1.125 * 0.1)
+    assert [record.first for record in ledger.lost(Instant(0.2))] == [0]
+    assert ledger.in_flight_packets == 0
+
+
+def test_on_a_relay_control_is_lost_once_anything_later_has_arrived():
+    ledger = SentLedger(has_packet_threshold=False)
+    sent(ledger, 0, at=0.0)
+    sent(ledger, 1, at=0.0, is_control=True)
+    sent(ledger, 2, at=0.1, is_control=True)
+    ledger.acked(Instant(0.2), ack((2, 2)))
+
+    assert [record.first for record in ledger.lost(Instant(0.2))] == [1]
+    assert ledger.oldest.first == 0
+
+
 def test_on_a_relay_a_packet_is_lost_by_time_alone():
     ledger = SentLedger(has_packet_threshold=False)
     for number in range(10):
