@@ -84,18 +84,32 @@ class RelayController:
     """
 
     def __init__(self, grant: int, is_polite: bool) -> None:
-        self.grant = grant
         self.is_polite = is_polite
         self.minimum_rtt_s: Seconds | None = None
-        self._gain = START_GAIN
         self.is_measuring = False  # the minimum round trip
+        self.window: ByteCount  # the most bytes to have in flight, if the grant is large enough
+        self._grant = grant
+        self._packet_size: ByteCount
+        self._gain = START_GAIN
         self._measured_from: int | None = None  # number of the first packet that tells
         self._minimum_seen_at = Instant(0.0)
         self._meter = DeliveryMeter()
         self._best = BestRate(BEST_FOR_S)
         self._acked_bytes = 0
+        self._decide()
 
     # -- queries ----------------------------------------------------------------------------
+
+    @property
+    def grant(self) -> int:
+        """Ack-eliciting frames the other side lets us have in flight; settable."""
+        return self._grant
+
+    @grant.setter
+    def grant(self, grant: int) -> None:
+        if grant != self._grant:
+            self._grant = grant
+            self._decide()
 
     @property
     def rate(self) -> BytesPerSecond | None:
@@ -104,32 +118,16 @@ class RelayController:
 
     def packet_size(self) -> ByteCount:
         """Return 16 KiB before the first round trip is known, then what the rate asks for."""
-        if self.minimum_rtt_s is None:
-            return FIRST_RELAY_FRAME
-        # With few slots, or a long way, smaller frames would keep the grant from filling the path.
-        size = self._fitting() / max(self.grant - 1, 1)
-        if self.rate is not None:
-            size = max(size, self.rate * FRAME_S)
-        return max(MIN_RELAY_FRAME, min(int(size), MAX_RELAY_FRAME))
-
-    def window(self) -> ByteCount:
-        """Return the most bytes to have in flight, if the grant is large enough."""
-        size = self.packet_size()
-        if self.is_measuring:
-            return max(int(MEASURING_SHARE * self._fitting() / self._gain), size)
-        window = max(int(self._fitting()) + size, LEAST_FRAMES * size)
-        if self.is_polite and self._acked_bytes > POLITE_AFTER:
-            window = min(window, POLITE_WINDOW)
-        return window
+        return self._packet_size
 
     def may_send(self, now: Instant, packets_in_flight: int, bytes_in_flight: int) -> bool:
         """Tell whether the window has room for one more frame."""
         del now
         if self.minimum_rtt_s is None:
-            return packets_in_flight < min(FIRST_RELAY_WINDOW, self.grant)
-        if packets_in_flight >= self.grant:
+            return packets_in_flight < min(FIRST_RELAY_WINDOW, self._grant)
+        if packets_in_flight >= self._grant:
             return False
-        return packets_in_flight == 0 or bytes_in_flight + self.packet_size() <= self.window()
+        return packets_in_flight == 0 or bytes_in_flight + self._packet_size <= self.window
 
     def next_send_at(self, now: Instant) -> Instant | None:
         """Return None: the relay is not paced."""
@@ -144,6 +142,7 @@ class RelayController:
         self._best.forget_before(Instant(now - MINIMUM_RTT_LIFE_S))
         if self._has_expired(now):  # there is no queue now: what comes back next will tell
             self.is_measuring, self._measured_from = False, 0
+        self._decide()
 
     def on_sent(self, now: Instant, record: SentRecord, has_more: bool) -> None:
         """Note an ack-eliciting record; `has_more`: the sender would send more if it might."""
@@ -162,12 +161,31 @@ class RelayController:
         has_fallen = self._best.learn(arrived_at, sample) < RATE_FELL
         if not sample.is_limited and (has_fallen or self._has_expired(arrived_at)):
             self.is_measuring = True
+        self._decide()
 
     def on_lost(self, now: Instant, records: Sequence[SentRecord]) -> None:
         """Change nothing: a relay drops when others overfill its queue, or when it fails."""
         del now, records
 
     # -- the model --------------------------------------------------------------------------
+
+    def _decide(self) -> None:
+        """Work out frame and window anew; to be called when the model or the grant changed."""
+        fitting = self._fitting()
+        size = self._packet_size = self._frame_size(fitting)
+        if self.is_measuring:
+            self.window = max(int(MEASURING_SHARE * fitting / self._gain), size)
+            return
+        self.window = max(int(fitting) + size, LEAST_FRAMES * size)
+        if self.is_polite and self._acked_bytes > POLITE_AFTER:
+            self.window = min(self.window, POLITE_WINDOW)
+
+    def _frame_size(self, fitting: float) -> ByteCount:
+        if self.minimum_rtt_s is None:
+            return FIRST_RELAY_FRAME
+        # With few slots, or a long way, smaller frames would keep the grant from filling the path.
+        size = max(fitting / max(self._grant - 1, 1), (self.rate or 0.0) * FRAME_S)
+        return max(MIN_RELAY_FRAME, min(int(size), MAX_RELAY_FRAME))
 
     def _fitting(self) -> float:
         """Return some times the bytes that fit the path while an acknowledgement is delayed."""

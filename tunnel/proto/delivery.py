@@ -194,12 +194,8 @@ class BestRate:
     def __init__(self, span_s: Seconds) -> None:
         self._span_s = span_s
         self._since = self._learned_at = Instant(0.0)
+        self.rate: BytesPerSecond | None = None  # the estimate, once there was a sample
         self._best: list[BytesPerSecond] = []  # of this span and the last
-
-    @property
-    def rate(self) -> BytesPerSecond | None:
-        """The estimate, or None without a sample."""
-        return max(self._best, default=None)
 
     def learn(self, now: Instant, sample: DeliverySample) -> float:
         """Take a sample; returns the new estimate in shares of the old one.
@@ -214,9 +210,10 @@ class BestRate:
             self._best = [sample.rate, *self._best[:1]]
             self._since = now
         self._best[0] = max(self._best[0], sample.rate)
-        return max(self._best) / before if before else 1.0
+        self.rate = max(self._best)
+        return self.rate / before if before else 1.0
 
     def forget_before(self, instant: Instant) -> None:
         """Forget an estimate that nothing confirmed since `instant`."""
         if self._learned_at < instant:
-            self._best = []
+            self._best, self.rate = [], None
