@@ -160,7 +160,8 @@ class PipeConversation(Conversation):
     def flows(self) -> list[Flow]:
         """Return the one flow; its last arrival is the end of both programs."""
         ended = [self._ended_at] if self._ended_at is not None else []
-        return [Flow("pipe", self._episode.issuer, [*self._drain.arrivals, *ended])]
+        arrivals, is_slow = [*self._drain.arrivals, *ended], self._episode.read_pace > 0
+        return [Flow("pipe", self._episode.issuer, arrivals, is_slow)]
 
     def release(self) -> None:
         """Let the input end."""

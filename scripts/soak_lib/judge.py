@@ -38,11 +38,13 @@ class Flow:
         name: for messages.
         to: the host that they come to.
         arrivals: when some came, in order; the last entry may be when everything had ended.
+        is_buffered: whether they may have waited for a slow reader after they had come.
     """
 
     name: str
     to: str
     arrivals: Sequence[float]
+    is_buffered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +147,14 @@ def _word_violations(host: str, seen: Seen, slack_s: float) -> Iterator[str]:
     waits = [word.at for word in words if word.name == "waiting"]
     for start, end in _silences(host, seen):
         by = start + STALL_WORD_LIMIT_S + slack_s
-        told = [at for at in stalls if at > start]
+        told = [at for at in stalls if not any(at < back <= start for back in backs)]
         told += waits if start < linked_at else []  # said once for the whole wait
         if by < end and not any(at <= by for at in told):
             yield f"{host} heard and got nothing for {end - start:.1f} s and did not say so"
     if len(backs) < len(stalls):
         yield f"{host} stalled {len(stalls)} times and was back {len(backs)} times by its own words"
-    mine = [at for flow in seen.flows if flow.to == host for at in flow.arrivals]
+    flows = [flow for flow in seen.flows if flow.to == host and not flow.is_buffered]
+    mine = [at for flow in flows for at in flow.arrivals]
     for at in stalls:
         since_s = at - max((came for came in mine if came < at), default=0.0)
         if since_s < TRUE_STALL_S - slack_s:

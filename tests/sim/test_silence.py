@@ -54,6 +54,26 @@ def test_a_receiver_whose_bytes_stop_coming_tells_and_gives_up_at_the_same_times
     assert issuer.all(LinkGivenUp)[0].silent_s == pytest.approx(60, abs=0.1)
 
 
+def test_a_sender_that_waits_for_credit_notices_that_nobody_answers_any_more():
+    """Everything it could send is acknowledged: it has to ask whether the reader is only slow."""
+    world = World()
+    issuer, claimer = world.linked_pair()
+    issuer.reads = False
+    stream = claimer.send_all(patterned(40 * MIB))
+    world.run_for(60)
+    assert claimer.link.streams.sending(stream).buffered
+    assert not claimer.has(LinkStalled)
+    world.cut(issuer)
+    cut_at = world.now
+
+    world.drive(lambda: claimer.has(LinkStalled))
+
+    assert claimer.all(LinkStalled)[0].silent_s == pytest.approx(6.5, abs=1)
+    assert world.now <= cut_at + 6.6
+    world.drive(lambda: claimer.has(LinkGivenUp))
+    assert claimer.all(LinkGivenUp)[0].silent_s == pytest.approx(60, abs=0.1)
+
+
 def test_a_link_may_be_given_a_longer_patience():
     world = World()
     issuer = world.issuer(give_up_after_s=600.0)

@@ -122,6 +122,7 @@ CONSTANTS = {
     "max_probe_timeout_s": loss.MAX_PROBE_TIMEOUT_S,
     "keepalive_s": liveness.KEEPALIVE_S,
     "quiet_s": liveness.QUIET_S,
+    "held_back_s": liveness.HELD_BACK_S,
     "stall_s": liveness.STALL_S,
     "give_up_s": link_events.LinkParameters.__dataclass_fields__["give_up_after_s"].default,
     "relay_grant_total": congestion.RELAY_GRANT_TOTAL,

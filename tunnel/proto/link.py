@@ -278,6 +278,11 @@ class PeerLink:
         """Whether something we sent is unanswered."""
         return self._liveness.is_waiting
 
+    @property
+    def _is_held_back(self) -> bool:
+        """Whether bytes wait for the other side's credit, and nothing is unanswered."""
+        return self.streams.has_waiting and not self._sender.has_in_flight
+
     def next_event(self) -> LinkEvent | None:
         """Return what happened next, or None."""
         if self._events:
@@ -473,7 +478,8 @@ class PeerLink:
         if self.is_closed:
             return self._close_is_due_at
         liveness = self._liveness
-        times = [liveness.stall_at(), liveness.give_up_at(), liveness.keepalive_at()]
+        times = [liveness.stall_at(), liveness.give_up_at()]
+        times.append(liveness.keepalive_at(self._is_held_back))
         times += [self._sender.next_timeout(), self._rekeying.next_timeout()]
         return min((time for time in times if time is not None), default=None)
 
@@ -500,7 +506,7 @@ class PeerLink:
             self._events.append(LinkStalled(silent_s, left_s))
         self._sender.handle_timeout(now)
         self._choose_path(now)
-        if now >= liveness.keepalive_at():
+        if now >= liveness.keepalive_at(self._is_held_back):
             liveness.pinged()
             self.ping()
         rekey = self._rekeying.handle_timeout(now, self.counters.bytes_total)

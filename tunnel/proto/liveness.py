@@ -3,7 +3,9 @@
 Unheard is not gone: silence counts only while something is unanswered.  STALL_S after the last
 packet the owner is told, after `give_up_after_s` the link is given up.  So that silence can be
 noticed at all, an idle link is pinged, and so is one whose stream bytes suddenly stop coming: a
-receiver sends little, and would not know that it is no longer reached.  Source: design, section 8.
+receiver sends little, and would not know that it is no longer reached.  Nor would a sender that
+waits for credit, all it sent being acknowledged: it asks whether the reader is only slow.
+Source: design, section 8.
 """
 
 from tunnel.units import Instant, Seconds
@@ -15,6 +17,8 @@ KEEPALIVE_STAGGER_S: Seconds = 5.0  # the issuer waits longer, so that one side'
 
 # Chosen: a pause that long in what comes is worth one ping.
 QUIET_S: Seconds = 1.0
+# Chosen: asked so often, a dead reader is told of after 6.5 s, and a slow one costs little.
+HELD_BACK_S: Seconds = 2.5
 
 
 class Liveness:
@@ -95,7 +99,12 @@ class Liveness:
         if give_up_at is not None and now >= give_up_at + STALL_S:
             self._unanswered_since = now
 
-    def keepalive_at(self) -> Instant:
-        """Return when an idle link, or one that fell quiet, is to be pinged."""
+    def keepalive_at(self, is_held_back: bool) -> Instant:
+        """Return when an idle link, or one that fell quiet, is to be pinged.
+
+        `is_held_back`: bytes of ours wait for credit, and nothing is unanswered.
+        """
         idle_at = Instant(max(self.last_sent, self.heard_at) + self._keepalive_s)
+        if is_held_back:
+            idle_at = min(idle_at, Instant(self.heard_at + HELD_BACK_S))
         return idle_at if self._quiet_at is None else min(idle_at, self._quiet_at)

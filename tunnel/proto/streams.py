@@ -175,6 +175,11 @@ class Streams:
         entry = self._streams.get(stream)
         return entry.receive if entry else None
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether bytes wait that were written and are not acknowledged."""
+        return self._held.held > 0
+
     def next_event(self) -> StreamEvent | None:
         """Return what happened next, or None."""
         return self._events.popitem(last=False)[0] if self._events else None

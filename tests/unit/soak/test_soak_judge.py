@@ -142,6 +142,27 @@ def test_a_stall_is_not_told_while_bytes_come():
     assert violation.startswith("b said that it stalled 0.10 s after a byte came")
 
 
+def test_bytes_that_waited_for_a_slow_reader_make_no_lie_of_a_stall():
+    words = [(h, t, name) for h in "ab" for t, name in ((25.0, "stalled"), (40.5, "resumed"))]
+    observed = seen(BOTH_GONE, every(0.1, (24.0, 40.5)), words)
+    [flow] = observed.flows
+    slow = replace(observed, flows=[replace(flow, is_buffered=True)])
+
+    assert any("a byte came" in violation for violation in judge(CROSSED, observed).violations)
+    assert not any("a byte came" in violation for violation in judge(CROSSED, slow).violations)
+
+
+def test_a_stall_that_was_told_before_a_last_buffered_byte_still_stands():
+    words = [(h, t, name) for h in "ab" for t, name in ((25.0, "stalled"), (40.5, "resumed"))]
+    observed = seen(BOTH_GONE, [*every(0.1, (20.0, 40.5)), 26.0], words)
+    [flow] = observed.flows
+    slow = replace(
+        observed, flows=[replace(flow, arrivals=sorted(flow.arrivals), is_buffered=True)]
+    )
+
+    assert not any("did not say so" in violation for violation in judge(CROSSED, slow).violations)
+
+
 def test_what_was_found_wrong_at_the_end_stands_first():
     verdict = judge(SINGLE, seen([], every(0.1), troubles=["pipe ended with 1"]))
 
