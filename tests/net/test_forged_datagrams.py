@@ -37,6 +37,11 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
+def endpoints(link):
+    """Return the address pairs a link knows; which of them is the fastest may change."""
+    return {path.endpoint for path in link.machine._paths}
+
+
 class Forger:
     """Sends datagrams to the lane by which `theirs` reaches the other side, as if it had."""
 
@@ -94,8 +99,7 @@ def test_an_idle_link_drops_a_flood_of_forged_datagrams_at_little_cost(
     with direct(options) as (ours, _, forger):
         forger.send(WARM_UP)
         gevent.sleep(0.2)
-        paths, counters = ours.machine.direct_path, ours.machine.counters
-        table = len(list(ours.machine._paths))
+        paths, counters = endpoints(ours), ours.machine.counters
         sent, dropped, before = counters.bytes_sent, counters.packets_dropped, resident_bytes()
         began = time.process_time()
 
@@ -106,8 +110,8 @@ def test_an_idle_link_drops_a_flood_of_forged_datagrams_at_little_cost(
         grown = resident_bytes() - before
         assert counters.packets_dropped - dropped >= count / 2  # a third names no link
         assert counters.bytes_sent - sent <= 4 * KIB  # its own keepalives
-        assert ours.machine.direct_path == paths
-        assert len(list(ours.machine._paths)) == table
+        assert endpoints(ours) == paths
+        assert ours.machine.direct_path in paths
         assert grown <= MOST_GROWTH
         assert cpu_us <= MOST_CPU_US
         what = f"{count} forged datagrams at an idle link"
@@ -121,7 +125,7 @@ def test_a_transfer_in_a_flood_of_forged_datagrams_is_exact_and_stays_direct(
 ):
     data = os.urandom((48 if is_full else 8) * MIB)
     with direct(options) as (ours, theirs, forger):
-        paths = ours.machine.direct_path, theirs.machine.direct_path
+        paths = endpoints(ours), endpoints(theirs)
         dropped = ours.machine.counters.packets_dropped
         stream = theirs.open_stream()
         writer = gevent.spawn(lambda: (stream.write(data), stream.end()))
@@ -133,7 +137,9 @@ def test_a_transfer_in_a_flood_of_forged_datagrams_is_exact_and_stays_direct(
         writer.get(timeout=10)
 
         assert received == data
-        assert (ours.machine.direct_path, theirs.machine.direct_path) == paths
+        assert (endpoints(ours), endpoints(theirs)) == paths
+        assert ours.machine.direct_path in paths[0]
+        assert theirs.machine.direct_path in paths[1]
         assert ours.machine.promotions == theirs.machine.promotions == 1
         assert ours.machine.counters.packets_dropped - dropped >= COUNT / 3
         assert ours.machine.counters.bytes_received_relayed - relayed <= 4 * KIB

@@ -24,8 +24,8 @@ KINDS = ("none", "full-cone", "restricted", "port-restricted")
 MOVES_IN_S = 1.5  # the next byte of a stream, from when its sender is direct and UDP works
 PAUSES_FOR_S = 3.0  # later: what a relay brings late after all may be sent twice meanwhile
 ENDS_IN_S = 30.0  # after the last fault, beyond what the bytes need at half the rate
-UDP_RATE, RELAY_RATE = 3e4, 1e5  # bytes a second of every wire
-SIZE = 448 * KIB
+UDP_RATE, RELAY_RATE = 1e5, 1e5  # bytes a second of every wire
+SIZE = 640 * KIB
 SMALL = 2000  # bytes: a ping passes where a frame of stream bytes does not
 Undo = Callable[[], None]
 

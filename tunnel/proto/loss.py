@@ -36,6 +36,9 @@ MAX_PACKET_THRESHOLD = 256
 # heard and acknowledges nothing, or a relay that has us ask again and again, makes any number.
 MAX_PINGS = 64
 MAX_SUSPECTS = 8  # records lately called lost that are remembered, should they arrive after all
+# Chosen: records given up that are remembered; a path may go and come back before the
+# acknowledgements that were under way do.
+MAX_GIVEN_UP = 512
 # Chosen: a probe timeout never backs off beyond this (design: probes at most 2 s apart).
 MAX_PROBE_TIMEOUT_S = 2.0
 # Chosen: backed off so far, a probe goes out along with one of another path, so that a link whose
@@ -108,7 +111,7 @@ class SentLedger:
         self._called_lost: deque[tuple[int, int]] = deque(maxlen=MAX_SUSPECTS)  # first, last
         self._records: list[SentRecord] = []
         self._pings: deque[SentRecord] = deque()  # those in flight, and some answered ones
-        self._given_up: list[SentRecord] = []  # the last time; no more than was in flight
+        self._given_up: list[SentRecord] = []  # and not acknowledged since, oldest first
         self._next_number = 0
         self._largest_acked = -1
         self._largest_data_acked = -1  # of what overtakes nothing
@@ -192,7 +195,7 @@ class SentLedger:
         return newly
 
     def acked_late(self, ack: Ack) -> list[SentRecord]:
-        """Return what an ACK names of the records last given up: it was only late."""
+        """Return what an ACK names of the records given up: it was only late."""
         return _cut_out(self._given_up, ack)
 
     def lost(self, now: Instant) -> list[SentRecord]:
@@ -216,8 +219,8 @@ class SentLedger:
     def give_up(self) -> list[SentRecord]:
         """Take out and return everything in flight, which may still be acknowledged later."""
         given_up, self._records = self._records, []
-        if given_up:
-            self._given_up = [record for record in given_up if record.ranges]
+        self._given_up += [record for record in given_up if record.ranges]
+        del self._given_up[:-MAX_GIVEN_UP]
         self.in_flight_packets = self.in_flight_bytes = 0
         return given_up
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tunnel.errors import ProtocolViolation
-from tunnel.proto.loss import MAX_PROBE_TIMEOUT_S, SentLedger, SentRecord, StreamRange
+from tunnel.proto.loss import MAX_GIVEN_UP, MAX_PROBE_TIMEOUT_S, SentLedger, SentRecord, StreamRange
 from tunnel.proto.rtt import GRANULARITY_S, INITIAL_RTT_S, MAX_ACK_DELAY_S, RttEstimator
 from tunnel.units import Instant
 from tunnel.wire.frames import Ack, Credit
@@ -301,6 +301,19 @@ def test_what_was_given_up_and_is_acknowledged_after_all_is_told_once():
         (0, 3, 0, 300),
         (6, 4, 600, 1000),
     ]
+
+
+def test_what_was_given_up_is_remembered_until_too_much_is():
+    ledger = SentLedger(has_packet_threshold=False)
+    for number in range(MAX_GIVEN_UP + 2):
+        sent(ledger, number, at=0.0, ranges=[StreamRange(4, number, number + 1)])
+        if number % 3 == 0:
+            ledger.give_up()
+    ledger.all_lost()
+
+    late = ledger.acked_late(ack((0, MAX_GIVEN_UP + 1)))
+
+    assert [record.first for record in late] == list(range(2, MAX_GIVEN_UP + 2))
 
 
 def test_an_acknowledgement_that_came_by_another_path_tells_no_round_trip_time():
