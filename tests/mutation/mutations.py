@@ -85,9 +85,23 @@ MUTATIONS = (
     Mutation(
         "an expired grant is refused",
         "derphole/admission.py",
-        "if wall >= claim.grant.expires_at and not is_resuming:",
-        "if False:",
+        "return ACCEPTED if wall < claim.grant.expires_at else Refusal.EXPIRED",
+        "return ACCEPTED",
         ("tests/unit/derphole/test_admission.py",),
+    ),
+    Mutation(
+        "one that left does not come back",
+        "derphole/admission.py",
+        "return ACCEPTED if may_come_back else Refusal.NOT_AWAITED",
+        "return ACCEPTED",
+        ("tests/unit/derphole/test_admission.py",),
+    ),
+    Mutation(
+        "who only names a process replaces nobody",
+        "tunnel/proto/places.py",
+        "if not applicant.is_proven:",
+        "if False:",
+        ("tests/sim/test_places.py",),
     ),
     Mutation(
         "a grant's secret is good for its capability alone",
@@ -113,8 +127,8 @@ MUTATIONS = (
     Mutation(
         "claims are limited",
         "tunnel/proto/issuer.py",
-        "if not (self._claims_of_grant.try_take(now, arrival.grant) and self._claims.try_take(now)):",
-        "if False:",
+        "return of_grant and self._claims.try_take(now)",
+        "return True",
         ("tests/sim/test_meeting.py", "-k", "answers_a_second"),
     ),
     Mutation(

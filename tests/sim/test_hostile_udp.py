@@ -32,7 +32,7 @@ NATS = (
 )
 SECONDS = 60.0
 AGAIN_S = 5.0
-SHARE_CHECKED = 0.3  # of the runs; in the others it was over, or not yet direct, too soon
+SHARE_CHECKED = 0.25  # of the runs; in the others it was over, or not yet direct, too soon
 
 
 @cache
