@@ -18,7 +18,8 @@ Source: BBR's model (draft-ietf-ccwg-bbr), without its pacing: a relay's TCP pac
 from collections.abc import Sequence
 from typing import Protocol
 
-from tunnel.proto.delivery import BestRate, DeliveryMeter
+from tunnel.proto.acks import PACKETS_PER_ACK
+from tunnel.proto.delivery import AckGaps, BestRate, DeliveryMeter
 from tunnel.proto.loss import SentRecord
 from tunnel.proto.rtt import MAX_ACK_DELAY_S
 from tunnel.units import ByteCount, BytesPerSecond, Instant, Seconds
@@ -95,6 +96,7 @@ class RelayController:
         self._minimum_seen_at = Instant(0.0)
         self._meter = DeliveryMeter()
         self._best = BestRate(BEST_FOR_S)
+        self._gaps = AckGaps(Instant(0.0))
         self._acked_bytes = 0
         self._decide()
 
@@ -155,6 +157,7 @@ class RelayController:
     ) -> None:
         """Learn from what the other side has now; records are at least one."""
         self._acked_bytes += sum(record.count * record.size for record in records)
+        self._learn_gap(arrived_at, records)
         sample = self._meter.on_acked(arrived_at, records)
         rtt_s = sample.rtt_s - (delay_s if delay_s < sample.rtt_s else 0.0)
         self._learn_rtt(arrived_at, sample.newest, rtt_s)
@@ -191,7 +194,17 @@ class RelayController:
         """Return some times the bytes that fit the path while an acknowledgement is delayed."""
         if self.rate is None or self.minimum_rtt_s is None:
             return (FIRST_RELAY_WINDOW * FIRST_RELAY_FRAME) - MIN_RELAY_FRAME
-        return self._gain * self.rate * (self.minimum_rtt_s + MAX_ACK_DELAY_S)
+        fits_s = self.minimum_rtt_s + MAX_ACK_DELAY_S
+        late_s = max(0.0, self._gaps.longest_s - MAX_ACK_DELAY_S)
+        return self.rate * (self._gain * fits_s + late_s)
+
+    def _learn_gap(self, now: Instant, records: Sequence[SentRecord]) -> None:
+        """Look for a process that was late: it answers many frames at once, not one slow one."""
+        if len(records) > PACKETS_PER_ACK and self.minimum_rtt_s is not None:
+            oldest = min(records, key=lambda record: record.first)
+            self._gaps.learn(now, oldest.sent_at + self.minimum_rtt_s)
+        else:
+            self._gaps.pass_by(now)
 
     def _learn_rtt(self, now: Instant, newest: SentRecord, rtt_s: Seconds) -> None:
         """Take a sample; one that was measured without a queue counts even if it is higher."""
@@ -203,7 +216,7 @@ class RelayController:
             known_s = self.minimum_rtt_s = rtt_s
         if rtt_s <= known_s + max(RTT_TOLERANCE_S, RTT_TOLERANCE * known_s):
             self._minimum_seen_at = now
-        if rtt_s > WINDOW_GAIN * (known_s + MAX_ACK_DELAY_S):
+        if rtt_s > WINDOW_GAIN * (known_s + MAX_ACK_DELAY_S) + self._gaps.longest_s:
             self._gain = WINDOW_GAIN
 
     def _has_expired(self, now: Instant) -> bool:

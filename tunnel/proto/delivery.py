@@ -25,6 +25,8 @@ from tunnel.proto.loss import SentRecord
 from tunnel.units import ByteCount, BytesPerSecond, Instant, Seconds
 
 # Fixed by the protocol.
+LONGEST_GAP_S: Seconds = 0.1  # between acknowledgements, that a window lasts for; BBR's too
+GAP_MEMORY_S: Seconds = 2.0
 MINIMUM_ROUND_S: Seconds = 0.005  # a sample over less than this measures bursts, not the path
 LOSS_TOLERANCE = 0.05  # random loss up to this changes nothing
 # Chosen: on a path that loses just 5 %, one round in a thousand looks worse by chance.
@@ -113,6 +115,38 @@ class Round:
         """Whether more than LOSS_TOLERANCE was lost, by more than chance explains."""
         expected = LOSS_TOLERANCE * (self.acked_packets + self.lost_packets)
         return self.lost_packets > expected + CHANCE_DEVIATIONS * sqrt(expected) + 1
+
+
+class AckGaps:
+    """For how long nothing was acknowledged although something was there to be, at the worst.
+
+    Then the other side's process was not scheduled, and will not be again; BBR calls the same ack
+    aggregation.  A window has to last over such a gap, or the rate would fall with each.
+    """
+
+    def __init__(self, now: Instant) -> None:
+        self._acked_at = self._since = now
+        self._longest: tuple[Seconds, Seconds] = (0.0, 0.0)  # in this span and the last
+
+    @property
+    def longest_s(self) -> Seconds:
+        """The longest gap lately, LONGEST_GAP_S at most."""
+        return max(self._longest)
+
+    def learn(self, now: Instant, due_at: float) -> bool:
+        """Take an acknowledgement that might have come at `due_at`; tells whether a gap is news."""
+        gap_s = min(now - max(self._acked_at, due_at), LONGEST_GAP_S)
+        self.pass_by(now)
+        is_news = gap_s > self._longest[0]
+        if is_news:
+            self._longest = (gap_s, self._longest[1])
+        return is_news
+
+    def pass_by(self, now: Instant) -> None:
+        """Take an acknowledgement that tells nothing of gaps."""
+        self._acked_at = now
+        if now >= self._since + GAP_MEMORY_S:
+            self._longest, self._since = (0.0, self._longest[0]), now
 
 
 class FlightMark(NamedTuple):

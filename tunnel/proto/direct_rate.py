@@ -31,7 +31,7 @@ from collections import deque
 from collections.abc import Sequence
 from enum import Enum
 
-from tunnel.proto.delivery import MINIMUM_ROUND_S, Mark, Round
+from tunnel.proto.delivery import MINIMUM_ROUND_S, AckGaps, Mark, Round
 from tunnel.proto.loss import SentRecord
 from tunnel.proto.pacer import Pacer
 from tunnel.units import ByteCount, BytesPerSecond, Instant, Seconds
@@ -65,8 +65,6 @@ SPARE_BURSTS = 3  # in flight beyond the model: one at the sender, one at the re
 QUEUE_SHARE = 0.75  # of the other side's receive buffer: what may wait there beside control
 LEAST_WINDOW = 4  # packets: two bursts of the shortest kind
 USUAL_PACKET = 1500  # where larger ones pass, a few of them are a queue indeed
-LONGEST_GAP_S: Seconds = 0.1  # between acknowledgements, that the window lasts for; BBR's too
-GAP_MEMORY_S: Seconds = 2.0
 MINIMUM_RATE: BytesPerSecond = 4_000.0  # 32 kbit/s; on a slower line the window still holds
 
 
@@ -108,9 +106,7 @@ class DirectController:
         self._is_blocked = False  # the window has been full since it last sent
         self._is_bound_by_buffer = False  # and it is the other side's buffer that made it so small
         self._overslept_s: Seconds = 0.0  # in all
-        self._acked_at = now
-        self._longest_gaps: list[Seconds] = [0.0, 0.0]  # between acks: in this span and the last
-        self._gaps_since = now
+        self._gaps = AckGaps(now)
         self._round = Round(now, now, now, now, self._start_rate)
         self._rounds_in_state = 0
         self._flat_rounds = 0
@@ -190,7 +186,9 @@ class DirectController:
         newest record had been at the other one then: waiting for a process is not being queued.
         """
         now = arrived_at
-        self._learn_gap(now, min(record.sent_at for record in records))
+        due_at = min(record.sent_at for record in records) + (self._minimum_rtt_s or 0.0)
+        if self._gaps.learn(now, due_at):
+            self._set_window()
         rtt_s = now - max(record.sent_at for record in records)
         rtt_s -= delay_s if delay_s < rtt_s else 0.0
         for record in records:
@@ -241,7 +239,7 @@ class DirectController:
 
     def _set_window(self) -> None:
         """Allow about what fits the path twice; the queue it tolerates where that is little."""
-        span_s = max(self._round_span_s, *self._longest_gaps)
+        span_s = max(self._round_span_s, self._gaps.longest_s)
         spare = SPARE_BURSTS * self._pacer.burst_packets * self._packet_size
         if self._minimum_rtt_s is None:
             self.window = INITIAL_PACKETS * self._packet_size
@@ -303,22 +301,6 @@ class DirectController:
         if not self._is_slower_than_minimum(rtt_s):
             self._minimum_seen_at = now
         self._late_acks = self._late_acks + 1 if self._is_late(rtt_s) else 0
-
-    def _learn_gap(self, now: Instant, oldest_sent_at: Instant) -> None:
-        """Remember how long nothing was acknowledged although something was there to be.
-
-        Then the other side's process was not scheduled, and will not be again; BBR calls the same
-        ack aggregation.  The window lasts over such a gap, or the rate would fall with each.
-        """
-        due_at = oldest_sent_at + (self._minimum_rtt_s or 0.0)
-        gap_s = min(now - max(self._acked_at, due_at), LONGEST_GAP_S)
-        self._acked_at = now
-        if now >= self._gaps_since + GAP_MEMORY_S:
-            self._longest_gaps = [0.0, self._longest_gaps[0]]
-            self._gaps_since = now
-        if gap_s > self._longest_gaps[0]:
-            self._longest_gaps[0] = gap_s
-            self._set_window()
 
     def _end_round(self, now: Instant) -> None:
         ended, rate_before = self._round, self.rate

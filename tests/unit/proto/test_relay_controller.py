@@ -1,5 +1,7 @@
 """The relay's window, by hand; the simulated world shows it at work."""
 
+from math import ceil
+
 import pytest
 
 from tunnel.proto.congestion import (
@@ -34,6 +36,7 @@ class Path:
         self.now = 100.0
         self.in_flight = []  # when it is acknowledged, record
         self.most_in_flight = 0
+        self.acks_every_s = 0.0  # the other side's process runs so rarely
         self._free_at = 0.0
         self._number = 0
 
@@ -45,7 +48,10 @@ class Path:
             self.controller.on_idle_ended(Instant(self.now))
         self.controller.on_sent(Instant(self.now), record, has_more)
         self._free_at = max(self._free_at, self.now) + size / self.rate
-        self.in_flight.append((self._free_at + self.rtt_s, record))
+        acked_at = self._free_at + self.rtt_s
+        if self.acks_every_s:
+            acked_at = ceil(acked_at / self.acks_every_s) * self.acks_every_s
+        self.in_flight.append((acked_at, record))
         return record
 
     @property
@@ -60,7 +66,10 @@ class Path:
     def answer(self):
         """Let the oldest frame be acknowledged."""
         self.now, record = self.in_flight.pop(0)
-        self.controller.on_acked(Instant(self.now), [record], 0.0)
+        records = [record]
+        while self.in_flight and self.in_flight[0][0] == self.now:
+            records.append(self.in_flight.pop(0)[1])
+        self.controller.on_acked(Instant(self.now), records, 0.0)
 
     def ping(self):
         self.send(60, has_more=False, is_data=False)
@@ -119,6 +128,18 @@ def test_a_line_is_filled_with_twice_what_fits_and_one_frame(rate, rtt_s):
     assert controller.rate == pytest.approx(rate, rel=0.1)
     assert path.most_in_flight <= max(1.1 * fits + size, LEAST_FRAMES * size)
     assert path.most_in_flight >= rate * rtt_s + size
+
+
+def test_a_receiver_that_is_scheduled_every_80_ms_is_served_at_the_full_rate():
+    """Its acknowledgements come in bunches; on a window of 25 ms the rate would fall with each."""
+    path = Path(rate=2e6, rtt_s=0.001)
+    path.ping()
+    path.acks_every_s = 0.08
+
+    path.fill(4)
+
+    assert path.controller.rate >= 0.9 * 2e6
+    assert path.most_in_flight >= 0.9 * 2e6 * 0.08
 
 
 def test_the_rate_is_found_in_eight_round_trips():
