@@ -63,6 +63,8 @@ class EndingSignals:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._first is not None:
+            return  # the process ends: the second of two must not kill it before its last words
         for watcher in self._watchers:
             watcher.cancel()
 

@@ -1,6 +1,8 @@
 """The desk of an end-to-end test: what it starts, and that nothing of it is left behind."""
 
 import fcntl
+import os
+import select
 import struct
 import subprocess
 import termios
@@ -121,3 +123,12 @@ def unread_bytes(descriptor: int) -> int:
     """How many bytes wait in a pipe."""
     answer = fcntl.ioctl(descriptor, termios.FIONREAD, struct.pack("i", 0))
     return int(struct.unpack("i", answer)[0])
+
+
+def is_full(read_end: int) -> bool:
+    """Whether nothing more can be written to a pipe, however few bytes are in each of its pages."""
+    writer = os.open(f"/proc/self/fd/{read_end}", os.O_WRONLY)
+    try:
+        return not select.select((), (writer,), (), 0)[1]
+    finally:
+        os.close(writer)

@@ -13,7 +13,7 @@ from typing import IO, Self
 
 import pytest
 import tcp_servers
-from desk import Desk, token_of, unread_bytes
+from desk import Desk, is_full, token_of
 from faults import MIB, RELAYED, Stopwatch, heeded_signals
 from support.processes import Process, await_true, record_figure
 from tcp_servers import TcpServer
@@ -30,7 +30,6 @@ AT_ONCE_S = 2.0  # less than is left of the linger by then
 LINGER_S = 3.0  # what a goodbye gets when the relay does not take it
 TOLD_S = 5.0
 EARLY_S = 0.4  # until a command has loaded what it needs
-PIPE_HOLDS = 64 << 10
 UNREAD = 1 * MIB  # less than the windows
 
 
@@ -119,7 +118,7 @@ def stalled(desk: Desk) -> tuple[Process, Process, IO[bytes]]:
     pipe = piping(desk, token_of(listen), stdin=subprocess.PIPE)
     pipe.feed(bytes(UNREAD))
     pipe.end_input()
-    await_true(lambda: unread_bytes(read_end) >= PIPE_HOLDS, "the listener's output is full")
+    await_true(lambda: is_full(read_end), "the listener's output is full")
     return listen, pipe, open(read_end, "rb", buffering=0)
 
 
