@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,10 +53,12 @@ class Usage:
         """Return what a process has used so far."""
         wakeups, seconds = {}, {}
         for task in Path(f"/proc/{pid}/task").iterdir():
-            found = _SWITCHES.search((task / "status").read_text())
-            assert found is not None, "this kernel counts no context switches"
-            wakeups[task.name] = int(found[1])
-            seconds[task.name] = _seconds(task)
+            # An idle thread of the pool may end between being listed and being read.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found = _SWITCHES.search((task / "status").read_text())
+                assert found is not None, "this kernel counts no context switches"
+                seconds[task.name] = _seconds(task)
+                wakeups[task.name] = int(found[1])
         return cls(time.monotonic(), wakeups, seconds)
 
     def since(self, earlier: "Usage") -> tuple[float, float]:
