@@ -40,7 +40,7 @@ OFFER_AGAIN_S: Seconds = 240.0  # shy of the life of a candidate at the other si
 WIDE_PROBES = 2  # probes unanswered on the relay before they go out over every relay
 # Chosen: a path that data takes no more, and that moved no stream on for so long, is left: what is
 # in flight there goes by the one in use.  A relay that is only slow moves them on all the time.
-LEFT_PATIENCE_S: Seconds = 0.8
+LEFT_PATIENCE_S: Seconds = 0.6
 # Chosen: a silent relay beside a direct path is asked for so long, not for ever: within 10 s its
 # dead connection is found and made anew; the other side's may stay away.
 SILENT_RELAY_S: Seconds = 15.0
