@@ -165,12 +165,13 @@ class SentLedger:
                 self._forget(spare)
 
     def acked(
-        self, now: Instant, ack: Ack, waited_s: Seconds = 0.0, *, is_timed: bool = True
+        self, now: Instant, ack: Ack, waited_s: Seconds = 0.0, *, is_own: bool = True
     ) -> list[SentRecord]:
         """Return the records an ACK newly acknowledges; raises `ProtocolViolation`.
 
         `waited_s` is how long it had been on this machine before anybody read it.  One that is not
-        `is_timed`, since it came by another path, says nothing of this one's round-trip time.
+        `is_own` came by a path of another kind: it says nothing of the round-trip time here, and
+        that packets passed when they were sent, not that they do now.
         """
         largest = ack.ranges[0][1]
         if largest >= self._next_number:
@@ -184,11 +185,13 @@ class SentLedger:
             self.peer_delay_s = 0.0
             if newest.first + newest.count - 1 == largest:
                 self.peer_delay_s = ack.delay_us / 1e6
-                if is_timed:
+                if is_own:
                     rtt_s = now - waited_s - newest.sent_at
                     self.rtt.sample(rtt_s, self.peer_delay_s)
             self.probe_count = 0
-            self._probe_base = self._answered_at = now
+            self._probe_base = now
+            answered_at = now if is_own else newest.sent_at
+            self._answered_at = max(answered_at, self._answered_at or answered_at)
             data = (each.first + each.count - 1 for each in newly if not each.is_control)
             self._largest_data_acked = max(self._largest_data_acked, max(data, default=-1))
         self._largest_acked = max(self._largest_acked, largest)

@@ -1,7 +1,8 @@
 """Sender: what goes out on a link, and on which of its paths.
 
     every ack by the path its packets came on, by the active path when that one is doubtful;
-        one that goes by the relay, by the direct path too as soon as one is active
+        one that goes by the relay, by the direct path too if one is active; all once more by a path
+        that becomes active, since those under way on the one before may be late or lost
     control frames, pings and stream bytes by the active path: a direct one, or the relay
     challenges and answers by the path they are about
 
@@ -40,7 +41,7 @@ OFFER_AGAIN_S: Seconds = 240.0  # shy of the life of a candidate at the other si
 WIDE_PROBES = 2  # probes unanswered on the relay before they go out over every relay
 # Chosen: a path that data takes no more, and that moved no stream on for so long, is left: what is
 # in flight there goes by the one in use.  A relay that is only slow moves them on all the time.
-LEFT_PATIENCE_S: Seconds = 0.8
+LEFT_PATIENCE_S: Seconds = 0.6
 # Chosen: a silent relay beside a direct path is asked for so long, not for ever: within 10 s its
 # dead connection is found and made anew; the other side's may stay away.
 SILENT_RELAY_S: Seconds = 15.0
@@ -83,7 +84,8 @@ class Sender:
         self._trace = trace
         self._acks: dict[int, AckState] = {}
         self._ack_returns: dict[int, SendPath] = {}
-        self._acks_by_relay: set[int] = set()  # told there, where they may be late or lost
+        self._acks_again: set[int] = set()  # to be told once more, by the active path
+        self._acks_told_by: SendPath = relay  # the active path at that time
         self._pings: dict[int, SendPath] = {}
         self._wide_ping_is_due = self._tail_ping_is_due = False
         self._frames_due: deque[wire.Frame] = deque()  # of the link itself, sent until acked
@@ -163,7 +165,7 @@ class Sender:
         self._packer.let_go()
         for kept in (self._acks, self._ack_returns, self._pings, self._frames_due):
             kept.clear()
-        self._acks_by_relay.clear()
+        self._acks_again.clear()
         self._wide_ping_is_due = self._tail_ping_is_due = False
         self._offer = self._offer_at = None
 
@@ -218,7 +220,7 @@ class Sender:
         # The one unused for longest, as the opener does.
         oldest = next(path_id for path_id in self._ack_returns if path_id != layout.RELAY_PATH)
         del self._acks[oldest]
-        self._acks_by_relay.discard(oldest)
+        self._acks_again.discard(oldest)
         self._ack_returns.pop(oldest, None)
 
     def acked(self, now: Instant, arrived_at: Instant, by: SendPath, ack: wire.Ack) -> None:
@@ -233,8 +235,8 @@ class Sender:
         elif ack.relay_grant:
             self.relay.controller.grant = ack.relay_grant
         assert path is not None
-        is_timed = path is not self.relay or by is path
-        newly = path.ledger.acked(now, ack, now - arrived_at, is_timed=is_timed)
+        is_own = isinstance(by, DirectPath) == isinstance(path, DirectPath)
+        newly = path.ledger.acked(now, ack, now - arrived_at, is_own=is_own)
         late = path.ledger.acked_late(ack)
         for record in (*newly, *late):
             if self._streams.acked(record.ranges):
@@ -244,7 +246,7 @@ class Sender:
             if path.search.handle_ack(now, ack.ranges):
                 self._use_size(path)
         if newly:
-            if is_timed:
+            if is_own or isinstance(path, DirectPath):  # that one counts what is in flight
                 path.controller.on_acked(arrived_at, newly, path.ledger.peer_delay_s)
             self._detect_losses(now, path)
 
@@ -342,6 +344,9 @@ class Sender:
 
     def packets_to_send(self, now: Instant, limit: int) -> list[Transmit]:
         """Return what may go out now, control first; ask again until it returns none."""
+        if self.active is not self._acks_told_by:
+            self._acks_told_by = self.active
+            self._acks_again.update(self._acks)
         self._offer_again(now)
         packets = self._probes(now)
         packets += self._size_probes(now)
@@ -437,7 +442,7 @@ class Sender:
             path = active
         elif self._pings:
             path = next(iter(self._pings.values()))
-        elif self._acks_by_relay and active is not self.relay:
+        elif self._acks_again:
             path = active
         else:
             due = (self._return_path(i) for i, acks in self._acks.items() if acks.is_due(now))
@@ -483,16 +488,16 @@ class Sender:
 
     def _add_acks(self, now: Instant, path: SendPath, packed: bytearray, room: int) -> None:
         """Add what is waiting to be acknowledged and goes by `path`, up to `room` bytes in all."""
-        is_second = path is self.active and path is not self.relay
+        active = self.active
         for path_id, acks in self._acks.items():
             if len(packed) + wire.MAX_ACK_SIZE > room:
                 return
             is_first = acks.is_waiting and self._return_path(path_id) is path
-            if is_first or (is_second and path_id in self._acks_by_relay):
+            if is_first or (path is active and path_id in self._acks_again):
                 packed += wire.encode_ack(acks.take(now, self.our_grant))
-                self._acks_by_relay.discard(path_id)
-            if is_first and path is self.relay:
-                self._acks_by_relay.add(path_id)
+                self._acks_again.discard(path_id)
+            if is_first and path is self.relay and path is not active:
+                self._acks_again.add(path_id)
 
     def _next_data(self, now: Instant) -> Transmit | None:
         """Build a packet or a burst of stream bytes, if there are any and the path has room."""

@@ -316,11 +316,13 @@ def test_what_was_given_up_is_remembered_until_too_much_is():
     assert [record.first for record in late] == list(range(2, MAX_GIVEN_UP + 2))
 
 
-def test_an_acknowledgement_that_came_by_another_path_tells_no_round_trip_time():
+def test_an_acknowledgement_that_came_by_another_path_tells_neither_round_trip_nor_life():
     ledger = SentLedger(has_packet_threshold=False)
-    sent(ledger, 0, at=0.0)
+    for number in range(3):
+        sent(ledger, number, at=number / 10)
 
-    newly = ledger.acked(Instant(0.1), ack((0, 0)), is_timed=False)
+    newly = ledger.acked(Instant(5.0), ack((0, 1)), is_own=False)
 
-    assert [record.first for record in newly] == [0]
+    assert [record.first for record in newly] == [0, 1]
     assert not ledger.rtt.has_sample
+    assert ledger.unanswered_since == 0.2
