@@ -197,10 +197,6 @@ class Stage:
         self._live.append(live)
         return live
 
-    def command(self, name: str, host: Host, command: str, *arguments: object) -> Process:
-        """Start any command of derphole on a host, with its events on standard error."""
-        return self._run(name, host, command, "--json", *arguments)
-
     def transfer_when_direct(self, payload: bytes, direct_limit_s: float) -> Outcome:
         """Move a payload from a to b, its second half when the path is direct or time is up."""
         listen = self._listen("b", ())

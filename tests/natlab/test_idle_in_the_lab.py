@@ -23,9 +23,9 @@ UNREACHABLE = r"cannot be reached|closed the connection|broke off|has been silen
 @pytest.fixture
 def pair(lab: Lab, stage: Stage) -> list[Process]:
     """`share` on one host and `open` on the other, with nothing to do."""
-    share = stage.command("share", lab.a, "share", "--relay", stage.url, "127.0.0.1:9")
+    share = stage.run("share", lab.a, "share", "--json", "--relay", stage.url, "127.0.0.1:9")
     token = share.await_line(TOKEN_EVENT).group(1)
-    opened = stage.command("open", lab.b, "open", token)
+    opened = stage.run("open", lab.b, "open", "--json", token)
     for process in (share, opened):
         process.await_line(RELAYED)
     return [share, opened]
@@ -60,7 +60,7 @@ def test_a_pair_whose_udp_is_blocked_later_is_idle(lab: Lab, pair: list[Process]
 def test_commands_without_any_network_are_idle(
     lab: Lab, stage: Stage, pair: list[Process], is_full: bool
 ):
-    waiting = stage.command("listen", lab.a, "listen", "--relay", stage.url)
+    waiting = stage.run("listen", lab.a, "listen", "--json", "--relay", stage.url)
     waiting.await_line(TOKEN_EVENT)
     for host in (lab.a, lab.b):
         host.ip("link set dev eth0 down")
