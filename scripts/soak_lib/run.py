@@ -1,6 +1,7 @@
 """Plays episodes for as long as asked, prints a line for each, and the table; see scripts/soak."""
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -27,6 +28,8 @@ def main() -> int:
         print(f"scripts/soak: {reason}", file=sys.stderr)
         return 1
     remove_leftovers()
+    # Who ends it either way gets the table, and nothing stays behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     seed = arguments.seed if arguments.seed is not None else int(time.time())
     ends_at = time.monotonic() + arguments.minutes * MINUTE_S
     rows: list[Row] = []
