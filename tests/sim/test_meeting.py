@@ -474,3 +474,17 @@ def test_the_issuer_says_whether_it_holds_a_link_of_the_claimer_s_process():
 def test_an_instance_id_of_another_size_is_refused():
     with pytest.raises(ValueError, match="16 bytes"):
         World().claimer(instance=b"short")
+
+
+@pytest.mark.parametrize("round_trip_s", [4.0, 10.0])
+def test_no_network_is_too_slow_to_meet(round_trip_s):
+    """Four wires a round trip; an answer that comes after the first patience is waited for."""
+    world = World()
+    issuer = world.issuer(delay=round_trip_s / 4)
+    claimer = world.claimer(delay=round_trip_s / 4)
+
+    world.drive(lambda: claimer.has(LinkUp), seconds=90)
+
+    stream = claimer.send_all(b"slowly")
+    world.drive(lambda: stream in issuer.ended, seconds=60)
+    assert issuer.received[stream] == b"slowly"

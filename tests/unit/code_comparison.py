@@ -80,6 +80,7 @@ CONSTANTS = {
     "max_retry_s": claimer.MAX_RETRY_S,
     "relay_turn_s": claimer.RELAY_TURN_S,
     "admission_s": claimer.ADMISSION_S,
+    "max_admission_s": claimer.MAX_ADMISSION_S,
     "probe_s": places.PROBE_S,
     "max_knocking": places.MAX_KNOCKING,
     "closed_s": places.CLOSED_S,

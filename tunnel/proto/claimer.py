@@ -52,7 +52,10 @@ from tunnel.wire.handshake import (
 FIRST_RETRY_S = 0.25
 MAX_RETRY_S = 2.0
 RELAY_TURN_S = 3.0  # without an answer the next relay has its turn
-ADMISSION_S = 3.0  # an accepted claim whose link stays silent is made anew
+ADMISSION_S = (
+    3.0  # an accepted claim whose link stays silent is made anew; twice as long each time,
+)
+MAX_ADMISSION_S = 12.0  # so that no network is too slow for ever
 
 
 # Makes the 64 bytes that name a grant, for the ephemeral key of the claim they stand in.
@@ -180,6 +183,7 @@ class Claimer:
         self._left: tuple[int, PeerLink] | None = None  # by its index: what we let go of
         self._away: set[int] = set()  # relays that said NotHere in this round
         self._admission_ends_at: Instant | None = None
+        self._admission_s: Seconds = ADMISSION_S
         self._begin(now)
 
     @property
@@ -314,7 +318,7 @@ class Claimer:
         self.link = self._new_link(now, relay, payload, root)
         self.link.ping()  # our first sealed packet asks for the place
         self.state = ClaimState.ADMITTING
-        self._admission_ends_at = Instant(now + ADMISSION_S)
+        self._admission_ends_at = Instant(now + self._admission_s)
 
     def _new_link(
         self, now: Instant, relay: int, payload: DecisionPayload, root: bytes
@@ -376,6 +380,7 @@ class Claimer:
         if admission_ends_at is not None and now >= admission_ends_at:
             self._trace("claim.unanswered_link", {})
             self._admission_ends_at = None
+            self._admission_s = min(2 * self._admission_s, MAX_ADMISSION_S)
             self._leave_link(now)
             self._claim = self._new_claim()
             self.state = ClaimState.CLAIMING
