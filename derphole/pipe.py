@@ -19,8 +19,7 @@ from gevent.event import AsyncResult, Event
 from xxhash import xxh3_128
 
 from derphole.config import NetworkOptions
-from derphole.control import Control
-from derphole.endings import Ending, ending_error, ending_of
+from derphole.edges.stdio import ByteSink, ByteSource
 from derphole.errors import (
     DerpholeError,
     DigestMismatch,
@@ -29,12 +28,14 @@ from derphole.errors import (
     SinkClosed,
     SizeMismatch,
 )
-from derphole.grant import Capability
-from derphole.messages import Confirm, ConfirmAck, Fin
-from derphole.receipt_paths import traffic_of
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.common import Rendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
+from derphole.rendezvous.receipt_paths import traffic_of
+from derphole.speech.control import Control
+from derphole.speech.endings import Ending, ending_error, ending_of
+from derphole.speech.messages import Confirm, ConfirmAck, Fin
+from derphole.speech.turns import Stage
 from derphole.status import (
     Direction,
     Notice,
@@ -45,9 +46,8 @@ from derphole.status import (
     TokenIssued,
     Warning_,
 )
-from derphole.stdio import ByteSink, ByteSource
-from derphole.token import SessionToken
-from derphole.turns import Stage
+from derphole.token.grant import Capability
+from derphole.token.text import SessionToken
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, StreamReset
 from tunnel.net.clock import monotonic
 from tunnel.net.link import Link

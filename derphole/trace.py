@@ -76,8 +76,8 @@ from derphole.trace_bounds import BoundedFile, Thinning
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed
 from tunnel.net.clock import monotonic, wall
 from tunnel.net.link import LinkNews
-from tunnel.proto.link import PeerLink
-from tunnel.proto.link_events import LinkResumed, LinkStalled
+from tunnel.proto.link.events import LinkResumed, LinkStalled
+from tunnel.proto.link.peer_link import PeerLink
 from tunnel.units import ByteCount, Instant, Seconds
 
 # Chosen: enough to see a queue build up, little enough for hours.

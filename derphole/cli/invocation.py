@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from derphole.cli.arguments import (
+from derphole.cli.frame.arguments import (
     GLOBAL_FLAGS,
     Arguments,
     Scan,
@@ -23,7 +23,7 @@ from derphole.cli.arguments import (
     known_options,
     scan,
 )
-from derphole.cli.output import Level, Output
+from derphole.cli.frame.output import Level, Output
 from derphole.cli.usage import COMMANDS, Program, command_help, markdown_reference, root_help
 from derphole.errors import DerpholeError, InternalError, Interrupted, UsageError
 from tunnel.errors import MisuseError, TunnelError
@@ -106,7 +106,7 @@ class Invocation:
         check_count(name, taken.words, command.least, command.most)
         if not command.takes_options:
             return module.run(Arguments({}, self._environ, self._program.name), self._output)
-        from derphole.cli.logs import debug_lines, stall_lines
+        from derphole.cli.frame.logs import debug_lines, stall_lines
 
         values = fit(module.USAGE, name, taken)
         arguments = Arguments(values, self._environ, self._program.name)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from derphole.cli.arguments import Arguments
-from derphole.cli.options import GLOBAL_OPTIONS
-from derphole.cli.output import Output
+from derphole.cli.frame.arguments import Arguments
+from derphole.cli.frame.options import GLOBAL_OPTIONS
+from derphole.cli.frame.output import Output
 
 COMMAND_COLUMN = 12
 
@@ -75,43 +75,43 @@ class Program:
 
 
 def _load_version() -> CommandModule:
-    from derphole.cli import version
+    from derphole.cli.commands import version
 
     return version
 
 
 def _load_listen() -> CommandModule:
-    from derphole.cli import listen
+    from derphole.cli.commands import listen
 
     return listen
 
 
 def _load_pipe() -> CommandModule:
-    from derphole.cli import pipe
+    from derphole.cli.commands import pipe
 
     return pipe
 
 
 def _load_share() -> CommandModule:
-    from derphole.cli import share
+    from derphole.cli.commands import share
 
     return share
 
 
 def _load_open() -> CommandModule:
-    from derphole.cli import open as opening
+    from derphole.cli.commands import open as opening
 
     return opening
 
 
 def _load_relay() -> CommandModule:
-    from derphole.cli import relay
+    from derphole.cli.commands import relay
 
     return relay
 
 
 def _load_netcheck() -> CommandModule:
-    from derphole.cli import netcheck
+    from derphole.cli.commands import netcheck
 
     return netcheck
 

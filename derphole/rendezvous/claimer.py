@@ -7,20 +7,20 @@ resume() --resumption secret---> a new link of the same process, also after expi
 import os
 
 from derphole import PROGRAM
-from derphole.admission import claim_header
 from derphole.config import NetworkOptions
-from derphole.endings import ending_error, program_text, refusal_error
 from derphole.errors import DerpholeError, OtherVersion
-from derphole.relays import claimer_relays
 from derphole.rendezvous.common import Rendezvous
+from derphole.rendezvous.relays import claimer_relays
+from derphole.speech.endings import ending_error, program_text, refusal_error
 from derphole.status import Report
-from derphole.token import SessionToken
+from derphole.token.admission import claim_header
+from derphole.token.text import SessionToken
 from tunnel.crypto.aead import fast_aeads
 from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.errors import MisuseError
 from tunnel.net.clock import monotonic, wall
 from tunnel.net.link import Link
-from tunnel.proto.claimer import (
+from tunnel.proto.meeting.claimer import (
     Claimer,
     ClaimerEvent,
     ClaimerIdentity,
@@ -29,8 +29,8 @@ from tunnel.proto.claimer import (
     NotUnderstood,
     Refused,
 )
-from tunnel.proto.handshake import Meeting
-from tunnel.proto.places import IssuerEvent
+from tunnel.proto.meeting.handshake import Meeting
+from tunnel.proto.meeting.places import IssuerEvent
 from tunnel.units import Seconds
 from tunnel.wire.handshake import INSTANCE_SIZE
 

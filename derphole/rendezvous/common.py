@@ -10,12 +10,12 @@ from types import TracebackType
 from typing import Self
 
 from derphole.config import NetworkOptions
-from derphole.endings import ending_of
 from derphole.errors import DerpholeError
-from derphole.receipt_paths import reason_relayed
-from derphole.relays import RelayChoice
 from derphole.rendezvous.connections import Connections
+from derphole.rendezvous.receipt_paths import reason_relayed
+from derphole.rendezvous.relays import RelayChoice
 from derphole.rendezvous.waiting import Waiter
+from derphole.speech.endings import ending_of
 from derphole.status import PathChanged, Report, Resumed, Stalled, State, StateChanged
 from derphole.trace import LinkTrace, TraceFile
 from tunnel.crypto.keys import KeyPair
@@ -23,16 +23,16 @@ from tunnel.errors import LinkEnded
 from tunnel.net.clock import monotonic
 from tunnel.net.direct import DirectPaths
 from tunnel.net.link import Link, LinkNews
-from tunnel.net.network_watch import NetworkWatch
 from tunnel.net.tasks import TaskGroup
-from tunnel.proto.claimer import Claimer, ClaimerEvent
-from tunnel.proto.handshake import Feature
-from tunnel.proto.issuer import Issuer
-from tunnel.proto.link import PeerLink
-from tunnel.proto.link_events import AddressSeen, LinkResumed, LinkStalled
-from tunnel.proto.link_events import PathChanged as PathMoved
+from tunnel.net.udp.network_watch import NetworkWatch
+from tunnel.proto.link.events import AddressSeen, LinkResumed, LinkStalled
+from tunnel.proto.link.events import PathChanged as PathMoved
+from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.machine import UdpEndpoint
-from tunnel.proto.places import IssuerEvent
+from tunnel.proto.meeting.claimer import Claimer, ClaimerEvent
+from tunnel.proto.meeting.handshake import Feature
+from tunnel.proto.meeting.issuer import Issuer
+from tunnel.proto.meeting.places import IssuerEvent
 
 
 class Rendezvous:

@@ -14,16 +14,16 @@ import gevent
 
 from derphole.config import NetworkOptions
 from derphole.errors import RelayRefusal
-from derphole.relays import RelayChoice, dial_options
+from derphole.rendezvous.relays import RelayChoice, dial_options
 from derphole.status import RelayTrouble, Report
 from derphole.trace import TraceFile
 from tunnel.crypto.keys import KeyPair
 from tunnel.net.clock import monotonic
 from tunnel.net.pump import Pump
-from tunnel.net.relay import RelayConnection, RelayState
+from tunnel.net.relay_client.connection import RelayConnection, RelayState
 from tunnel.net.tasks import TaskGroup
-from tunnel.proto.claimer import Claimer
-from tunnel.proto.issuer import Issuer
+from tunnel.proto.meeting.claimer import Claimer
+from tunnel.proto.meeting.issuer import Issuer
 from tunnel.units import Instant, Seconds
 from tunnel.wire.derpmap import RelayRegion
 

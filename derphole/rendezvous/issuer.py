@@ -5,24 +5,29 @@ from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 from derphole import PROGRAM
-from derphole.admission import Refusal, SessionGate
 from derphole.config import NetworkOptions
-from derphole.endings import program_text
 from derphole.errors import FeatureMissing, OtherVersion, RelayTrouble, TokenUnclaimed
-from derphole.grant import GRANT_ID_SIZE, SEED_SIZE, Capability, Grant
-from derphole.grant import Issuer as GrantIssuer
-from derphole.relays import issuer_relays, relay_hints
 from derphole.rendezvous.common import Rendezvous
+from derphole.rendezvous.relays import issuer_relays, relay_hints
+from derphole.speech.endings import program_text
 from derphole.status import Report, Warning_
-from derphole.token import SESSION_LIFE_S, session_token, token_text
+from derphole.token.admission import Refusal, SessionGate
+from derphole.token.grant import GRANT_ID_SIZE, SEED_SIZE, Capability, Grant
+from derphole.token.grant import Issuer as GrantIssuer
+from derphole.token.text import SESSION_LIFE_S, session_token, token_text
 from tunnel.crypto.aead import fast_aeads
 from tunnel.crypto.keys import DerpKey
 from tunnel.net.clock import wall
 from tunnel.net.link import Link
-from tunnel.proto.claimer import ClaimerEvent
-from tunnel.proto.issuer import Issuer, IssuerIdentity
-from tunnel.proto.link import PeerLink
-from tunnel.proto.places import ClaimRefused, IssuerEvent, LinkAdmitted, OtherVersionClaimed
+from tunnel.proto.link.peer_link import PeerLink
+from tunnel.proto.meeting.claimer import ClaimerEvent
+from tunnel.proto.meeting.issuer import Issuer, IssuerIdentity
+from tunnel.proto.meeting.places import (
+    ClaimRefused,
+    IssuerEvent,
+    LinkAdmitted,
+    OtherVersionClaimed,
+)
 from tunnel.units import WallTime
 from tunnel.wire.handshake import INSTANCE_SIZE
 

@@ -6,12 +6,12 @@ import time
 from stranger import Stranger
 from support.processes import WAIT_S
 
-from derphole.admission import ClaimHeader, encode_header
-from derphole.token import SessionToken, parse_token
+from derphole.token.admission import ClaimHeader, encode_header
+from derphole.token.text import SessionToken, parse_token
 from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.crypto.packets import OpenedBulk, OpenedGeneral
-from tunnel.proto.handshake import Meeting, OutgoingClaim, packet_keys
+from tunnel.proto.meeting.handshake import Meeting, OutgoingClaim, packet_keys
 from tunnel.wire import frames as wire
 from tunnel.wire.handshake import ClaimPayload, decode_message, is_handshake
 

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from nacl import bindings
 from stranger import Stranger
 
-from derphole.admission import ClaimHeader, encode_header
-from derphole.token import SessionToken
+from derphole.token.admission import ClaimHeader, encode_header
+from derphole.token.text import SessionToken
 from tunnel.crypto.keys import DerpKey, KeyPair
-from tunnel.proto.handshake import Meeting, OutgoingClaim
+from tunnel.proto.meeting.handshake import Meeting, OutgoingClaim
 from tunnel.wire import derp
 from tunnel.wire import packet as layout
 from tunnel.wire.handshake import CLAIM_SIZE, DECISION_SIZE, MAGIC, VERSION, ClaimPayload, Kind

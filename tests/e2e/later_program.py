@@ -16,7 +16,7 @@ def main() -> int:
     from tunnel.wire import handshake as wire
 
     wire.VERSION = version
-    from tunnel.proto import handshake
+    from tunnel.proto.meeting import handshake
 
     # Before anything imports them by name.
     handshake.SUPPORTED_FEATURES = handshake.Feature(features)

@@ -19,7 +19,7 @@ from support.processes import Process, await_true, record_figure
 from tcp_servers import TcpServer
 from tokens import session_text
 
-from derphole.grant import Capability
+from derphole.token.grant import Capability
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -13,7 +13,7 @@ from faults import MIB, FileTransfer, Stopwatch, cpu_s, rss_bytes, start_relay
 from junk import ClaimFlood, Flood
 from support.processes import await_true, record_figure
 
-from derphole.token import SessionToken, parse_token
+from derphole.token.text import SessionToken, parse_token
 from derphole.trace_bounds import KIND_PER_S
 
 pytestmark = [

@@ -18,7 +18,7 @@ from support.processes import Process
 from test_faults_of_clocks import listener_whose_token_has_expired
 from tokens import session_text
 
-from derphole.grant import Capability
+from derphole.token.grant import Capability
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -110,7 +110,9 @@ def cannot_read(desk: Desk) -> Played:
 
 def fails_unexpectedly(side: str) -> Callable[[Desk], Played]:
     fault = (
-        "derphole.stdio:ByteSink.write" if side == "listen" else "derphole.stdio:ByteSource.read"
+        "derphole.edges.stdio:ByteSink.write"
+        if side == "listen"
+        else "derphole.edges.stdio:ByteSource.read"
     )
 
     def play(desk: Desk) -> Played:

@@ -13,7 +13,7 @@ from support.processes import await_true, free_port
 from tcp_servers import TcpServer
 from tokens import session_text
 
-from derphole.grant import Capability
+from derphole.token.grant import Capability
 
 pytestmark = pytest.mark.e2e
 

@@ -16,7 +16,7 @@ from tcp_servers import TcpServer
 from test_relay_trouble import make_certificate
 from tokens import session_text
 
-from derphole.grant import Capability
+from derphole.token.grant import Capability
 from tunnel.net.pins import public_key_pin
 
 pytestmark = pytest.mark.e2e

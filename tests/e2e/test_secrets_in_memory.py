@@ -10,36 +10,30 @@ from pathlib import Path
 import pytest
 from secret_forms import leaks
 
-from derphole.admission import SessionGate, claim_header
 from derphole.cli.invocation import append_crash, without_tokens
 from derphole.config import NetworkOptions
 from derphole.errors import DerpholeError
-from derphole.grant import Capability, Grant, Issuer
-from derphole.hints import RegionHints
-from derphole.messages import Resumption
-from derphole.relays import dial_options
+from derphole.rendezvous.relays import dial_options
+from derphole.speech.messages import Resumption
 from derphole.status import Instruction, TokenIssued, as_event
-from derphole.token import (
-    ServerToken,
-    client_token,
-    parse_token,
-    session_token,
-    token_text,
-)
+from derphole.token.admission import SessionGate, claim_header
+from derphole.token.grant import Capability, Grant, Issuer
+from derphole.token.hints import RegionHints
+from derphole.token.text import ServerToken, client_token, parse_token, session_token, token_text
 from tunnel.crypto.aead import AEGIS_256, CHACHA20_POLY1305, AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey, Secret
 from tunnel.crypto.noise import Initiator, Responder
 from tunnel.crypto.packets import PacketOpener, PacketSealer
 from tunnel.errors import TunnelError
-from tunnel.net.proxy import ProxySettings, parse_proxy_url
-from tunnel.proto.claimer import Claimer, ClaimerIdentity, LinkUp
-from tunnel.proto.derp_client import DerpClient
-from tunnel.proto.derp_relay import Relay, RoutingLimits
-from tunnel.proto.handshake import Feature, Meeting, traffic_key
-from tunnel.proto.issuer import Issuer as IssuerMachine
-from tunnel.proto.issuer import IssuerIdentity
-from tunnel.proto.link_events import LinkParameters
-from tunnel.proto.places import LinkAdmitted
+from tunnel.net.relay_client.proxy import ProxySettings, parse_proxy_url
+from tunnel.proto.link.events import LinkParameters
+from tunnel.proto.meeting.claimer import Claimer, ClaimerIdentity, LinkUp
+from tunnel.proto.meeting.handshake import Feature, Meeting, traffic_key
+from tunnel.proto.meeting.issuer import Issuer as IssuerMachine
+from tunnel.proto.meeting.issuer import IssuerIdentity
+from tunnel.proto.meeting.places import LinkAdmitted
+from tunnel.proto.relay_client.derp_client import DerpClient
+from tunnel.proto.relay_server.derp_relay import Relay, RoutingLimits
 from tunnel.units import Instant, WallTime
 
 ROOT = Path(__file__).resolve().parents[2]

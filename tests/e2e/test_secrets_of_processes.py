@@ -16,9 +16,9 @@ from secret_forms import forms_of, leaks
 from support.processes import Process, clean_environment, free_port
 from tokens import ISSUER, grant_for, session_text
 
-from derphole.grant import Capability
-from derphole.hints import RegionHints
-from derphole.token import ServerToken, client_token, parse_token, token_text
+from derphole.token.grant import Capability
+from derphole.token.hints import RegionHints
+from derphole.token.text import ServerToken, client_token, parse_token, token_text
 
 pytestmark = [
     pytest.mark.e2e,
@@ -235,8 +235,8 @@ def test_a_killed_relay_makes_nobody_say_a_secret(watched: Watched) -> None:
 
 
 FAULTS = {
-    "in a claim": "tunnel.proto.handshake:IncomingClaim.decide",
-    "in a packet": "tunnel.proto.link:PeerLink.handle_packet",
+    "in a claim": "tunnel.proto.meeting.handshake:IncomingClaim.decide",
+    "in a packet": "tunnel.proto.link.peer_link:PeerLink.handle_packet",
     "in the pump": "tunnel.net.pump:Pump._work",
     "in the conversation": "derphole.pipe:_Receiver.receive",
     "in the trace": "derphole.trace:LinkTrace.sample",

@@ -19,7 +19,7 @@ from shared_port import (
 from support.processes import free_port, record_figure
 from tokens import session_text
 
-from derphole.grant import Capability
+from derphole.token.grant import Capability
 from tunnel.units import MIB
 
 pytestmark = pytest.mark.e2e

@@ -8,7 +8,7 @@ from desk import Desk, token_of
 from support.processes import Process
 from tokens import session_text
 
-from derphole.grant import Capability
+from derphole.token.grant import Capability
 
 pytestmark = pytest.mark.e2e
 

@@ -8,9 +8,9 @@ import pytest
 from desk import Desk, token_of, unread_bytes
 from tokens import ISSUER, grant_for, session_text
 
-from derphole.grant import Capability
-from derphole.hints import RegionHints
-from derphole.token import ServerToken, client_token, token_text
+from derphole.token.grant import Capability
+from derphole.token.hints import RegionHints
+from derphole.token.text import ServerToken, client_token, token_text
 
 pytestmark = pytest.mark.e2e
 

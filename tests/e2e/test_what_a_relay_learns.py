@@ -13,8 +13,8 @@ from stranger import Stranger
 from support.processes import await_true
 from tcp_servers import RecordingProxy
 
-from derphole.admission import ClaimHeader, encode_header
-from derphole.token import SessionToken, parse_token, token_text
+from derphole.token.admission import ClaimHeader, encode_header
+from derphole.token.text import SessionToken, parse_token, token_text
 from tunnel.wire.handshake import is_handshake
 
 pytestmark = pytest.mark.e2e

@@ -10,7 +10,7 @@ import pytest
 from desk import Desk, token_of
 from support.processes import Process, free_port
 
-from derphole.token import SessionToken, parse_token
+from derphole.token.text import SessionToken, parse_token
 
 pytestmark = pytest.mark.e2e
 

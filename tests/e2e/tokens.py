@@ -2,9 +2,9 @@
 
 import time
 
-from derphole.grant import Capability, Grant, Issuer
-from derphole.hints import OwnRelay
-from derphole.token import session_token, token_text
+from derphole.token.grant import Capability, Grant, Issuer
+from derphole.token.hints import OwnRelay
+from derphole.token.text import session_token, token_text
 
 ISSUER = Issuer.from_seed(bytes(range(32)))
 GRANT_ID = b"\x07" * 8

@@ -8,14 +8,14 @@ from fuzzing import Feed, chunk
 from tunnel.crypto.aead import CHACHA20_POLY1305, AeadId
 from tunnel.crypto.keys import DerpKey, Secret
 from tunnel.crypto.packets import MAX_RECEIVE_PATHS, OpenedGeneral, PacketSealer
-from tunnel.proto.credit import FLOOR, POOL
-from tunnel.proto.handshake import packet_keys
-from tunnel.proto.link import PeerLink
-from tunnel.proto.link_events import LinkParameters
+from tunnel.proto.link.events import LinkParameters
+from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.machine import Transmit, UdpEndpoint
-from tunnel.proto.paths import MAX_PATHS
-from tunnel.proto.send_stream import SendState
-from tunnel.proto.streams import MAX_PEER_STREAMS
+from tunnel.proto.meeting.handshake import packet_keys
+from tunnel.proto.paths.table import MAX_PATHS
+from tunnel.proto.streams.credit import FLOOR, POOL
+from tunnel.proto.streams.send_stream import SendState
+from tunnel.proto.streams.table import MAX_PEER_STREAMS
 from tunnel.units import Instant
 from tunnel.wire import frames as wire
 from tunnel.wire import packet as layout

@@ -22,9 +22,9 @@ from interop_support import LOOPBACK
 
 from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.errors import RelayRefused
-from tunnel.net.dial import DialOptions
 from tunnel.net.pins import public_key_pin
-from tunnel.net.relay import RelayConnection, RelayState
+from tunnel.net.relay_client.connection import RelayConnection, RelayState
+from tunnel.net.relay_client.dial import DialOptions
 from tunnel.net.tasks import TaskGroup
 from tunnel.wire.derp import GoneReason
 from tunnel.wire.derpmap import RelayRegion, decode_derp_map, parse_relay_url

@@ -6,7 +6,7 @@ import pytest
 from lab import Lab
 from topology import Family, Topology
 
-from tunnel.net.route_notices import RouteNotices
+from tunnel.net.udp.route_notices import RouteNotices
 
 pytestmark = pytest.mark.parametrize("topology", [Topology(family=Family.DUAL)])
 

@@ -9,13 +9,13 @@ import gevent.queue
 
 from derphole import pipe
 from derphole.config import NetworkOptions, RelayAddress
+from derphole.edges.stdio import ByteSink, ByteSource
 from derphole.errors import DerpholeError
 from derphole.status import Receipt, Report, Status, TokenIssued
-from derphole.stdio import ByteSink, ByteSource
-from derphole.token import SessionToken, parse_token
+from derphole.token.text import SessionToken, parse_token
 from tunnel.crypto.keys import KeyPair
-from tunnel.net.relay_limits import RelayLimits
-from tunnel.net.relay_server import RelayServer
+from tunnel.net.relay_server.limits import RelayLimits
+from tunnel.net.relay_server.server import RelayServer
 
 WAIT_S = 10.0
 

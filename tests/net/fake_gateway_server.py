@@ -8,7 +8,7 @@ import gevent
 from gevent import socket
 from support.fake_gateway import FakeGateway
 
-from tunnel.net.portmap import GatewayPorts
+from tunnel.net.ports.portmap import GatewayPorts
 
 LOOPBACK = "127.0.0.1"
 

@@ -13,7 +13,7 @@ from gevent.event import Event
 
 from tunnel.crypto import box
 from tunnel.crypto.keys import DerpKey, KeyPair
-from tunnel.net.relay import RelayConnection, RelayState
+from tunnel.net.relay_client.connection import RelayConnection, RelayState
 from tunnel.wire import derp
 from tunnel.wire.derp import FrameType, GoneReason
 from tunnel.wire.derpmap import FAMILY_OFF, RelayNode, RelayRegion

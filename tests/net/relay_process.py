@@ -10,7 +10,7 @@ import gevent
 from raw_derp_client import PATIENCE_S, RawClient
 from support.processes import PROGRAM, Process, clean_environment
 
-from tunnel.net.relay_limits import SPARE_CONNECTIONS
+from tunnel.net.relay_server.limits import SPARE_CONNECTIONS
 
 MB = 1e6
 VECTORS = Path(__file__).parent.parent / "vectors"

@@ -6,8 +6,8 @@ import logging
 import gevent
 import pytest
 
-from derphole.cli.logs import debug_lines
-from derphole.cli.output import Level, Output
+from derphole.cli.frame.logs import debug_lines
+from derphole.cli.frame.output import Level, Output
 from derphole.trace_bounds import KIND_PER_S
 
 pytestmark = pytest.mark.net
@@ -18,7 +18,7 @@ def lines_of(level, **settings):
     stream = io.StringIO()
     output = Output(None, stream, lambda: 0.0, level=level)
     with debug_lines(output, **settings):
-        logging.getLogger("tunnel.net.relay").debug("opened %d", 1)
+        logging.getLogger("tunnel.net.relay_client.connection").debug("opened %d", 1)
         logging.getLogger("derphole.pipe").warning("slow")
         gevent.spawn(int, "no number").join()
     output.close()
@@ -28,7 +28,7 @@ def lines_of(level, **settings):
 def test_verbose_shows_records_and_names_what_failed():
     records, failure = lines_of(Level.VERBOSE)[:2], lines_of(Level.VERBOSE)[2:]
 
-    assert records == ["tunnel.net.relay: opened 1", "derphole.pipe: slow"]
+    assert records == ["tunnel.net.relay_client.connection: opened 1", "derphole.pipe: slow"]
     assert len(failure) == 1
     assert "failed with ValueError" in failure[0]
 
@@ -56,7 +56,7 @@ def test_afterwards_everything_is_as_before():
 def test_lines_of_one_kind_are_thinned_and_the_others_are_not():
     stream = io.StringIO()
     output = Output(None, stream, lambda: 0.0, level=Level.VERBOSE)
-    logger = logging.getLogger("tunnel.net.relay_server")
+    logger = logging.getLogger("tunnel.net.relay_server.server")
 
     def record(text, created, *args):
         made = logger.makeRecord(logger.name, logging.DEBUG, "", 0, text, args, None)
@@ -71,11 +71,13 @@ def test_lines_of_one_kind_are_thinned_and_the_others_are_not():
     output.close()
     lines = stream.getvalue().splitlines()
 
-    kept = [line for line in lines if line.startswith("tunnel.net.relay_server: connection of ")]
-    assert kept[-1] == f"tunnel.net.relay_server: connection of {KIND_PER_S - 1} ended"
+    kept = [
+        line for line in lines if line.startswith("tunnel.net.relay_server.server: connection of ")
+    ]
+    assert kept[-1] == f"tunnel.net.relay_server.server: connection of {KIND_PER_S - 1} ended"
     assert lines[KIND_PER_S:] == [
-        "tunnel.net.relay_server: too many",
+        "tunnel.net.relay_server.server: too many",
         f"{500 - KIND_PER_S} more lines in a second, left out: tunnel.net.relay_server: "
         "connection of %s ended",
-        "tunnel.net.relay_server: too many",
+        "tunnel.net.relay_server.server: too many",
     ]

@@ -20,9 +20,9 @@ from tunnel.errors import (
     RelayUnreachable,
 )
 from tunnel.net.connect import EAI_NODATA, _lookup_reason
-from tunnel.net.dial import DialOptions, dial_relay
 from tunnel.net.pins import public_key_pin
-from tunnel.net.proxy import ProxySettings
+from tunnel.net.relay_client.dial import DialOptions, dial_relay
+from tunnel.net.relay_client.proxy import ProxySettings
 from tunnel.wire.derpmap import FAMILY_OFF, RelayNode
 
 pytestmark = pytest.mark.net

@@ -19,14 +19,14 @@ from support.processes import record_figure
 from tunnel.net.clock import monotonic
 from tunnel.net.direct import DirectPaths
 from tunnel.net.ifaces import Gateway
-from tunnel.net.relay import RelayState
-from tunnel.net.router_ports import RELEASE_S, Gateways
-from tunnel.net.segmentation import offload
-from tunnel.net.stun_server import StunServer
+from tunnel.net.ports.router_ports import RELEASE_S, Gateways
+from tunnel.net.relay_client.connection import RelayState
+from tunnel.net.relay_server.stun import StunServer
 from tunnel.net.tasks import TaskGroup
-from tunnel.proto.candidates import CandidateKind
-from tunnel.proto.gather import RETRY_TIMES_S
-from tunnel.proto.lane_plan import FIRST_BOUND_LANE, LANE_IPV4, Uplink
+from tunnel.net.udp.segmentation import offload
+from tunnel.proto.paths.candidates import CandidateKind
+from tunnel.proto.paths.gather import RETRY_TIMES_S
+from tunnel.proto.paths.lane_plan import FIRST_BOUND_LANE, LANE_IPV4, Uplink
 from tunnel.wire.derpmap import STUN_OFF, RelayNode
 from tunnel.wire.frames import Candidate
 

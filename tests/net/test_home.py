@@ -9,9 +9,9 @@ import pytest
 from fake_relays import FakeConnection, running
 from gevent import socket
 
-from tunnel.net.home import measure_regions
-from tunnel.net.proxy import ProxySettings
-from tunnel.proto.netcheck import choose_regions
+from tunnel.net.relay_client.proxy import ProxySettings
+from tunnel.net.relay_client.regions import measure_regions
+from tunnel.proto.netcheck.checks import choose_regions
 from tunnel.wire.derpmap import RelayMap, RelayNode, RelayRegion
 from tunnel.wire.stun import decode_binding_request, encode_binding_response
 

@@ -9,16 +9,16 @@ from gevent.event import Event
 
 from derphole.config import NetworkOptions, RelayAddress
 from derphole.errors import ClaimRefused, TimedOut, TokenExpired, TokenUnclaimed
-from derphole.grant import Capability
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
 from derphole.status import PathChanged, Waiting
-from derphole.token import parse_token
+from derphole.token.grant import Capability
+from derphole.token.text import parse_token
 from tunnel.crypto.keys import KeyPair
 from tunnel.errors import ClosedHere, MisuseError, PeerClosed, StreamReset
 from tunnel.net.clock import wall
-from tunnel.net.relay_limits import RelayLimits
-from tunnel.net.relay_server import RelayServer
+from tunnel.net.relay_server.limits import RelayLimits
+from tunnel.net.relay_server.server import RelayServer
 from tunnel.units import MIB
 
 WAIT_S = 10.0
@@ -288,7 +288,7 @@ def test_an_expired_token_is_refused_with_both_clocks(options):
 
 
 def test_a_used_token_is_refused(options):
-    from derphole.admission import Refusal
+    from derphole.token.admission import Refusal
 
     with issuing(options) as (issuer, token), claiming(options, token) as claimer:
         issuer.gate.refusal = Refusal.USED_UP

@@ -17,19 +17,19 @@ from gevent.event import Event
 from xxhash import xxh3_128
 
 from derphole.config import NetworkOptions
-from derphole.control import Control
-from derphole.endings import Ending, ending_error
-from derphole.endpoints import TcpEndpoint
 from derphole.errors import DerpholeError, Interrupted, PeerBrokeProtocol
-from derphole.grant import Capability
-from derphole.messages import Confirm, ConfirmAck, Fin, Resumption, encode
-from derphole.open import Opening
+from derphole.forwarding.endpoints import TcpEndpoint
+from derphole.forwarding.opening import Opening
+from derphole.forwarding.share import ShareOptions, share
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
-from derphole.share import ShareOptions, share
+from derphole.speech.control import Control
+from derphole.speech.endings import Ending, ending_error
+from derphole.speech.messages import Confirm, ConfirmAck, Fin, Resumption, encode
+from derphole.speech.turns import Stage
 from derphole.status import Notice, Receipt, Status, TokenIssued, Warning_
-from derphole.token import SessionToken, parse_token
-from derphole.turns import Stage
+from derphole.token.grant import Capability
+from derphole.token.text import SessionToken, parse_token
 from tunnel.errors import ClosedHere, PeerClosed
 from tunnel.net.link import Link, Stream
 

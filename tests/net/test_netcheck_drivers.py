@@ -14,16 +14,16 @@ from support.fake_gateway import FakeGateway
 
 from tunnel.crypto.keys import KeyPair
 from tunnel.errors import RelayFault
-from tunnel.net.dial import DialOptions
 from tunnel.net.ifaces import Gateway
 from tunnel.net.netcheck import check_mappers, check_nat, check_relay, look_for_page
 from tunnel.net.pins import public_key_pin
-from tunnel.net.proxy import ProxySettings
-from tunnel.net.relay_limits import RelayLimits
-from tunnel.net.relay_server import RelayServer
-from tunnel.proto.mapping import MappingProtocol, Reason
-from tunnel.proto.nat_behaviour import WAITS_S, Filtering, Mapping
-from tunnel.proto.netcheck import SignInPage
+from tunnel.net.relay_client.dial import DialOptions
+from tunnel.net.relay_client.proxy import ProxySettings
+from tunnel.net.relay_server.limits import RelayLimits
+from tunnel.net.relay_server.server import RelayServer
+from tunnel.proto.netcheck.checks import SignInPage
+from tunnel.proto.netcheck.nat_behaviour import WAITS_S, Filtering, Mapping
+from tunnel.proto.portmap.mapping import MappingProtocol, Reason
 from tunnel.wire import stun
 from tunnel.wire.derpmap import RelayNode, RelayRegion
 from tunnel.wire.stun import Change

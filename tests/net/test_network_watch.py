@@ -5,16 +5,16 @@ import errno
 import gevent
 from gevent.event import Event
 
-from tunnel.net import network_watch
 from tunnel.net.ifaces import InterfaceAddress
-from tunnel.net.network_watch import (
+from tunnel.net.tasks import TaskGroup
+from tunnel.net.udp import network_watch
+from tunnel.net.udp.network_watch import (
     CHECK_S,
     SLEEP_S,
     NetworkWatch,
     clock_offset_s,
     our_addresses,
 )
-from tunnel.net.tasks import TaskGroup
 
 
 class Machine:

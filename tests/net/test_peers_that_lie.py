@@ -8,17 +8,17 @@ import pytest
 from conversations import WAIT_S, Listening, Piping, ignore, relay_options
 from xxhash import xxh3_128
 
-from derphole.control import Control
 from derphole.errors import AlreadyInUse, DigestMismatch, PeerLeft, SizeMismatch
-from derphole.grant import Capability
-from derphole.messages import Confirm, ConfirmAck, Fin
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
+from derphole.speech.control import Control
+from derphole.speech.messages import Confirm, ConfirmAck, Fin
+from derphole.speech.turns import Stage
 from derphole.status import Receipt
-from derphole.token import parse_token
-from derphole.turns import Stage
+from derphole.token.grant import Capability
+from derphole.token.text import parse_token
 from tunnel.errors import LinkEnded, StreamReset
-from tunnel.proto.credit import FLOOR
+from tunnel.proto.streams.credit import FLOOR
 
 DATA = b"what the sender sends"
 DIGEST = xxh3_128(DATA).digest()

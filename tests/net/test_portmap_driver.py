@@ -16,9 +16,9 @@ from support.descriptors import no_descriptors_left
 from support.fake_gateway import FakeGateway
 
 from tunnel.errors import MisuseError
-from tunnel.net.portmap import MAX_PORTS, GatewayPorts, MappedPort, PortMapper
+from tunnel.net.ports.portmap import MAX_PORTS, GatewayPorts, MappedPort, PortMapper
 from tunnel.net.tasks import TaskGroup
-from tunnel.proto.mapping import (
+from tunnel.proto.portmap.mapping import (
     MappingLost,
     MappingMade,
     MappingProtocol,

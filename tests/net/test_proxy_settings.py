@@ -3,7 +3,7 @@
 import pytest
 
 from tunnel.errors import RelayUnreachable
-from tunnel.net.proxy import ProxySettings, parse_proxy_url
+from tunnel.net.relay_client.proxy import ProxySettings, parse_proxy_url
 
 SETTINGS = ProxySettings(https="http://secure:3128", http="plain.example:8080")
 

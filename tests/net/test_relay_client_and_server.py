@@ -8,15 +8,15 @@ import pytest
 from fake_relays import WAIT_S, Recorder, make_certificate
 
 from tunnel.crypto.keys import DerpKey, KeyPair
-from tunnel.net.dial import DialOptions
-from tunnel.net.home import measure_regions
 from tunnel.net.pins import public_key_pin
-from tunnel.net.proxy import ProxySettings
-from tunnel.net.relay import RelayConnection, RelayState
-from tunnel.net.relay_limits import RelayLimits
-from tunnel.net.relay_map import load_relay_map
-from tunnel.net.relay_server import RelayServer
-from tunnel.net.relay_tls import load_certificate
+from tunnel.net.relay_client.connection import RelayConnection, RelayState
+from tunnel.net.relay_client.dial import DialOptions
+from tunnel.net.relay_client.proxy import ProxySettings
+from tunnel.net.relay_client.regions import measure_regions
+from tunnel.net.relay_client.relay_map import load_relay_map
+from tunnel.net.relay_server.certificate import load_certificate
+from tunnel.net.relay_server.limits import RelayLimits
+from tunnel.net.relay_server.server import RelayServer
 from tunnel.net.tasks import TaskGroup
 from tunnel.wire.derp import GoneReason
 from tunnel.wire.derpmap import RelayRegion

@@ -8,12 +8,12 @@ from gevent.event import Event
 from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.errors import MisuseError, RelayRefused, RelayUnreachable
 from tunnel.net.clock import monotonic
-from tunnel.net.dial import DialOptions
 from tunnel.net.pins import public_key_pin
-from tunnel.net.relay import RelayConnection, RelayState
-from tunnel.net.relay_session import TURN_S
+from tunnel.net.relay_client.connection import RelayConnection, RelayState
+from tunnel.net.relay_client.dial import DialOptions
+from tunnel.net.relay_client.session import TURN_S
 from tunnel.net.tasks import TaskGroup
-from tunnel.proto.derp_client import ClientTiming
+from tunnel.proto.relay_client.derp_client import ClientTiming
 from tunnel.wire.derp import FrameType, GoneReason
 from tunnel.wire.derpmap import RelayNode, RelayRegion
 

@@ -19,7 +19,7 @@ from raw_derp_client import FAST_START, PATIENCE_S, UPGRADE, RawClient
 from relay_process import TLS_OPTIONS, relay_process, seconds_of_a_new_pair
 from support.processes import record_figure
 
-from tunnel.proto.connection_caps import MAX_WAIT_S
+from tunnel.proto.relay_server.connection_caps import MAX_WAIT_S
 from tunnel.wire.derp import HEADER_SIZE, FrameType, packet_header
 
 pytestmark = [

@@ -8,8 +8,8 @@ from fake_proxy import proxying
 from fake_relays import FakeConnection, running
 
 from tunnel.errors import RelayUnreachable
-from tunnel.net.proxy import ProxySettings
-from tunnel.net.relay_map import MapOrigin, load_relay_map
+from tunnel.net.relay_client.proxy import ProxySettings
+from tunnel.net.relay_client.relay_map import MapOrigin, load_relay_map
 from tunnel.wire.derpmap import RelayMap, RelayNode, RelayRegion, encode_derp_map
 
 pytestmark = pytest.mark.net

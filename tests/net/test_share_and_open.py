@@ -11,28 +11,28 @@ import pytest
 from gevent import socket
 from gevent.event import Event
 
-from derphole.bind import BindFailed, bound
 from derphole.config import NetworkOptions, RelayAddress
-from derphole.control import Control
-from derphole.dial import DIAL_S
-from derphole.endings import Ending
-from derphole.endpoints import TcpEndpoint, parse_bind, parse_target
 from derphole.errors import AlreadyInUse, Interrupted, NotAwaited, TimedOut
-from derphole.grant import Capability
-from derphole.messages import Resumption
-from derphole.open import CONNECTION_WAIT_S, Opening, ShareEnded
+from derphole.forwarding.bind import BindFailed, bound
+from derphole.forwarding.dial import DIAL_S
+from derphole.forwarding.endpoints import TcpEndpoint, parse_bind, parse_target
+from derphole.forwarding.opening import CONNECTION_WAIT_S, Opening, ShareEnded
+from derphole.forwarding.share import ShareOptions, _Share, share
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
-from derphole.resets import ResetCode
-from derphole.resumption import MAX_LOST
-from derphole.share import ShareOptions, _Share, share
+from derphole.speech.control import Control
+from derphole.speech.endings import Ending
+from derphole.speech.messages import Resumption
+from derphole.speech.resets import ResetCode
+from derphole.speech.turns import Stage
 from derphole.status import ConnectionEnded, Listening, Notice, TokenIssued, Warning_
-from derphole.token import parse_token
-from derphole.turns import Stage
+from derphole.token.grant import Capability
+from derphole.token.resumption import MAX_LOST
+from derphole.token.text import parse_token
 from tunnel.crypto.keys import KeyPair
 from tunnel.net.clock import monotonic, wall
-from tunnel.net.relay_limits import RelayLimits
-from tunnel.net.relay_server import RelayServer
+from tunnel.net.relay_server.limits import RelayLimits
+from tunnel.net.relay_server.server import RelayServer
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import KIB, MIB
 
@@ -748,7 +748,7 @@ def test_a_socket_file_that_a_program_left_behind_is_replaced_and_removed(tmp_pa
 
 
 def test_errors_of_a_socket_that_is_closed_already_change_nothing():
-    from derphole.forward import close_with_reset
+    from derphole.forwarding.forward import close_with_reset
 
     one, other = socket.socketpair()
     other.close()

@@ -19,9 +19,9 @@ import tty
 import gevent
 import pytest
 
-from derphole.descriptor_thread import DescriptorThread
+from derphole.edges.descriptor_thread import DescriptorThread
+from derphole.edges.stdio import MAX_READ_BYTES, ByteSink, ByteSource
 from derphole.errors import SinkClosed, SinkFailed, SourceFailed, UsageError
-from derphole.stdio import MAX_READ_BYTES, ByteSink, ByteSource
 
 MIB = 1 << 20
 PATIENCE_S = 10

@@ -10,9 +10,11 @@ import pytest
 from gevent import socket
 from support.processes import record_figure
 
-from tunnel.net import segmentation
 from tunnel.net.clock import monotonic
-from tunnel.net.segmentation import (
+from tunnel.net.tasks import TaskGroup
+from tunnel.net.udp import segmentation
+from tunnel.net.udp.lane import BUFFER_SIZE, UdpLane
+from tunnel.net.udp.segmentation import (
     MAX_LOOKS,
     REST_S,
     BurstGate,
@@ -20,8 +22,6 @@ from tunnel.net.segmentation import (
     OffloadCheck,
     offload,
 )
-from tunnel.net.tasks import TaskGroup
-from tunnel.net.udp import BUFFER_SIZE, UdpLane
 
 LIMIT_S = 5.0
 LINUX = offload() == Offload(segments=True, joins=True)

@@ -8,10 +8,11 @@ from gevent import socket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunnel.net import device, ifaces, uplinks
+from tunnel.net import ifaces
 from tunnel.net.ifaces import FAR_AWAY, Gateway, InterfaceAddress
-from tunnel.net.uplinks import Route, find_route, find_uplinks, gateway_of
-from tunnel.proto.lane_plan import Uplink
+from tunnel.net.udp import device, uplinks
+from tunnel.net.udp.uplinks import Route, find_route, find_uplinks, gateway_of
+from tunnel.proto.paths.lane_plan import Uplink
 
 pytestmark = pytest.mark.net
 

@@ -5,8 +5,8 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunnel.proto.credit import FLOOR, IDLE_S, MAX_WINDOW, POOL
-from tunnel.proto.streams import Streams
+from tunnel.proto.streams.credit import FLOOR, IDLE_S, MAX_WINDOW, POOL
+from tunnel.proto.streams.table import Streams
 from tunnel.units import Instant
 from tunnel.wire.frames import Recall, Return
 

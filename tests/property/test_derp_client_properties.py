@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tunnel.crypto import box
 from tunnel.crypto.keys import KeyPair
 from tunnel.errors import RelayError
-from tunnel.proto.derp_client import DerpClient, PacketArrived
+from tunnel.proto.relay_client.derp_client import DerpClient, PacketArrived
 from tunnel.units import Instant
 from tunnel.wire import derp
 from tunnel.wire.derp import FrameType, ServerInfo, ServerKey

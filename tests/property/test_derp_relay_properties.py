@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tunnel.crypto import box
 from tunnel.crypto.keys import KeyPair
 from tunnel.errors import PeerError
-from tunnel.proto.derp_outbox import Outbox, PacketQueue, QueueBudget
-from tunnel.proto.derp_relay import DISCO_MAGIC, Relay, RoutingLimits
+from tunnel.proto.relay_server.derp_outbox import Outbox, PacketQueue, QueueBudget
+from tunnel.proto.relay_server.derp_relay import DISCO_MAGIC, Relay, RoutingLimits
 from tunnel.wire import derp
 from tunnel.wire.derp import FrameType
 

@@ -7,16 +7,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
-from tunnel.proto.claimer import Claimer, ClaimerIdentity
-from tunnel.proto.handshake import Feature, Meeting
-from tunnel.proto.issuer import (
+from tunnel.proto.meeting.claimer import Claimer, ClaimerIdentity
+from tunnel.proto.meeting.handshake import Feature, Meeting
+from tunnel.proto.meeting.issuer import (
     MAX_PENDING,
     MAX_PENDING_OF_GRANT,
     Issuer,
     IssuerIdentity,
     Named,
 )
-from tunnel.proto.places import LinkAdmitted
+from tunnel.proto.meeting.places import LinkAdmitted
 from tunnel.units import Instant, WallTime
 from tunnel.wire.handshake import ACCEPTED, MAGIC
 

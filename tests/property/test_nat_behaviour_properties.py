@@ -5,7 +5,7 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunnel.proto.nat_behaviour import LANES, MAX_SERVERS, WAITS_S, NatCheck
+from tunnel.proto.netcheck.nat_behaviour import LANES, MAX_SERVERS, WAITS_S, NatCheck
 from tunnel.units import Instant
 from tunnel.wire import stun
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunnel.errors import DecodeError
-from tunnel.proto.mapping import MappingMade
-from tunnel.proto.portmap import PortMapMachine
+from tunnel.proto.portmap.machine import PortMapMachine
+from tunnel.proto.portmap.mapping import MappingMade
 from tunnel.units import Instant
 from tunnel.wire import igd, natpmp, pcp, ssdp
 from tunnel.wire.http_body import HttpBody

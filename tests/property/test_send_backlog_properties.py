@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunnel.proto.send_backlog import SendBacklog
+from tunnel.proto.relay_client.send_backlog import SendBacklog
 
 STEPS = st.lists(
     st.tuples(st.just("append"), st.booleans(), st.integers(1, 40))

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunnel.errors import ProtocolViolation
-from tunnel.proto.credit import FLOOR, MAX_WINDOW, POOL, CreditPool
 from tunnel.proto.ranges import RangeSet
-from tunnel.proto.receive_stream import MAX_GAPS, ReceiveState, ReceiveStream
-from tunnel.proto.send_stream import SendState, SendStream
+from tunnel.proto.streams.credit import FLOOR, MAX_WINDOW, POOL, CreditPool
+from tunnel.proto.streams.receive_stream import MAX_GAPS, ReceiveState, ReceiveStream
+from tunnel.proto.streams.send_stream import SendState, SendStream
 from tunnel.units import Instant
 from tunnel.wire.frames import Credit
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from derphole.errors import TokenError
-from derphole.grant import Capability, Grant
-from derphole.hints import (
+from derphole.token.grant import Capability, Grant
+from derphole.token.hints import (
     HOST_ALPHABET,
     OwnRelay,
     RegionHints,
@@ -16,13 +16,7 @@ from derphole.hints import (
     pack_host,
     unpack_host,
 )
-from derphole.token import (
-    ClientToken,
-    ServerToken,
-    SessionToken,
-    parse_token,
-    token_text,
-)
+from derphole.token.text import ClientToken, ServerToken, SessionToken, parse_token, token_text
 from tunnel.errors import DecodeError
 from tunnel.wire.reader import Reader
 

@@ -15,10 +15,10 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tunnel.proto.acks import AckState
-from tunnel.proto.direct_rate import DirectController
-from tunnel.proto.loss import SentLedger, SentRecord, StreamRange
-from tunnel.proto.pacer import CATCH_UP_PACKETS, CATCH_UP_S
+from tunnel.proto.rate.direct import DirectController
+from tunnel.proto.rate.pacer import CATCH_UP_PACKETS, CATCH_UP_S
+from tunnel.proto.recovery.acks import AckState
+from tunnel.proto.recovery.loss import SentLedger, SentRecord, StreamRange
 from tunnel.units import Instant
 from tunnel.wire.frames import Ack
 

@@ -3,17 +3,12 @@
 from world import Host
 
 from tunnel.crypto.packets import MAX_RECEIVE_PATHS
-from tunnel.proto.credit import FLOOR, POOL
-from tunnel.proto.issuer import (
-    MAX_PENDING,
-    MAX_PENDING_OF_GRANT,
-    MAX_RATED_GRANTS,
-    Issuer,
-)
-from tunnel.proto.link import PeerLink
-from tunnel.proto.paths import MAX_ANSWERS, MAX_CHALLENGES, MAX_PATHS
-from tunnel.proto.places import MAX_CLOSED, MAX_KNOCKING
-from tunnel.proto.receive_stream import MAX_GAPS
+from tunnel.proto.link.peer_link import PeerLink
+from tunnel.proto.meeting.issuer import MAX_PENDING, MAX_PENDING_OF_GRANT, MAX_RATED_GRANTS, Issuer
+from tunnel.proto.meeting.places import MAX_CLOSED, MAX_KNOCKING
+from tunnel.proto.paths.table import MAX_ANSWERS, MAX_CHALLENGES, MAX_PATHS
+from tunnel.proto.streams.credit import FLOOR, POOL
+from tunnel.proto.streams.receive_stream import MAX_GAPS
 from tunnel.wire.frames import MAX_ACK_RANGES, MAX_CANDIDATES
 
 # Closed links are counted when another claim is accepted: those that were open then may be closed

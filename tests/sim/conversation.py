@@ -16,16 +16,16 @@ from enum import Enum
 from world import Host, Inbox
 from xxhash import xxh3_128
 
-from derphole.endings import Ending
 from derphole.errors import PeerBrokeProtocol
-from derphole.messages import Confirm, ConfirmAck, Fin, Message, MessageReader, encode
-from derphole.turns import Stage, check_turn, messages_ended, unreadable
+from derphole.speech.endings import Ending
+from derphole.speech.messages import Confirm, ConfirmAck, Fin, Message, MessageReader, encode
+from derphole.speech.turns import Stage, check_turn, messages_ended, unreadable
 from tunnel.errors import DecodeError
-from tunnel.proto.claimer import LinkUp, Refused
-from tunnel.proto.link import PeerLink
-from tunnel.proto.link_events import LinkClosed, LinkGivenUp
-from tunnel.proto.receive_stream import ReceiveState
-from tunnel.proto.send_stream import SendState
+from tunnel.proto.link.events import LinkClosed, LinkGivenUp
+from tunnel.proto.link.peer_link import PeerLink
+from tunnel.proto.meeting.claimer import LinkUp, Refused
+from tunnel.proto.streams.receive_stream import ReceiveState
+from tunnel.proto.streams.send_stream import SendState
 
 # As in derphole.pipe.
 CONFIRM_S = 10.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from udp_network import Address, Nat
 
-from tunnel.proto.nat_behaviour import NatCheck, NatFindings
+from tunnel.proto.netcheck.nat_behaviour import NatCheck, NatFindings
 from tunnel.units import Instant
 from tunnel.wire import stun
 from tunnel.wire.stun import Change

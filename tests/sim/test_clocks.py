@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import World, patterned
 
-from derphole.admission import ClaimHeader, Refusal, SessionGate, encode_header
-from derphole.endings import refusal_error
 from derphole.errors import TokenExpired
-from derphole.grant import Capability, Grant
-from derphole.grant import Issuer as GrantIssuer
-from derphole.hints import RegionHints
-from derphole.token import check_session, session_token
-from tunnel.proto.claimer import LinkUp, Refused
-from tunnel.proto.link_events import LinkGivenUp, LinkResumed, LinkStalled
-from tunnel.proto.places import ClaimRefused, LinkAdmitted
+from derphole.speech.endings import refusal_error
+from derphole.token.admission import ClaimHeader, Refusal, SessionGate, encode_header
+from derphole.token.grant import Capability, Grant
+from derphole.token.grant import Issuer as GrantIssuer
+from derphole.token.hints import RegionHints
+from derphole.token.text import check_session, session_token
+from tunnel.proto.link.events import LinkGivenUp, LinkResumed, LinkStalled
+from tunnel.proto.meeting.claimer import LinkUp, Refused
+from tunnel.proto.meeting.places import ClaimRefused, LinkAdmitted
 from tunnel.units import KIB, MIB
 
 MINUTE, HOUR = 60.0, 3600.0

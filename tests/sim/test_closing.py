@@ -3,8 +3,8 @@
 import pytest
 from world import World, patterned
 
-from tunnel.proto.link_events import LinkClosed
-from tunnel.proto.streams import MAX_PEER_STREAMS
+from tunnel.proto.link.events import LinkClosed
+from tunnel.proto.streams.table import MAX_PEER_STREAMS
 from tunnel.units import KIB, MIB
 from tunnel.wire import frames as wire
 from tunnel.wire.frames import (

@@ -15,8 +15,8 @@ from seeds import check_all, chosen
 from udp_network import UdpNetwork
 from world import Host, World, patterned
 
-from tunnel.proto.link_events import LinkStalled
-from tunnel.proto.liveness import STALL_S
+from tunnel.proto.link.events import LinkStalled
+from tunnel.proto.link.liveness import STALL_S
 from tunnel.units import KIB, MIB
 
 RUNS, CUT_RUNS = 1000, 20

@@ -7,7 +7,7 @@ from direct_world import direct_pair, world_of
 from udp_network import UdpNetwork
 from world import World, patterned
 
-from tunnel.proto.received_burst import ReceivedBurst
+from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.wire.frames import Ack, encode
 
 MIB = 1 << 20

@@ -9,7 +9,7 @@ from world import World, patterned
 
 from tunnel.net.clock import monotonic
 from tunnel.net.pump import Pump
-from tunnel.net.relay import RelayState
+from tunnel.net.relay_client.connection import RelayState
 from tunnel.units import KIB
 
 

@@ -16,8 +16,8 @@ from world import HEADER, SECRET, World, patterned
 from tunnel.crypto.aead import BY_ID, AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.crypto.packets import PacketSealer
-from tunnel.proto.handshake import Meeting, OutgoingClaim
-from tunnel.proto.issuer import CLAIMS_OF_CLAIMER, CLAIMS_OF_GRANT, MAX_PENDING_OF_GRANT
+from tunnel.proto.meeting.handshake import Meeting, OutgoingClaim
+from tunnel.proto.meeting.issuer import CLAIMS_OF_CLAIMER, CLAIMS_OF_GRANT, MAX_PENDING_OF_GRANT
 from tunnel.wire import frames as wire
 from tunnel.wire import packet as layout
 from tunnel.wire.handshake import CLAIM_SIZE, MAGIC, ClaimPayload, Kind

@@ -9,9 +9,9 @@ from token_holder import Holder
 from world import World, patterned
 
 from tunnel.crypto.keys import KeyPair
-from tunnel.proto.claimer import LinkUp
-from tunnel.proto.link_events import LinkClosed
-from tunnel.proto.places import (
+from tunnel.proto.link.events import LinkClosed
+from tunnel.proto.meeting.claimer import LinkUp
+from tunnel.proto.meeting.places import (
     CLOSED_S,
     IN_USE,
     MAX_CLOSED,

@@ -10,9 +10,9 @@ from udp_network import UdpNetwork
 from world import Host, World
 
 from derphole.rendezvous.waiting import CLOCK_LOOK_S
-from tunnel.net.network_watch import CHECK_S
-from tunnel.proto.derp_client import DEFAULT_TIMING
-from tunnel.proto.handshake import Feature
+from tunnel.net.udp.network_watch import CHECK_S
+from tunnel.proto.meeting.handshake import Feature
+from tunnel.proto.relay_client.derp_client import DEFAULT_TIMING
 
 MINUTE = 60.0
 REFRESHED_S = 90.0  # by then everything has been refreshed once: STUN, mappings, pings

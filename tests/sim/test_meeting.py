@@ -5,10 +5,16 @@ from world import HEADER, SECRET, World
 
 from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
-from tunnel.proto import issuer as issuer_module
-from tunnel.proto.claimer import ClaimState, LinkUp, NotHere, NotUnderstood, Refused
-from tunnel.proto.handshake import Feature, IncomingClaim, Meeting, OutgoingClaim, packet_keys
-from tunnel.proto.places import ClaimRefused, LinkAdmitted
+from tunnel.proto.meeting import issuer as issuer_module
+from tunnel.proto.meeting.claimer import ClaimState, LinkUp, NotHere, NotUnderstood, Refused
+from tunnel.proto.meeting.handshake import (
+    Feature,
+    IncomingClaim,
+    Meeting,
+    OutgoingClaim,
+    packet_keys,
+)
+from tunnel.proto.meeting.places import ClaimRefused, LinkAdmitted
 from tunnel.units import Instant, WallTime
 from tunnel.wire.handshake import (
     ACCEPTED,

@@ -7,7 +7,7 @@ import pytest
 from nat_world import LAN_IP, LAN_PORTS, P1, P2, NatWorld, Server, error_response
 from udp_network import Dependence, Nat
 
-from tunnel.proto.nat_behaviour import (
+from tunnel.proto.netcheck.nat_behaviour import (
     HAIRPIN_WAITS_S,
     MAX_SERVERS,
     WAITS_S,

@@ -8,10 +8,10 @@ from world import HEADER, SECRET, World
 
 from tunnel.crypto.kdf import derive
 from tunnel.crypto.keys import DerpKey
-from tunnel.proto import issuer as issuer_module
-from tunnel.proto.claimer import ClaimState, LinkUp, NotUnderstood, Refused
-from tunnel.proto.handshake import Feature, other_version
-from tunnel.proto.places import ClaimRefused, OtherVersionClaimed
+from tunnel.proto.meeting import issuer as issuer_module
+from tunnel.proto.meeting.claimer import ClaimState, LinkUp, NotUnderstood, Refused
+from tunnel.proto.meeting.handshake import Feature, other_version
+from tunnel.proto.meeting.places import ClaimRefused, OtherVersionClaimed
 from tunnel.wire.handshake import (
     CLAIMER_LACKS,
     ISSUER_LACKS,

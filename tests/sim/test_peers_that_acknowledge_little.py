@@ -3,7 +3,7 @@
 from token_holder import Holder
 from world import World
 
-from tunnel.proto.loss import MAX_PINGS
+from tunnel.proto.recovery.loss import MAX_PINGS
 from tunnel.wire import frames as wire
 
 SECONDS = 600

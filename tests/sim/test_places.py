@@ -3,9 +3,9 @@
 import pytest
 from world import World, patterned
 
-from tunnel.proto.claimer import ClaimState, LinkUp
-from tunnel.proto.link_events import LinkClosed
-from tunnel.proto.places import IN_USE, REPLACED, ClaimRefused, LinkAdmitted
+from tunnel.proto.link.events import LinkClosed
+from tunnel.proto.meeting.claimer import ClaimState, LinkUp
+from tunnel.proto.meeting.places import IN_USE, REPLACED, ClaimRefused, LinkAdmitted
 from tunnel.units import KIB, MIB
 
 

@@ -4,7 +4,7 @@ import pytest
 from udp_network import UdpNetwork, nat_of
 from world import Host, World
 
-from derphole.receipt_paths import NOT_IN_TIME, reason_relayed
+from derphole.rendezvous.receipt_paths import NOT_IN_TIME, reason_relayed
 
 
 def sides_of(kind_a: str, kind_b: str, servers: int) -> tuple[UdpNetwork, Host, Host]:

@@ -3,8 +3,8 @@
 import pytest
 from world import World, patterned
 
-from tunnel.proto import rekey
-from tunnel.proto.rekey import RekeyState
+from tunnel.proto.link import rekey
+from tunnel.proto.link.rekey import RekeyState
 
 MIB = 1 << 20
 

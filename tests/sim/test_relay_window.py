@@ -3,14 +3,14 @@
 import pytest
 from world import World, patterned
 
-from tunnel.proto.congestion import (
+from tunnel.proto.link.events import LinkClosed
+from tunnel.proto.rate.relay import (
     FIRST_RELAY_FRAME,
     MAX_RELAY_FRAME,
     POLITE_AFTER,
     POLITE_WINDOW,
     RELAY_GRANT_TOTAL,
 )
-from tunnel.proto.link_events import LinkClosed
 from tunnel.units import KIB, MIB, Instant
 from tunnel.wire.handshake import is_handshake
 from tunnel.wire.packet import BULK

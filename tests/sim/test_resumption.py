@@ -4,14 +4,14 @@ import pytest
 from bounds import check_host
 from world import World, patterned
 
-from derphole.admission import ClaimHeader, Refusal, SessionGate, claim_header, encode_header
-from derphole.grant import Capability, Grant
-from derphole.grant import Issuer as GrantIssuer
+from derphole.token.admission import ClaimHeader, Refusal, SessionGate, claim_header, encode_header
+from derphole.token.grant import Capability, Grant
+from derphole.token.grant import Issuer as GrantIssuer
 from tunnel.errors import MisuseError
-from tunnel.proto.claimer import ClaimState, LinkUp, Refused
-from tunnel.proto.handshake import open_header
-from tunnel.proto.link_events import LinkClosed, LinkGivenUp
-from tunnel.proto.places import IN_USE, PROBE_S, REPLACED, LinkAdmitted
+from tunnel.proto.link.events import LinkClosed, LinkGivenUp
+from tunnel.proto.meeting.claimer import ClaimState, LinkUp, Refused
+from tunnel.proto.meeting.handshake import open_header
+from tunnel.proto.meeting.places import IN_USE, PROBE_S, REPLACED, LinkAdmitted
 from tunnel.units import KIB
 from tunnel.wire.handshake import Kind, decode_message
 

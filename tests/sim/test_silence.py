@@ -4,7 +4,7 @@ import pytest
 from udp_network import UdpNetwork
 from world import World, patterned
 
-from tunnel.proto.link_events import LinkClosed, LinkGivenUp, LinkResumed, LinkStalled
+from tunnel.proto.link.events import LinkClosed, LinkGivenUp, LinkResumed, LinkStalled
 from tunnel.units import KIB, MIB
 from tunnel.wire.handshake import is_handshake
 

@@ -3,10 +3,10 @@
 import pytest
 from world import World, patterned
 
-from tunnel.proto.credit import FIRST_WINDOW, IDLE_S, POOL
-from tunnel.proto.link_events import LinkClosed
-from tunnel.proto.receive_stream import ReceiveState
-from tunnel.proto.send_stream import SendState
+from tunnel.proto.link.events import LinkClosed
+from tunnel.proto.streams.credit import FIRST_WINDOW, IDLE_S, POOL
+from tunnel.proto.streams.receive_stream import ReceiveState
+from tunnel.proto.streams.send_stream import SendState
 from tunnel.units import KIB, MIB
 
 SEEDS = range(50)

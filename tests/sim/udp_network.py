@@ -16,10 +16,10 @@ from functools import partial
 
 from world import Host, Wire, World
 
-from tunnel.proto.gather import Gatherer, StunQuestion
-from tunnel.proto.link import PeerLink
-from tunnel.proto.link_events import AddressSeen, PathChanged
-from tunnel.proto.stun_evidence import StunEvidence
+from tunnel.proto.link.events import AddressSeen, PathChanged
+from tunnel.proto.link.peer_link import PeerLink
+from tunnel.proto.paths.gather import Gatherer, StunQuestion
+from tunnel.proto.paths.stun_evidence import StunEvidence
 
 Address = tuple[str, int]
 Datagram = tuple[Address, Address, bytes]  # source and destination as the public network sees them

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
-from tunnel.proto.claimer import Claimer, ClaimerIdentity, LinkUp, Refused
-from tunnel.proto.handshake import NO_FEATURE, Feature, Meeting
-from tunnel.proto.issuer import Issuer, IssuerIdentity, Named
-from tunnel.proto.link import PeerLink
-from tunnel.proto.link_events import LinkClosed, LinkGivenUp
+from tunnel.proto.link.events import LinkClosed, LinkGivenUp
+from tunnel.proto.link.peer_link import PeerLink
+from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.proto.machine import Transmit, UdpEndpoint
-from tunnel.proto.places import LinkAdmitted
-from tunnel.proto.receive_stream import ReceiveStream
-from tunnel.proto.received_burst import ReceivedBurst
-from tunnel.proto.streams import StreamOpened, StreamReadable
+from tunnel.proto.meeting.claimer import Claimer, ClaimerIdentity, LinkUp, Refused
+from tunnel.proto.meeting.handshake import NO_FEATURE, Feature, Meeting
+from tunnel.proto.meeting.issuer import Issuer, IssuerIdentity, Named
+from tunnel.proto.meeting.places import LinkAdmitted
+from tunnel.proto.streams.receive_stream import ReceiveStream
+from tunnel.proto.streams.table import StreamOpened, StreamReadable
 from tunnel.units import Instant, WallTime
 from tunnel.wire.handshake import ACCEPTED, is_handshake
 

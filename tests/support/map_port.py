@@ -23,9 +23,9 @@ from gevent.os import tp_read
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tunnel.net.ifaces import default_gateway
-from tunnel.net.portmap import GatewayPorts, MappedPort, PortMapper
+from tunnel.net.ports.portmap import GatewayPorts, MappedPort, PortMapper
 from tunnel.net.tasks import TaskGroup
-from tunnel.proto.mapping import MappingLost, MappingMade, MappingProtocol, NoMapping
+from tunnel.proto.portmap.mapping import MappingLost, MappingMade, MappingProtocol, NoMapping
 
 RELEASE_S = 3.0
 

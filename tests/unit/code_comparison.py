@@ -5,11 +5,17 @@ from collections.abc import Mapping
 from nacl import bindings
 from protocol_document import number, parse_whole, value_of
 
-from derphole import hints, messages, pipe, share, token, turns
-from derphole import resumption as resumption_
-from derphole.admission import FLAG_RESUMING, Refusal
-from derphole.endings import Ending
-from derphole.grant import (
+from derphole import pipe
+from derphole.forwarding import share
+from derphole.speech import messages, turns
+from derphole.speech.endings import Ending
+from derphole.speech.messages import Resumption
+from derphole.speech.resets import ResetCode
+from derphole.token import hints
+from derphole.token import resumption as resumption_
+from derphole.token import text as token
+from derphole.token.admission import FLAG_RESUMING, Refusal
+from derphole.token.grant import (
     GRANT_ID_SIZE,
     MAX_NAME_SIZE,
     Capability,
@@ -18,30 +24,18 @@ from derphole.grant import (
     resumption_proof,
     resumption_secret,
 )
-from derphole.messages import Resumption
-from derphole.resets import ResetCode
 from tunnel.crypto import aead, kdf, noise, replay
 from tunnel.crypto.keys import DerpKey, KeyPair, Secret
-from tunnel.proto import (
-    acks,
-    claimer,
-    congestion,
-    credit,
-    handshake,
-    issuer,
-    link,
-    link_events,
-    liveness,
-    loss,
-    packet_size,
-    places,
-    receive_stream,
-    rekey,
-    rtt,
-    sender,
-    streams,
-)
-from tunnel.proto.netcheck import fallback_regions
+from tunnel.proto.link import events as link_events
+from tunnel.proto.link import liveness, rekey, sender
+from tunnel.proto.link import peer_link as link
+from tunnel.proto.meeting import claimer, handshake, issuer, places
+from tunnel.proto.netcheck.checks import fallback_regions
+from tunnel.proto.paths import packet_size
+from tunnel.proto.rate import relay as congestion
+from tunnel.proto.recovery import acks, loss, rtt
+from tunnel.proto.streams import credit, receive_stream
+from tunnel.proto.streams import table as streams
 from tunnel.units import Instant
 from tunnel.wire import derp, frames, packet
 from tunnel.wire import handshake as wire

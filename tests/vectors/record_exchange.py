@@ -17,22 +17,22 @@ from pathlib import Path
 
 from xxhash import xxh3_128
 
-from derphole.admission import ClaimHeader, SessionGate, claim_header, encode_header
-from derphole.endings import Ending
-from derphole.grant import Capability, Grant
-from derphole.grant import Issuer as GrantIssuer
-from derphole.hints import RegionHints
-from derphole.messages import Confirm, ConfirmAck, Fin, MessageReader, encode
-from derphole.token import SessionToken, parse_token, session_token, token_text
+from derphole.speech.endings import Ending
+from derphole.speech.messages import Confirm, ConfirmAck, Fin, MessageReader, encode
+from derphole.token.admission import ClaimHeader, SessionGate, claim_header, encode_header
+from derphole.token.grant import Capability, Grant
+from derphole.token.grant import Issuer as GrantIssuer
+from derphole.token.hints import RegionHints
+from derphole.token.text import SessionToken, parse_token, session_token, token_text
 from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair
-from tunnel.proto.claimer import Claimer, ClaimerIdentity, LinkUp
-from tunnel.proto.handshake import Feature, Meeting
-from tunnel.proto.issuer import Issuer, IssuerIdentity
-from tunnel.proto.link import PeerLink
-from tunnel.proto.link_events import LinkClosed
-from tunnel.proto.places import LinkAdmitted
-from tunnel.proto.streams import StreamOpened, StreamReadable
+from tunnel.proto.link.events import LinkClosed
+from tunnel.proto.link.peer_link import PeerLink
+from tunnel.proto.meeting.claimer import Claimer, ClaimerIdentity, LinkUp
+from tunnel.proto.meeting.handshake import Feature, Meeting
+from tunnel.proto.meeting.issuer import Issuer, IssuerIdentity
+from tunnel.proto.meeting.places import LinkAdmitted
+from tunnel.proto.streams.table import StreamOpened, StreamReadable
 from tunnel.units import Instant, WallTime
 from tunnel.wire.packet import BULK
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from nacl import bindings
 
-from derphole.admission import ClaimHeader, SessionGate, encode_header
-from derphole.grant import Capability, Grant
-from derphole.grant import Issuer as GrantIssuer
+from derphole.token.admission import ClaimHeader, SessionGate, encode_header
+from derphole.token.grant import Capability, Grant
+from derphole.token.grant import Issuer as GrantIssuer
 from tunnel.crypto.kdf import derive
 from tunnel.crypto.keys import DerpKey, KeyPair
-from tunnel.proto.handshake import NO_FEATURE
-from tunnel.proto.issuer import Issuer, IssuerIdentity
+from tunnel.proto.meeting.handshake import NO_FEATURE
+from tunnel.proto.meeting.issuer import Issuer, IssuerIdentity
 from tunnel.units import Instant, WallTime
 
 FILE = Path(__file__).parent / "other_version.json"

@@ -10,13 +10,13 @@ import json
 from hashlib import blake2b
 from pathlib import Path
 
-from derphole.admission import ClaimHeader, SessionGate, claim_header, encode_header
-from derphole.grant import Capability, Grant
-from derphole.grant import Issuer as GrantIssuer
-from derphole.messages import Resumption, encode
+from derphole.speech.messages import Resumption, encode
+from derphole.token.admission import ClaimHeader, SessionGate, claim_header, encode_header
+from derphole.token.grant import Capability, Grant
+from derphole.token.grant import Issuer as GrantIssuer
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
-from tunnel.proto.claimer import Claimer, ClaimerIdentity
-from tunnel.proto.handshake import Feature, Meeting
+from tunnel.proto.meeting.claimer import Claimer, ClaimerIdentity
+from tunnel.proto.meeting.handshake import Feature, Meeting
 from tunnel.units import Instant
 
 FILE = Path(__file__).parent / "resuming_claim.json"

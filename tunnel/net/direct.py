@@ -21,22 +21,22 @@ from tunnel.errors import DecodeError, RelayUnreachable
 from tunnel.net.clock import monotonic
 from tunnel.net.connect import Address, resolve
 from tunnel.net.deadlines import Deadlines
-from tunnel.net.lanes import Lanes
-from tunnel.net.network_watch import our_addresses
+from tunnel.net.ports.router_ports import Gateways, RouterPorts
 from tunnel.net.pump import Pump
-from tunnel.net.relay import RelayConnection, RelayState
-from tunnel.net.router_ports import Gateways, RouterPorts
+from tunnel.net.relay_client.connection import RelayConnection, RelayState
 from tunnel.net.tasks import TaskGroup
-from tunnel.net.udp import UdpLane
-from tunnel.net.uplinks import find_uplinks
-from tunnel.proto.gather import Gatherer, StunQuestion
-from tunnel.proto.lane_plan import Uplink
-from tunnel.proto.link import PeerLink
-from tunnel.proto.link_events import Trace
+from tunnel.net.udp.lane import UdpLane
+from tunnel.net.udp.lanes import Lanes
+from tunnel.net.udp.network_watch import our_addresses
+from tunnel.net.udp.uplinks import find_uplinks
+from tunnel.proto.link.events import Trace
+from tunnel.proto.link.peer_link import PeerLink
+from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.proto.machine import UdpEndpoint
-from tunnel.proto.mapping import PortMapping
-from tunnel.proto.received_burst import ReceivedBurst
-from tunnel.proto.stun_evidence import StunEvidence
+from tunnel.proto.paths.gather import Gatherer, StunQuestion
+from tunnel.proto.paths.lane_plan import Uplink
+from tunnel.proto.paths.stun_evidence import StunEvidence
+from tunnel.proto.portmap.mapping import PortMapping
 from tunnel.units import Instant
 from tunnel.wire.derpmap import STUN_OFF
 from tunnel.wire.stun import decode_binding_response, encode_binding_request, is_stun

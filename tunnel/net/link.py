@@ -11,8 +11,7 @@ from gevent.event import Event
 
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
 from tunnel.net.clock import monotonic
-from tunnel.proto.link import PeerLink
-from tunnel.proto.link_events import (
+from tunnel.proto.link.events import (
     AddressSeen,
     LinkClosed,
     LinkEvent,
@@ -22,9 +21,10 @@ from tunnel.proto.link_events import (
     PathChanged,
     Trace,
 )
-from tunnel.proto.receive_stream import ReceiveState, ReceiveStream
-from tunnel.proto.send_stream import SendState, SendStream
-from tunnel.proto.streams import (
+from tunnel.proto.link.peer_link import PeerLink
+from tunnel.proto.streams.receive_stream import ReceiveState, ReceiveStream
+from tunnel.proto.streams.send_stream import SendState, SendStream
+from tunnel.proto.streams.table import (
     Buffer,
     StreamOpened,
     StreamOver,

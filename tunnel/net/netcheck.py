@@ -22,21 +22,21 @@ from tunnel.errors import RelayError, RelayFault, RelayRedirected, RelayUnreacha
 from tunnel.net.clock import monotonic
 from tunnel.net.connect import connect_tcp
 from tunnel.net.deadlines import Deadlines
-from tunnel.net.dial import DialOptions, limited, location_of, read_head
-from tunnel.net.home import stun_addresses
 from tunnel.net.ifaces import Gateway
-from tunnel.net.portmap import GatewayPorts, PortMapper
-from tunnel.net.relay import RelayConnection, RelayState
+from tunnel.net.ports.portmap import GatewayPorts, PortMapper
+from tunnel.net.relay_client.connection import RelayConnection, RelayState
+from tunnel.net.relay_client.dial import DialOptions, limited, location_of, read_head
+from tunnel.net.relay_client.regions import stun_addresses
 from tunnel.net.tasks import TaskGroup
-from tunnel.proto.mapping import Failure, MappingMade, MappingProtocol, Reason
-from tunnel.proto.nat_behaviour import LANES, NatCheck, NatFindings
-from tunnel.proto.netcheck import (
+from tunnel.proto.netcheck.checks import (
     PLAIN_HTTP_PORT,
     MapperCheck,
     RelayCheck,
     SignInPage,
     sign_in_page,
 )
+from tunnel.proto.netcheck.nat_behaviour import LANES, NatCheck, NatFindings
+from tunnel.proto.portmap.mapping import Failure, MappingMade, MappingProtocol, Reason
 from tunnel.units import Instant, Seconds
 from tunnel.wire.derp import GoneReason
 from tunnel.wire.derpmap import RelayNode, RelayRegion

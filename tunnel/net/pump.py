@@ -20,13 +20,13 @@ from tunnel.crypto.keys import DerpKey
 from tunnel.net.clock import monotonic, wall
 from tunnel.net.deadlines import Deadlines
 from tunnel.net.heap import keep_freed_memory
-from tunnel.net.relay import RelayConnection, RelayState
+from tunnel.net.relay_client.connection import RelayConnection, RelayState
 from tunnel.net.tasks import TaskGroup
-from tunnel.net.udp import UdpLane
-from tunnel.proto.claimer import Claimer
-from tunnel.proto.issuer import Issuer
-from tunnel.proto.link import PeerLink
+from tunnel.net.udp.lane import UdpLane
+from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.machine import UdpEndpoint
+from tunnel.proto.meeting.claimer import Claimer
+from tunnel.proto.meeting.issuer import Issuer
 from tunnel.units import Instant
 from tunnel.wire.derp import GoneReason
 

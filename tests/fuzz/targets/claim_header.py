@@ -1,8 +1,14 @@
 # Invariant: a claim header encodes to what was read, or is a DecodeError; a gate never raises on one.
 from collections.abc import Iterator
 
-from derphole.admission import ClaimHeader, SessionGate, claim_header, decode_header, encode_header
-from derphole.grant import Capability, Grant, Issuer
+from derphole.token.admission import (
+    ClaimHeader,
+    SessionGate,
+    claim_header,
+    decode_header,
+    encode_header,
+)
+from derphole.token.grant import Capability, Grant, Issuer
 from tunnel.errors import DecodeError
 from tunnel.units import WallTime
 

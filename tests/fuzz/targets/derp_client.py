@@ -6,7 +6,7 @@ from fuzzing import Feed, chunk
 from tunnel.crypto import box
 from tunnel.crypto.keys import KeyPair
 from tunnel.errors import RelayError
-from tunnel.proto.derp_client import ClientState, Connected, DerpClient, HealthChanged
+from tunnel.proto.relay_client.derp_client import ClientState, Connected, DerpClient, HealthChanged
 from tunnel.units import Instant
 from tunnel.wire import derp
 from tunnel.wire.derp import FrameType

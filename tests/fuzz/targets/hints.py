@@ -1,7 +1,7 @@
 # Invariant: relay hints are read whole and encode to what was read, or reading is a DecodeError.
 from collections.abc import Iterator
 
-from derphole.hints import OwnRelay, RegionHints, decode_hints, encode_hints
+from derphole.token.hints import OwnRelay, RegionHints, decode_hints, encode_hints
 from tunnel.errors import DecodeError
 from tunnel.wire.reader import Reader
 

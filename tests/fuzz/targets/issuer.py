@@ -5,21 +5,16 @@ from hashlib import blake2b
 from fuzzing import Feed, chunk
 from hostile import check_events, check_held, note
 
-from derphole.admission import ClaimHeader, SessionGate, claim_header, encode_header
-from derphole.grant import Capability, Grant
-from derphole.grant import Issuer as GrantIssuer
+from derphole.token.admission import ClaimHeader, SessionGate, claim_header, encode_header
+from derphole.token.grant import Capability, Grant
+from derphole.token.grant import Issuer as GrantIssuer
 from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.crypto.packets import PacketSealer
 from tunnel.errors import AuthenticationFailed
-from tunnel.proto.handshake import Feature, Meeting, OutgoingClaim, packet_keys
-from tunnel.proto.issuer import (
-    MAX_PENDING,
-    MAX_RATED_GRANTS,
-    Issuer,
-    IssuerIdentity,
-)
-from tunnel.proto.places import MAX_CLOSED, MAX_KNOCKING
+from tunnel.proto.meeting.handshake import Feature, Meeting, OutgoingClaim, packet_keys
+from tunnel.proto.meeting.issuer import MAX_PENDING, MAX_RATED_GRANTS, Issuer, IssuerIdentity
+from tunnel.proto.meeting.places import MAX_CLOSED, MAX_KNOCKING
 from tunnel.units import Instant, WallTime
 from tunnel.wire import frames as wire
 from tunnel.wire.handshake import (

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 from fuzzing import Feed
 
-from derphole.messages import (
+from derphole.speech.messages import (
     MAX_BODY,
     Confirm,
     ConfirmAck,

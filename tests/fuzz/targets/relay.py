@@ -6,7 +6,7 @@ from fuzzing import Feed, chunk
 from tunnel.crypto import box
 from tunnel.crypto.keys import KeyPair
 from tunnel.errors import PeerError
-from tunnel.proto.derp_relay import DISCO_MAGIC, MAX_HEARD_KEYS, Relay, RoutingLimits
+from tunnel.proto.relay_server.derp_relay import DISCO_MAGIC, MAX_HEARD_KEYS, Relay, RoutingLimits
 from tunnel.units import Instant
 from tunnel.wire import derp
 from tunnel.wire.derp import FrameType

@@ -5,9 +5,9 @@ from hashlib import blake2b
 from fuzzing import Feed
 
 from derphole.errors import TokenError
-from derphole.grant import Capability, Grant, Issuer
-from derphole.hints import OwnRelay, RegionHints
-from derphole.token import (
+from derphole.token.grant import Capability, Grant, Issuer
+from derphole.token.hints import OwnRelay, RegionHints
+from derphole.token.text import (
     CLIENT_PREFIX,
     SERVER_PREFIX,
     SESSION_PREFIX,

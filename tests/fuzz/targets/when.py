@@ -1,10 +1,10 @@
 # Invariant: WHEN is a moment that a token can carry, or a UsageError fit for a terminal.
 from collections.abc import Iterator
 
-from derphole.cli.issuing import local_utc_offset_s
+from derphole.cli.frame.issuing import local_utc_offset_s
 from derphole.errors import UsageError
-from derphole.grant import MAX_EXPIRY
-from derphole.when import parse_duration, parse_when
+from derphole.token.grant import MAX_EXPIRY
+from derphole.token.when import parse_duration, parse_when
 from tunnel.units import WallTime
 
 NOW = WallTime(1_900_000_000.0)

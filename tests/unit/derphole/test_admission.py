@@ -2,7 +2,7 @@
 
 import pytest
 
-from derphole.admission import (
+from derphole.token.admission import (
     ClaimHeader,
     Refusal,
     SessionGate,
@@ -10,9 +10,9 @@ from derphole.admission import (
     decode_header,
     encode_header,
 )
-from derphole.grant import Capability, Grant, Issuer, grant_secret, resumption_proof
+from derphole.token.grant import Capability, Grant, Issuer, grant_secret, resumption_proof
 from tunnel.errors import DecodeError
-from tunnel.proto.issuer import Named
+from tunnel.proto.meeting.issuer import Named
 from tunnel.units import WallTime
 from tunnel.wire.handshake import ACCEPTED
 

@@ -8,14 +8,14 @@ import sys
 import pytest
 
 from derphole import __version__
-from derphole.cli.arguments import Option, scan
+from derphole.cli.frame.arguments import Option, scan
 from derphole.cli.invocation import Invocation, error_code, tunnel_sentence
 from derphole.cli.main import main
 from derphole.cli.usage import COMMANDS
 from derphole.errors import UsageError
-from derphole.grant import Capability, Grant, Issuer
-from derphole.hints import RegionHints
-from derphole.token import ServerToken, client_token, session_token, token_text
+from derphole.token.grant import Capability, Grant, Issuer
+from derphole.token.hints import RegionHints
+from derphole.token.text import ServerToken, client_token, session_token, token_text
 from tunnel.errors import AuthenticationFailed, PeerError, RelayUnreachable
 
 ISSUER = Issuer.from_seed(bytes(32))

@@ -3,8 +3,6 @@
 import pytest
 
 from derphole import PROGRAM
-from derphole.admission import Refusal
-from derphole.endings import Ending, ending_error, program_text, refusal_error
 from derphole.errors import (
     AlreadyInUse,
     ClaimRefused,
@@ -19,11 +17,13 @@ from derphole.errors import (
     TokenExpired,
     TokenWrongCapability,
 )
-from derphole.grant import Capability, Grant
+from derphole.speech.endings import Ending, ending_error, program_text, refusal_error
+from derphole.token.admission import Refusal
+from derphole.token.grant import Capability, Grant
 from tunnel.errors import ClosedHere, PeerClosed, PeerSilent
-from tunnel.proto import places
-from tunnel.proto.claimer import Refused
-from tunnel.proto.link import PROTOCOL_VIOLATION
+from tunnel.proto.link.peer_link import PROTOCOL_VIOLATION
+from tunnel.proto.meeting import places
+from tunnel.proto.meeting.claimer import Refused
 from tunnel.units import WallTime
 
 GRANT = Grant(bytes(8), 1_800_000_000, Capability.LISTEN)

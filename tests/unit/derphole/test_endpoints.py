@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from derphole.endpoints import TcpEndpoint, UnixEndpoint, parse_bind, parse_target
 from derphole.errors import UsageError
+from derphole.forwarding.endpoints import TcpEndpoint, UnixEndpoint, parse_bind, parse_target
 
 TARGETS = [
     ("8080", TcpEndpoint("localhost", 8080), True),

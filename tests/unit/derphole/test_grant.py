@@ -4,7 +4,7 @@ from hashlib import blake2b
 
 import pytest
 
-from derphole.grant import Capability, Grant, Issuer, grant_secret, resumption_secret
+from derphole.token.grant import Capability, Grant, Issuer, grant_secret, resumption_secret
 
 SEED = bytes(range(32))
 GRANT = Grant(bytes.fromhex("0102030405060708"), 0x6A000000, Capability.LISTEN, "laptop")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from derphole.messages import (
+from derphole.speech.messages import (
     MAX_BODY,
     Confirm,
     ConfirmAck,

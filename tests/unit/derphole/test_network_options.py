@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from derphole.cli.arguments import Arguments
-from derphole.cli.network import network_options, parse_relay
+from derphole.cli.frame.arguments import Arguments
+from derphole.cli.frame.network import network_options, parse_relay
 from derphole.config import NetworkOptions, RelayAddress
 from derphole.errors import UsageError
 

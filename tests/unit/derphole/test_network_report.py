@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from derphole.network_report import as_json, endpoint_text, lines
-from derphole.network_verdict import (
+from derphole.network.report import as_json, endpoint_text, lines
+from derphole.network.verdict import (
     NetworkFindings,
     RelayFinding,
     Verdict,
@@ -17,9 +17,9 @@ from derphole.network_verdict import (
     verdict,
 )
 from tunnel.errors import RelayFault
-from tunnel.proto.mapping import Failure, MappingProtocol, PortMapping, Reason
-from tunnel.proto.nat_behaviour import Filtering, Mapping, NatFindings, ServerAnswer
-from tunnel.proto.netcheck import MapperCheck, RelayCheck, SignInPage
+from tunnel.proto.netcheck.checks import MapperCheck, RelayCheck, SignInPage
+from tunnel.proto.netcheck.nat_behaviour import Filtering, Mapping, NatFindings, ServerAnswer
+from tunnel.proto.portmap.mapping import Failure, MappingProtocol, PortMapping, Reason
 from tunnel.wire.derpmap import RelayNode, RelayRegion
 
 README = Path(__file__).resolve().parents[3] / "README.md"

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from derphole.cli.output import Level, Output, escaped
-from derphole.cli.writer import MAX_WAITING_LINES, LineWriter
+from derphole.cli.frame.output import Level, Output, escaped
+from derphole.cli.frame.writer import MAX_WAITING_LINES, LineWriter
 from derphole.errors import Interrupted, PeerAborted, SinkClosed, SinkFailed, UsageError
 from derphole.status import (
     Instruction,

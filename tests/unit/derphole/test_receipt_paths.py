@@ -2,8 +2,8 @@
 
 import pytest
 
-from derphole.receipt_paths import NOT_IN_TIME, SideEvidence, reason_of
-from tunnel.proto.stun_evidence import Mapping
+from derphole.rendezvous.receipt_paths import NOT_IN_TIME, SideEvidence, reason_of
+from tunnel.proto.paths.stun_evidence import Mapping
 
 UNKNOWN = SideEvidence()
 EASY = SideEvidence(Mapping.SHARED)

@@ -6,8 +6,7 @@ import pytest
 
 from derphole.config import NetworkOptions, RelayAddress
 from derphole.errors import RelayTrouble
-from derphole.hints import OwnRelay, RegionHints
-from derphole.relays import (
+from derphole.rendezvous.relays import (
     RelayChoice,
     claimer_relays,
     dial_options,
@@ -16,6 +15,7 @@ from derphole.relays import (
     own_region,
     relay_hints,
 )
+from derphole.token.hints import OwnRelay, RegionHints
 from tunnel.crypto.keys import DerpKey
 
 ISSUER = DerpKey(b"\x05" * 32)

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from derphole.cli import relay
-from derphole.cli.arguments import Arguments
-from derphole.cli.relay_options import (
+from derphole.cli.commands import relay
+from derphole.cli.commands.relay_options import (
     parse_listen,
     parse_max_clients,
     parse_rate,
     parse_stun_port,
     relay_options,
 )
+from derphole.cli.frame.arguments import Arguments
 from derphole.errors import UsageError
 from derphole.relay_key import KeyFileUnusable, load_or_create
 

@@ -1,6 +1,6 @@
 """Why a forwarded connection ended: every code has its words."""
 
-from derphole.resets import WORDS, ResetCode, reset_words
+from derphole.speech.resets import WORDS, ResetCode, reset_words
 
 
 def test_every_code_has_words_of_its_own():

@@ -15,9 +15,9 @@ from derphole.errors import (
     TokenWrongCapability,
     TokenWrongRole,
 )
-from derphole.grant import Capability, Grant, Issuer
-from derphole.hints import OwnRelay, RegionHints
-from derphole.token import (
+from derphole.token.grant import Capability, Grant, Issuer
+from derphole.token.hints import OwnRelay, RegionHints
+from derphole.token.text import (
     ServerToken,
     check_session,
     client_token,

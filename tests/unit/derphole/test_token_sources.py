@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from derphole.cli.arguments import Arguments
-from derphole.cli.output import Output
-from derphole.cli.sources import MAX_TOKEN_FILE_SIZE, token_text
+from derphole.cli.frame.arguments import Arguments
+from derphole.cli.frame.output import Output
+from derphole.cli.frame.sources import MAX_TOKEN_FILE_SIZE, token_text
 from derphole.errors import UsageError
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from derphole.endings import Ending, ending_of
 from derphole.errors import PeerBrokeProtocol
-from derphole.messages import Confirm, ConfirmAck, Fin, Resumption
-from derphole.turns import MAY_COME, NAMES, Stage, check_turn, messages_ended, unreadable
+from derphole.speech.endings import Ending, ending_of
+from derphole.speech.messages import Confirm, ConfirmAck, Fin, Resumption
+from derphole.speech.turns import MAY_COME, NAMES, Stage, check_turn, messages_ended, unreadable
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
 MESSAGES = {

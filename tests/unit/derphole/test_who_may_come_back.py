@@ -2,8 +2,8 @@
 
 import pytest
 
-from derphole.grant import resumption_proof
-from derphole.resumption import MAX_GONE, MAX_LOST, Resumptions
+from derphole.token.grant import resumption_proof
+from derphole.token.resumption import MAX_GONE, MAX_LOST, Resumptions
 
 EPHEMERAL = b"e" * 32
 

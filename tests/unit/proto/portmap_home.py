@@ -5,8 +5,8 @@ from random import Random
 
 from support.fake_gateway import FakeGateway
 
-from tunnel.proto.mapping import MappingMade, MappingProtocol, NoMapping
-from tunnel.proto.portmap import PortMapMachine
+from tunnel.proto.portmap.machine import PortMapMachine
+from tunnel.proto.portmap.mapping import MappingMade, MappingProtocol, NoMapping
 from tunnel.units import Instant
 
 PCP, NAT_PMP, UPNP = MappingProtocol.PCP, MappingProtocol.NAT_PMP, MappingProtocol.UPNP

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tunnel.proto.acks import PROMPT_PACKETS, AckState
-from tunnel.proto.rtt import MAX_ACK_DELAY_S
+from tunnel.proto.recovery.acks import PROMPT_PACKETS, AckState
+from tunnel.proto.recovery.rtt import MAX_ACK_DELAY_S
 from tunnel.units import Instant
 from tunnel.wire.frames import MAX_ACK_RANGES, decode_frames, encode_ack
 

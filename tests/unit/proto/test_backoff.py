@@ -2,7 +2,7 @@
 
 import pytest
 
-from tunnel.proto.backoff import CAP_S, Backoff
+from tunnel.proto.relay_client.backoff import CAP_S, Backoff
 
 
 def delays(byte, count):

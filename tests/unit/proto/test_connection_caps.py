@@ -1,6 +1,6 @@
 """How many connections a server takes from whom, and when it begins with them."""
 
-from tunnel.proto.connection_caps import MAX_WAIT_S, AcceptRates, ConnectionCaps
+from tunnel.proto.relay_server.connection_caps import MAX_WAIT_S, AcceptRates, ConnectionCaps
 from tunnel.proto.token_bucket import Allowance
 
 MANY = Allowance(rate=1e6, burst=1e6)

@@ -3,7 +3,7 @@
 import pytest
 
 from tunnel.errors import ProtocolViolation
-from tunnel.proto.credit import (
+from tunnel.proto.streams.credit import (
     CONTESTED_S,
     FIRST_USE,
     FIRST_WINDOW,
@@ -13,7 +13,7 @@ from tunnel.proto.credit import (
     POOL,
     CreditPool,
 )
-from tunnel.proto.receive_stream import ReceiveStream
+from tunnel.proto.streams.receive_stream import ReceiveStream
 from tunnel.units import Instant
 from tunnel.wire.frames import Credit, Recall, Return
 

@@ -15,11 +15,11 @@ from test_netcheck import measurement
 
 from tunnel.crypto.keys import KeyPair
 from tunnel.errors import RelayUnreachable
-from tunnel.proto.derp_client import DerpClient
-from tunnel.proto.derp_relay import Relay, RoutingLimits
-from tunnel.proto.gather import Gatherer, StunQuestion
-from tunnel.proto.nat_behaviour import NatCheck
-from tunnel.proto.portmap import PortMapMachine
+from tunnel.proto.netcheck.nat_behaviour import NatCheck
+from tunnel.proto.paths.gather import Gatherer, StunQuestion
+from tunnel.proto.portmap.machine import PortMapMachine
+from tunnel.proto.relay_client.derp_client import DerpClient
+from tunnel.proto.relay_server.derp_relay import Relay, RoutingLimits
 from tunnel.units import Instant
 from tunnel.wire.derpmap import RelayMap, RelayNode, RelayRegion
 

@@ -5,7 +5,7 @@ import pytest
 from tunnel.crypto import box
 from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.errors import RelayRefused, RelayUnreachable
-from tunnel.proto.derp_client import (
+from tunnel.proto.relay_client.derp_client import (
     ClientState,
     Connected,
     DerpClient,

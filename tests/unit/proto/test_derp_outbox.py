@@ -1,6 +1,6 @@
 """What waits for a client, and who gives way when all of it together is too much."""
 
-from tunnel.proto.derp_outbox import MAX_CONTROL_FRAMES, Outbox, QueueBudget
+from tunnel.proto.relay_server.derp_outbox import MAX_CONTROL_FRAMES, Outbox, QueueBudget
 
 
 def outboxes(budget, count, packets=32):

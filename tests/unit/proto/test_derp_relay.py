@@ -7,7 +7,7 @@ import pytest
 from tunnel.crypto import box
 from tunnel.crypto.keys import KeyPair
 from tunnel.errors import AuthenticationFailed, DecodeError, PeerError, ProtocolViolation
-from tunnel.proto.derp_relay import (
+from tunnel.proto.relay_server.derp_relay import (
     DISCO_MAGIC,
     MAX_HEARD_KEYS,
     MAX_LOGIN,

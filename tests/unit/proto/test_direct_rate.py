@@ -2,9 +2,9 @@
 
 import pytest
 
-from tunnel.proto.delivery import Round
-from tunnel.proto.direct_rate import BACK_OFF, INITIAL_PACKETS, DirectController, State
-from tunnel.proto.loss import SentRecord
+from tunnel.proto.rate.delivery import Round
+from tunnel.proto.rate.direct import BACK_OFF, INITIAL_PACKETS, DirectController, State
+from tunnel.proto.recovery.loss import SentRecord
 
 PACKET = 1200
 RTT = 0.05

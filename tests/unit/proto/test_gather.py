@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from tunnel.proto.candidates import CandidateKind
-from tunnel.proto.gather import (
+from tunnel.proto.paths.candidates import CandidateKind
+from tunnel.proto.paths.gather import (
     MAX_OUTSTANDING,
     MAX_REFLEXIVE,
     MAX_REFRESH_S,

@@ -2,7 +2,7 @@
 
 import random
 
-from tunnel.proto.lane_plan import FIRST_BOUND_LANE, MAX_BOUND_LANES, LanePlan, Uplink
+from tunnel.proto.paths.lane_plan import FIRST_BOUND_LANE, MAX_BOUND_LANES, LanePlan, Uplink
 
 ETHERNET = Uplink("eth0", "10.0.1.2", "10.0.1.1", is_default=True)
 WIRELESS = Uplink("wlan0", "10.0.3.2", "10.0.3.1")

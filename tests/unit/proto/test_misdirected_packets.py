@@ -8,12 +8,12 @@ import pytest
 from tunnel.crypto.aead import BY_ID, AeadId
 from tunnel.crypto.keys import DerpKey, Secret
 from tunnel.crypto.packets import BurstBuffer
-from tunnel.proto.handshake import Feature, packet_keys
-from tunnel.proto.link import PeerLink
-from tunnel.proto.link_events import LinkParameters
+from tunnel.proto.link.events import LinkParameters
+from tunnel.proto.link.peer_link import PeerLink
+from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.proto.machine import UdpEndpoint
-from tunnel.proto.paths import NEWCOMERS
-from tunnel.proto.received_burst import ReceivedBurst
+from tunnel.proto.meeting.handshake import Feature, packet_keys
+from tunnel.proto.paths.table import NEWCOMERS
 from tunnel.units import Instant
 from tunnel.wire import frames as wire
 from tunnel.wire import packet as layout

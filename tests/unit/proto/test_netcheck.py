@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 
 from tunnel.crypto.keys import DerpKey
-from tunnel.proto.netcheck import (
+from tunnel.proto.netcheck.checks import (
     RegionLatency,
     SignInPage,
     StunMeasurement,

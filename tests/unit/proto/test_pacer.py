@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunnel.proto.pacer import CATCH_UP_PACKETS, MAX_BURST, Pacer
+from tunnel.proto.rate.pacer import CATCH_UP_PACKETS, MAX_BURST, Pacer
 
 NOW = 50.0
 PACKET = 1200

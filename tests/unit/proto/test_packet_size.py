@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunnel.proto.loss import SentRecord
-from tunnel.proto.packet_size import (
+from tunnel.proto.paths.packet_size import (
     BASE_DATAGRAM,
     MAX_DATAGRAM,
     MAX_PROBES,
     RAISE_AFTER_S,
     SizeSearch,
 )
+from tunnel.proto.recovery.loss import SentRecord
 from tunnel.units import Instant
 
 WAIT_S = 0.1

@@ -4,8 +4,9 @@ import random
 
 import pytest
 
-from tunnel.proto.candidates import CANDIDATE_LIFE_S, MAX_PER_NETWORK, PeerCandidates
-from tunnel.proto.direct_path import (
+from tunnel.proto.machine import UdpEndpoint
+from tunnel.proto.paths.candidates import CANDIDATE_LIFE_S, MAX_PER_NETWORK, PeerCandidates
+from tunnel.proto.paths.direct_path import (
     DOUBT_CEILING_S,
     IDLE_TOGETHER_S,
     PROBE_TIMES_S,
@@ -13,8 +14,7 @@ from tunnel.proto.direct_path import (
     RECOVERY_TOGETHER_S,
     PathState,
 )
-from tunnel.proto.machine import UdpEndpoint
-from tunnel.proto.paths import (
+from tunnel.proto.paths.table import (
     KEEPALIVE_S,
     LAST_PATH_ID,
     MAX_PATHS,

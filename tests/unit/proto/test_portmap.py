@@ -8,7 +8,7 @@ import pytest
 from portmap_home import HOUR_S, NAT_PMP, OURS, PCP, PORT, UPNP, Home, made, reasons
 from support.fake_gateway import FakeGateway
 
-from tunnel.proto.mapping import (
+from tunnel.proto.portmap.mapping import (
     EpochWatch,
     Lease,
     MappingLost,

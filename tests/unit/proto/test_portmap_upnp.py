@@ -4,7 +4,7 @@ import pytest
 from portmap_home import HOUR_S, PORT, UPNP, Home, made, reasons
 from support.fake_gateway import Entry, FakeGateway
 
-from tunnel.proto.mapping import MappingLost, MappingMade, PortMapping, Reason
+from tunnel.proto.portmap.mapping import MappingLost, MappingMade, PortMapping, Reason
 from tunnel.units import Instant
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tunnel.errors import ProtocolViolation
-from tunnel.proto.receive_stream import MERGED_SIZE, ReceiveState, ReceiveStream
+from tunnel.proto.streams.receive_stream import MERGED_SIZE, ReceiveState, ReceiveStream
 
 ENOUGH = 1 << 30
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tunnel.proto.received_burst import LEAST_JOINED, MAX_READ, ReceivedBurst
+from tunnel.proto.link.received_burst import LEAST_JOINED, MAX_READ, ReceivedBurst
 
 BULK, GENERAL = 0x81, 0x82
 

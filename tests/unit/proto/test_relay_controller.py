@@ -4,7 +4,7 @@ from math import ceil
 
 import pytest
 
-from tunnel.proto.congestion import (
+from tunnel.proto.rate.relay import (
     BEST_FOR_S,
     FIRST_RELAY_FRAME,
     FIRST_RELAY_WINDOW,
@@ -19,8 +19,8 @@ from tunnel.proto.congestion import (
     WINDOW_GAIN,
     RelayController,
 )
-from tunnel.proto.loss import SentRecord, StreamRange
-from tunnel.proto.rtt import MAX_ACK_DELAY_S
+from tunnel.proto.recovery.loss import SentRecord, StreamRange
+from tunnel.proto.recovery.rtt import MAX_ACK_DELAY_S
 from tunnel.units import Instant
 
 GRANT = 24

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tunnel.proto import relay_pages
-from tunnel.proto.relay_pages import Page, Site, Upgrade
+from tunnel.proto.relay_server import pages as relay_pages
+from tunnel.proto.relay_server.pages import Page, Site, Upgrade
 from tunnel.wire.derpmap import STUN_OFF, RelayNode, decode_derp_map
 from tunnel.wire.http_head import (
     encode_upgrade_request,

@@ -1,6 +1,11 @@
 """What waits to be written: order, bounds and half-written frames."""
 
-from tunnel.proto.send_backlog import MAX_BUFFERS, MAX_CONTROL_BYTES, MAX_DATA_BYTES, SendBacklog
+from tunnel.proto.relay_client.send_backlog import (
+    MAX_BUFFERS,
+    MAX_CONTROL_BYTES,
+    MAX_DATA_BYTES,
+    SendBacklog,
+)
 
 
 def add(backlog, *parts, is_control=False):

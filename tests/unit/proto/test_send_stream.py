@@ -3,7 +3,7 @@
 import pytest
 
 from tunnel.errors import MisuseError
-from tunnel.proto.send_stream import SMALL_CHUNK, SendState, SendStream
+from tunnel.proto.streams.send_stream import SMALL_CHUNK, SendState, SendStream
 
 ENOUGH = 1 << 30
 

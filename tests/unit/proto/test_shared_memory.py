@@ -2,10 +2,10 @@
 
 import pytest
 
-from tunnel.proto.credit import FLOOR, POOL
-from tunnel.proto.receive_stream import MAX_GAPS, MAX_GAPS_OF_LINK
-from tunnel.proto.send_stream import HELD_FLOOR, HELD_OF_LINK, MOST_HELD
-from tunnel.proto.streams import Memory, Streams
+from tunnel.proto.streams.credit import FLOOR, POOL
+from tunnel.proto.streams.receive_stream import MAX_GAPS, MAX_GAPS_OF_LINK
+from tunnel.proto.streams.send_stream import HELD_FLOOR, HELD_OF_LINK, MOST_HELD
+from tunnel.proto.streams.table import Memory, Streams
 from tunnel.units import KIB, MIB, Instant
 from tunnel.wire.frames import Credit
 

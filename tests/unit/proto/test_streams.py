@@ -3,10 +3,10 @@
 import pytest
 
 from tunnel.errors import MisuseError, ProtocolViolation
-from tunnel.proto.credit import FIRST_USE, FLOOR
-from tunnel.proto.loss import StreamRange
-from tunnel.proto.receive_stream import MAX_GAPS_OF_LINK
-from tunnel.proto.streams import (
+from tunnel.proto.recovery.loss import StreamRange
+from tunnel.proto.streams.credit import FIRST_USE, FLOOR
+from tunnel.proto.streams.receive_stream import MAX_GAPS_OF_LINK
+from tunnel.proto.streams.table import (
     MAX_PEER_STREAMS,
     StreamOpened,
     StreamOver,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tunnel.proto.candidates import CandidateKind
-from tunnel.proto.gather import Gatherer, StunQuestion
-from tunnel.proto.stun_evidence import Mapping, StunEvidence, mapping_told
+from tunnel.proto.paths.candidates import CandidateKind
+from tunnel.proto.paths.gather import Gatherer, StunQuestion
+from tunnel.proto.paths.stun_evidence import Mapping, StunEvidence, mapping_told
 from tunnel.units import Instant
 from tunnel.wire.frames import Candidate
 

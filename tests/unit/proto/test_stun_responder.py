@@ -1,12 +1,12 @@
 """Which STUN requests are answered, on a clock moved by hand."""
 
-from tunnel.proto.source_network import (
+from tunnel.proto.relay_server.source_network import (
     is_loopback,
     is_unspecified,
     plain_address,
     source_network,
 )
-from tunnel.proto.stun_responder import (
+from tunnel.proto.relay_server.stun_responder import (
     AMPLIFYING_ALLOWANCE,
     AMPLIFYING_TOTAL,
     NETWORK_ALLOWANCE,

@@ -1,0 +1,88 @@
+"""`open`: a local port whose connections end at what the other side shares."""
+
+import re
+from contextlib import suppress
+from dataclasses import replace
+
+from derphole.cli.frame import sources
+from derphole.cli.frame.arguments import Arguments
+from derphole.cli.frame.network import network_options
+from derphole.cli.frame.options import NETWORK_OPTIONS, SOURCE_OPTIONS
+from derphole.cli.frame.output import Output
+from derphole.errors import Interrupted
+from derphole.forwarding.endpoints import DEFAULT_BIND, Endpoint, parse_bind
+from derphole.status import Warning_
+from derphole.token.grant import Capability
+from derphole.token.text import check_session, parse_token
+from tunnel.net.clock import wall
+
+USAGE = f"""\
+Open a local port that leads to the service that the other machine shares.
+
+The port is opened before the token is used.  It stays open through outages: after one the command
+connects again by itself, as long as `share` runs there.  Ctrl-C ends it; SIGHUP makes it connect
+anew at once.
+
+USAGE:
+    derphole open [options] [--] [TOKEN] [BIND]
+
+ARGUMENTS:
+    TOKEN               Token that `derphole share` printed; without it and without an option
+                        for it, the variable DERPHOLE_TOKEN counts
+    BIND                Where to listen: HOST:PORT, PORT, unix:PATH, or :PORT for every address
+                        of this machine (default {DEFAULT_BIND}: any free port)
+
+OPTIONS:
+{SOURCE_OPTIONS}\
+    -P, --parallel N            Use at most N direct lanes: 1-16 or auto
+{NETWORK_OPTIONS}
+EXAMPLES:
+    derphole open TOKEN
+    derphole open TOKEN 127.0.0.1:8080
+    derphole open --token-file token.txt unix:/tmp/service.sock
+"""
+
+# A port or something with a colon; no token looks like that.
+BIND_ALONE = re.compile(r"[0-9]{1,5}|.*:.*")
+
+
+def run(arguments: Arguments, output: Output) -> int:
+    """Serve the port until a signal, and return 0."""
+    options = network_options(arguments)
+    arguments = _told_apart(arguments)
+    where = parse_bind(arguments.text("BIND") or DEFAULT_BIND)
+    token = parse_token(sources.token_text(arguments, output))
+    session = check_session(token, Capability.SHARE, wall())
+
+    from derphole.cli.frame.file_limit import raise_file_limit
+    from derphole.cli.frame.signals import EndingSignals
+    from derphole.forwarding.bind import bound
+    from derphole.forwarding.opening import Opening
+    from derphole.forwarding.share import MOST_CONNECTIONS
+
+    raise_file_limit(MOST_CONNECTIONS)
+    # What a person ends on purpose has not failed.
+    with suppress(Interrupted), bound(where) as listener:
+        _warn_of(where, output)
+        opening = Opening(options, session, listener, output.report)
+        with EndingSignals(on_hangup=opening.reconnect):
+            opening.run()
+    return 0
+
+
+def _told_apart(arguments: Arguments) -> Arguments:
+    """Tell a single BIND from a single TOKEN."""
+    alone = arguments.text("TOKEN")
+    if alone is None or arguments.text("BIND") is not None or not BIND_ALONE.fullmatch(alone):
+        return arguments
+    return replace(arguments, values={**arguments.values, "TOKEN": None, "BIND": alone})
+
+
+def _warn_of(where: Endpoint, output: Output) -> None:
+    if not where.is_loopback:
+        output.report(
+            Warning_(
+                f"{where} is not on this machine alone: everybody who reaches that address can "
+                "use the service of the other side"
+            )
+        )

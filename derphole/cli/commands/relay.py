@@ -1,0 +1,160 @@
+"""`relay`: run the embedded DERP and STUN server until a signal ends it."""
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from derphole.cli.commands.relay_options import RelayOptions, relay_options
+from derphole.cli.frame.arguments import Arguments
+from derphole.cli.frame.output import Output
+from derphole.errors import DerpholeError, Interrupted
+from derphole.status import Notice, Warning_
+
+if TYPE_CHECKING:
+    from tunnel.crypto.keys import KeyPair
+    from tunnel.net.listening import ListenFailed
+    from tunnel.net.relay_server.certificate import ServerCertificate
+    from tunnel.net.relay_server.server import RelayServer
+
+USAGE = """\
+Run a relay where two machines meet that cannot reach each other.
+
+It is a DERP server with STUN, good for tests, a LAN and small groups; it passes sealed packets
+and can read none of them.  For larger needs run Tailscale's derper.
+
+USAGE:
+    derphole relay [options]
+
+OPTIONS:
+    --listen HOST:PORT          Where to listen (default 127.0.0.1:3340); :PORT means every
+                                address of this machine
+    --stun-port PORT|off        UDP port of STUN on the same host (default 3478)
+    --tls-cert FILE             Certificate chain in PEM, to serve https
+    --tls-key FILE              Its private key in PEM
+    --max-clients N             Clients at once (default 1024)
+    --rate RATE                 Bytes a second taken from each client, such as 1250000 or 2M
+                                (default: no limit)
+    --key-file FILE             The relay's own key, kept over restarts; written if absent,
+                                the same as derper's -c file
+
+EXAMPLES:
+    derphole relay
+    derphole relay --listen :3340
+    derphole relay --listen :443 --tls-cert relay.crt --tls-key relay.key --key-file relay.json
+"""
+
+
+class RelayNotStarted(DerpholeError):
+    """The relay could not start."""
+
+    code = "relay-not-started"
+
+
+def run(arguments: Arguments, output: Output) -> int:
+    """Serve until SIGINT, SIGTERM or SIGHUP, and return 0."""
+    options = relay_options(arguments)
+
+    from derphole.cli.commands.relay_ready import announce
+    from derphole.cli.frame.file_limit import raise_file_limit
+    from derphole.cli.frame.signals import EndingSignals
+    from tunnel.net.relay_server.limits import SPARE_CONNECTIONS
+
+    keys = _keys(options, output)
+    certificate = _certificate(options)
+    raise_file_limit(options.max_clients + SPARE_CONNECTIONS)
+    # What a person ends on purpose has not failed.
+    with suppress(Interrupted), EndingSignals():
+        server = _started(options, keys, certificate, output)
+        try:
+            announce(server, certificate, output)
+            server.wait()
+        finally:
+            server.stop()
+    return 0
+
+
+def _keys(options: RelayOptions, output: Output) -> "KeyPair":
+    from derphole.relay_key import load_or_create
+    from tunnel.crypto.keys import KEY_SIZE, KeyPair
+
+    if options.key_file is None:
+        return KeyPair.from_secret(os.urandom(KEY_SIZE))
+    loaded = load_or_create(options.key_file, os.urandom)
+    if loaded.is_new:
+        output.report(Notice(f"wrote a new relay key to {options.key_file}"))
+    if loaded.is_exposed:
+        output.report(
+            Warning_(
+                f"{options.key_file} can be read by others on this machine: "
+                f"run chmod 600 {options.key_file}"
+            )
+        )
+    return loaded.keys
+
+
+def _certificate(options: RelayOptions) -> "ServerCertificate | None":
+    if options.certificate is None:
+        return None
+    from tunnel.net.relay_server.certificate import CertificateUnusable, load_certificate
+
+    try:
+        return load_certificate(*options.certificate)
+    except CertificateUnusable as error:
+        raise RelayNotStarted(
+            f"{error}; --tls-cert wants a PEM chain with the relay's own certificate first, "
+            "--tls-key its key without a passphrase"
+        ) from error
+    except OSError as error:
+        raise RelayNotStarted(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _started(
+    options: RelayOptions,
+    keys: "KeyPair",
+    certificate: "ServerCertificate | None",
+    output: Output,
+) -> "RelayServer":
+    """Return the running server, without STUN if only the default STUN port was not free."""
+    from tunnel.net.listening import ListenFailed
+    from tunnel.net.relay_server.limits import RelayLimits
+    from tunnel.net.relay_server.server import RelayServer
+    from tunnel.proto.relay_server.derp_relay import RoutingLimits
+
+    limits = RelayLimits(RoutingLimits(max_clients=options.max_clients, rate=options.rate))
+    context = certificate.context if certificate else None
+    cert_name = certificate.cert_name if certificate else ""
+    stun = None if options.stun_port is None else (options.listen[0], options.stun_port)
+    server = RelayServer(options.listen, keys, stun, context, limits, cert_name)
+    try:
+        server.start()
+    except ListenFailed as error:
+        if error.purpose != "STUN" or options.stun_is_wanted:
+            raise _not_listening(error) from error
+        output.report(
+            Warning_(
+                f"no STUN: UDP {error}; direct paths will be found by other means, "
+                "or choose another port with --stun-port"
+            )
+        )
+    else:
+        return server
+    server = RelayServer(options.listen, keys, None, context, limits, cert_name)
+    try:
+        server.start()
+    except ListenFailed as error:
+        raise _not_listening(error) from error
+    return server
+
+
+def _not_listening(error: "ListenFailed") -> RelayNotStarted:
+    if error.purpose == "STUN":
+        return RelayNotStarted(
+            f"STUN cannot run: UDP {error}; choose another port with --stun-port, "
+            "or --stun-port off"
+        )
+    step = "stop that program, or choose another address with --listen (port 0 takes any free one)"
+    if error.is_forbidden:
+        step = "ports below 1024 need special rights; choose another one with --listen"
+    elif not error.is_taken:
+        step = "choose another address with --listen"
+    return RelayNotStarted(f"the relay cannot start: {error}; {step}")

@@ -1,0 +1,98 @@
+"""The options of `derphole relay`: text into checked values."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from derphole.cli.frame.arguments import Arguments, parse_size
+from derphole.errors import UsageError
+from tunnel.units import BytesPerSecond
+
+DEFAULT_LISTEN = "127.0.0.1:3340"
+DEFAULT_STUN_PORT = 3478
+DEFAULT_MAX_CLIENTS = 1024
+MOST_CLIENTS = 100_000
+
+_LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([^\[\]:\s/]*)):([0-9]{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class RelayOptions:
+    """What the command line asks for.
+
+    Args:
+        listen: host ("" for all addresses) and port.
+        stun_port: None for no STUN.
+        stun_is_wanted: the STUN port was named, so it must work.
+        certificate: certificate and key file, None for plain HTTP.
+        max_clients: logged in at once.
+        rate: of each client, None for no limit.
+        key_file: None for a key of this run alone.
+    """
+
+    listen: tuple[str, int]
+    stun_port: int | None
+    stun_is_wanted: bool
+    certificate: tuple[Path, Path] | None
+    max_clients: int
+    rate: BytesPerSecond | None
+    key_file: Path | None
+
+
+def relay_options(arguments: Arguments) -> RelayOptions:
+    """Read the options; raises `UsageError`."""
+    stun = arguments.text("--stun-port")
+    cert, key = arguments.text("--tls-cert"), arguments.text("--tls-key")
+    if bool(cert) != bool(key):
+        raise UsageError("--tls-cert and --tls-key belong together: give both or none")
+    key_file = arguments.text("--key-file")
+    return RelayOptions(
+        listen=parse_listen(arguments.text("--listen") or DEFAULT_LISTEN),
+        stun_port=DEFAULT_STUN_PORT if stun is None else parse_stun_port(stun),
+        stun_is_wanted=stun is not None,
+        certificate=(Path(cert), Path(key)) if cert and key else None,
+        max_clients=parse_max_clients(arguments.text("--max-clients")),
+        rate=parse_rate(arguments.text("--rate")),
+        key_file=Path(key_file) if key_file else None,
+    )
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Read HOST:PORT, [IPv6]:PORT or :PORT; raises `UsageError`."""
+    match = _LISTEN.fullmatch(text)
+    if match is None or int(match[3]) > 65535:
+        raise UsageError(
+            f'invalid --listen value "{text}"; use HOST:PORT, [IPv6]:PORT, or :PORT for every '
+            "address of this machine"
+        )
+    return match[1] or match[2] or "", int(match[3])
+
+
+def parse_stun_port(text: str) -> int | None:
+    """Read a port or `off`; raises `UsageError`."""
+    if text == "off":
+        return None
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
+        raise UsageError(f'invalid --stun-port value "{text}"; use a port or off')
+    return int(text)
+
+
+def parse_max_clients(text: str | None) -> int:
+    """Read a number of clients; raises `UsageError`."""
+    if text is None:
+        return DEFAULT_MAX_CLIENTS
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= MOST_CLIENTS:
+        raise UsageError(f'invalid --max-clients value "{text}"; use 1 to {MOST_CLIENTS}')
+    return int(text)
+
+
+def parse_rate(text: str | None) -> BytesPerSecond | None:
+    """Read bytes a second with K, M or G for powers of 1024; raises `UsageError`."""
+    if text is None:
+        return None
+    rate = parse_size(text)
+    if not rate:
+        raise UsageError(
+            f'invalid --rate value "{text}"; use bytes a second, such as 1250000, 500K or 2M'
+        )
+    return float(rate)

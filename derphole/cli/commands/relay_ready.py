@@ -1,0 +1,118 @@
+"""How `derphole relay` says that it runs: its URL, and who can use it."""
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import netifaces
+
+from derphole.cli.frame.output import Output
+from derphole.status import Instruction, Notice, Warning_
+from tunnel.net.clock import wall
+from tunnel.net.listening import host_and_port
+from tunnel.proto.relay_server.pages import node_at, own_map
+from tunnel.proto.relay_server.source_network import is_loopback, is_unspecified, plain_address
+from tunnel.wire.derpmap import OWN_REGION_ID, encode_derp_map
+
+if TYPE_CHECKING:
+    from tunnel.net.relay_server.certificate import ServerCertificate
+    from tunnel.net.relay_server.server import RelayServer
+
+
+@dataclass(frozen=True, slots=True)
+class RelayReady:
+    """The relay takes connections.
+
+    Args:
+        url: what `--relay` takes, with the pin of its public key if it serves TLS.
+        derp_map_url: what `--derp-map` takes.
+        stun: host and port of STUN, None without.
+        node: the relay as a node of a DERP map, for maps of one's own.
+    """
+
+    url: str
+    derp_map_url: str
+    stun: str | None
+    node: dict[str, str | int | bool]
+
+    @property
+    def sentence(self) -> str:
+        """The line for people."""
+        stun = f"STUN on {self.stun}" if self.stun else "no STUN"
+        return f"relay ready: {self.url} ({stun})"
+
+    @property
+    def event(self) -> dict[str, object]:
+        """The event for programs."""
+        return {
+            "event": "relay-ready",
+            "time": round(wall(), 3),
+            "url": self.url,
+            "derp_map_url": self.derp_map_url,
+            "stun": self.stun,
+            "node": self.node,
+        }
+
+
+def announce(
+    server: "RelayServer", certificate: "ServerCertificate | None", output: Output
+) -> None:
+    """Say where a started relay is, and who can use it."""
+    host, port = server.address
+    source = plain_address(host)
+    if not is_loopback(source):
+        every = f"every address of this machine, port {port}"
+        where = every if is_unspecified(source) else host_and_port(host, port)
+        output.report(
+            Warning_(
+                f"the relay listens on {where}: anybody who can reach that can relay traffic "
+                "through this machine"
+            )
+        )
+    if certificate is not None and not certificate.cert_name:
+        output.report(
+            Notice(
+                "machines that trust the authority behind the certificate can leave out "
+                "#sha256:...; with it, a certificate with a new key needs new URLs"
+            )
+        )
+    _say(describe(server, certificate), output)
+
+
+def describe(server: "RelayServer", certificate: "ServerCertificate | None") -> RelayReady:
+    """Return what there is to know about a started relay."""
+    host, port = server.address
+    shown = own_address(may_be_ipv6=":" in host) if is_unspecified(plain_address(host)) else host
+    base = f"{'https' if certificate else 'http'}://{host_and_port(shown, port)}"
+    stun = server.stun_address
+    document = json.loads(encode_derp_map(own_map(node_at(server.node, shown, port))))
+    return RelayReady(
+        url=f"{base}#sha256:{certificate.key_pin.hex()}" if certificate else base,
+        derp_map_url=f"{base}/derpmap",
+        stun=None if stun is None else host_and_port(shown, stun[1]),
+        node=document["Regions"][str(OWN_REGION_ID)]["Nodes"][0],
+    )
+
+
+def own_address(*, may_be_ipv6: bool) -> str:
+    """Return an address by which others may reach this machine, loopback if there is none."""
+    families = [netifaces.AF_INET, *([netifaces.AF_INET6] if may_be_ipv6 else [])]
+    gateways = netifaces.gateways().get("default", {})
+    for family in families:
+        towards_gateway = [gateways[family][1]] if family in gateways else []
+        for name in (*towards_gateway, *netifaces.interfaces()):
+            for entry in netifaces.ifaddresses(name).get(family, ()):
+                address = str(entry.get("addr", ""))
+                if address and "%" not in address and not is_loopback(address):
+                    return address
+    return "127.0.0.1"
+
+
+def _say(ready: RelayReady, output: Output) -> None:
+    if output.is_json:
+        # One line by itself: no other status carries an object.
+        sys.stderr.write(json.dumps(ready.event) + "\n")
+        sys.stderr.flush()
+    else:
+        output.report(Instruction(ready.sentence))

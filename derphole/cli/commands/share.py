@@ -1,0 +1,72 @@
+"""`share`: print a token, then connect whoever uses it to a TCP service of this machine."""
+
+import re
+from contextlib import suppress
+
+from derphole.cli.frame.arguments import Arguments
+from derphole.cli.frame.issuing import EXPIRES_OPTION, session_expiry, token_reporter
+from derphole.cli.frame.network import network_options
+from derphole.cli.frame.options import NETWORK_OPTIONS
+from derphole.cli.frame.output import Output
+from derphole.errors import Interrupted, UsageError
+from derphole.forwarding.endpoints import parse_target
+from tunnel.net.clock import wall
+
+USAGE = f"""\
+Let another machine connect to a TCP service that this machine reaches.
+
+The token for the other machine goes to standard error, on a line of its own.  Whoever has it can
+connect to TARGET, and to nothing else, as long as this command runs; Ctrl-C ends it.  When the
+token has expired, those who are connected stay, and the command ends when the last one has left.
+
+USAGE:
+    derphole share [options] [--] TARGET
+
+ARGUMENTS:
+    TARGET              HOST:PORT, PORT of this machine, [::1]:PORT or unix:PATH
+
+OPTIONS:
+    --print-token-only          Print the token on standard output
+{EXPIRES_OPTION}\
+    --max-clients N             Machines that may use the token at once (default 1)
+    --max-connections N         Connections at once, of all of them together (default 1024)
+{NETWORK_OPTIONS}
+EXAMPLES:
+    derphole share 8080
+    derphole share --expires 8h --max-clients 3 db.example.com:5432
+    derphole share unix:/run/service.sock
+"""
+
+
+def run(arguments: Arguments, output: Output) -> int:
+    """Share until the token has expired and all have left, or until a signal; returns 0."""
+    options = network_options(arguments)
+    target = parse_target(arguments.text("TARGET") or "")
+    expires_at = session_expiry(arguments.text("--expires"), wall())
+
+    from derphole.cli.frame.file_limit import raise_file_limit
+    from derphole.cli.frame.signals import EndingSignals
+    from derphole.forwarding import share
+
+    clients = arguments.text("--max-clients")
+    connections = arguments.text("--max-connections")
+    wanted = share.ShareOptions(
+        target,
+        expires_at,
+        _count("--max-clients", clients, 1, share.MOST_CLIENTS),
+        _count("--max-connections", connections, share.DEFAULT_CONNECTIONS, share.MOST_CONNECTIONS),
+    )
+    raise_file_limit(wanted.max_connections)
+    # What a person ends on purpose has not failed.
+    with suppress(Interrupted), EndingSignals():
+        share.share(options, wanted, report=token_reporter(arguments, output))
+    return 0
+
+
+def _count(name: str, text: str | None, default: int, most: int) -> int:
+    """Read a number of clients or connections; raises `UsageError`."""
+    if text is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= most:
+        raise UsageError(f'invalid {name} value "{text}"; use 1 to {most}')
+    return int(text)

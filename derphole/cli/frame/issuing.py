@@ -1,0 +1,58 @@
+"""What commands that print a session token share: its options, its end, where it goes."""
+
+import datetime
+
+from derphole.cli.frame.arguments import Arguments
+from derphole.cli.frame.output import Output
+from derphole.errors import ExpiryRefused, UsageError, utc_text
+from derphole.status import Report, Status, TokenIssued
+from derphole.token.text import MAX_SESSION_LIFE_S
+from derphole.token.when import parse_when
+from tunnel.units import Seconds, WallTime
+
+EXPIRES_OPTION = """\
+    --expires WHEN              When the token ends: RFC3339, YYYY-MM-DD or a duration such
+                                as 8h; at most 7 days (without this option: 1 hour)
+"""
+
+
+def token_reporter(arguments: Arguments, output: Output) -> Report:
+    """Return what shows statuses, and the token on standard output if that is asked for."""
+
+    def report(status: Status) -> None:
+        if isinstance(status, TokenIssued) and arguments.flag("--print-token-only"):
+            import gevent
+
+            # In the thread pool: a terminal may be stopped, and the relay must go on meanwhile.
+            gevent.get_hub().threadpool.apply(output.payload_line, (status.text,))
+            if not output.is_json:
+                return
+        output.report(status)
+
+    return report
+
+
+def session_expiry(text: str | None, now: WallTime) -> WallTime | None:
+    """Return the end of a session token; None leaves it at the usual life.
+
+    Raises `UsageError` for text that is no WHEN, `ExpiryRefused` for the past and beyond 7 days.
+    """
+    if text is None:
+        return None
+    try:
+        expires_at = parse_when(text, now, local_utc_offset_s)
+    except UsageError as error:
+        raise UsageError(
+            f'invalid --expires value "{text}"; use RFC3339, YYYY-MM-DD or a duration such as 8h'
+        ) from error
+    if expires_at <= now:
+        raise ExpiryRefused(f"expiry must be in the future; it is {utc_text(now)} now")
+    if expires_at - now > MAX_SESSION_LIFE_S:
+        raise ExpiryRefused("expiry must be within 7 days; use a derptun token for longer access")
+    return expires_at
+
+
+def local_utc_offset_s(naive: datetime.datetime) -> Seconds:
+    """Return how far east of UTC the local clock is at a moment of its own calendar."""
+    offset = naive.astimezone().utcoffset()
+    return offset.total_seconds() if offset is not None else 0.0

@@ -1,0 +1,154 @@
+"""Arguments and environment become `NetworkOptions`: the one place that reads these variables."""
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from derphole.cli.frame.arguments import Arguments, is_debug, parse_size
+from derphole.config import TRACE_SIZE, NetworkOptions, RelayAddress
+from derphole.errors import UsageError
+from derphole.token.hints import OwnRelay
+from derphole.token.when import parse_duration
+from derphole.trace_bounds import LEAST_SIZE
+from tunnel.units import KIB, ByteCount, Seconds
+
+DEFAULT_PORTS = {"https": 443, "http": 80}
+# 16 bytes are what a token carries; derper prints the hash of its whole certificate.
+PIN = re.compile(r"sha256:([0-9a-fA-F]{32}|[0-9a-fA-F]{64})|sha256-raw:[0-9a-fA-F]{64}")
+MAX_PARALLEL = 16
+SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
+
+
+def network_options(arguments: Arguments) -> NetworkOptions:
+    """Return the settings of a command with a network; raises `UsageError`."""
+    environ = arguments.environ
+    derp_map, relay = _relay_choice(arguments)
+    timeout_s = _timeout(arguments.text("--timeout"))
+    trace = arguments.text("--trace")
+    if trace == "":
+        raise UsageError("--trace requires the name of a file")
+    return NetworkOptions(
+        derp_map=derp_map,
+        relay=parse_relay(relay) if relay else None,
+        force_relay=arguments.flag("--force-relay"),
+        timeout_s=timeout_s,
+        is_patient=timeout_s is None and arguments.text("--timeout") is not None,
+        trace=Path(trace) if trace else None,
+        trace_size=_trace_size(arguments.text("--trace-size"), has_trace=bool(trace)),
+        proxy_https=_either_case(environ, "HTTPS_PROXY"),
+        proxy_http=_either_case(environ, "HTTP_PROXY"),
+        no_proxy=_no_proxy(_either_case(environ, "NO_PROXY")),
+        cache_dir=cache_dir(environ),
+        npm_spec=environ.get("DERPHOLE_NPM") or None,
+        parallel=_parallel(arguments.text("--parallel")),
+        debug=is_debug(environ),
+    )
+
+
+def parse_relay(text: str) -> RelayAddress:
+    """Read `https://host[:port][#PIN]` or `http://host[:port]`; raises `UsageError`.
+
+    PIN is `sha256:HEX`, or `sha256-raw:HEX` as derper prints it.
+    """
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise _bad_relay(text, str(error)) from error
+    if parts.scheme not in DEFAULT_PORTS:
+        raise _bad_relay(text, "it must begin with https:// or http://")
+    if not parts.hostname or parts.username is not None or parts.path not in ("", "/"):
+        raise _bad_relay(text, "only a host name and a port may follow")
+    if parts.query or port == 0:
+        raise _bad_relay(text, "only a host name and a port may follow")
+    pin = _pin(text, parts.fragment) if parts.fragment else None
+    if pin and parts.scheme != "https":
+        raise _bad_relay(text, "a pin needs https")
+    address = RelayAddress(
+        parts.hostname, port or DEFAULT_PORTS[parts.scheme], parts.scheme == "https", pin
+    )
+    try:
+        OwnRelay(address.host, address.port)
+    except ValueError as error:
+        raise _bad_relay(text, str(error)) from error
+    return address
+
+
+def cache_dir(environ: Mapping[str, str]) -> Path | None:
+    """Return the folder for what may be fetched again, None for a user without a home."""
+    chosen = environ.get("XDG_CACHE_HOME", "")
+    if chosen and Path(chosen).is_absolute():
+        return Path(chosen) / "derphole"
+    home = environ.get("HOME", "")
+    if not home or not Path(home).is_absolute():
+        return None
+    folder = "Library/Caches" if sys.platform == "darwin" else ".cache"
+    return Path(home) / folder / "derphole"
+
+
+def _relay_choice(arguments: Arguments) -> tuple[str | None, str | None]:
+    """Return map and relay, of which one at most is given; options win over the environment."""
+    derp_map, relay = arguments.text("--derp-map"), arguments.text("--relay")
+    if derp_map == "" or relay == "":
+        raise UsageError("--derp-map and --relay require a value")
+    if derp_map and relay:
+        raise UsageError("only one of --derp-map or --relay may be set")
+    if derp_map or relay:
+        return derp_map, relay
+    relay = arguments.environ.get("DERPHOLE_RELAY") or None
+    return (None if relay else arguments.environ.get("DERPHOLE_DERP_MAP") or None), relay
+
+
+def _pin(text: str, fragment: str) -> str:
+    if not PIN.fullmatch(fragment):
+        raise _bad_relay(text, "a pin is #sha256: or #sha256-raw:, and 64 hexadecimal digits")
+    return fragment.lower()
+
+
+def _bad_relay(text: str, reason: str) -> UsageError:
+    return UsageError(f'invalid relay "{text}": {reason}', shows_help=False)
+
+
+def _timeout(text: str | None) -> Seconds | None:
+    """Return the bound in seconds; 0 and nothing at all mean none."""
+    if text is None:
+        return None
+    seconds = float(text) if SECONDS.fullmatch(text) else parse_duration(text)
+    if seconds is None:
+        raise UsageError(f'invalid --timeout value "{text}"; use seconds, 0 for no limit')
+    return seconds or None
+
+
+def _trace_size(text: str | None, *, has_trace: bool) -> ByteCount:
+    """Return how large a trace may grow."""
+    if text is None:
+        return TRACE_SIZE
+    if not has_trace:
+        raise UsageError("--trace-size needs --trace FILE", shows_help=False)
+    size = parse_size(text)
+    if size is None or size < LEAST_SIZE:
+        raise UsageError(
+            f'invalid --trace-size value "{text}"; use bytes, such as 500K or 64M, '
+            f"{LEAST_SIZE // KIB}K at least",
+            shows_help=False,
+        )
+    return size
+
+
+def _parallel(text: str | None) -> int | None:
+    if text is None or text.lower() == "auto":
+        return None
+    if not re.fullmatch(r"[0-9]{1,2}", text) or not 1 <= int(text) <= MAX_PARALLEL:
+        raise UsageError(f"parallel must be 1-{MAX_PARALLEL} or auto")
+    return int(text)
+
+
+def _either_case(environ: Mapping[str, str], name: str) -> str | None:
+    """Return a proxy variable; the lower-case name wins, as it does elsewhere."""
+    return environ.get(name.lower()) or environ.get(name) or None
+
+
+def _no_proxy(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())

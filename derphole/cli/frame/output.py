@@ -1,0 +1,173 @@
+"""What people and programs see: lines or JSON events on standard error, payload on standard output.
+
+    level     tokens, instructions, addresses, errors   notices, waiting, receipts   states, debug
+    quiet     shown
+    normal    shown                                     shown
+    verbose   shown                                     shown                        shown
+
+Lines go out through a thread of their own, so that a standard error nobody reads stalls nothing.
+Text may come from the other side: every control character is escaped here.
+"""
+
+import json
+import unicodedata
+from collections.abc import Callable
+from enum import IntEnum
+from typing import TextIO
+
+from derphole.cli.frame.writer import LineWriter
+from derphole.errors import DerpholeError, Interrupted, SinkClosed, SinkFailed, UsageError
+from derphole.status import (
+    ConnectionEnded,
+    Instruction,
+    JsonValue,
+    Listening,
+    PathChanged,
+    StateChanged,
+    Status,
+    TokenIssued,
+    as_event,
+    sentence,
+)
+from tunnel.units import WallTime
+
+# Chosen: at the end, how long a stalled standard error may hold us before its lines are lost.
+LAST_LINES_S = 2.0
+
+
+class Level(IntEnum):
+    """How much is said."""
+
+    QUIET = 0
+    NORMAL = 1
+    VERBOSE = 2
+
+
+class Output:
+    """Everything a command says goes through here.
+
+    Args:
+        stdout: where payload text goes; None when the descriptor is closed.
+        stderr: where everything else goes; None when the descriptor is closed.
+        clock: wall clock for the time of events.
+        level: how much is said.
+        is_json: one JSON event a line in place of lines for people.
+    """
+
+    def __init__(
+        self,
+        stdout: TextIO | None,
+        stderr: TextIO | None,
+        clock: Callable[[], WallTime],
+        level: Level = Level.NORMAL,
+        is_json: bool = False,
+    ) -> None:
+        self._stdout = stdout
+        self._lines = LineWriter(stderr)
+        self._clock = clock
+        self.level = level
+        self.is_json = is_json
+
+    def report(self, status: Status) -> None:
+        """Show a status, if the level asks for it; never blocks."""
+        if self.level < self._level_of(status):
+            return
+        is_vital = isinstance(status, TokenIssued | Instruction | Listening)
+        if self.is_json:
+            name, keys = as_event(status)
+            self._event(name, keys, is_vital=is_vital)
+            return
+        line = sentence(status)
+        if line is not None:
+            self._lines.write(escaped(line), is_vital=is_vital)
+
+    def debug(self, text: str) -> None:
+        """Show a debug line at the verbose level."""
+        if self.level < Level.VERBOSE:
+            return
+        if self.is_json:
+            self._event("debug", {"message": text})
+        else:
+            self._lines.write(escaped(text))
+
+    def error(self, error: DerpholeError | Interrupted, details: str | None = None) -> None:
+        """Show why the command fails; `details` are further lines for a developer."""
+        hint = error.hint if isinstance(error, UsageError) else None
+        self.failure(error.code, error.sentence, error.exit_code, hint=hint, details=details)
+
+    def failure(
+        self,
+        code: str,
+        text: str,
+        exit_code: int,
+        *,
+        hint: str | None = None,
+        details: str | None = None,
+    ) -> None:
+        """Show a failure that is told by its code and its sentence."""
+        if self.is_json:
+            keys: dict[str, JsonValue] = {"code": code, "message": text, "exit_code": exit_code}
+            if details is not None:
+                keys["details"] = details
+            self._event("error", keys, is_vital=True)
+            return
+        more = (details or "").splitlines()
+        for line in (text, *([hint] if hint else []), *more):
+            self._lines.write(escaped(line), is_vital=True)
+
+    def help_after_error(self, text: str) -> None:
+        """Show the help text that follows a usage error; programs that read JSON get none."""
+        if not self.is_json:
+            self._lines.write("\n" + text.rstrip("\n"), is_vital=True)
+
+    def payload_line(self, text: str) -> None:
+        """Write a line to standard output and flush it; blocks.
+
+        Raises `SinkClosed` or `SinkFailed`.
+        """
+        if self._stdout is None:
+            raise SinkClosed(0)
+        try:
+            self._stdout.write(text + "\n")
+            self._stdout.flush()
+        except BrokenPipeError as error:
+            raise SinkClosed(0) from error
+        except OSError as error:
+            raise SinkFailed("standard output", error.strerror or str(error)) from error
+
+    def close(self) -> None:
+        """Write what is left, for two seconds at most."""
+        self._lines.close(LAST_LINES_S)
+
+    def _level_of(self, status: Status) -> Level:
+        """Return the lowest level that shows a status; programs always get states and paths."""
+        match status:
+            case TokenIssued() | Instruction() | Listening():
+                return Level.QUIET
+            case StateChanged() | PathChanged() | ConnectionEnded():
+                return Level.NORMAL if self.is_json else Level.VERBOSE
+            case _:
+                return Level.NORMAL
+
+    def _event(self, name: str, keys: dict[str, JsonValue], *, is_vital: bool = False) -> None:
+        event = {"event": name, "time": round(self._clock(), 3), **keys}
+        self._lines.write(json.dumps(event), is_vital=is_vital)
+
+
+def escaped(text: str) -> str:
+    r"""Return `text` as one line without control, format and lone surrogate characters.
+
+    They are written as \x1b or \u202e, so that no text of the other side moves the cursor, hides
+    letters or fakes a line.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(letter if _is_plain(letter) else _spelled(letter) for letter in text)
+
+
+def _is_plain(letter: str) -> bool:
+    return unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+
+
+def _spelled(letter: str) -> str:
+    return letter.encode("unicode_escape", "surrogatepass").decode("ascii")

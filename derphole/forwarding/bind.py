@@ -1,0 +1,110 @@
+"""Binding the port of `open`: a TCP address, or a socket in the file system that is ours alone."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from gevent import socket
+
+from derphole.errors import DerpholeError, UsageError
+from derphole.forwarding.endpoints import Endpoint, TcpEndpoint, UnixEndpoint
+from tunnel.net.listening import BACKLOG, ListenFailed, open_listener
+
+OWNER_ONLY = 0o177  # umask under which a socket file is made
+
+
+class BindFailed(DerpholeError):
+    """The port that was asked for cannot be opened.
+
+    Args:
+        detail: which address, and what the system says.
+        next_step: what the person can do.
+    """
+
+    code = "bind"
+
+    def __init__(self, detail: str, next_step: str) -> None:
+        super().__init__(f"{detail}; {next_step}; the token was not used")
+
+
+@contextmanager
+def bound(where: Endpoint) -> Iterator[socket.socket]:
+    """Give a socket that listens, and close it at the end; raises `BindFailed`."""
+    if isinstance(where, UnixEndpoint):
+        listener = _bound_unix(where.path)
+    else:
+        listener = _bound_tcp(where)
+    try:
+        yield listener
+    finally:
+        listener.close()
+        if isinstance(where, UnixEndpoint):
+            with suppress(OSError):
+                Path(where.path).unlink()
+
+
+def address_text(listener: socket.socket) -> str:
+    """Return where a socket listens, as people write it."""
+    if listener.family == getattr(socket, "AF_UNIX", None):
+        return str(UnixEndpoint(listener.getsockname()))
+    host, port = listener.getsockname()[:2]
+    return str(TcpEndpoint(host, port))
+
+
+def _bound_tcp(where: TcpEndpoint) -> socket.socket:
+    try:
+        return open_listener("open", where.host, where.port, socket.SOCK_STREAM)
+    except ListenFailed as error:
+        step = "choose another address (port 0 takes any free one)"
+        if error.is_taken:
+            step = f"stop that program, or {step}"
+        elif error.is_forbidden:
+            step = "ports below 1024 need special rights; choose another one"
+        raise BindFailed(str(error), step) from error
+
+
+def _bound_unix(path: str) -> socket.socket:
+    if not hasattr(socket, "AF_UNIX"):
+        raise UsageError("this system has no unix sockets; use HOST:PORT", shows_help=False)
+    _remove_stale(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(OWNER_ONLY)
+    try:
+        listener.bind(path)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        reason = (error.strerror or str(error)).lower()
+        raise BindFailed(
+            f"unix:{path} cannot be listened on: {reason}", "choose another path"
+        ) from error
+    finally:
+        os.umask(mask)
+    return listener
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that a program left behind; raises `BindFailed` if one listens there."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise BindFailed(f"unix:{path} exists and is no socket", "choose another path")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise BindFailed(f"unix:{path} cannot be used: {reason}", "choose another path") from error
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        probe.connect(path)
+    except ConnectionRefusedError:
+        Path(path).unlink()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise BindFailed(f"unix:{path} cannot be used: {reason}", "choose another path") from error
+    else:
+        step = "stop that program, or choose another path"
+        raise BindFailed(f"unix:{path} cannot be listened on: another program listens there", step)
+    finally:
+        probe.close()

@@ -1,0 +1,245 @@
+"""`open`: a port of this machine whose connections end at the target of a share.
+
+    bound --claim--> linked --silence--> stalled --heard--> linked
+                       ^                    | given up after 60 s, or SIGHUP
+                       +---resuming claim-- away      connections are reset
+                                            | nobody answers for 10 min, or the share has ended
+                                            +--> over
+
+The port is bound before the token is used, and kept.  A connection made while the other side is
+unheard waits for it, for ten seconds at most, and is then reset.
+"""
+
+import errno
+
+import gevent
+from gevent import socket
+from gevent.event import Event
+
+from derphole.config import NetworkOptions
+from derphole.errors import DerpholeError, NotAwaited, PeerBrokeProtocol
+from derphole.forwarding.bind import address_text
+from derphole.forwarding.forward import close_with_reset, prepare
+from derphole.forwarding.share import MOST_CONNECTIONS
+from derphole.forwarding.switchboard import Switchboard
+from derphole.rendezvous.claimer import ClaimerRendezvous
+from derphole.speech.control import Control
+from derphole.speech.endings import Ending, ending_error
+from derphole.speech.messages import Resumption
+from derphole.speech.resets import ResetCode
+from derphole.speech.turns import Stage
+from derphole.status import Listening, Notice, Report, State, StateChanged
+from derphole.token.text import SessionToken
+from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
+from tunnel.net.clock import monotonic
+from tunnel.net.link import Link
+from tunnel.net.tasks import TaskGroup
+from tunnel.units import Instant, Seconds
+
+SHARE_AWAITED = "the other side to answer"
+RETURN_AWAITED = "the other side to come back"
+# Chosen (design, section 4; issue of `open`).
+COME_BACK_S: Seconds = 600.0  # the issuer waits no longer either
+CONNECTION_WAIT_S: Seconds = 10.0
+# Chosen: how exactly those ten seconds are kept while a link is stalled.
+STALL_LOOK_S: Seconds = 0.5
+# Chosen: pauses after the system had no file for a connection.
+FIRST_PAUSE_S: Seconds = 0.01
+LAST_PAUSE_S: Seconds = 1.0
+# Ends of a link that are no end of the share.
+SAID_OTHERWISE = (Ending.IN_USE, Ending.REPLACED, Ending.PROTOCOL_VIOLATION)
+NO_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class ShareEnded(DerpholeError):
+    """The other side shares no longer.
+
+    Args:
+        reason: its reason, in words.
+    """
+
+    code = "share-ended"
+
+    def __init__(self, reason: str | None = None) -> None:
+        said = f" ({reason})" if reason else ""
+        super().__init__(
+            f"the other side has ended the share{said}; the port here is closed, "
+            "ask there for a new token"
+        )
+        self.reason = reason
+
+
+class Opening:
+    """One run of `open`.
+
+    Args:
+        options: the settings of the command.
+        token: what the share printed.
+        listener: a socket that listens; closed by its owner.
+        report: told what a person wants to know.
+        connection_wait_s: how long a new connection waits for the other side during an outage.
+    """
+
+    def __init__(
+        self,
+        options: NetworkOptions,
+        token: SessionToken,
+        listener: socket.socket,
+        report: Report,
+        connection_wait_s: Seconds = CONNECTION_WAIT_S,
+    ) -> None:
+        self._options = options
+        self._connection_wait_s = connection_wait_s
+        self._listener = listener
+        self._report = report
+        self._rendezvous = ClaimerRendezvous(options, report, token)
+        self._link: Link | None = None
+        self._has_link = Event()
+        self._secret: bytes | None = None
+
+    def run(self) -> None:
+        """Serve the port until the share has ended; raises `DerpholeError` then, never returns."""
+        with (
+            self._rendezvous as rendezvous,
+            TaskGroup("open", on_failure=rendezvous.fail) as tasks,
+        ):
+            board = Switchboard(self._report, MOST_CONNECTIONS, tasks)
+            self._report(StateChanged(State.PROBING_DIRECT))
+            link = rendezvous.claim(SHARE_AWAITED)
+            self._use(link, tasks, board)
+            self._report(Listening(address_text(self._listener)))
+            tasks.spawn("accept", self._accept, tasks, board)
+            try:
+                while True:
+                    end = rendezvous.wait_end(link)
+                    self._leave(link, board)
+                    _check_may_return(end)
+                    self._report(Notice("the link is over; the port stays open, coming back"))
+                    link = self._come_back()
+                    self._use(link, tasks, board)
+                    self._report(Notice("connected again"))
+            finally:
+                board.cut_all()
+
+    def reconnect(self) -> None:
+        """Make a new link now; never blocks."""
+        link = self._link
+        if link is not None:
+            link.close(Ending.RECONNECTING, "it reconnects")
+        else:
+            self._rendezvous.hurry()
+
+    # -- the link ---------------------------------------------------------------------------
+
+    def _use(self, link: Link, tasks: TaskGroup, board: Switchboard) -> None:
+        """Have connections take a link."""
+        self._rendezvous.report_path(link)
+        tasks.spawn("control", self._follow, link)
+        tasks.spawn("stalls", self._watch_stalls, link, board)
+        link.refuse_streams(ResetCode.INTERNAL)  # connections are ours to make
+        self._link = link
+        self._has_link.set()
+
+    def _leave(self, link: Link, board: Switchboard) -> None:
+        """Have connections wait for another link."""
+        self._link = None
+        self._has_link.clear()
+        board.cut(link)
+
+    def _come_back(self) -> Link:
+        """Return a new link; the token serves once more where we are awaited no longer."""
+        limit_s = self._options.timeout_s or COME_BACK_S
+        try:
+            return self._rendezvous.resume(self._secret, RETURN_AWAITED, limit_s)
+        except NotAwaited:
+            self._secret = None
+            return self._rendezvous.resume(None, RETURN_AWAITED, limit_s)
+
+    def _follow(self, link: Link) -> None:
+        """Keep what the other side hands out for coming back; anything else ends the run."""
+        try:
+            control = Control(link.open_stream(), Stage.OPEN_FIRST)
+            message = control.receive()
+            assert isinstance(message, Resumption)
+            self._secret = message.secret
+            control.stage = Stage.OPEN_LATER
+            control.receive()
+        except LinkEnded:
+            return
+        except StreamReset as reset:
+            raise PeerBrokeProtocol("its control stream was given up") from reset
+
+    def _watch_stalls(self, link: Link, board: Switchboard) -> None:
+        """While the other side is silent, reset what was opened since and has waited too long."""
+        while link.end is None:
+            if not link.wait_stalled():
+                continue
+            while link.end is None and not link.wait_heard(STALL_LOOK_S):
+                board.cut_unheard(link, Instant(monotonic() - self._connection_wait_s))
+
+    # -- connections ------------------------------------------------------------------------
+
+    def _accept(self, tasks: TaskGroup, board: Switchboard) -> None:
+        """Take connections; where the system has no file for one, later."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                sock, address = self._listener.accept()
+            except ConnectionError:
+                continue  # it left before we came
+            except OSError as error:
+                if error.errno not in NO_FILES:
+                    raise
+                gevent.sleep(pause_s)
+                pause_s = min(2 * pause_s, LAST_PAUSE_S)
+                continue
+            pause_s = FIRST_PAUSE_S
+            tasks.spawn("connection", self._connect, sock, _peer_text(address), board)
+
+    def _connect(self, sock: socket.socket, peer: str, board: Switchboard) -> None:
+        began_at = monotonic()
+        with board.admit() as number:
+            link = None if number is None else self._await_link(began_at)
+            try:
+                stream = None if link is None else link.open_stream()
+            except LinkEnded:
+                stream = None
+            if number is None or link is None or stream is None:
+                close_with_reset(sock)
+                code = ResetCode.TOO_MANY if number is None else ResetCode.NO_LINK
+                board.tell_refused(number, peer, began_at, code)
+                return
+            prepare(sock)
+            board.carry(sock, stream, link, (number, peer, began_at))
+
+    def _await_link(self, began_at: Instant) -> Link | None:
+        """Wait for a link whose other side is heard, as long as a new connection may wait."""
+        while (left_s := began_at + self._connection_wait_s - monotonic()) > 0:
+            link = self._link
+            if link is None:
+                self._has_link.wait(left_s)
+            elif link.wait_heard(left_s):
+                return link
+            elif link.end is not None:
+                gevent.sleep(0)  # the main greenlet has yet to take it away
+        return None
+
+
+def _check_may_return(end: LinkEnded) -> None:
+    """Raise what a person reads, unless the link's end is one to come back from."""
+    match end:
+        case PeerSilent() | ClosedHere(code=Ending.RECONNECTING):
+            return
+        case PeerClosed(code=code, text=text) if code not in SAID_OTHERWISE:
+            error: DerpholeError = ShareEnded(text or None)
+        case _:
+            error = ending_error(end, SHARE_AWAITED)
+    raise error from end
+
+
+def _peer_text(address: object) -> str:
+    """Return whose connection it is, in words."""
+    if isinstance(address, tuple):
+        host, port = address[:2]
+        return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+    return "a local program"

@@ -1,0 +1,252 @@
+"""`share`: every stream that a client opens becomes a TCP connection to the target.
+
+    client ──control stream (0)──►  RESUMPTION goes back: with it the client may come back
+           ──any message───────►  it is sent away: a client has nothing to say
+           ──stream 2, 4, ...────►  dial the target ──► copy both ways
+                                    no answer, no room ──► reset, with a code that says why
+
+A client that is lost may come back for ten minutes, also after the token has expired.  The command
+ends by itself when the token has expired and nobody is left.
+"""
+
+from dataclasses import dataclass
+
+from derphole.config import NetworkOptions
+from derphole.errors import PeerBrokeProtocol
+from derphole.forwarding.dial import DIAL_S, TargetFailed, dial
+from derphole.forwarding.endpoints import Endpoint
+from derphole.forwarding.switchboard import Switchboard, refuse
+from derphole.rendezvous.issuer import IssuerRendezvous
+from derphole.speech.control import CONTROL_STREAM, Control
+from derphole.speech.endings import Ending, ending_of
+from derphole.speech.messages import Resumption
+from derphole.speech.resets import ResetCode
+from derphole.speech.turns import Stage
+from derphole.status import Notice, Report, State, StateChanged, TokenIssued, Warning_
+from derphole.token.grant import Capability
+from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
+from tunnel.net.clock import monotonic
+from tunnel.net.link import Link, Stream
+from tunnel.net.tasks import TaskGroup
+from tunnel.units import Instant, Seconds, WallTime
+
+CLIENT_AWAITED = "the other side to use the token"
+# Chosen (design, section 4).
+COME_BACK_S: Seconds = 600.0  # how long an issuer with an expired token waits for one it lost
+# Chosen: a service on this machine answers in a millisecond; nobody waits for the check.
+CHECK_S: Seconds = 3.0
+DEFAULT_CONNECTIONS = 1024
+# Chosen: a link has at most 4096 streams; those that are being refused need some as well.
+MOST_CONNECTIONS = 3072
+MOST_CLIENTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ShareOptions:
+    """What is shared, and with how many.
+
+    Args:
+        target: where connections go.
+        expires_at: when the token ends; None for the usual life.
+        max_clients: clients at once.
+        max_connections: connections at once, of all clients together.
+        dial_s: how long the target may take to answer.
+    """
+
+    target: Endpoint
+    expires_at: WallTime | None = None
+    max_clients: int = 1
+    max_connections: int = DEFAULT_CONNECTIONS
+    dial_s: Seconds = DIAL_S
+
+
+def share(options: NetworkOptions, wanted: ShareOptions, *, report: Report) -> None:
+    """Print a token and serve those who use it until the token has expired and all have left.
+
+    Raises `TokenUnclaimed` when nobody ever came, other `DerpholeError`.
+    """
+    places = wanted.max_clients
+    with (
+        IssuerRendezvous(
+            options, report, Capability.SHARE, wanted.expires_at, places
+        ) as rendezvous,
+        TaskGroup("share", on_failure=rendezvous.fail) as tasks,
+    ):
+        _Share(rendezvous, wanted, report, tasks).run()
+
+
+class _Share:
+    def __init__(
+        self, rendezvous: IssuerRendezvous, wanted: ShareOptions, report: Report, tasks: TaskGroup
+    ) -> None:
+        self._rendezvous = rendezvous
+        self._target = wanted.target
+        self._dial_s = wanted.dial_s
+        self._report = report
+        self._tasks = tasks
+        self._board = Switchboard(report, wanted.max_connections, tasks)
+        self._links: set[Link] = set()
+        self._numbers: dict[bytes, int] = {}  # of clients here and of those that may come back
+        self._lost_at: dict[bytes, Instant] = {}
+        self._reasons: dict[Link, str] = {}  # why a client was sent away, until that is told
+        self._client_count = 0
+        self._told_failure: str | None = None
+
+    def run(self) -> None:
+        """Serve until the token has expired and nobody is left."""
+        self._tasks.spawn("target", self._check_target)
+        token = self._rendezvous.issue()
+        self._report(StateChanged(State.WAITING_FOR_CLAIM))
+        self._report(TokenIssued(token))
+        link: Link | None = self._rendezvous.wait_link(CLIENT_AWAITED)
+        try:
+            while link is not None:
+                self._links.add(link)
+                self._tasks.spawn("client", self._serve, link)
+                link = self._rendezvous.next_link(self._is_over)
+        finally:
+            self._board.cut_all()
+        self._report(Notice("the token has expired and nobody is connected any more"))
+
+    def _is_over(self) -> bool:
+        """Tell whether the token has expired and nobody is here or may come back."""
+        now = monotonic()
+        resumptions = self._rendezvous.gate.resumptions
+        for client, lost_at in list(self._lost_at.items()):
+            if now >= lost_at + COME_BACK_S or not resumptions.may_come_back(client):
+                del self._lost_at[client]
+                del self._numbers[client]
+        return self._rendezvous.is_expired and not self._links and not self._lost_at
+
+    # -- the target -------------------------------------------------------------------------
+
+    def _check_target(self) -> None:
+        """Say at once when the target cannot be reached; each connection tries again."""
+        try:
+            dial(self._target, min(CHECK_S, self._dial_s)).close()
+        except TargetFailed as error:
+            self._tell_failure(error)
+
+    def _tell_failure(self, error: TargetFailed) -> None:
+        """Warn of a target that fails, once until it works again."""
+        if error.reason != self._told_failure:
+            self._told_failure = error.reason
+            self._report(
+                Warning_(
+                    f"{self._target} could not be connected to: {error.reason}; "
+                    "it is tried again for each connection"
+                )
+            )
+
+    # -- clients ----------------------------------------------------------------------------
+
+    def _serve(self, link: Link) -> None:
+        """Serve one link of a client to its end."""
+        client = self._rendezvous.client_of(link)
+        number = self._greet(link, client)
+        try:
+            stream = link.accept_stream()
+            if stream.id != CONTROL_STREAM:  # it was given up before we saw it
+                raise PeerBrokeProtocol("its control stream is missing")
+            control = Control(stream, Stage.SHARE)
+            control.send(Resumption(self._rendezvous.resumption_secret(link)))
+            self._tasks.spawn("control", self._refuse_messages, link, control)
+            while True:
+                stream = link.accept_stream()
+                self._tasks.spawn("connection", self._connect, link, stream, f"client {number}")
+        except LinkEnded:
+            pass
+        except StreamReset:
+            self._send_away(link, PeerBrokeProtocol("its control stream was given up"))
+        except PeerBrokeProtocol as error:
+            self._send_away(link, error)
+        finally:
+            self._board.cut(link)
+        self._part(link, client, number, link.wait_ended())
+
+    def _refuse_messages(self, link: Link, control: Control) -> None:
+        """Send the client away once it says anything: it has nothing to say."""
+        try:
+            control.receive()
+        except LinkEnded:
+            return
+        except StreamReset:
+            self._send_away(link, PeerBrokeProtocol("its control stream was given up"))
+        except PeerBrokeProtocol as error:
+            self._send_away(link, error)
+
+    def _send_away(self, link: Link, error: PeerBrokeProtocol) -> None:
+        """Close the link of a client that broke the protocol."""
+        if link.end is None:
+            self._reasons[link] = error.detail
+        link.close(*ending_of(error))
+
+    def _greet(self, link: Link, client: bytes) -> int:
+        """Tell that a client is here; returns its number."""
+        is_back = self._lost_at.pop(client, None) is not None or client in self._numbers
+        if client not in self._numbers:
+            self._client_count += 1
+            self._numbers[client] = self._client_count
+        number = self._numbers[client]
+        self._report(StateChanged(State.CLAIMED))
+        self._rendezvous.report_path(link)
+        self._report(Notice(f"client {number} is {'back' if is_back else 'connected'}"))
+        return number
+
+    def _part(self, link: Link, client: bytes, number: int, end: LinkEnded | None) -> None:
+        """Tell how a client left, and remember it if it may come back."""
+        self._links.discard(link)
+        may_come_back, words = _farewell(end, self._reasons.pop(link, None))
+        has_another = any(self._rendezvous.client_of(other) == client for other in self._links)
+        if not has_another:
+            if may_come_back:
+                self._lost_at[client] = monotonic()
+            else:
+                self._numbers.pop(client, None)
+            resumptions = self._rendezvous.gate.resumptions
+            if isinstance(end, PeerClosed) and end.code == Ending.REPLACED:
+                resumptions.forget(client)  # it claims anew, as if it had never been here
+            else:
+                resumptions.part(client, may_come_back)
+            self._report(Notice(f"client {number} {words}"))
+        self._rendezvous.notice()
+
+    def _connect(self, link: Link, stream: Stream, peer: str) -> None:
+        """Connect one stream to the target, and copy."""
+        began_at = monotonic()
+        with self._board.admit() as number:
+            if number is None:
+                refuse(stream, ResetCode.TOO_MANY)
+                self._board.tell_refused(None, peer, began_at, ResetCode.TOO_MANY)
+                return
+            try:
+                sock = dial(self._target, self._dial_s)
+            except TargetFailed as error:
+                refuse(stream, error.reset)
+                self._board.tell_refused(number, peer, began_at, error.reset)
+                self._tell_failure(error)
+                return
+            self._told_failure = None
+            self._board.carry(sock, stream, link, (number, peer, began_at))
+
+
+def _farewell(end: LinkEnded | None, detail: str | None) -> tuple[bool, str]:
+    """Return whether the client may come back, and what to say of its end."""
+    reason = f" ({detail})" if detail else ""
+    match end:
+        case PeerClosed(code=Ending.RECONNECTING | Ending.REPLACED):
+            return True, "reconnects"
+        case PeerClosed(code=Ending.PROTOCOL_VIOLATION, text=text):
+            return False, f"left: by its account this side broke the protocol ({text})"
+        case PeerClosed(text=text):
+            return False, f"left: {text}" if text else "left"
+        case PeerSilent(silent_s=silent_s):
+            minutes = COME_BACK_S / 60
+            return True, (
+                f"was lost: nothing was heard of it for {silent_s:.0f} s; "
+                f"it may come back within {minutes:.0f} min"
+            )
+        case ClosedHere(code=Ending.REPLACED):
+            return False, "fell silent, and another one took its place"
+        case _:
+            return False, f"was sent away: it broke the protocol{reason}"

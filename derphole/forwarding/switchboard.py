@@ -1,0 +1,123 @@
+"""Switchboard: the forwarded connections of one command; counts, bounds, ends and reports them.
+
+admit() ──► a number, or a refusal beyond the bound
+carry() ──► copies until both ways are over, in the greenlet that calls
+cut()   ──► resets every connection of a link that is over
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gevent import socket
+
+from derphole.forwarding.forward import Forwarding, Outcome, Quota
+from derphole.speech.resets import ResetCode, reset_words
+from derphole.status import ConnectionEnded, Report
+from tunnel.errors import LinkEnded
+from tunnel.net.clock import monotonic
+from tunnel.net.link import Link, Stream
+from tunnel.net.tasks import TaskGroup
+from tunnel.units import Instant
+
+
+class Switchboard:
+    """The connections of `share` or `open`.
+
+    Args:
+        report: told of every connection's end.
+        most: connections at once, those that are still being made included.
+        tasks: the group that their greenlets belong to.
+    """
+
+    def __init__(self, report: Report, most: int, tasks: TaskGroup) -> None:
+        self._report = report
+        self._most = most
+        self._tasks = tasks
+        self._quota = Quota()
+        self._admitted = 0
+        self._count = 0
+        self._by_link: dict[Link, set[Forwarding]] = {}
+
+    @contextmanager
+    def admit(self) -> Iterator[int | None]:
+        """Give a new connection its number and a place, or None where there is none."""
+        if self._admitted >= self._most:
+            yield None
+            return
+        self._admitted += 1
+        self._count += 1
+        try:
+            yield self._count
+        finally:
+            self._admitted -= 1
+
+    def carry(
+        self, sock: socket.socket, stream: Stream, link: Link, who: tuple[int, str, Instant]
+    ) -> None:
+        """Copy a connection to its end, which is reported.
+
+        Args:
+            sock: its socket here; closed at the end.
+            stream: its stream.
+            link: the link of the stream.
+            who: its number, whose it is in words, and when it began.
+        """
+        number, peer, began_at = who
+        forwarding = Forwarding(sock, stream, self._quota, began_at)
+        of_link = self._by_link.setdefault(link, set())
+        of_link.add(forwarding)
+        try:
+            outcome = forwarding.run(self._tasks)
+        finally:
+            of_link.discard(forwarding)
+            if not of_link:
+                self._by_link.pop(link, None)
+        self.tell(number, peer, outcome)
+
+    def tell(self, number: int | None, peer: str, outcome: Outcome) -> None:
+        """Report a connection's end."""
+        self._report(
+            ConnectionEnded(
+                number,
+                peer,
+                outcome.sent,
+                outcome.received,
+                outcome.seconds,
+                outcome.reason,
+                outcome.code,
+            )
+        )
+
+    def tell_refused(
+        self, number: int | None, peer: str, began_at: Instant, code: ResetCode
+    ) -> None:
+        """Report a connection that never carried a byte."""
+        seconds = monotonic() - began_at
+        self.tell(number, peer, Outcome(0, 0, seconds, reset_words(code), code))
+
+    def cut(self, link: Link, code: ResetCode = ResetCode.NO_LINK) -> None:
+        """Reset every connection of a link."""
+        for forwarding in list(self._by_link.get(link, ())):
+            forwarding.abort(code)
+
+    def cut_all(self) -> None:
+        """Reset every connection there is."""
+        for link in list(self._by_link):
+            self.cut(link)
+
+    def cut_unheard(self, link: Link, began_before: Instant) -> None:
+        """Reset connections older than that whose stream nobody has heard of since they began."""
+        heard_at = link.machine.last_heard
+        for forwarding in list(self._by_link.get(link, ())):
+            is_unheard = heard_at is None or heard_at < forwarding.began_at
+            if is_unheard and forwarding.began_at <= began_before:
+                forwarding.abort(ResetCode.NO_LINK)
+
+
+def refuse(stream: Stream, code: ResetCode) -> None:
+    """End a stream both ways with a reset."""
+    try:
+        stream.reset(code)
+        stream.stop(code)
+    except LinkEnded:
+        return

@@ -1,0 +1,257 @@
+"""`netcheck`: find out what this network lets derphole do.
+
+    the relay map (2 s) ─► at once  STUN to all regions (1 to 2 s) ─► logins to the nearest three
+                           │                                     └─► NAT checks, IPv4 and IPv6
+                           └──────  port mappers at the router, each mapping given back
+
+Everything together ends within the limit, and nobody waits in silence: what is awaited is told
+every 2 s.  A part that cannot be found out is missing from the findings, and never an error.
+"""
+
+import os
+from contextlib import suppress
+from ipaddress import ip_address
+
+import gevent
+
+from derphole.config import NetworkOptions
+from derphole.errors import RelayTrouble
+from derphole.network.verdict import NetworkFindings, RelayFinding, verdict
+from derphole.rendezvous.relays import dial_options, network_map, proxy_settings
+from derphole.status import Report, Waiting
+from derphole.trace import TraceFile
+from tunnel.crypto.keys import KEY_SIZE, KeyPair
+from tunnel.net.clock import monotonic
+from tunnel.net.ifaces import default_gateway, local_addresses
+from tunnel.net.netcheck import check_mappers, check_nat, check_relay, look_for_page
+from tunnel.net.relay_client.regions import measure_by_https, measure_by_stun
+from tunnel.net.tasks import TaskGroup
+from tunnel.proto.netcheck.checks import (
+    MapperCheck,
+    RegionLatency,
+    SignInPage,
+    choose_regions,
+    measurable_regions,
+)
+from tunnel.proto.netcheck.nat_behaviour import NatFindings
+from tunnel.proto.paths.candidates import is_overlay
+from tunnel.proto.portmap.mapping import is_public
+from tunnel.units import Instant, Seconds
+from tunnel.wire.derpmap import RelayMap, RelayNode, RelayRegion
+
+# Chosen: a person waits for it; what has not answered by then would not be used either.
+DEFAULT_LIMIT_S: Seconds = 5.0
+# Chosen: with --timeout 0 each part has its own bound, and this is above their sum.
+NO_LIMIT_S: Seconds = 30.0
+MAP_LIMIT_S: Seconds = 2.0
+STUN_LIMIT_S: Seconds = 2.0  # half of it if nothing answers
+HTTPS_LIMIT_S: Seconds = 1.0
+NAT_LIMIT_S: Seconds = 4.5
+MAPPER_LIMIT_S: Seconds = 2.0
+MAPPER_LEAST_S: Seconds = 0.3  # below that a router that is there would pass for none
+PORTAL_LIMIT_S: Seconds = 1.0
+# Chosen: kept free at the end, for mappings to be given back and for what is shown.
+RESERVE_S: Seconds = 0.3
+WAIT_REPORT_S: Seconds = 2.0  # design, section 5: nobody waits in silence for longer
+RELAYS_SHOWN = 3  # as many as a token names
+MIN_LIMIT_S: Seconds = 0.2
+
+
+def check(options: NetworkOptions, report: Report) -> NetworkFindings:
+    """Return what was found within `options.timeout_s`, None there standing for `NO_LIMIT_S`."""
+    limit_s = NO_LIMIT_S if options.timeout_s is None else options.timeout_s
+    return _Check(options, report, max(limit_s, MIN_LIMIT_S)).run()
+
+
+class _Check:
+    """One run, which ends before its deadline."""
+
+    def __init__(self, options: NetworkOptions, report: Report, limit_s: Seconds) -> None:
+        self._options = options
+        self._report = report
+        self._limit_s = limit_s
+        self._started_at = monotonic()
+        self._deadline = Instant(self._started_at + limit_s - min(RESERVE_S, limit_s / 4))
+        self._trace = TraceFile(options.trace, options.trace_size)
+        self._map = RelayMap({})
+        self._addresses: tuple[str, ...] = ()
+        self._ipv4: NatFindings | None = None
+        self._ipv6: NatFindings | None = None
+        self._mappers: tuple[MapperCheck, ...] | None = None
+        self._relays: tuple[RelayFinding, ...] = ()
+        self._page: SignInPage | None = None
+        self._map_trouble: str | None = None
+
+    def run(self) -> NetworkFindings:
+        try:
+            with TaskGroup("netcheck") as waiting, TaskGroup("netcheck") as tasks:
+                waiting.spawn("waiting", self._tell_waiting)
+                self._addresses = _own_addresses()
+                self._map = self._load_map()
+                tasks.spawn("router", self._check_router)
+                tasks.spawn("regions", self._check_regions)
+                tasks.join()
+            return self._findings()
+        finally:
+            self._trace.close()
+
+    # -- parts ------------------------------------------------------------------------------
+
+    def _left_s(self, own_limit_s: Seconds = NO_LIMIT_S) -> Seconds:
+        """Return how long a part may take that has a limit of its own."""
+        return max(0.0, min(own_limit_s, self._deadline - monotonic()))
+
+    def _tell_waiting(self) -> None:
+        while True:
+            gevent.sleep(WAIT_REPORT_S)
+            limit_s = self._limit_s if self._limit_s < NO_LIMIT_S else None
+            what = "answers of relays, STUN servers and the router"
+            self._report(Waiting(what, monotonic() - self._started_at, limit_s))
+
+    def _load_map(self) -> RelayMap:
+        """Return the relays to try; without a map there are none, and its absence is a finding."""
+        try:
+            return network_map(self._options, self._report, self._left_s(MAP_LIMIT_S))
+        except RelayTrouble as error:
+            self._map_trouble = error.detail
+            self._trace("netcheck.no_map", {"error": error.detail})
+            return RelayMap({})
+
+    def _check_router(self) -> None:
+        """Ask the router for ports, unless everything happens on this machine."""
+        gateway = default_gateway()
+        if gateway is None:
+            gateway = default_gateway(6)
+        limit_s = self._left_s(MAPPER_LIMIT_S)
+        if gateway is None or limit_s < MAPPER_LEAST_S or _is_all_here(self._map):
+            return
+        self._mappers = tuple(check_mappers(gateway, os.urandom, limit_s))
+        for each in self._mappers:
+            values = {"protocol": each.protocol.value, "found": each.is_found}
+            reason = each.failure.words if each.failure else None
+            self._trace("netcheck.mapper", {**values, "reason": reason})
+
+    def _check_regions(self) -> None:
+        latencies = measure_by_stun(self._map, os.urandom, self._left_s(STUN_LIMIT_S))
+        nearest = _nearest(self._map, latencies)
+        with TaskGroup("regions") as tasks:
+            tasks.spawn("logins", self._check_relays, latencies)
+            tasks.spawn("ipv4", self._check_nat, nearest, is_ipv6=False)
+            tasks.spawn("ipv6", self._check_nat, nearest, is_ipv6=True)
+            tasks.join()
+
+    def _check_nat(self, regions: list[RelayRegion], *, is_ipv6: bool) -> None:
+        found = check_nat(
+            _spread(regions),
+            self._addresses,
+            os.urandom,
+            self._left_s(NAT_LIMIT_S),
+            is_ipv6=is_ipv6,
+        )
+        if is_ipv6:
+            self._ipv6 = found
+        else:
+            self._ipv4 = found
+        if found is not None:
+            behaviour = {"mapping": found.mapping.value, "filtering": found.filtering.value}
+            values = {"ipv6": is_ipv6, "udp": found.is_udp_working, **behaviour}
+            self._trace("netcheck.nat", {**values, "hairpin": found.hairpin})
+
+    def _check_relays(self, latencies: list[RegionLatency]) -> None:
+        """Log in to the nearest regions; where UDP told nothing, HTTP tells which those are."""
+        is_by_udp = bool(latencies)
+        if not is_by_udp:
+            proxy = proxy_settings(self._options)
+            latencies = measure_by_https(self._map, self._left_s(HTTPS_LIMIT_S), proxy)
+        latency_by_id = {each.region_id: each.latency_s for each in latencies}
+        found: dict[int, RelayFinding] = {}
+
+        def log_in(region: RelayRegion) -> None:
+            keys = KeyPair.from_secret(os.urandom(KEY_SIZE))
+            outcome = check_relay(region, keys, dial_options(self._options), self._left_s())
+            latency_s = latency_by_id.get(region.id)
+            found[region.id] = RelayFinding(region, latency_s, is_by_udp, outcome)
+            values = {"region": region.id, "connected": outcome.error is None}
+            fault = outcome.fault.value if outcome.fault else None
+            self._trace("netcheck.relay", {**values, "error": outcome.error, "fault": fault})
+
+        nearest = _nearest(self._map, latencies)
+        with TaskGroup("logins") as tasks:
+            for region in nearest:
+                tasks.spawn(region.code, log_in, region)
+            tasks.join()
+        self._relays = tuple(found[region.id] for region in nearest)
+        if not any(each.is_reachable for each in self._relays):
+            self._look_for_portal([region.relay_nodes[0] for region in nearest])
+
+    def _look_for_portal(self, nodes: list[RelayNode]) -> None:
+        def look(node: RelayNode) -> None:
+            limit_s = max(MIN_LIMIT_S, self._left_s(PORTAL_LIMIT_S))
+            page = look_for_page(node, dial_options(self._options), limit_s)
+            self._page = self._page or page
+
+        with TaskGroup("portal") as tasks:
+            for node in nodes:
+                tasks.spawn(node.name, look, node)
+            tasks.join()
+
+    def _findings(self) -> NetworkFindings:
+        usable = [ip for ip in self._addresses if not _is_own_alone(ip)]
+        addresses = tuple(ip for ip in usable if not is_overlay(ip))
+        found = NetworkFindings(
+            self._ipv4,
+            self._ipv6,
+            addresses,
+            tuple(ip for ip in addresses if is_public(ip)),
+            tuple(ip for ip in usable if is_overlay(ip)),
+            self._relays,
+            self._mappers,
+            self._page,
+            self._map_trouble,
+            self._options.force_relay,
+            monotonic() - self._started_at,
+            _is_all_here(self._map),
+        )
+        self._trace("netcheck.verdict", {"verdict": verdict(found).value})
+        return found
+
+
+def _own_addresses() -> tuple[str, ...]:
+    """Return the addresses of interfaces that are switched on, each once."""
+    with suppress(OSError):
+        return tuple(dict.fromkeys(each.ip for each in local_addresses() if each.is_up))
+    return ()
+
+
+def _is_own_alone(ip: str) -> bool:
+    address = ip_address(ip)
+    return address.is_loopback or address.is_link_local
+
+
+def _is_all_here(relay_map: RelayMap) -> bool:
+    """Tell whether every relay is on this machine: then no router stands before anything."""
+    hosts = [node.host for region in relay_map.regions.values() for node in region.nodes]
+    return bool(hosts) and all(host == "localhost" or _is_loopback(host) for host in hosts)
+
+
+def _is_loopback(host: str) -> bool:
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return False
+
+
+def _nearest(relay_map: RelayMap, latencies: list[RegionLatency]) -> list[RelayRegion]:
+    """Return the nearest regions, or the first of the map where nothing was measured."""
+    ids = choose_regions(latencies, RELAYS_SHOWN)
+    if ids:
+        return [relay_map.regions[each] for each in ids]
+    usable = [region for region in relay_map.regions.values() if region.relay_nodes]
+    return (measurable_regions(relay_map) or usable)[:RELAYS_SHOWN]
+
+
+def _spread(regions: list[RelayRegion]) -> list[RelayNode]:
+    """Return the regions' nodes, the first of each before the second of any."""
+    most = max((len(region.nodes) for region in regions), default=0)
+    return [
+        region.nodes[turn] for turn in range(most) for region in regions if turn < len(region.nodes)
+    ]

@@ -1,0 +1,389 @@
+"""What `netcheck` found, and what it means: a verdict and a recommendation.
+
+    no relay was reached, but one            by what was seen
+      speaks DERP and closes upon the login  relay-refused
+      is replaced by a sign-in page          captive-portal
+      has no certificate to trust            relay-not-trusted
+      sends us to another address            redirected
+      is a server of another kind            not-a-relay
+    nothing answered in any relay's place    no-network or no-relay
+    no STUN server answered                  relay-only-likely
+    IPv4: the NAT keeps one port for all     direct-friendly
+    IPv4: another port for each peer         direct-limited, unless the router maps ports for us
+    only IPv6 carries UDP                    direct-limited
+    else                                     unknown
+
+The first three words that tell of UDP, and `unknown`, are those of the Go tool; there a NAT that
+changes the port is "limited" too, which keeps no path from being found.  Pure: `derphole.netcheck`
+collects the findings, `derphole.network_report` shows them.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tunnel.errors import RelayFault
+from tunnel.proto.netcheck.checks import MapperCheck, RelayCheck, SignInPage
+from tunnel.proto.netcheck.nat_behaviour import Filtering, Mapping, NatFindings
+from tunnel.proto.portmap.mapping import PortMapping
+from tunnel.units import Seconds
+from tunnel.wire.derpmap import RelayRegion
+from tunnel.wire.stun import Endpoint
+
+
+class Verdict(StrEnum):
+    """The network in one word."""
+
+    DIRECT_FRIENDLY = "direct-friendly"
+    DIRECT_LIMITED = "direct-limited"
+    RELAY_ONLY = "relay-only-likely"
+    NO_RELAY = "no-relay"
+    RELAY_REFUSED = "relay-refused"
+    RELAY_DISTRUSTED = "relay-not-trusted"
+    REDIRECTED = "redirected"
+    NOT_A_RELAY = "not-a-relay"
+    NO_NETWORK = "no-network"
+    CAPTIVE_PORTAL = "captive-portal"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class RelayFinding:
+    """A region that was tried.
+
+    Args:
+        region: as the map has it.
+        latency_s: one round trip; None when nothing answered.
+        is_by_udp: whether that was measured by STUN, else by HTTP.
+        check: how a login went.
+    """
+
+    region: RelayRegion
+    latency_s: Seconds | None
+    is_by_udp: bool
+    check: RelayCheck
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether the relay took us."""
+        return self.check.connected_after_s is not None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFindings:
+    """Everything that was found out.
+
+    Args:
+        ipv4: what UDP over IPv4 came to; None where this machine or every server lacks it.
+        ipv6: the same for IPv6.
+        addresses: this machine's own, without loopback and link-local ones, overlays left out.
+        public_addresses: those of them that the whole internet can use.
+        overlay: addresses in networks of other tunnels.
+        relays: the nearest regions, the nearest first.
+        mappers: what the router does when asked for a port; None when none was asked.
+        page: a sign-in page that answers in the place of relays.
+        map_trouble: why there is no relay map, a sentence; None when there is one.
+        is_relay_forced: whether --force-relay was given.
+        seconds: how long finding out took.
+        is_all_here: every relay is on this machine, so that no network was in between.
+    """
+
+    ipv4: NatFindings | None = None
+    ipv6: NatFindings | None = None
+    addresses: tuple[str, ...] = ()
+    public_addresses: tuple[str, ...] = ()
+    overlay: tuple[str, ...] = ()
+    relays: tuple[RelayFinding, ...] = ()
+    mappers: tuple[MapperCheck, ...] | None = None
+    page: SignInPage | None = None
+    map_trouble: str | None = None
+    is_relay_forced: bool = False
+    seconds: Seconds = 0.0
+    is_all_here: bool = False
+
+    @property
+    def families(self) -> tuple[NatFindings, ...]:
+        """The families that were tried."""
+        return tuple(each for each in (self.ipv4, self.ipv6) if each is not None)
+
+    @property
+    def nat(self) -> NatFindings | None:
+        """The family that counts most: IPv4, which most peers have, where it carries UDP."""
+        working = [each for each in self.families if each.is_udp_working]
+        return next(iter(working or self.families), None)
+
+    @property
+    def is_udp_tried(self) -> bool:
+        """Whether any STUN server was asked."""
+        return any(each.answers for each in self.families)
+
+    @property
+    def has_udp(self) -> bool:
+        """Whether UDP works in either family."""
+        return any(each.is_udp_working for each in self.families)
+
+    @property
+    def has_relay(self) -> bool:
+        """Whether any relay took us."""
+        return any(relay.is_reachable for relay in self.relays)
+
+    @property
+    def faults(self) -> frozenset[RelayFault]:
+        """What was seen of relays that did not take us."""
+        return frozenset(relay.check.fault for relay in self.relays if relay.check.fault)
+
+    @property
+    def public_endpoints(self) -> tuple[Endpoint, ...]:
+        """Where STUN servers saw us."""
+        return tuple(endpoint for each in self.families for endpoint in each.public)
+
+    @property
+    def useful_mapping(self) -> PortMapping | None:
+        """A mapping that strangers can reach: a public one, or where STUN servers see us too."""
+        seen = {ip for ip, _ in self.public_endpoints}
+        mappings = [check.mapping for check in self.mappers or () if check.mapping is not None]
+        useful = [each for each in mappings if each.is_public or each.external_ip in seen]
+        return next(iter(useful), None)
+
+    @property
+    def relay_trouble(self) -> str:
+        """Why no relay was reached, in words."""
+        errors = [relay.check.error for relay in self.relays if relay.check.error]
+        return self.map_trouble or "; ".join(dict.fromkeys(errors)) or "none is known"
+
+
+# -- the verdict ------------------------------------------------------------------------------
+
+
+def verdict(found: NetworkFindings) -> Verdict:
+    """Return the network in one word."""
+    if not found.has_relay:
+        return _verdict_without_relay(found)
+    if not found.has_udp:
+        return Verdict.RELAY_ONLY if found.is_udp_tried else Verdict.UNKNOWN
+    ipv4 = found.ipv4
+    if ipv4 is None or not ipv4.is_udp_working:
+        return Verdict.DIRECT_LIMITED
+    if ipv4.mapping is Mapping.ENDPOINT_INDEPENDENT or found.useful_mapping is not None:
+        return Verdict.DIRECT_FRIENDLY
+    return Verdict.DIRECT_LIMITED if ipv4.mapping.is_dependent else Verdict.UNKNOWN
+
+
+def _verdict_without_relay(found: NetworkFindings) -> Verdict:
+    """Return what was seen instead; who speaks DERP is a relay, whatever else was seen."""
+    faults = found.faults
+    seen = (
+        (RelayFault.KEY_REFUSED in faults, Verdict.RELAY_REFUSED),
+        (found.page is not None, Verdict.CAPTIVE_PORTAL),
+        (RelayFault.CERTIFICATE in faults, Verdict.RELAY_DISTRUSTED),
+        (RelayFault.REDIRECTED in faults, Verdict.REDIRECTED),
+        (RelayFault.NOT_DERP in faults, Verdict.NOT_A_RELAY),
+        (found.addresses or found.overlay or found.has_udp or found.relays, Verdict.NO_RELAY),
+    )
+    return next((word for is_seen, word in seen if is_seen), Verdict.NO_NETWORK)
+
+
+def next_step(found: NetworkFindings) -> str | None:
+    """Return what to do where no relay was reached, in half a sentence; None for the usual."""
+    return {
+        Verdict.RELAY_REFUSED: "use a relay that admits everybody",
+        Verdict.RELAY_DISTRUSTED: "pin the certificate if the relay is yours, or use another one",
+        Verdict.REDIRECTED: "name the relay by the address where it is",
+        Verdict.NOT_A_RELAY: "check host and port in --relay or --derp-map",
+        Verdict.CAPTIVE_PORTAL: "sign in with a browser",
+        Verdict.NO_NETWORK: "connect this machine to a network",
+    }.get(verdict(found))
+
+
+def recommendation(found: NetworkFindings) -> str:
+    """Return what the verdict means and what to do about it, in one or two sentences."""
+    text = {
+        Verdict.DIRECT_FRIENDLY: _friendly_words,
+        Verdict.DIRECT_LIMITED: _limited_words,
+        Verdict.RELAY_ONLY: _relay_only_words,
+        Verdict.NO_RELAY: _no_relay_words,
+        Verdict.NO_NETWORK: lambda _: (
+            "This machine has no network: no address that reaches others. Connect it, then run "
+            "netcheck again."
+        ),
+        Verdict.RELAY_REFUSED: _refused_words,
+        Verdict.RELAY_DISTRUSTED: _distrusted_words,
+        Verdict.REDIRECTED: _redirected_words,
+        Verdict.NOT_A_RELAY: _not_a_relay_words,
+        Verdict.CAPTIVE_PORTAL: _portal_words,
+        Verdict.UNKNOWN: _unknown_words,
+    }[verdict(found)](found)
+    if found.is_all_here:
+        text += " The relay is on this machine: this says nothing of the network outside."
+    if found.is_relay_forced:
+        text += " With --force-relay every run stays on the relay all the same."
+    return text
+
+
+def _friendly_words(found: NetworkFindings) -> str:
+    ipv4, mapping = found.ipv4, found.useful_mapping
+    if ipv4 is not None and ipv4.mapping.is_dependent and mapping is not None:
+        return (
+            "Your NAT is symmetric (each peer sees another port), but the router maps ports by "
+            f"{mapping.protocol.value}: direct paths will work with most networks."
+        )
+    if ipv4 is not None and ipv4.filtering is Filtering.ENDPOINT_INDEPENDENT:
+        return (
+            "Direct paths will work with every network that lets UDP out: packets of strangers "
+            "reach this machine."
+        )
+    if mapping is not None:
+        return (
+            "Direct paths will work with most networks, symmetric NATs among them: the router "
+            f"maps ports by {mapping.protocol.value}."
+        )
+    return (
+        "Direct paths will work with most networks. Only a peer behind a symmetric NAT without "
+        "port mapping may stay on the relay."
+    )
+
+
+def _limited_words(found: NetworkFindings) -> str:
+    ipv4 = found.ipv4
+    if ipv4 is None:
+        return (
+            "UDP works over IPv6 alone: direct paths will work with peers that have IPv6 too; "
+            "runs with others go by the relay."
+        )
+    if not ipv4.is_udp_working:
+        return (
+            "UDP works over IPv6, but nothing answered over IPv4, where it seems to be blocked: "
+            "direct paths will work with peers that have IPv6 too. Open outgoing UDP over IPv4 in "
+            "the firewall for the others."
+        )
+    also = ""
+    if found.ipv6 is not None and found.ipv6.is_udp_working:
+        also = " Peers that have IPv6, as you have, are reached directly over that."
+    return (
+        "Your NAT is symmetric (each peer sees another port): a direct path needs a peer with an "
+        f"open NAT or port mapping; other runs go by the relay.{also} {_mapper_advice(found)}"
+    )
+
+
+def _mapper_advice(found: NetworkFindings) -> str:
+    refusals = [
+        f"{check.protocol.value}: {check.failure.words}"
+        for check in found.mappers or ()
+        if check.is_found and check.failure is not None
+    ]
+    if refusals:
+        return (
+            f"The router has port mapping but gave no port ({'; '.join(refusals)}): allow it in "
+            "the router's settings."
+        )
+    inner = [check.mapping for check in found.mappers or () if check.mapping is not None]
+    if inner:
+        return (
+            f"The router maps ports, but has the private address {inner[0].external_ip} itself: "
+            "another NAT lies before it. Put one of the two into bridge mode, or ask the provider "
+            "for a public address."
+        )
+    return "Turn on UPnP, NAT-PMP or PCP in the router, or use a network with IPv6."
+
+
+def _relay_only_words(found: NetworkFindings) -> str:
+    servers = {answer.server for each in found.families for answer in each.answers}
+    doubt = ""
+    if len(servers) == 1:
+        doubt = " (or the one STUN server that was asked does not run)"
+    return (
+        f"No STUN server answered, so UDP seems to be blocked{doubt}: every run goes by the relay, "
+        "which works and is slower. Open outgoing UDP in the firewall, or use another network, for "
+        "direct paths."
+    )
+
+
+def _no_relay_words(found: NetworkFindings) -> str:
+    begin = "UDP works, but no" if found.has_udp else "No"
+    return (
+        f"{begin} relay was reached, and without one two machines cannot meet. "
+        f"{_way_to_a_relay(found)}, or name a relay that can be reached with --relay URL."
+    )
+
+
+def _way_to_a_relay(found: NetworkFindings) -> str:
+    """Return what may open a way to the relays, by what was seen of them."""
+    if not found.relays and found.map_trouble is not None:
+        return "There is no map of relays: what keeps it from us stands above"
+    if found.faults == {RelayFault.UNKNOWN_NAME}:
+        return "Their names lead to no address: check them, and the name server of this network"
+    if found.faults == {RelayFault.PROXY}:
+        return "The proxy says no: check HTTPS_PROXY and HTTP_PROXY, and what the proxy allows"
+    if found.faults == {RelayFault.BROKEN}:
+        return "What answers there cannot serve now: try again later"
+    nodes = [relay.check.node for relay in found.relays if relay.check.node is not None]
+    ports = sorted({node.derp_port for node in nodes}) or [443]
+    names = ", ".join(map(str, ports))
+    return (
+        f"Check that it runs, allow outgoing TCP to port {names}, set HTTPS_PROXY if this network "
+        "needs a proxy"
+    )
+
+
+def _refused_words(found: NetworkFindings) -> str:
+    names = _names_with(found, RelayFault.KEY_REFUSED)
+    return (
+        f"The network is not the cause: {names} speaks DERP and closed the connection upon our "
+        "login, as relays do that admit only clients their operator knows. Have that switched off "
+        "(derper: without -verify-clients; Headscale: derp.server.verify_clients: false), or name "
+        "another relay with --relay URL."
+    )
+
+
+def _distrusted_words(found: NetworkFindings) -> str:
+    names = _names_with(found, RelayFault.CERTIFICATE)
+    return (
+        f"The certificate of {names} is not to be trusted. If the relay is yours, compare the pin "
+        "above with the one of its certificate and use the URL with it; if it is not, something "
+        "may answer in its place, such as a proxy that looks into TLS: use another network, or "
+        "another relay."
+    )
+
+
+def _redirected_words(found: NetworkFindings) -> str:
+    names = _names_with(found, RelayFault.REDIRECTED)
+    to = next(each.check.redirected_to for each in found.relays if each.check.redirected_to)
+    return (
+        f"What answers as {names} sends us to {to}. If the relay is there now, name it so with "
+        "--relay; if a browser shows a sign-in page there, sign in, then run netcheck again."
+    )
+
+
+def _not_a_relay_words(found: NetworkFindings) -> str:
+    names = _names_with(found, RelayFault.NOT_DERP)
+    return (
+        f"Something answers as {names}, but it is no DERP relay. Check host and port in --relay or "
+        "--derp-map; a reverse proxy before a relay must pass the upgrade of /derp to DERP on."
+    )
+
+
+def _portal_words(found: NetworkFindings) -> str:
+    address = found.page.address if found.page is not None else None
+    if address is None:
+        what, then = "Something else answers in the place of the relays", "Open a browser, sign in"
+    else:
+        what = f"Requests to the relays are sent to {address}"
+        then = "Open that in a browser, sign in"
+    return f"{what}, as sign-in pages of hotels and trains do. {then}, then run netcheck again."
+
+
+def _names_with(found: NetworkFindings, fault: RelayFault) -> str:
+    nodes = [each.check.node for each in found.relays if each.check.fault is fault]
+    return ", ".join(dict.fromkeys(node.address for node in nodes if node is not None))
+
+
+def _unknown_words(found: NetworkFindings) -> str:
+    if not found.has_udp:
+        return (
+            "A relay was reached, so every run works. No STUN server is known, so nobody can tell "
+            "whether direct paths will work: use relays with STUN, or try it."
+        )
+    return (
+        "UDP works. One STUN server alone cannot tell whether your NAT keeps one port for all "
+        "peers: use a map with several relays (--derp-map), or try it; the receipt of a run tells "
+        "which path it took."
+    )

@@ -1,0 +1,157 @@
+"""Which relays a conversation uses: from the settings for an issuer, from the token for a claimer.
+
+    settings: --relay -> that one        --derp-map -> the nearest of that map, as its node
+              neither -> the public map's nearest regions, by measured latency
+    token:    own relay -> that node     regions -> those of the map, in the token's order
+
+The token decides where to meet, so a claimer's settings only say which map to look regions up in.
+"""
+
+import os
+from dataclasses import dataclass
+
+from derphole.config import NetworkOptions, RelayAddress
+from derphole.errors import RelayTrouble
+from derphole.status import Notice, Report
+from derphole.token.hints import OwnRelay, RegionHints, RelayHints
+from tunnel.crypto.keys import DerpKey
+from tunnel.errors import DecodeError, RelayUnreachable
+from tunnel.net.relay_client.dial import DialOptions
+from tunnel.net.relay_client.proxy import ProxySettings
+from tunnel.net.relay_client.regions import measure_regions
+from tunnel.net.relay_client.relay_map import FETCH_TIMEOUT_S, load_relay_map
+from tunnel.proto.netcheck.checks import choose_regions, fallback_regions
+from tunnel.units import Seconds
+from tunnel.wire.derpmap import (
+    DEFAULT_STUN_PORT,
+    FAMILY_OFF,
+    STUN_OFF,
+    RelayMap,
+    RelayNode,
+    RelayRegion,
+    parse_relay_url,
+)
+
+# Chosen (design, section 4): measuring never keeps a person waiting for longer.
+MEASURING_S: Seconds = 2.0
+PUBLIC_MAP_FILE = "derpmap.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RelayChoice:
+    """Regions to meet in, best first.
+
+    Args:
+        regions: at least one.
+        is_public: whether they belong to the public map, so that a token may name them by id.
+    """
+
+    regions: tuple[RelayRegion, ...]
+    is_public: bool
+
+
+def dial_options(options: NetworkOptions) -> DialOptions:
+    """Return how relays are dialled with these settings."""
+    return DialOptions(proxy=proxy_settings(options))
+
+
+def proxy_settings(options: NetworkOptions) -> ProxySettings:
+    """Return the proxies of these settings."""
+    return ProxySettings(
+        options.proxy_https or "", options.proxy_http or "", ",".join(options.no_proxy)
+    )
+
+
+def issuer_relays(options: NetworkOptions, issuer: DerpKey, report: Report) -> RelayChoice:
+    """Return where an issuer waits; raises `RelayTrouble`."""
+    if options.relay is not None:
+        return RelayChoice((own_region(options.relay),), is_public=False)
+    relay_map = _load(options, report)
+    latencies = measure_regions(relay_map, os.urandom, MEASURING_S, proxy_settings(options))
+    ids = choose_regions(latencies)
+    if not ids:
+        report(Notice("no relay region answered in time; taking those that both sides can compute"))
+        ids = fallback_regions(relay_map, issuer)
+    return _choice(relay_map, ids, is_public=options.derp_map is None)
+
+
+def network_map(options: NetworkOptions, report: Report, fetch_s: Seconds) -> RelayMap:
+    """Return every relay that these settings allow; raises `RelayTrouble`."""
+    if options.relay is not None:
+        region = own_region(options.relay)
+        return RelayMap({region.id: region})
+    return _load(options, report, fetch_s)
+
+
+def claimer_relays(
+    options: NetworkOptions, hints: RelayHints, issuer: DerpKey, report: Report
+) -> RelayChoice:
+    """Return where a claimer looks for the issuer; raises `RelayTrouble`."""
+    if isinstance(hints, OwnRelay):
+        return RelayChoice((hinted_region(hints),), is_public=False)
+    relay_map = _load(options, report)
+    known = [region for region in hints.ids if region in relay_map.regions]
+    ids = known or fallback_regions(relay_map, issuer)
+    return _choice(relay_map, ids, is_public=options.derp_map is None)
+
+
+def own_region(address: RelayAddress) -> RelayRegion:
+    """Return the region of one relay that the person named; raises `RelayTrouble`."""
+    return _parse_url(f"{address.url}#{address.pin}" if address.pin else address.url)
+
+
+def hinted_region(hint: OwnRelay) -> RelayRegion:
+    """Return the region of the relay that a token carries; raises `RelayTrouble`."""
+    stun = hint.stun_port or "off"
+    pin = f"#sha256:{hint.pin.hex()}" if hint.pin else ""
+    host = f"[{hint.host}]" if ":" in hint.host else hint.host
+    scheme = "https" if hint.tls else "http"
+    return _parse_url(f"{scheme}://{host}:{hint.port}?stun={stun}{pin}")
+
+
+def relay_hints(choice: RelayChoice, node: RelayNode, leaf_pin: bytes | None) -> RelayHints:
+    """Return what a token says of where to meet.
+
+    Args:
+        choice: the regions the issuer waits in.
+        node: the node it is connected to.
+        leaf_pin: 16-byte pin of that node's certificate, if it is not publicly trusted.
+
+    Raises `RelayTrouble` for a relay whose name no token can carry.
+    """
+    if choice.is_public:
+        return RegionHints(tuple(region.id for region in choice.regions))
+    stun_port = 0 if node.stun_port == STUN_OFF else node.stun_port or DEFAULT_STUN_PORT
+    # A pinned node needs no name: where the map gives its address, the claimer needs no DNS for it.
+    has_literal = leaf_pin is not None and node.ipv4 not in ("", FAMILY_OFF)
+    host = node.ipv4 if has_literal else node.host
+    try:
+        return OwnRelay(host, node.derp_port, stun_port, node.use_tls, leaf_pin)
+    except ValueError as error:
+        raise RelayTrouble(str(error)) from error
+
+
+def _parse_url(url: str) -> RelayRegion:
+    try:
+        return parse_relay_url(url)
+    except DecodeError as error:
+        raise RelayTrouble(str(error)) from error
+
+
+def _load(options: NetworkOptions, report: Report, fetch_s: Seconds = FETCH_TIMEOUT_S) -> RelayMap:
+    cache_dir = options.cache_dir if options.derp_map is None else None
+    cache_file = cache_dir / PUBLIC_MAP_FILE if cache_dir else None
+    try:
+        loaded = load_relay_map(options.derp_map, cache_file, proxy_settings(options), fetch_s)
+    except RelayUnreachable as error:
+        raise RelayTrouble(str(error)) from error
+    if loaded.notice:
+        report(Notice(loaded.notice))
+    return loaded.map
+
+
+def _choice(relay_map: RelayMap, ids: list[int], *, is_public: bool) -> RelayChoice:
+    regions = tuple(relay_map.regions[region] for region in ids)
+    if not regions:
+        raise RelayTrouble("the relay map has no region that can be used")
+    return RelayChoice(regions, is_public)

@@ -1,0 +1,133 @@
+"""How conversations end: the close codes, and the sentence each side gets.
+
+    done           everything was confirmed         interrupted    a person or the system stopped it
+    output closed  the receiver's reader left       output failed  the receiver could not write
+    input failed   the sender could not read        mismatch       size or digest do not agree
+    expired        the token's time is over         reconnecting   the claimer comes back at once
+    in use, replaced                                see tunnel.proto.places
+    protocol       a side said what it may not say, on its control stream or in its packets
+
+Every ending names its cause on both sides; what is said by the other side stands in quotes.  Pure.
+"""
+
+from enum import IntEnum
+
+from derphole.errors import (
+    AlreadyInUse,
+    ClaimRefused,
+    DerpholeError,
+    FeatureMissing,
+    Interrupted,
+    NotAwaited,
+    OtherReason,
+    PeerAborted,
+    PeerBrokeProtocol,
+    PeerLeft,
+    ReceiverOutputClosed,
+    SinkClosed,
+    SinkFailed,
+    SourceFailed,
+    TimedOut,
+    TokenExpired,
+    TokenWrongCapability,
+    TransferError,
+    WeBrokeProtocol,
+)
+from derphole.token.admission import Refusal
+from derphole.token.grant import Grant
+from derphole.token.text import MADE_AND_USED_BY
+from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent
+from tunnel.proto.meeting.claimer import Refused
+from tunnel.units import WallTime
+
+
+class Ending(IntEnum):
+    """Close codes of conversations; the codes below 16 belong to the tunnel library."""
+
+    PROTOCOL_VIOLATION = 1
+    IN_USE = 2
+    REPLACED = 3
+    DONE = 16
+    INTERRUPTED = 17
+    OUTPUT_CLOSED = 18
+    OUTPUT_FAILED = 19
+    INPUT_FAILED = 20
+    MISMATCH = 21
+    EXPIRED = 22
+    TIMED_OUT = 23
+    FAILED = 24
+    RECONNECTING = 25
+
+
+def ending_error(end: LinkEnded, unanswered: str) -> DerpholeError:
+    """Return what the person on this side reads when the other side, or silence, ended the link.
+
+    Args:
+        end: why the link ended.
+        unanswered: what was awaited from the other side.
+    """
+    if isinstance(end, PeerSilent):
+        return TimedOut(f"{unanswered} (nothing was heard from the other side)", end.silent_s)
+    if isinstance(end, ClosedHere) and end.code == Ending.PROTOCOL_VIOLATION:
+        return PeerBrokeProtocol("its packets were not what they must be")
+    if not isinstance(end, PeerClosed):
+        return PeerLeft(str(end))
+    match end.code:
+        case Ending.PROTOCOL_VIOLATION:
+            return WeBrokeProtocol(end.text or None)
+        case Ending.IN_USE:
+            return AlreadyInUse()
+        case Ending.OUTPUT_CLOSED:
+            return ReceiverOutputClosed()
+        case Ending.REPLACED:
+            return PeerAborted("another process took over with the same token")
+        case Ending.DONE:
+            return PeerLeft("it ended before everything was confirmed")
+        case _:
+            return PeerAborted(end.text or None)
+
+
+def ending_of(error: BaseException) -> tuple[Ending, str]:
+    """Return how this side's failure is told to the other side."""
+    match error:
+        case SinkClosed():
+            return Ending.OUTPUT_CLOSED, "its output was closed"
+        case SinkFailed(reason=reason):
+            return Ending.OUTPUT_FAILED, f"it could not write its output: {reason}"
+        case SourceFailed(reason=reason):
+            return Ending.INPUT_FAILED, f"it could not read its input: {reason}"
+        case PeerBrokeProtocol(detail=detail):
+            return Ending.PROTOCOL_VIOLATION, detail
+        case TransferError():
+            return Ending.MISMATCH, "the bytes it received are not those that were sent"
+        case Interrupted():
+            return Ending.INTERRUPTED, f"it was {error.sentence}"
+        case _:
+            return Ending.FAILED, "it failed"
+
+
+def refusal_error(refused: Refused, grant: Grant, now: WallTime) -> DerpholeError:
+    """Return what the claimer's person reads when the issuer refused the claim."""
+    match refused.verdict:
+        case Refusal.EXPIRED:
+            return TokenExpired(grant.expires_at, now, refused.clock_s)
+        case Refusal.WRONG_CAPABILITY:
+            return TokenWrongCapability(*MADE_AND_USED_BY[grant.capability])
+        case Refusal.USED_UP:
+            return ClaimRefused("the token was used already")
+        case Refusal.LEAVING:
+            return ClaimRefused("it is about to end")
+        case Refusal.REVOKED:
+            return ClaimRefused("the token was revoked")
+        case Refusal.NOT_AWAITED:
+            return NotAwaited()
+        case Refusal.CLAIMER_LACKS | Refusal.ISSUER_LACKS:
+            is_here = refused.verdict == Refusal.CLAIMER_LACKS
+            return FeatureMissing(is_here, program_text(refused.program))
+        case _:
+            return OtherReason(refused.verdict, program_text(refused.program))
+
+
+def program_text(program: bytes) -> str:
+    """Return what the other side's program calls itself, as text that may say anything."""
+    return program.decode("ascii", "replace")

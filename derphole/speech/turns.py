@@ -1,0 +1,69 @@
+"""Turns: which message may come next on a control stream, by how far the conversation is.
+
+    side     stage                 may come      stage begins with
+    listen   LISTEN_BEFORE_FIN     FIN           the link
+             LISTEN_AFTER_FIN      nothing       FIN
+             LISTEN_CONFIRMED      CONFIRM_ACK   our CONFIRM
+    pipe     PIPE_BEFORE_FIN       nothing       the link
+             PIPE_AFTER_FIN        CONFIRM       our FIN
+    share    SHARE                 nothing       the link
+    open     OPEN_FIRST            RESUMPTION    the link
+             OPEN_LATER            nothing       RESUMPTION
+
+Everything else, bytes that are no message, and the end of the messages end the run at once, except
+that `listen` has succeeded by the time it confirms.  Messages of unknown types count as none.
+Pure.  Source: docs/protocol.md, section "Conversations".
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+
+from derphole.errors import PeerBrokeProtocol
+from derphole.speech.messages import Confirm, ConfirmAck, Fin, Message, Resumption
+
+
+class Stage(Enum):
+    """How far a conversation is, seen from the side that reads; the value says it in words."""
+
+    LISTEN_BEFORE_FIN = "while FIN was awaited"
+    LISTEN_AFTER_FIN = "after FIN"
+    LISTEN_CONFIRMED = "in answer to CONFIRM"
+    PIPE_BEFORE_FIN = "before anything was finished"
+    PIPE_AFTER_FIN = "in answer to FIN"
+    SHARE = "to a side that shares"
+    OPEN_FIRST = "while RESUMPTION was awaited"
+    OPEN_LATER = "after RESUMPTION"
+
+
+NAMES: Mapping[type[Message], str] = {
+    Fin: "FIN",
+    Confirm: "CONFIRM",
+    ConfirmAck: "CONFIRM-ACK",
+    Resumption: "RESUMPTION",
+}
+MAY_COME: Mapping[Stage, type[Message] | None] = {
+    Stage.LISTEN_BEFORE_FIN: Fin,
+    Stage.LISTEN_AFTER_FIN: None,
+    Stage.LISTEN_CONFIRMED: ConfirmAck,
+    Stage.PIPE_BEFORE_FIN: None,
+    Stage.PIPE_AFTER_FIN: Confirm,
+    Stage.SHARE: None,
+    Stage.OPEN_FIRST: Resumption,
+    Stage.OPEN_LATER: None,
+}
+
+
+def check_turn(stage: Stage, message: Message) -> None:
+    """Raise `PeerBrokeProtocol` for a message that may not come now."""
+    if type(message) is not MAY_COME[stage]:
+        raise PeerBrokeProtocol(f"{NAMES[type(message)]} was sent {stage.value}")
+
+
+def messages_ended(stage: Stage) -> PeerBrokeProtocol:
+    """Return the error for a side that ends its messages while the conversation goes on."""
+    return PeerBrokeProtocol(f"the end of its messages came {stage.value}")
+
+
+def unreadable(stage: Stage, detail: str) -> PeerBrokeProtocol:
+    """Return the error for bytes that are no message."""
+    return PeerBrokeProtocol(f"a message that cannot be read was sent {stage.value}: {detail}")

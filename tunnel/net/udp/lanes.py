@@ -1,0 +1,116 @@
+"""Lanes: the UDP sockets that direct paths use, opened and closed as the interfaces change.
+
+    started     one of each family, for whatever the system routes; one that the system refuses now
+                is tried again whenever the ways out are looked at
+    followed    one for each further way out, as `tunnel.proto.lane_plan` decides
+
+What a lane receives goes to its observer.  Nothing here knows STUN, routers or links.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+
+from tunnel.net.tasks import TaskGroup
+from tunnel.net.udp.lane import LaneObserver, UdpLane
+from tunnel.proto.link.events import Trace
+from tunnel.proto.paths.lane_plan import LANE_IPV4, LANE_IPV6, LanePlan, Uplink
+
+COMMON_LANES = {LANE_IPV4: False, LANE_IPV6: True}  # and whether each speaks IPv6
+
+_log = logging.getLogger(__name__)
+
+
+class Lanes:
+    """Every lane that is open.
+
+    Args:
+        observer: told about what arrives.
+        tasks: the group that the lanes' greenlets belong to.
+        trace: takes (event name, values).
+        find: returns the ways out of the machine.
+    """
+
+    def __init__(
+        self,
+        observer: LaneObserver,
+        tasks: TaskGroup,
+        trace: Trace,
+        find: Callable[[], list[Uplink]],
+    ) -> None:
+        self._observer = observer
+        self._tasks = tasks
+        self._trace = trace
+        self._find = find
+        self._plan = LanePlan()
+        self._lanes: dict[int, UdpLane] = {}
+        self._refusals: dict[int, str] = {}  # what was said of lanes that could not be opened
+
+    def __iter__(self) -> Iterator[UdpLane]:
+        return iter(list(self._lanes.values()))
+
+    def get(self, number: int) -> UdpLane | None:
+        """Return the open lane of that number."""
+        return self._lanes.get(number)
+
+    def start(self) -> None:
+        """Open what the system routes, and the ways out of now."""
+        self.follow()
+
+    def follow(self) -> list[int] | None:
+        """Look at the ways out; returns the lanes that were closed, None if nothing changed."""
+        changes = self._plan.update(self._find())
+        for number in changes.closed:
+            self._lanes.pop(number).close()
+            self._trace("lane.closed", {"lane": number})
+        has_opened = self._open_common()
+        for number, uplink in changes.opened.items():
+            if self._open(number, uplink.is_ipv6, uplink):
+                has_opened = True
+            else:
+                self._plan.note_failure(number)
+        return changes.closed if changes.closed or has_opened else None
+
+    def network_changed(self) -> None:
+        """Have the lanes try again what this machine could not do before."""
+        for lane in self:
+            lane.network_changed()
+
+    def _open_common(self) -> bool:
+        """Open what is missing of the lanes that the system routes; returns whether any was."""
+        missing = [each for each in COMMON_LANES if each not in self._lanes]
+        opened = [self._open(number, COMMON_LANES[number], None) for number in missing]
+        return any(opened)
+
+    def hosts(self, addresses: Iterable[str]) -> list[tuple[str, int]]:
+        """Return where our addresses are reached: each with the port of the lane that it has."""
+        common = {lane.is_ipv6: lane.port for lane in self if lane.uplink is None}
+        own = {lane.uplink.ip: lane.port for lane in self if lane.uplink is not None}
+        ports = ((ip, own.get(ip, common.get(":" in ip))) for ip in addresses)
+        return [(ip, port) for ip, port in ports if port is not None]
+
+    def families(self, *, of_all: bool) -> dict[int, bool]:
+        """Return the numbers, and whether each speaks IPv6; without `of_all` the common ones."""
+        return {lane.number: lane.is_ipv6 for lane in self if of_all or lane.uplink is None}
+
+    def close(self) -> None:
+        """Close all."""
+        for lane in self:
+            lane.close()
+        self._lanes.clear()
+
+    def _open(self, number: int, is_ipv6: bool, uplink: Uplink | None) -> bool:
+        family = "IPv6" if is_ipv6 else "IPv4"
+        where = f" by {uplink.interface}" if uplink is not None else ""
+        try:
+            lane = UdpLane(number, is_ipv6, self._observer, uplink)
+        except OSError as error:
+            if self._refusals.get(number) != str(error):
+                self._refusals[number] = str(error)  # it is tried again and again: said once
+                _log.info("no UDP over %s%s: %s", family, where, error)
+            return False
+        self._refusals.pop(number, None)
+        self._lanes[number] = lane
+        lane.start(self._tasks)
+        self._trace("lane.opened", {"lane": number, "family": family, "is_bound": bool(uplink)})
+        _log.debug("lane %d: %s%s, port %d", number, family, where, lane.port)
+        return True

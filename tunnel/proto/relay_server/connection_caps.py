@@ -1,0 +1,140 @@
+"""Which connections a server takes and when it begins with each: one sender delays no other.
+
+    floor      a few of every network      served at once, whatever others do
+    network    many of one network         wait their turn, or are refused
+    total      of all networks             what one network is refused is not charged to the others
+
+A network is a /24 of IPv4 or a /64 of IPv6.  Besides these rates there are bounds on connections at
+once: for a source (an IPv4 address or an IPv6 /64), from which loopback is excepted, since who is
+on this machine, or comes through its reverse proxy, is not one sender; and in all.  When the server
+is full, a newcomer displaces the oldest connection that is no client yet of the network that has
+most of them: a crowd of strangers keeps out its own kind only.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from tunnel.proto.relay_server.source_network import is_loopback, source_network
+from tunnel.proto.token_bucket import Allowance, Buckets, TokenBucket
+from tunnel.units import Instant, Seconds
+
+# Chosen: a pair with its probes is served at once; who comes again and again is slowed down.
+FLOOR = Allowance(rate=2.0, burst=16.0)
+# Chosen: half of all, so that one network leaves as much to the others; a proxy is one network.
+OF_A_NETWORK = Allowance(rate=100.0, burst=200.0)
+# Chosen: a TLS handshake costs about a millisecond of the processor.
+OF_ALL = Allowance(rate=200.0, burst=400.0)
+# Chosen: clients give up after 3 s and more; who would wait longer is refused.
+MAX_WAIT_S: Seconds = 2.0
+# Chosen: a megabyte when full; who is forgotten begins afresh.
+MAX_NETWORKS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptRates:
+    """How many connections a server begins with.
+
+    Args:
+        floor: of each network, served at once.
+        network: of each network, above its floor.
+        total: of all networks, above their floors.
+    """
+
+    floor: Allowance = FLOOR
+    network: Allowance = OF_A_NETWORK
+    total: Allowance = OF_ALL
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Admitted:
+    """A connection that was taken.
+
+    Args:
+        source: the address, or IPv6 network, it counts for.
+        network: the network it came from.
+        serve_at: when to begin with it.
+        displaced: the connection that has to end for it, and has left already.
+    """
+
+    source: bytes
+    network: bytes
+    serve_at: Instant
+    displaced: "Admitted | None"
+
+
+class ConnectionCaps:
+    """Decides on every new connection of a server.
+
+    Args:
+        total: connections at once.
+        per_source: of these, from one source.
+        rates: how many it begins with.
+        now: when the server starts.
+    """
+
+    def __init__(self, total: int, per_source: int, rates: AcceptRates, now: Instant) -> None:
+        self._total = total
+        self._per_source = per_source
+        self._floors: Buckets[bytes] = Buckets(rates.floor, MAX_NETWORKS)
+        self._networks: Buckets[bytes] = Buckets(rates.network, MAX_NETWORKS)
+        self._all = TokenBucket(rates.total, now)
+        self._held: set[Admitted] = set()
+        self._count_by_source: Counter[bytes] = Counter()
+        # Those that are no clients yet, in order of arrival.
+        self._strangers_by_network: dict[bytes, dict[Admitted, None]] = {}
+
+    def admit(self, now: Instant, address: str) -> Admitted | None:
+        """Decide on a connection from a plain address; None: close it."""
+        network = source_network(address)
+        source = network if ":" in address else address.encode("ascii")
+        if not is_loopback(address) and self._count_by_source[source] >= self._per_source:
+            return None
+        is_full = len(self._held) >= self._total
+        displaced = self._displaceable(network) if is_full else None
+        if is_full and displaced is None:
+            return None
+        serve_at = self._turn(now, network)
+        if serve_at is None:
+            return None
+        if displaced is not None:
+            self.remove(displaced)
+        admitted = Admitted(source, network, serve_at, displaced)
+        self._held.add(admitted)
+        self._count_by_source[source] += 1
+        self._strangers_by_network.setdefault(network, {})[admitted] = None
+        return admitted
+
+    def settle(self, admitted: Admitted) -> None:
+        """Note that a connection became a client, which nobody displaces."""
+        strangers = self._strangers_by_network.get(admitted.network)
+        if strangers is not None and admitted in strangers:
+            del strangers[admitted]
+            if not strangers:
+                del self._strangers_by_network[admitted.network]
+
+    def remove(self, admitted: Admitted) -> None:
+        """Forget a connection; once is enough, and more is harmless."""
+        if admitted not in self._held:
+            return
+        self.settle(admitted)
+        self._held.remove(admitted)
+        self._count_by_source[admitted.source] -= 1
+        if not self._count_by_source[admitted.source]:
+            del self._count_by_source[admitted.source]
+
+    def _turn(self, now: Instant, network: bytes) -> Instant | None:
+        """Return when a network's next connection is served; None: it would wait too long."""
+        if self._floors.try_take(now, network):
+            return now
+        for bucket in (self._networks.of(now, network), self._all):
+            if bucket.ready_at() > now + MAX_WAIT_S:
+                return None
+        return max(self._networks.of(now, network).take(now, 1), self._all.take(now, 1))
+
+    def _displaceable(self, network: bytes) -> Admitted | None:
+        """Return the oldest stranger of the network with most of them, unless it is the same."""
+        if not self._strangers_by_network:
+            return None
+        crowd = max(self._strangers_by_network.values(), key=len)
+        own = self._strangers_by_network.get(network, {})
+        return next(iter(crowd)) if len(crowd) > len(own) + 1 else None
