@@ -1,1 +1,1 @@
-"""TODO edges."""
+"""Where bytes enter and leave the process: standard input, standard output, TCP."""

@@ -1,1 +1,1 @@
-"""TODO forwarding."""
+"""share and open: each TCP connection is a stream."""

@@ -1,1 +1,1 @@
-"""TODO network."""
+"""netcheck: what the network allows, in words."""

@@ -26,16 +26,11 @@ from tunnel.net.ifaces import default_gateway, local_addresses
 from tunnel.net.netcheck import check_mappers, check_nat, check_relay, look_for_page
 from tunnel.net.relay_client.regions import measure_by_https, measure_by_stun
 from tunnel.net.tasks import TaskGroup
-from tunnel.proto.netcheck.checks import (
-    MapperCheck,
-    RegionLatency,
-    SignInPage,
-    choose_regions,
-    measurable_regions,
-)
+from tunnel.proto.netcheck.checks import MapperCheck, SignInPage
 from tunnel.proto.netcheck.nat_behaviour import NatFindings
 from tunnel.proto.paths.candidates import is_overlay
 from tunnel.proto.portmap.mapping import is_public
+from tunnel.proto.relay_client.regions import RegionLatency, choose_regions, measurable_regions
 from tunnel.units import Instant, Seconds
 from tunnel.wire.derpmap import RelayMap, RelayNode, RelayRegion
 

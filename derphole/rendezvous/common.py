@@ -27,10 +27,10 @@ from tunnel.net.tasks import TaskGroup
 from tunnel.net.udp.network_watch import NetworkWatch
 from tunnel.proto.link.events import AddressSeen, LinkResumed, LinkStalled
 from tunnel.proto.link.events import PathChanged as PathMoved
+from tunnel.proto.link.parameters import Feature
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.machine import UdpEndpoint
 from tunnel.proto.meeting.claimer import Claimer, ClaimerEvent
-from tunnel.proto.meeting.handshake import Feature
 from tunnel.proto.meeting.issuer import Issuer
 from tunnel.proto.meeting.places import IssuerEvent
 

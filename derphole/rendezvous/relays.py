@@ -20,7 +20,7 @@ from tunnel.net.relay_client.dial import DialOptions
 from tunnel.net.relay_client.proxy import ProxySettings
 from tunnel.net.relay_client.regions import measure_regions
 from tunnel.net.relay_client.relay_map import FETCH_TIMEOUT_S, load_relay_map
-from tunnel.proto.netcheck.checks import choose_regions, fallback_regions
+from tunnel.proto.relay_client.regions import choose_regions, fallback_regions
 from tunnel.units import Seconds
 from tunnel.wire.derpmap import (
     DEFAULT_STUN_PORT,

@@ -10,8 +10,9 @@ from derphole.token.admission import ClaimHeader, encode_header
 from derphole.token.text import SessionToken, parse_token
 from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair
+from tunnel.crypto.link_keys import packet_keys
 from tunnel.crypto.packets import OpenedBulk, OpenedGeneral
-from tunnel.proto.meeting.handshake import Meeting, OutgoingClaim, packet_keys
+from tunnel.proto.meeting.handshake import Meeting, OutgoingClaim
 from tunnel.wire import frames as wire
 from tunnel.wire.handshake import ClaimPayload, decode_message, is_handshake
 

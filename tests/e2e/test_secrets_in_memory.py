@@ -22,13 +22,14 @@ from derphole.token.hints import RegionHints
 from derphole.token.text import ServerToken, client_token, parse_token, session_token, token_text
 from tunnel.crypto.aead import AEGIS_256, CHACHA20_POLY1305, AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey, Secret
+from tunnel.crypto.link_keys import traffic_key
 from tunnel.crypto.noise import Initiator, Responder
 from tunnel.crypto.packets import PacketOpener, PacketSealer
 from tunnel.errors import TunnelError
 from tunnel.net.relay_client.proxy import ProxySettings, parse_proxy_url
-from tunnel.proto.link.events import LinkParameters
+from tunnel.proto.link.parameters import Feature, LinkParameters
 from tunnel.proto.meeting.claimer import Claimer, ClaimerIdentity, LinkUp
-from tunnel.proto.meeting.handshake import Feature, Meeting, traffic_key
+from tunnel.proto.meeting.handshake import Meeting
 from tunnel.proto.meeting.issuer import Issuer as IssuerMachine
 from tunnel.proto.meeting.issuer import IssuerIdentity
 from tunnel.proto.meeting.places import LinkAdmitted

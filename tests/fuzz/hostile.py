@@ -7,11 +7,11 @@ from fuzzing import Feed, chunk
 
 from tunnel.crypto.aead import CHACHA20_POLY1305, AeadId
 from tunnel.crypto.keys import DerpKey, Secret
+from tunnel.crypto.link_keys import packet_keys
 from tunnel.crypto.packets import MAX_RECEIVE_PATHS, OpenedGeneral, PacketSealer
-from tunnel.proto.link.events import LinkParameters
+from tunnel.proto.link.parameters import LinkParameters
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.machine import Transmit, UdpEndpoint
-from tunnel.proto.meeting.handshake import packet_keys
 from tunnel.proto.paths.table import MAX_PATHS
 from tunnel.proto.streams.credit import FLOOR, POOL
 from tunnel.proto.streams.send_stream import SendState

@@ -11,7 +11,7 @@ from gevent import socket
 
 from tunnel.net.relay_client.proxy import ProxySettings
 from tunnel.net.relay_client.regions import measure_regions
-from tunnel.proto.netcheck.checks import choose_regions
+from tunnel.proto.relay_client.regions import choose_regions
 from tunnel.wire.derpmap import RelayMap, RelayNode, RelayRegion
 from tunnel.wire.stun import decode_binding_request, encode_binding_response
 

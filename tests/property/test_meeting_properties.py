@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
+from tunnel.proto.link.parameters import Feature
 from tunnel.proto.meeting.claimer import Claimer, ClaimerIdentity
-from tunnel.proto.meeting.handshake import Feature, Meeting
+from tunnel.proto.meeting.handshake import Meeting
 from tunnel.proto.meeting.issuer import (
     MAX_PENDING,
     MAX_PENDING_OF_GRANT,

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from tunnel.proto.rate.direct import DirectController
 from tunnel.proto.rate.pacer import CATCH_UP_PACKETS, CATCH_UP_S
 from tunnel.proto.recovery.acks import AckState
-from tunnel.proto.recovery.loss import SentLedger, SentRecord, StreamRange
+from tunnel.proto.recovery.loss import SentLedger
+from tunnel.proto.recovery.sent import SentRecord, StreamRange
 from tunnel.units import Instant
 from tunnel.wire.frames import Ack
 

@@ -11,7 +11,7 @@ from world import Host, World
 
 from derphole.rendezvous.waiting import CLOCK_LOOK_S
 from tunnel.net.udp.network_watch import CHECK_S
-from tunnel.proto.meeting.handshake import Feature
+from tunnel.proto.link.parameters import Feature
 from tunnel.proto.relay_client.derp_client import DEFAULT_TIMING
 
 MINUTE = 60.0

@@ -5,15 +5,11 @@ from world import HEADER, SECRET, World
 
 from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
+from tunnel.crypto.link_keys import packet_keys
+from tunnel.proto.link.parameters import Feature
 from tunnel.proto.meeting import issuer as issuer_module
 from tunnel.proto.meeting.claimer import ClaimState, LinkUp, NotHere, NotUnderstood, Refused
-from tunnel.proto.meeting.handshake import (
-    Feature,
-    IncomingClaim,
-    Meeting,
-    OutgoingClaim,
-    packet_keys,
-)
+from tunnel.proto.meeting.handshake import IncomingClaim, Meeting, OutgoingClaim
 from tunnel.proto.meeting.places import ClaimRefused, LinkAdmitted
 from tunnel.units import Instant, WallTime
 from tunnel.wire.handshake import (

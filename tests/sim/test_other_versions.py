@@ -8,9 +8,10 @@ from world import HEADER, SECRET, World
 
 from tunnel.crypto.kdf import derive
 from tunnel.crypto.keys import DerpKey
+from tunnel.proto.link.parameters import Feature
 from tunnel.proto.meeting import issuer as issuer_module
 from tunnel.proto.meeting.claimer import ClaimState, LinkUp, NotUnderstood, Refused
-from tunnel.proto.meeting.handshake import Feature, other_version
+from tunnel.proto.meeting.handshake import other_version
 from tunnel.proto.meeting.places import ClaimRefused, OtherVersionClaimed
 from tunnel.wire.handshake import (
     CLAIMER_LACKS,

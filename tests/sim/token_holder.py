@@ -8,9 +8,10 @@ from world import HEADER, SECRET, World
 
 from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
+from tunnel.crypto.link_keys import packet_keys
 from tunnel.crypto.packets import OpenedGeneral, PacketOpener, PacketSealer
 from tunnel.proto.machine import RelayEndpoint, Transmit
-from tunnel.proto.meeting.handshake import Meeting, OutgoingClaim, packet_keys
+from tunnel.proto.meeting.handshake import Meeting, OutgoingClaim
 from tunnel.wire import frames as wire
 from tunnel.wire.handshake import ClaimPayload, decode_message, is_handshake
 

@@ -15,11 +15,12 @@ from typing import TypeVar
 
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.proto.link.events import LinkClosed, LinkGivenUp
+from tunnel.proto.link.parameters import NO_FEATURE, Feature
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.proto.machine import Transmit, UdpEndpoint
 from tunnel.proto.meeting.claimer import Claimer, ClaimerIdentity, LinkUp, Refused
-from tunnel.proto.meeting.handshake import NO_FEATURE, Feature, Meeting
+from tunnel.proto.meeting.handshake import Meeting
 from tunnel.proto.meeting.issuer import Issuer, IssuerIdentity, Named
 from tunnel.proto.meeting.places import LinkAdmitted
 from tunnel.proto.streams.receive_stream import ReceiveStream

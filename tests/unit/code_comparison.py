@@ -30,10 +30,10 @@ from tunnel.proto.link import events as link_events
 from tunnel.proto.link import liveness, rekey, sender
 from tunnel.proto.link import peer_link as link
 from tunnel.proto.meeting import claimer, handshake, issuer, places
-from tunnel.proto.netcheck.checks import fallback_regions
 from tunnel.proto.paths import packet_size
 from tunnel.proto.rate import relay as congestion
 from tunnel.proto.recovery import acks, loss, rtt
+from tunnel.proto.relay_client.regions import fallback_regions
 from tunnel.proto.streams import credit, receive_stream
 from tunnel.proto.streams import table as streams
 from tunnel.units import Instant

@@ -27,9 +27,10 @@ from derphole.token.text import SessionToken, parse_token, session_token, token_
 from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.proto.link.events import LinkClosed
+from tunnel.proto.link.parameters import Feature
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.meeting.claimer import Claimer, ClaimerIdentity, LinkUp
-from tunnel.proto.meeting.handshake import Feature, Meeting
+from tunnel.proto.meeting.handshake import Meeting
 from tunnel.proto.meeting.issuer import Issuer, IssuerIdentity
 from tunnel.proto.meeting.places import LinkAdmitted
 from tunnel.proto.streams.table import StreamOpened, StreamReadable

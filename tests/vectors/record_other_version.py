@@ -18,7 +18,7 @@ from derphole.token.grant import Capability, Grant
 from derphole.token.grant import Issuer as GrantIssuer
 from tunnel.crypto.kdf import derive
 from tunnel.crypto.keys import DerpKey, KeyPair
-from tunnel.proto.meeting.handshake import NO_FEATURE
+from tunnel.proto.link.parameters import NO_FEATURE
 from tunnel.proto.meeting.issuer import Issuer, IssuerIdentity
 from tunnel.units import Instant, WallTime
 

@@ -15,8 +15,9 @@ from derphole.token.admission import ClaimHeader, SessionGate, claim_header, enc
 from derphole.token.grant import Capability, Grant
 from derphole.token.grant import Issuer as GrantIssuer
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
+from tunnel.proto.link.parameters import Feature
 from tunnel.proto.meeting.claimer import Claimer, ClaimerIdentity
-from tunnel.proto.meeting.handshake import Feature, Meeting
+from tunnel.proto.meeting.handshake import Meeting
 from tunnel.units import Instant
 
 FILE = Path(__file__).parent / "resuming_claim.json"

@@ -29,10 +29,9 @@ from tunnel.net.udp.lane import UdpLane
 from tunnel.net.udp.lanes import Lanes
 from tunnel.net.udp.network_watch import our_addresses
 from tunnel.net.udp.uplinks import find_uplinks
-from tunnel.proto.link.events import Trace
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.link.received_burst import ReceivedBurst
-from tunnel.proto.machine import UdpEndpoint
+from tunnel.proto.machine import Trace, UdpEndpoint
 from tunnel.proto.paths.gather import Gatherer, StunQuestion
 from tunnel.proto.paths.lane_plan import Uplink
 from tunnel.proto.paths.stun_evidence import StunEvidence

@@ -19,9 +19,9 @@ from tunnel.proto.link.events import (
     LinkResumed,
     LinkStalled,
     PathChanged,
-    Trace,
 )
 from tunnel.proto.link.peer_link import PeerLink
+from tunnel.proto.machine import Trace
 from tunnel.proto.streams.receive_stream import ReceiveState, ReceiveStream
 from tunnel.proto.streams.send_stream import SendState, SendStream
 from tunnel.proto.streams.table import (

@@ -9,6 +9,7 @@ A machine does no I/O and so can never yield: between two of its statements no o
 and it needs no locks.  Drivers never call into a machine while they hold a half-updated view of it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -52,6 +53,8 @@ class UdpEndpoint:
 
 
 Endpoint = RelayEndpoint | UdpEndpoint
+# Takes (event name, values) of what a person who looks for a fault wants to see.
+Trace = Callable[[str, dict[str, object]], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""TODO commands."""
+"""One module a command: its usage text, and a call of what it runs."""

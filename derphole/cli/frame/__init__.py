@@ -1,1 +1,1 @@
-"""TODO frame."""
+"""What every command uses: arguments, options, output, signals, logs."""

@@ -7,15 +7,11 @@ from hostile import check_events, check_held, note
 
 from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
+from tunnel.crypto.link_keys import packet_keys
 from tunnel.crypto.packets import PacketSealer
+from tunnel.proto.link.parameters import Feature
 from tunnel.proto.meeting.claimer import Claimer, ClaimerIdentity, ClaimState
-from tunnel.proto.meeting.handshake import (
-    Feature,
-    IncomingClaim,
-    Meeting,
-    other_version,
-    packet_keys,
-)
+from tunnel.proto.meeting.handshake import IncomingClaim, Meeting, other_version
 from tunnel.units import Instant
 from tunnel.wire import frames as wire
 from tunnel.wire.handshake import (

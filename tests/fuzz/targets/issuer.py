@@ -10,9 +10,11 @@ from derphole.token.grant import Capability, Grant
 from derphole.token.grant import Issuer as GrantIssuer
 from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
+from tunnel.crypto.link_keys import packet_keys
 from tunnel.crypto.packets import PacketSealer
 from tunnel.errors import AuthenticationFailed
-from tunnel.proto.meeting.handshake import Feature, Meeting, OutgoingClaim, packet_keys
+from tunnel.proto.link.parameters import Feature
+from tunnel.proto.meeting.handshake import Meeting, OutgoingClaim
 from tunnel.proto.meeting.issuer import MAX_PENDING, MAX_RATED_GRANTS, Issuer, IssuerIdentity
 from tunnel.proto.meeting.places import MAX_CLOSED, MAX_KNOCKING
 from tunnel.units import Instant, WallTime

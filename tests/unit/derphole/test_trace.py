@@ -14,7 +14,8 @@ from derphole.trace import LinkTrace, TraceFile
 from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, Secret
 from tunnel.errors import ClosedHere, PeerClosed, PeerSilent
-from tunnel.proto.link.events import LinkParameters, LinkResumed, LinkStalled
+from tunnel.proto.link.events import LinkResumed, LinkStalled
+from tunnel.proto.link.parameters import LinkParameters
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.units import Instant
 

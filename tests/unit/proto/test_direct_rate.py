@@ -4,7 +4,7 @@ import pytest
 
 from tunnel.proto.rate.delivery import Round
 from tunnel.proto.rate.direct import BACK_OFF, INITIAL_PACKETS, DirectController, State
-from tunnel.proto.recovery.loss import SentRecord
+from tunnel.proto.recovery.sent import SentRecord
 
 PACKET = 1200
 RTT = 0.05

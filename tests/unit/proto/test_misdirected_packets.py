@@ -7,12 +7,12 @@ import pytest
 
 from tunnel.crypto.aead import BY_ID, AeadId
 from tunnel.crypto.keys import DerpKey, Secret
+from tunnel.crypto.link_keys import packet_keys
 from tunnel.crypto.packets import BurstBuffer
-from tunnel.proto.link.events import LinkParameters
+from tunnel.proto.link.parameters import Feature, LinkParameters
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.proto.machine import UdpEndpoint
-from tunnel.proto.meeting.handshake import Feature, packet_keys
 from tunnel.proto.paths.table import NEWCOMERS
 from tunnel.units import Instant
 from tunnel.wire import frames as wire

@@ -6,14 +6,13 @@ from itertools import count
 import pytest
 
 from tunnel.crypto.keys import DerpKey
-from tunnel.proto.netcheck.checks import (
+from tunnel.proto.netcheck.checks import SignInPage, sign_in_page
+from tunnel.proto.relay_client.regions import (
     RegionLatency,
-    SignInPage,
     StunMeasurement,
     choose_regions,
     fallback_regions,
     measurable_regions,
-    sign_in_page,
 )
 from tunnel.units import Instant
 from tunnel.wire.derpmap import STUN_OFF, RelayMap, RelayNode, RelayRegion

@@ -11,7 +11,7 @@ from tunnel.proto.paths.packet_size import (
     RAISE_AFTER_S,
     SizeSearch,
 )
-from tunnel.proto.recovery.loss import SentRecord
+from tunnel.proto.recovery.sent import SentRecord
 from tunnel.units import Instant
 
 WAIT_S = 0.1

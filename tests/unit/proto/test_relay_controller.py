@@ -19,8 +19,8 @@ from tunnel.proto.rate.relay import (
     WINDOW_GAIN,
     RelayController,
 )
-from tunnel.proto.recovery.loss import SentRecord, StreamRange
 from tunnel.proto.recovery.rtt import MAX_ACK_DELAY_S
+from tunnel.proto.recovery.sent import SentRecord, StreamRange
 from tunnel.units import Instant
 
 GRANT = 24

@@ -3,14 +3,9 @@
 import pytest
 
 from tunnel.errors import ProtocolViolation
-from tunnel.proto.recovery.loss import (
-    MAX_GIVEN_UP,
-    MAX_PROBE_TIMEOUT_S,
-    SentLedger,
-    SentRecord,
-    StreamRange,
-)
+from tunnel.proto.recovery.loss import MAX_GIVEN_UP, MAX_PROBE_TIMEOUT_S, SentLedger
 from tunnel.proto.recovery.rtt import GRANULARITY_S, INITIAL_RTT_S, MAX_ACK_DELAY_S, RttEstimator
+from tunnel.proto.recovery.sent import SentRecord, StreamRange
 from tunnel.units import Instant
 from tunnel.wire.frames import Ack, Credit
 

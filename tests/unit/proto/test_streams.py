@@ -3,7 +3,7 @@
 import pytest
 
 from tunnel.errors import MisuseError, ProtocolViolation
-from tunnel.proto.recovery.loss import StreamRange
+from tunnel.proto.recovery.sent import StreamRange
 from tunnel.proto.streams.credit import FIRST_USE, FLOOR
 from tunnel.proto.streams.receive_stream import MAX_GAPS_OF_LINK
 from tunnel.proto.streams.table import (

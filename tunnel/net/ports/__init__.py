@@ -1,1 +1,1 @@
-"""TODO ports."""
+"""Asking routers for ports."""

@@ -20,7 +20,7 @@ from tunnel.net.ports.portmap import GatewayPorts, MappedPort, PortMapper
 from tunnel.net.tasks import TaskGroup
 from tunnel.net.udp.lane import UdpLane
 from tunnel.net.udp.uplinks import gateway_of
-from tunnel.proto.link.events import Trace
+from tunnel.proto.machine import Trace
 from tunnel.proto.paths.lane_plan import Uplink
 from tunnel.proto.portmap.mapping import (
     MappingEvent,

@@ -1,1 +1,1 @@
-"""TODO relay_client."""
+"""Connections to relays: names, TLS, proxies, the public map and the login."""

@@ -16,7 +16,12 @@ from tunnel.net.deadlines import Deadlines
 from tunnel.net.relay_client.dial import DialOptions, host_header, limited, open_stream, read_head
 from tunnel.net.relay_client.proxy import ProxySettings
 from tunnel.net.tasks import TaskGroup
-from tunnel.proto.netcheck.checks import Probe, RegionLatency, StunMeasurement, measurable_regions
+from tunnel.proto.relay_client.regions import (
+    Probe,
+    RegionLatency,
+    StunMeasurement,
+    measurable_regions,
+)
 from tunnel.units import Instant, Seconds
 from tunnel.wire.derpmap import FAMILY_OFF, RelayMap, RelayNode
 from tunnel.wire.stun import decode_binding_response, encode_binding_request

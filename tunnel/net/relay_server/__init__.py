@@ -1,1 +1,1 @@
-"""TODO relay_server."""
+"""The embedded relay on real sockets."""

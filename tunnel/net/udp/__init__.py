@@ -1,1 +1,1 @@
-"""TODO udp."""
+"""UDP sockets: lanes of direct paths, the interfaces they leave by, and changes of the network."""

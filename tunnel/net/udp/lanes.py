@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from tunnel.net.tasks import TaskGroup
 from tunnel.net.udp.lane import LaneObserver, UdpLane
-from tunnel.proto.link.events import Trace
+from tunnel.proto.machine import Trace
 from tunnel.proto.paths.lane_plan import LANE_IPV4, LANE_IPV6, LanePlan, Uplink
 
 COMMON_LANES = {LANE_IPV4: False, LANE_IPV6: True}  # and whether each speaks IPv6

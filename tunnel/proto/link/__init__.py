@@ -1,1 +1,1 @@
-"""TODO link."""
+"""The encrypted association of two peers over any number of paths."""

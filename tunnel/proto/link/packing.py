@@ -10,13 +10,13 @@ docs/protocol.md, section "Packets".
 from collections import deque
 
 from tunnel.crypto.packets import BurstBuffer, PacketSealer
-from tunnel.proto.link.events import LinkCounters
 from tunnel.proto.link.liveness import Liveness
+from tunnel.proto.link.parameters import LinkCounters
 from tunnel.proto.link.send_path import RelayPath, SendPath
 from tunnel.proto.machine import RelayEndpoint, Transmit
 from tunnel.proto.paths.direct_path import DirectPath
 from tunnel.proto.rate.pacer import MAX_BURST, MAX_BURST_BYTES
-from tunnel.proto.recovery.loss import SentRecord, StreamRange
+from tunnel.proto.recovery.sent import SentRecord, StreamRange
 from tunnel.proto.streams.send_stream import SendStream
 from tunnel.proto.streams.table import Streams
 from tunnel.units import ByteCount, Instant

@@ -26,27 +26,25 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tunnel.crypto.keys import Secret
+from tunnel.crypto.link_keys import packet_keys
 from tunnel.crypto.packets import OpenedBulk, OpenedGeneral
 from tunnel.errors import DecodeError, ProtocolViolation
 from tunnel.proto.link.events import (
     AddressSeen,
     LinkClosed,
-    LinkCounters,
     LinkEvent,
     LinkGivenUp,
-    LinkParameters,
     LinkResumed,
     LinkStalled,
     PathChanged,
-    Trace,
 )
 from tunnel.proto.link.liveness import Liveness
+from tunnel.proto.link.parameters import Feature, LinkCounters, LinkParameters
 from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.proto.link.rekey import Rekeying
 from tunnel.proto.link.send_path import RelayPath, SendPath
 from tunnel.proto.link.sender import Sender
-from tunnel.proto.machine import RelayEndpoint, Transmit, UdpEndpoint
-from tunnel.proto.meeting.handshake import Feature, packet_keys
+from tunnel.proto.machine import RelayEndpoint, Trace, Transmit, UdpEndpoint
 from tunnel.proto.paths.candidates import CandidateKind, is_link_local
 from tunnel.proto.paths.direct_path import DirectPath
 from tunnel.proto.paths.table import PathTable

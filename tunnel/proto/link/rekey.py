@@ -17,9 +17,9 @@ from enum import Enum
 from tunnel.crypto.aead import AeadId
 from tunnel.crypto.kdf import derive
 from tunnel.crypto.keys import KeyPair, Secret
+from tunnel.crypto.link_keys import traffic_key
 from tunnel.crypto.packets import PacketOpener, PacketSealer
 from tunnel.errors import AuthenticationFailed, ProtocolViolation
-from tunnel.proto.meeting.handshake import traffic_key
 from tunnel.units import ByteCount, Instant, Seconds
 from tunnel.wire.frames import Rekey, RekeyAnswer
 

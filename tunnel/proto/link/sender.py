@@ -17,17 +17,17 @@ from collections.abc import Iterator
 
 from tunnel.crypto.packets import MAX_RECEIVE_PATHS, PacketSealer
 from tunnel.errors import ProtocolViolation
-from tunnel.proto.link.events import LinkCounters, Trace
 from tunnel.proto.link.liveness import Liveness
 from tunnel.proto.link.packing import BURSTS_AT_ONCE, Packer
+from tunnel.proto.link.parameters import LinkCounters
 from tunnel.proto.link.send_path import RelayPath, SendPath
-from tunnel.proto.machine import RelayEndpoint, Transmit
+from tunnel.proto.machine import RelayEndpoint, Trace, Transmit
 from tunnel.proto.paths.direct_path import DirectPath, PathState
 from tunnel.proto.paths.packet_size import BASE_DATAGRAM
 from tunnel.proto.paths.table import PathTable
 from tunnel.proto.rate.relay import RelayController
 from tunnel.proto.recovery.acks import AckState
-from tunnel.proto.recovery.loss import SentRecord, StreamRange
+from tunnel.proto.recovery.sent import SentRecord, StreamRange
 from tunnel.proto.streams.table import Streams
 from tunnel.units import Instant, Seconds
 from tunnel.wire import frames as wire

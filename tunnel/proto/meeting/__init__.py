@@ -1,1 +1,1 @@
-"""TODO meeting."""
+"""Claim and decision: two peers that share a grant become a link, for issuer and claimer."""

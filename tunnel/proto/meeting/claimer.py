@@ -20,17 +20,11 @@ from enum import Enum
 from tunnel.crypto.aead import BY_ID, AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, Secret
 from tunnel.errors import AuthenticationFailed, DecodeError, MisuseError
-from tunnel.proto.link.events import LinkParameters, Trace
+from tunnel.proto.link.parameters import NO_FEATURE, SUPPORTED_FEATURES, Feature, LinkParameters
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.link.received_burst import ReceivedBurst
-from tunnel.proto.machine import RelayEndpoint, Transmit, UdpEndpoint
-from tunnel.proto.meeting.handshake import (
-    NO_FEATURE,
-    SUPPORTED_FEATURES,
-    Feature,
-    Meeting,
-    OutgoingClaim,
-)
+from tunnel.proto.machine import RelayEndpoint, Trace, Transmit, UdpEndpoint
+from tunnel.proto.meeting.handshake import Meeting, OutgoingClaim
 from tunnel.proto.meeting.places import REPLACED
 from tunnel.proto.rate.relay import RELAY_GRANT_MINIMUM, RELAY_GRANT_TOTAL
 from tunnel.proto.streams.table import Memory

@@ -11,17 +11,15 @@ own, once its MAC is good.  Key derivation: docs/protocol.md, "Meeting".
 """
 
 from dataclasses import dataclass
-from enum import IntFlag
 from hmac import compare_digest
 
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
 from tunnel.crypto import noise
-from tunnel.crypto.aead import BY_ID, AeadId
 from tunnel.crypto.kdf import derive
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
-from tunnel.crypto.packets import PacketOpener, PacketSealer
+from tunnel.crypto.link_keys import root_key
 from tunnel.errors import AuthenticationFailed
 from tunnel.wire.handshake import (
     KEY_SIZE,
@@ -49,16 +47,6 @@ from tunnel.wire.handshake import (
 PROLOGUE_LABEL = b"derphole link"
 HEADER_NONCE_SIZE = 24
 OTHER_VERSION_NONCE_SIZE = 12
-
-
-class Feature(IntFlag):
-    """What a side knows, wants and requires; a decision carries what is in force for both."""
-
-    RELAY_ONLY = 1 << 0  # wanted by either side, it holds for both
-
-
-NO_FEATURE = Feature(0)
-SUPPORTED_FEATURES = Feature.RELAY_ONLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,23 +200,3 @@ def check_mac(meeting: Meeting, secret: bytes, claim: Claim) -> None:
     """Check a claim's MAC in constant time; raises `AuthenticationFailed`."""
     if not compare_digest(_mac(secret, claim, meeting), claim.mac):
         raise AuthenticationFailed("a claim with a wrong MAC")
-
-
-def root_key(split: tuple[bytes, bytes]) -> bytes:
-    """Return the root of key phase 0 from Noise's two split keys."""
-    return derive(split[0] + split[1], "root")
-
-
-def traffic_key(root: bytes, aead: AeadId, is_from_issuer: bool) -> bytes:
-    """Return the key of one direction in the phase of `root`."""
-    direction = b"issuer" if is_from_issuer else b"claimer"
-    return derive(root, "traffic", aead.name.encode("ascii"), direction)
-
-
-def packet_keys(
-    root: bytes, aead: AeadId, is_issuer: bool, peer_index: int
-) -> tuple[PacketSealer, PacketOpener]:
-    """Return what seals our packets and opens theirs."""
-    algorithm = BY_ID[aead]
-    ours, theirs = (traffic_key(root, aead, side) for side in (is_issuer, not is_issuer))
-    return PacketSealer(algorithm, ours, peer_index), PacketOpener(algorithm, theirs)

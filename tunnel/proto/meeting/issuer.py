@@ -17,14 +17,11 @@ from typing import Protocol
 from tunnel.crypto.aead import AeadId, choose_aead
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey, Secret
 from tunnel.errors import AuthenticationFailed, DecodeError
-from tunnel.proto.link.events import LinkParameters, Trace
+from tunnel.proto.link.parameters import NO_FEATURE, SUPPORTED_FEATURES, Feature, LinkParameters
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.link.received_burst import ReceivedBurst
-from tunnel.proto.machine import RelayEndpoint, Transmit, UdpEndpoint
+from tunnel.proto.machine import RelayEndpoint, Trace, Transmit, UdpEndpoint
 from tunnel.proto.meeting.handshake import (
-    NO_FEATURE,
-    SUPPORTED_FEATURES,
-    Feature,
     IncomingClaim,
     Meeting,
     check_mac,

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from tunnel.crypto.keys import DerpKey
-from tunnel.proto.link.events import Trace
 from tunnel.proto.link.peer_link import PeerLink
-from tunnel.proto.machine import Transmit
+from tunnel.proto.machine import Trace, Transmit
 from tunnel.proto.rate.relay import RELAY_GRANT_MINIMUM, RELAY_GRANT_TOTAL
 from tunnel.units import Instant, Seconds
 

@@ -1,1 +1,1 @@
-"""TODO netcheck."""
+"""What a machine can learn of the network it is in."""

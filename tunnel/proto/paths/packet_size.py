@@ -13,7 +13,7 @@ what packets carry, of rates, or of whether the path still lives.
 
 from collections.abc import Iterable, Sequence
 
-from tunnel.proto.recovery.loss import SentRecord
+from tunnel.proto.recovery.sent import SentRecord
 from tunnel.units import ByteCount, Instant, Seconds
 
 # Fixed by the protocol.

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import NamedTuple
 
-from tunnel.proto.recovery.loss import SentRecord
+from tunnel.proto.recovery.sent import SentRecord
 from tunnel.units import ByteCount, BytesPerSecond, Instant, Seconds
 
 # Fixed by the protocol.

@@ -33,7 +33,7 @@ from enum import Enum
 
 from tunnel.proto.rate.delivery import MINIMUM_ROUND_S, AckGaps, Mark, Round
 from tunnel.proto.rate.pacer import Pacer
-from tunnel.proto.recovery.loss import SentRecord
+from tunnel.proto.recovery.sent import SentRecord
 from tunnel.units import ByteCount, BytesPerSecond, Instant, Seconds
 
 # Fixed by the protocol.

@@ -20,8 +20,8 @@ from typing import Protocol
 
 from tunnel.proto.rate.delivery import AckGaps, BestRate, DeliveryMeter
 from tunnel.proto.recovery.acks import PACKETS_PER_ACK
-from tunnel.proto.recovery.loss import SentRecord
 from tunnel.proto.recovery.rtt import MAX_ACK_DELAY_S
+from tunnel.proto.recovery.sent import SentRecord
 from tunnel.units import ByteCount, BytesPerSecond, Instant, Seconds
 
 # Fixed by the protocol.

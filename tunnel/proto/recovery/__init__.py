@@ -1,1 +1,1 @@
-"""TODO recovery."""
+"""What is in flight on a path: acknowledgements, round-trip times and losses."""

@@ -21,12 +21,12 @@ Source: RFC 9002, section 6; RFC 8985 for a threshold that learns.
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from tunnel.errors import ProtocolViolation
 from tunnel.proto.recovery.rtt import RttEstimator
+from tunnel.proto.recovery.sent import SentRecord
 from tunnel.units import Instant, Seconds
-from tunnel.wire.frames import Ack, Frame
+from tunnel.wire.frames import Ack
 
 # Fixed by RFC 9002.
 PACKET_THRESHOLD = 3
@@ -44,52 +44,6 @@ MAX_PROBE_TIMEOUT_S = 2.0
 # Chosen: backed off so far, a probe goes out along with one of another path, so that a link whose
 # paths are all silent wakes its machine as seldom as one path would.
 PROBE_TOGETHER_S = MAX_PROBE_TIMEOUT_S / 2
-
-
-@dataclass(slots=True)
-class StreamRange:
-    """Stream bytes in a packet: [start, stop), and whether the stream ends there."""
-
-    stream: int
-    start: int
-    stop: int
-    is_end: bool = False
-
-
-@dataclass(slots=True)
-class SentRecord:
-    """Packets first .. first+count-1, sent together.
-
-    Args:
-        size: bytes of one packet.
-        is_control: whether it went before data that waited in the same socket.
-        unit: stream bytes of one packet, when `count` is more than one.
-        mark: what the path's rate controller remembers of the moment of sending.
-    """
-
-    first: int
-    count: int
-    sent_at: Instant
-    size: int
-    is_ack_eliciting: bool
-    ranges: list[StreamRange] = field(default_factory=list)
-    frames: list[Frame] = field(default_factory=list)
-    unit: int = 0
-    mark: object = None
-    is_control: bool = False
-
-    def split(self, count: int) -> "SentRecord":
-        """Cut the first `count` packets off this burst and return them as a record."""
-        (whole,) = self.ranges
-        middle = whole.start + count * self.unit
-        head = SentRecord(
-            self.first, count, self.sent_at, self.size, self.is_ack_eliciting,
-            [StreamRange(whole.stream, whole.start, middle)], [], self.unit, self.mark,
-        )  # fmt: skip
-        self.first += count
-        self.count -= count
-        whole.start = middle
-        return head
 
 
 class SentLedger:

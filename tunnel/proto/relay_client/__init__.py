@@ -1,1 +1,1 @@
-"""TODO relay_client."""
+"""A client of a DERP relay: its session, what waits to be sent, and the choice of regions."""

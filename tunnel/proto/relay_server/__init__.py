@@ -1,1 +1,1 @@
-"""TODO relay_server."""
+"""The embedded relay: a DERP server, a STUN responder, and their limits."""

@@ -1,1 +1,1 @@
-"""TODO streams."""
+"""Reliable ordered byte streams on a link, and the credit that bounds their memory."""

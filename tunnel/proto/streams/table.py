@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tunnel.errors import MisuseError, ProtocolViolation
 from tunnel.proto.budget import Account, Budget
-from tunnel.proto.recovery.loss import StreamRange
+from tunnel.proto.recovery.sent import StreamRange
 from tunnel.proto.streams.credit import FLOOR, POOL, CreditPool
 from tunnel.proto.streams.receive_stream import MAX_GAPS_OF_LINK, ReceiveState, ReceiveStream
 from tunnel.proto.streams.send_stream import HELD_OF_LINK, SendState, SendStream
