@@ -37,6 +37,7 @@ from derphole.speech.endings import Ending, ending_error, ending_of
 from derphole.speech.messages import Confirm, ConfirmAck, Fin
 from derphole.speech.turns import Stage
 from derphole.status import (
+    Caution,
     Direction,
     Notice,
     Receipt,
@@ -44,7 +45,6 @@ from derphole.status import (
     State,
     StateChanged,
     TokenIssued,
-    Warning_,
 )
 from derphole.token.grant import Capability
 from derphole.token.text import SessionToken
@@ -300,7 +300,7 @@ class _Receiver:
             nonsense = self._was_told_nonsense
             told = f"broke the protocol ({nonsense})" if nonsense else "could not be told"
             self._report(
-                Warning_(
+                Caution(
                     f"everything is written and the digest agrees, but the other side {told}; "
                     "it may report a failure"
                 )

@@ -106,7 +106,7 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
-class PathChanged:
+class PathTaken:
     """Traffic takes another path.
 
     Args:
@@ -119,7 +119,7 @@ class PathChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class RelayTrouble:
+class RelayDown:
     """A relay misbehaves or is away; the conversation goes on."""
 
     sentence: str
@@ -133,7 +133,7 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
-class Warning_:  # noqa: N801 - Warning is a builtin
+class Caution:
     """Something the person should change."""
 
     text: str
@@ -197,7 +197,7 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectionEnded:
+class ForwardingEnded:
     """A forwarded connection is over.
 
     Args:
@@ -227,13 +227,13 @@ Status = (
     | Waiting
     | Stalled
     | Resumed
-    | PathChanged
-    | RelayTrouble
+    | PathTaken
+    | RelayDown
     | Notice
-    | Warning_
+    | Caution
     | Progress
     | Receipt
-    | ConnectionEnded
+    | ForwardingEnded
 )
 Report = Callable[[Status], None]
 
@@ -256,17 +256,17 @@ def sentence(status: Status) -> str | None:
             )
         case Resumed(after_s):
             return f"the other side is back after {after_s:.0f} s"
-        case PathChanged(description, is_direct):
+        case PathTaken(description, is_direct):
             return f"path={'direct' if is_direct else 'relay'} via={description}"
-        case RelayTrouble(text):
+        case RelayDown(text):
             return f"relay trouble: {text}"
-        case Warning_(text):
+        case Caution(text):
             return f"warning: {text}"
         case Progress():
             return None
         case Receipt():
             return _receipt_sentence(status)
-        case ConnectionEnded():
+        case ForwardingEnded():
             return _connection_sentence(status)
         case _:
             assert_never(status)
@@ -279,11 +279,11 @@ def as_event(status: Status) -> tuple[str, dict[str, JsonValue]]:
             return "token", {"token": text}
         case StateChanged(word):
             return "state", {"state": word.value}
-        case PathChanged(description, is_direct):
+        case PathTaken(description, is_direct):
             return "path", {"path": description, "direct": is_direct}
         case Receipt():
             return "receipt", _receipt_keys(status)
-        case ConnectionEnded():
+        case ForwardingEnded():
             return "connection", _connection_keys(status)
         case Progress(done, total, elapsed_s, rate):
             return "progress", {
@@ -297,14 +297,7 @@ def as_event(status: Status) -> tuple[str, dict[str, JsonValue]]:
 
 
 def _spoken_event(
-    status: Instruction
-    | Listening
-    | Waiting
-    | Stalled
-    | Resumed
-    | RelayTrouble
-    | Notice
-    | Warning_,
+    status: Instruction | Listening | Waiting | Stalled | Resumed | RelayDown | Notice | Caution,
 ) -> tuple[str, dict[str, JsonValue]]:
     """Return the event of a status that is mostly its sentence."""
     match status:
@@ -318,11 +311,11 @@ def _spoken_event(
             return "stalled", {"what": what, "for_s": round(for_s, 3), "limit_s": limit_s}
         case Resumed(after_s):
             return "resumed", {"after_s": round(after_s, 3)}
-        case RelayTrouble(text):
+        case RelayDown(text):
             return "relay-trouble", {"message": text}
         case Notice(text):
             return "notice", {"message": text}
-        case Warning_(text):
+        case Caution(text):
             return "warning", {"message": text}
         case _:
             assert_never(status)
@@ -376,7 +369,7 @@ def _receipt_keys(receipt: Receipt) -> dict[str, JsonValue]:
     }
 
 
-def _connection_sentence(ended: ConnectionEnded) -> str:
+def _connection_sentence(ended: ForwardingEnded) -> str:
     number = "" if ended.number is None else f" {ended.number}"
     return (
         f"connection{number} of {ended.peer}: sent {size_text(ended.sent)}, "
@@ -384,7 +377,7 @@ def _connection_sentence(ended: ConnectionEnded) -> str:
     )
 
 
-def _connection_keys(ended: ConnectionEnded) -> dict[str, JsonValue]:
+def _connection_keys(ended: ForwardingEnded) -> dict[str, JsonValue]:
     return {
         "connection": ended.number,
         "peer": ended.peer,

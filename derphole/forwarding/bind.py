@@ -9,7 +9,7 @@ from pathlib import Path
 from gevent import socket
 
 from derphole.errors import DerpholeError, UsageError
-from derphole.forwarding.endpoints import Endpoint, TcpEndpoint, UnixEndpoint
+from derphole.forwarding.endpoints import ServiceAddress, TcpEndpoint, UnixEndpoint
 from tunnel.net.listening import BACKLOG, ListenFailed, open_listener
 
 OWNER_ONLY = 0o177  # umask under which a socket file is made
@@ -30,7 +30,7 @@ class BindFailed(DerpholeError):
 
 
 @contextmanager
-def bound(where: Endpoint) -> Iterator[socket.socket]:
+def bound(where: ServiceAddress) -> Iterator[socket.socket]:
     """Give a socket that listens, and close it at the end; raises `BindFailed`."""
     if isinstance(where, UnixEndpoint):
         listener = _bound_unix(where.path)

@@ -6,7 +6,7 @@ import gevent
 from gevent import socket
 
 from derphole.errors import DerpholeError
-from derphole.forwarding.endpoints import LOCALHOST, Endpoint, UnixEndpoint
+from derphole.forwarding.endpoints import LOCALHOST, ServiceAddress, UnixEndpoint
 from derphole.forwarding.forward import prepare
 from derphole.speech.resets import ResetCode
 from tunnel.errors import RelayUnreachable
@@ -35,7 +35,7 @@ class TargetFailed(DerpholeError):
         self.reason = reason
 
 
-def dial(target: Endpoint, limit_s: Seconds) -> socket.socket:
+def dial(target: ServiceAddress, limit_s: Seconds) -> socket.socket:
     """Return a socket connected to the target; raises `TargetFailed`."""
     timeout = gevent.Timeout(limit_s)
     try:

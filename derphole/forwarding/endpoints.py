@@ -66,10 +66,10 @@ class UnixEndpoint:
         return True
 
 
-Endpoint = TcpEndpoint | UnixEndpoint
+ServiceAddress = TcpEndpoint | UnixEndpoint
 
 
-def parse_target(text: str) -> Endpoint:
+def parse_target(text: str) -> ServiceAddress:
     """Read the TARGET of `share`; raises `UsageError`."""
     what = f'invalid target "{text}"'
     forms = "use HOST:PORT, PORT, [::1]:PORT or unix:PATH"
@@ -82,13 +82,13 @@ def parse_target(text: str) -> Endpoint:
     return endpoint
 
 
-def parse_bind(text: str) -> Endpoint:
+def parse_bind(text: str) -> ServiceAddress:
     """Read the BIND of `open`; raises `UsageError`."""
     forms = "use HOST:PORT, PORT, unix:PATH, or :PORT for every address of this machine"
     return _parse(text, "127.0.0.1", f'invalid address to listen on "{text}"', forms)
 
 
-def _parse(text: str, default_host: str, what: str, forms: str) -> Endpoint:
+def _parse(text: str, default_host: str, what: str, forms: str) -> ServiceAddress:
     if text.startswith(_UNIX):
         return _unix(text.removeprefix(_UNIX), what, forms)
     if _PORT.fullmatch(text):

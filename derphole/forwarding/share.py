@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from derphole.config import NetworkOptions
 from derphole.errors import PeerBrokeProtocol
 from derphole.forwarding.dial import DIAL_S, TargetFailed, dial
-from derphole.forwarding.endpoints import Endpoint
+from derphole.forwarding.endpoints import ServiceAddress
 from derphole.forwarding.switchboard import Switchboard, refuse
 from derphole.rendezvous.issuer import IssuerRendezvous
 from derphole.speech.control import CONTROL_STREAM, Control
@@ -22,7 +22,7 @@ from derphole.speech.endings import Ending, ending_of
 from derphole.speech.messages import Resumption
 from derphole.speech.resets import ResetCode
 from derphole.speech.turns import Stage
-from derphole.status import Notice, Report, State, StateChanged, TokenIssued, Warning_
+from derphole.status import Caution, Notice, Report, State, StateChanged, TokenIssued
 from derphole.token.grant import Capability
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
 from tunnel.net.clock import monotonic
@@ -53,7 +53,7 @@ class ShareOptions:
         dial_s: how long the target may take to answer.
     """
 
-    target: Endpoint
+    target: ServiceAddress
     expires_at: WallTime | None = None
     max_clients: int = 1
     max_connections: int = DEFAULT_CONNECTIONS
@@ -132,7 +132,7 @@ class _Share:
         if error.reason != self._told_failure:
             self._told_failure = error.reason
             self._report(
-                Warning_(
+                Caution(
                     f"{self._target} could not be connected to: {error.reason}; "
                     "it is tried again for each connection"
                 )

@@ -12,7 +12,7 @@ from gevent import socket
 
 from derphole.forwarding.forward import Forwarding, Outcome, Quota
 from derphole.speech.resets import ResetCode, reset_words
-from derphole.status import ConnectionEnded, Report
+from derphole.status import ForwardingEnded, Report
 from tunnel.errors import LinkEnded
 from tunnel.net.clock import monotonic
 from tunnel.net.link import Link, Stream
@@ -77,7 +77,7 @@ class Switchboard:
     def tell(self, number: int | None, peer: str, outcome: Outcome) -> None:
         """Report a connection's end."""
         self._report(
-            ConnectionEnded(
+            ForwardingEnded(
                 number,
                 peer,
                 outcome.sent,

@@ -11,7 +11,7 @@ from tunnel.errors import RelayFault
 from tunnel.proto.netcheck.checks import MapperCheck
 from tunnel.proto.netcheck.nat_behaviour import Filtering, Mapping, NatFindings
 from tunnel.units import Seconds
-from tunnel.wire.stun import Endpoint
+from tunnel.wire.stun import SocketAddress
 
 # Faults of a relay that answered, or of what answered in its place.
 ANSWERED = frozenset(RelayFault) - {
@@ -117,7 +117,7 @@ def _yes_no(value: bool | None) -> str:
     return "unknown" if value is None else "yes" if value else "no"
 
 
-def endpoint_text(endpoint: Endpoint) -> str:
+def endpoint_text(endpoint: SocketAddress) -> str:
     """Return an address and port as people write them."""
     ip, port = endpoint
     return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"

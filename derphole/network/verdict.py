@@ -27,7 +27,7 @@ from tunnel.proto.netcheck.nat_behaviour import Filtering, Mapping, NatFindings
 from tunnel.proto.portmap.mapping import PortMapping
 from tunnel.units import Seconds
 from tunnel.wire.derpmap import RelayRegion
-from tunnel.wire.stun import Endpoint
+from tunnel.wire.stun import SocketAddress
 
 
 class Verdict(StrEnum):
@@ -132,7 +132,7 @@ class NetworkFindings:
         return frozenset(relay.check.fault for relay in self.relays if relay.check.fault)
 
     @property
-    def public_endpoints(self) -> tuple[Endpoint, ...]:
+    def public_endpoints(self) -> tuple[SocketAddress, ...]:
         """Where STUN servers saw us."""
         return tuple(endpoint for each in self.families for endpoint in each.public)
 

@@ -16,7 +16,7 @@ from derphole.rendezvous.receipt_paths import reason_relayed
 from derphole.rendezvous.relays import RelayChoice
 from derphole.rendezvous.waiting import Waiter
 from derphole.speech.endings import ending_of
-from derphole.status import PathChanged, Report, Resumed, Stalled, State, StateChanged
+from derphole.status import PathTaken, Report, Resumed, Stalled, State, StateChanged
 from derphole.trace import LinkTrace, TraceFile
 from tunnel.crypto.keys import KeyPair
 from tunnel.errors import LinkEnded
@@ -88,7 +88,7 @@ class Rendezvous:
         """Tell which path a new link uses, and look for a better one from now on."""
         description = self._connections.description(link.machine.relay)
         self.report(StateChanged(State.CONNECTED_RELAY))
-        self.report(PathChanged(description, is_direct=False))
+        self.report(PathTaken(description, is_direct=False))
         if self._direct is not None:
             self._direct.add_link(link.machine)
 
@@ -176,10 +176,10 @@ class Rendezvous:
         """Tell that traffic moved to a direct path, or back to the relay."""
         if endpoint is None:
             self.report(StateChanged(State.CONNECTED_RELAY))
-            self.report(PathChanged("relay", is_direct=False))
+            self.report(PathTaken("relay", is_direct=False))
         else:
             self.report(StateChanged(State.CONNECTED_DIRECT))
-            self.report(PathChanged(f"direct {endpoint.address}", is_direct=True))
+            self.report(PathTaken(f"direct {endpoint.address}", is_direct=True))
 
     def _relay_changed(self) -> None:
         if self._direct is not None:

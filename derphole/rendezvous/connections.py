@@ -15,7 +15,7 @@ import gevent
 from derphole.config import NetworkOptions
 from derphole.errors import RelayRefusal
 from derphole.rendezvous.relays import RelayChoice, dial_options
-from derphole.status import RelayTrouble, Report
+from derphole.status import RelayDown, Report
 from derphole.trace import TraceFile
 from tunnel.crypto.keys import KeyPair
 from tunnel.net.clock import monotonic
@@ -186,7 +186,7 @@ class Connections:
             self._open_next()
             if self._is_linked() and self._told_downs.get(relay) != str(error):
                 self._told_downs[relay] = str(error)  # it is tried again and again: said once
-                self._report(RelayTrouble(str(error)))
+                self._report(RelayDown(str(error)))
         self._on_changed()
 
     # -- the end ----------------------------------------------------------------------------

@@ -10,10 +10,9 @@ from derphole.errors import FeatureMissing, OtherVersion, RelayTrouble, TokenUnc
 from derphole.rendezvous.common import Rendezvous
 from derphole.rendezvous.relays import issuer_relays, relay_hints
 from derphole.speech.endings import program_text
-from derphole.status import Report, Warning_
+from derphole.status import Caution, Report
 from derphole.token.admission import Refusal, SessionGate
-from derphole.token.grant import GRANT_ID_SIZE, SEED_SIZE, Capability, Grant
-from derphole.token.grant import Issuer as GrantIssuer
+from derphole.token.grant import GRANT_ID_SIZE, SEED_SIZE, Capability, Grant, Mint
 from derphole.token.text import SESSION_LIFE_S, session_token, token_text
 from tunnel.crypto.aead import fast_aeads
 from tunnel.crypto.keys import DerpKey
@@ -22,12 +21,7 @@ from tunnel.net.link import Link
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.meeting.claimer import ClaimerEvent
 from tunnel.proto.meeting.issuer import Issuer, IssuerIdentity
-from tunnel.proto.meeting.places import (
-    ClaimRefused,
-    IssuerEvent,
-    LinkAdmitted,
-    OtherVersionClaimed,
-)
+from tunnel.proto.meeting.places import Declined, IssuerEvent, LinkAdmitted, OtherVersionClaimed
 from tunnel.units import WallTime
 from tunnel.wire.handshake import INSTANCE_SIZE
 
@@ -57,7 +51,7 @@ class IssuerRendezvous(Rendezvous):
         places: int = 1,
     ) -> None:
         super().__init__(options, report, self._take)
-        self._identity = GrantIssuer.from_seed(os.urandom(SEED_SIZE))
+        self._identity = Mint.from_seed(os.urandom(SEED_SIZE))
         self._expires_at = expires_at if expires_at is not None else wall() + SESSION_LIFE_S
         self._grant = Grant(os.urandom(GRANT_ID_SIZE), int(self._expires_at), capability)
         self.gate = SessionGate(self._identity.keys, self._grant)
@@ -126,7 +120,7 @@ class IssuerRendezvous(Rendezvous):
                 is_other = is_taken and not is_proven
                 self._clients[machine] = os.urandom(INSTANCE_SIZE) if is_other else instance
                 self._add_link(machine)
-            case ClaimRefused(verdict, program):
+            case Declined(verdict, program):
                 self.trace("claim.refused", {"verdict": verdict})
                 if verdict in (Refusal.CLAIMER_LACKS, Refusal.ISSUER_LACKS):
                     is_here = verdict == Refusal.ISSUER_LACKS
@@ -141,4 +135,4 @@ class IssuerRendezvous(Rendezvous):
         """Say why somebody who has the token cannot use it, once."""
         if why not in self._told_misfits and len(self._told_misfits) < MAX_MISFITS_TOLD:
             self._told_misfits.add(why)
-            self.report(Warning_(f"a claim was refused: {why}"))
+            self.report(Caution(f"a claim was refused: {why}"))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from derphole.status import Direction, Traffic
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.paths.candidates import CandidateKind
-from tunnel.proto.paths.stun_evidence import Mapping, StunEvidence, mapping_told
+from tunnel.proto.paths.stun_evidence import SeenMapping, StunEvidence, mapping_told
 from tunnel.units import Instant, Seconds
 
 # Chosen: what the other side gets to learn its public address and tell it.
@@ -34,7 +34,7 @@ class SideEvidence:
         is_silent: whether UDP to and from it seems to be blocked.
     """
 
-    mapping: Mapping = Mapping.UNKNOWN
+    mapping: SeenMapping = SeenMapping.UNKNOWN
     is_silent: bool = False
 
 
@@ -73,7 +73,7 @@ def reason_of(here: SideEvidence, there: SideEvidence) -> str:
         return "UDP seems to be blocked on both sides: no STUN server answered"
     if silent:
         return f"UDP seems to be blocked on {silent[0]} side: no STUN server answered"
-    is_here, is_there = (side.mapping is Mapping.BY_DESTINATION for side in (here, there))
+    is_here, is_there = (side.mapping is SeenMapping.BY_DESTINATION for side in (here, there))
     if is_here and is_there:
         return "both NATs are symmetric, as far as the STUN answers tell"
     if is_here or is_there:

@@ -10,7 +10,7 @@ from gevent.event import Event
 
 from derphole.errors import TimedOut
 from derphole.rendezvous.connections import Connections
-from derphole.status import RelayTrouble, Report, Waiting
+from derphole.status import RelayDown, Report, Waiting
 from tunnel.net.clock import monotonic, wall
 from tunnel.units import Seconds, WallTime
 
@@ -116,4 +116,4 @@ class Waiter:
         trouble = self._connections.trouble
         if trouble and trouble not in self._told_troubles:
             self._told_troubles.add(trouble)
-            self._report(RelayTrouble(trouble))
+            self._report(RelayDown(trouble))

@@ -90,7 +90,7 @@ class IssuerKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class Issuer:
+class Mint:
     """The side that makes tokens.
 
     Args:
@@ -100,7 +100,7 @@ class Issuer:
     keys: IssuerKeys
 
     @classmethod
-    def from_seed(cls, seed: bytes) -> "Issuer":
+    def from_seed(cls, seed: bytes) -> "Mint":
         """Derive an issuer's keys from 32 secret bytes; raises `ValueError` for another size."""
         if len(seed) != SEED_SIZE:
             raise ValueError(f"a seed has {SEED_SIZE} bytes, not {len(seed)}")

@@ -33,7 +33,7 @@ from derphole.token.grant import (
     SEED_SIZE,
     Capability,
     Grant,
-    Issuer,
+    Mint,
 )
 from derphole.token.hints import RelayHints, decode_hints, encode_hints
 from tunnel.crypto.keys import KEY_SIZE, DerpKey, NoiseKey
@@ -138,13 +138,13 @@ MADE_AND_USED_BY = {
 }
 
 
-def session_token(issuer: Issuer, grant: Grant, hints: RelayHints) -> SessionToken:
+def session_token(issuer: Mint, grant: Grant, hints: RelayHints) -> SessionToken:
     """Mint the session token of a grant."""
     noise, derp = NoiseKey(issuer.keys.noise.public), DerpKey(issuer.keys.derp.public)
     return SessionToken(noise, derp, grant, issuer.secret_of(grant), hints)
 
 
-def client_token(issuer: Issuer, grant: Grant, hints: RelayHints) -> ClientToken:
+def client_token(issuer: Mint, grant: Grant, hints: RelayHints) -> ClientToken:
     """Mint the client token of a grant."""
     noise, derp = NoiseKey(issuer.keys.noise.public), DerpKey(issuer.keys.derp.public)
     return ClientToken(noise, derp, grant, issuer.secret_of(grant), hints)

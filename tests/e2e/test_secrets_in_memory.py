@@ -17,7 +17,7 @@ from derphole.rendezvous.relays import dial_options
 from derphole.speech.messages import Resumption
 from derphole.status import Instruction, TokenIssued, as_event
 from derphole.token.admission import SessionGate, claim_header
-from derphole.token.grant import Capability, Grant, Issuer
+from derphole.token.grant import Capability, Grant, Mint
 from derphole.token.hints import RegionHints
 from derphole.token.text import ServerToken, client_token, parse_token, session_token, token_text
 from tunnel.crypto.aead import AEGIS_256, CHACHA20_POLY1305, AeadId
@@ -53,7 +53,7 @@ HIDING_TYPES = {"Secret"}
 
 def objects_of_a_run() -> tuple[list[object], dict[str, bytes]]:
     """Run issuer and claimer until they are linked; return what they hold and every secret."""
-    issuer = Issuer.from_seed(SEED)
+    issuer = Mint.from_seed(SEED)
     grant = Grant(b"grant-id", 1_900_003_600, Capability.LISTEN, "a name")
     token = session_token(issuer, grant, RegionHints((1,)))
     ours = KeyPair.from_secret(OTHER)
@@ -152,7 +152,7 @@ def test_nothing_that_a_link_is_made_of_shows_a_secret() -> None:
 
 def holders() -> dict[str, object]:
     """One of everything that holds a secret, with secrets that are known."""
-    issuer = Issuer.from_seed(SEED)
+    issuer = Mint.from_seed(SEED)
     grant = Grant(b"grant-id", 1_900_003_600, Capability.LISTEN)
     pair = KeyPair.from_secret(SEED)
     parameters = LinkParameters(True, DerpKey(bytes(32)), Secret(SEED), AeadId.AEGIS_256, 1, 0, 0, 1,
@@ -192,7 +192,7 @@ def holders() -> dict[str, object]:
 
 
 def known_secrets() -> dict[str, bytes]:
-    issuer = Issuer.from_seed(SEED)
+    issuer = Mint.from_seed(SEED)
     grant = Grant(b"grant-id", 1_900_003_600, Capability.LISTEN)
     token = token_text(session_token(issuer, grant, RegionHints()))
     return {
@@ -255,7 +255,7 @@ def test_a_dataclass_that_shows_a_secret_is_found(tmp_path: Path) -> None:
 
 
 WRONG = {
-    "a seed of a wrong size": lambda: Issuer.from_seed(SEED[:20]),
+    "a seed of a wrong size": lambda: Mint.from_seed(SEED[:20]),
     "a server token of a wrong size": lambda: ServerToken(SEED[:20], 0, RegionHints()),
     "a traffic key of a wrong size": lambda: PacketSealer(AEGIS_256, SEED[:20], 1),
     "a private key of a wrong size": lambda: KeyPair.from_secret(SEED[:20]),

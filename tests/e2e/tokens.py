@@ -2,11 +2,11 @@
 
 import time
 
-from derphole.token.grant import Capability, Grant, Issuer
+from derphole.token.grant import Capability, Grant, Mint
 from derphole.token.hints import OwnRelay
 from derphole.token.text import session_token, token_text
 
-ISSUER = Issuer.from_seed(bytes(range(32)))
+ISSUER = Mint.from_seed(bytes(range(32)))
 GRANT_ID = b"\x07" * 8
 
 

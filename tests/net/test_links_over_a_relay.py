@@ -11,7 +11,7 @@ from derphole.config import NetworkOptions, RelayAddress
 from derphole.errors import ClaimRefused, TimedOut, TokenExpired, TokenUnclaimed
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
-from derphole.status import PathChanged, Waiting
+from derphole.status import PathTaken, Waiting
 from derphole.token.grant import Capability
 from derphole.token.text import parse_token
 from tunnel.crypto.keys import KeyPair
@@ -354,7 +354,7 @@ def test_the_path_is_told_in_words(options):
 
 def test_the_other_side_is_told_at_once_when_our_pump_has_failed(options):
     def fail_when_direct(status):
-        if isinstance(status, PathChanged) and status.is_direct:
+        if isinstance(status, PathTaken) and status.is_direct:
             raise RuntimeError("a defect of ours")
 
     failed = Event()

@@ -27,7 +27,7 @@ from derphole.speech.control import Control
 from derphole.speech.endings import Ending, ending_error
 from derphole.speech.messages import Confirm, ConfirmAck, Fin, Resumption, encode
 from derphole.speech.turns import Stage
-from derphole.status import Notice, Receipt, Status, TokenIssued, Warning_
+from derphole.status import Caution, Notice, Receipt, Status, TokenIssued
 from derphole.token.grant import Capability
 from derphole.token.text import SessionToken, parse_token
 from tunnel.errors import ClosedHere, PeerClosed
@@ -176,7 +176,7 @@ def test_listen_that_has_everything_waits_no_longer_and_has_succeeded(
         assert isinstance(listening.greenlet.get(timeout=WAIT_S), Receipt)
         assert clock.seconds < AT_ONCE_S
         assert_said(link, name)
-    (warning,) = [each for each in listening.statuses if isinstance(each, Warning_)]
+    (warning,) = [each for each in listening.statuses if isinstance(each, Caution)]
     assert "everything is written" in warning.text
     assert word_for(name) in warning.text
     assert (tmp_path / "out").read_bytes() == DATA
@@ -209,7 +209,7 @@ def test_types_of_later_versions_change_nothing(options: NetworkOptions, tmp_pat
         say(control, "confirm_ack")
 
         assert isinstance(listening.greenlet.get(timeout=WAIT_S), Receipt)
-    assert not [each for each in listening.statuses if isinstance(each, Warning_)]
+    assert not [each for each in listening.statuses if isinstance(each, Caution)]
 
 
 # --- pipe ------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from derphole.speech.endings import Ending
 from derphole.speech.messages import Resumption
 from derphole.speech.resets import ResetCode
 from derphole.speech.turns import Stage
-from derphole.status import ConnectionEnded, Listening, Notice, TokenIssued, Warning_
+from derphole.status import Caution, ForwardingEnded, Listening, Notice, TokenIssued
 from derphole.token.grant import Capability
 from derphole.token.resumption import MAX_LOST
 from derphole.token.text import parse_token
@@ -108,8 +108,8 @@ class Told:
 
     def ended(self, count=1):
         """Wait for so many connections to end; returns what was told of them."""
-        self.wait(ConnectionEnded, lambda _: len(self.of(ConnectionEnded)) >= count)
-        return self.of(ConnectionEnded)
+        self.wait(ForwardingEnded, lambda _: len(self.of(ForwardingEnded)) >= count)
+        return self.of(ForwardingEnded)
 
     def of(self, kind):
         return [status for status in self.statuses if isinstance(status, kind)]
@@ -386,14 +386,14 @@ def test_a_server_that_closes_at_once_is_a_clean_end(options):
             (ended,) = side.told.ended()
             assert (ended.number, ended.sent, ended.received, ended.code) == (1, 0, 0, None)
             assert ended.reason == "done"
-        assert not shared.told.of(Warning_)
+        assert not shared.told.of(Caution)
 
 
 def test_a_target_that_is_down_is_named_at_once_and_for_each_connection(options):
     with serving(echo) as target:
         pass  # nothing listens there any more
     with pair(options, target) as (shared, opened):
-        warning = shared.told.wait(Warning_)
+        warning = shared.told.wait(Caution)
         assert str(target) in warning.text
         assert "refused" in warning.text
 
@@ -401,7 +401,7 @@ def test_a_target_that_is_down_is_named_at_once_and_for_each_connection(options)
             assert is_reset(connect(opened.port))
             assert opened.told.ended(count)[-1].reason == "the target refused the connection"
             assert shared.told.ended(count)[-1].code == ResetCode.REFUSED
-        assert len(shared.told.of(Warning_)) == 1
+        assert len(shared.told.of(Caution)) == 1
 
 
 def test_a_target_that_comes_up_later_is_found(options):
@@ -449,7 +449,7 @@ def test_a_target_that_does_not_answer_is_given_up(options):
             assert ended.reason == "the target did not answer in time"
             assert limit_s - EARLY_S < ended.seconds < DIAL_S
         assert limit_s - EARLY_S < waited_s < DIAL_S
-        (warning,) = shared.told.of(Warning_)
+        (warning,) = shared.told.of(Caution)
         assert str(target) in warning.text
         assert "it did not answer within 1 s" in warning.text
     gevent.killall(queue)
@@ -478,7 +478,7 @@ def test_a_target_that_accepts_and_says_nothing_is_waited_for(options):
         with pytest.raises(TimeoutError):
             client.recv(1)
         for side in (opened, shared):
-            assert not side.told.of(ConnectionEnded)
+            assert not side.told.of(ForwardingEnded)
         may_answer.set()
         client.settimeout(WAIT_S)
         assert read_to_end(client) == b"at last"
@@ -488,7 +488,7 @@ def test_a_target_that_accepts_and_says_nothing_is_waited_for(options):
             (ended,) = side.told.ended()
             assert (ended.sent, ended.received, ended.code) == (*sizes, None)
             assert ended.reason == "done"
-        assert not shared.told.of(Warning_)
+        assert not shared.told.of(Caution)
 
 
 def test_more_connections_than_wanted_are_refused_and_named(options):
@@ -580,7 +580,7 @@ def test_after_expiry_only_one_that_did_not_leave_comes_back(options, ending, er
 
             if error is None:
                 shared.told.wait(Notice, lambda status: status.text == "client 2 is back")
-            assert shared.told.of(Warning_) == []
+            assert shared.told.of(Caution) == []
 
 
 def test_open_uses_the_token_once_more_where_it_is_not_awaited_any_more(options):

@@ -12,12 +12,12 @@ from derphole.errors import TokenExpired
 from derphole.speech.endings import refusal_error
 from derphole.token.admission import ClaimHeader, Refusal, SessionGate, encode_header
 from derphole.token.grant import Capability, Grant
-from derphole.token.grant import Issuer as GrantIssuer
+from derphole.token.grant import Mint as GrantIssuer
 from derphole.token.hints import RegionHints
 from derphole.token.text import check_session, session_token
 from tunnel.proto.link.events import LinkGivenUp, LinkResumed, LinkStalled
 from tunnel.proto.meeting.claimer import LinkUp, Refused
-from tunnel.proto.meeting.places import ClaimRefused, LinkAdmitted
+from tunnel.proto.meeting.places import Declined, LinkAdmitted
 from tunnel.units import KIB, MIB
 
 MINUTE, HOUR = 60.0, 3600.0
@@ -113,7 +113,7 @@ def test_who_refuses_an_old_token_by_which_clock(issuer_error, reader_error, age
     (refused,) = reader.all(Refused)
     assert refused.verdict == Refusal.EXPIRED
     assert refused.clock_s == pytest.approx(world.issuer_host.wall, abs=1)
-    assert [event.verdict for event in world.issuer_host.all(ClaimRefused)] == [Refusal.EXPIRED]
+    assert [event.verdict for event in world.issuer_host.all(Declined)] == [Refusal.EXPIRED]
     error = refusal_error(refused, world.grant, reader.wall)
     assert isinstance(error, TokenExpired)
 

@@ -10,7 +10,7 @@ from tunnel.proto.link.parameters import Feature
 from tunnel.proto.meeting import issuer as issuer_module
 from tunnel.proto.meeting.claimer import ClaimState, LinkUp, NotHere, NotUnderstood, Refused
 from tunnel.proto.meeting.handshake import IncomingClaim, Meeting, OutgoingClaim
-from tunnel.proto.meeting.places import ClaimRefused, LinkAdmitted
+from tunnel.proto.meeting.places import Declined, LinkAdmitted
 from tunnel.units import Instant, WallTime
 from tunnel.wire.handshake import (
     ACCEPTED,
@@ -289,7 +289,7 @@ def test_a_refusal_carries_its_reason_and_the_issuer_s_clock():
     assert refused.verdict == 3
     assert refused.clock_s == pytest.approx(world.now + world.epoch, abs=1)
     assert claimer.machine.state is ClaimState.REFUSED
-    assert issuer.all(ClaimRefused) == [ClaimRefused(3, b"claimer 1.0")]
+    assert issuer.all(Declined) == [Declined(3, b"claimer 1.0")]
     assert refused.program == b"issuer 1.0"
     assert issuer.links == []
     world.run_for(60)

@@ -12,7 +12,7 @@ from tunnel.proto.link.parameters import Feature
 from tunnel.proto.meeting import issuer as issuer_module
 from tunnel.proto.meeting.claimer import ClaimState, LinkUp, NotUnderstood, Refused
 from tunnel.proto.meeting.handshake import other_version
-from tunnel.proto.meeting.places import ClaimRefused, OtherVersionClaimed
+from tunnel.proto.meeting.places import Declined, OtherVersionClaimed
 from tunnel.wire.handshake import (
     CLAIMER_LACKS,
     ISSUER_LACKS,
@@ -167,7 +167,7 @@ def test_a_claimer_that_requires_what_the_issuer_does_not_know_is_told_by_whom()
 
     (refused,) = claimer.all(Refused)
     assert (refused.verdict, refused.program) == (ISSUER_LACKS, b"issuer 1.0")
-    assert issuer.all(ClaimRefused) == [ClaimRefused(ISSUER_LACKS, b"claimer 1.0")]
+    assert issuer.all(Declined) == [Declined(ISSUER_LACKS, b"claimer 1.0")]
     assert not issuer.machine.places.by_index
 
 
@@ -179,7 +179,7 @@ def test_an_issuer_that_requires_what_the_claimer_does_not_know_says_so():
 
     (refused,) = claimer.all(Refused)
     assert (refused.verdict, refused.program) == (CLAIMER_LACKS, b"issuer 1.0")
-    assert issuer.all(ClaimRefused) == [ClaimRefused(CLAIMER_LACKS, b"claimer 1.0")]
+    assert issuer.all(Declined) == [Declined(CLAIMER_LACKS, b"claimer 1.0")]
 
 
 def test_what_both_know_may_be_required():

@@ -5,7 +5,7 @@ from world import World, patterned
 
 from tunnel.proto.link.events import LinkClosed
 from tunnel.proto.meeting.claimer import ClaimState, LinkUp
-from tunnel.proto.meeting.places import IN_USE, REPLACED, ClaimRefused, LinkAdmitted
+from tunnel.proto.meeting.places import IN_USE, REPLACED, Declined, LinkAdmitted
 from tunnel.units import KIB, MIB
 
 
@@ -26,7 +26,7 @@ def test_a_second_claimer_is_refused_and_the_first_is_undisturbed():
     world.drive(lambda: stream in issuer.ended)
     assert issuer.received[stream] == patterned(4 * MIB)
     assert len(issuer.all(LinkAdmitted)) == 1
-    assert issuer.all(ClaimRefused) == [ClaimRefused(IN_USE)]
+    assert issuer.all(Declined) == [Declined(IN_USE)]
     assert not first.is_over
 
 

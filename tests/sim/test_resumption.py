@@ -6,7 +6,7 @@ from world import World, patterned
 
 from derphole.token.admission import ClaimHeader, Refusal, SessionGate, claim_header, encode_header
 from derphole.token.grant import Capability, Grant
-from derphole.token.grant import Issuer as GrantIssuer
+from derphole.token.grant import Mint as GrantIssuer
 from tunnel.errors import MisuseError
 from tunnel.proto.link.events import LinkClosed, LinkGivenUp
 from tunnel.proto.meeting.claimer import ClaimState, LinkUp, Refused

@@ -20,14 +20,13 @@ from derphole.token.grant import (
     MAX_NAME_SIZE,
     Capability,
     Grant,
-    Issuer,
+    Mint,
     resumption_proof,
     resumption_secret,
 )
-from tunnel.crypto import aead, kdf, noise, replay
+from tunnel.crypto import aead, kdf, link_keys, noise, replay
 from tunnel.crypto.keys import DerpKey, KeyPair, Secret
-from tunnel.proto.link import events as link_events
-from tunnel.proto.link import liveness, rekey, sender
+from tunnel.proto.link import liveness, parameters, rekey, sender
 from tunnel.proto.link import peer_link as link
 from tunnel.proto.meeting import claimer, handshake, issuer, places
 from tunnel.proto.paths import packet_size
@@ -69,7 +68,7 @@ CONSTANTS = {
     "header_nonce_size": handshake.HEADER_NONCE_SIZE,
     "noise_name": noise.PROTOCOL_NAME,
     "prologue_label": handshake.PROLOGUE_LABEL,
-    "feature_relay_only": handshake.Feature.RELAY_ONLY,
+    "feature_relay_only": parameters.Feature.RELAY_ONLY,
     "first_retry_s": claimer.FIRST_RETRY_S,
     "max_retry_s": claimer.MAX_RETRY_S,
     "relay_turn_s": claimer.RELAY_TURN_S,
@@ -119,7 +118,7 @@ CONSTANTS = {
     "quiet_s": liveness.QUIET_S,
     "held_back_s": liveness.HELD_BACK_S,
     "stall_s": liveness.STALL_S,
-    "give_up_s": link_events.LinkParameters.__dataclass_fields__["give_up_after_s"].default,
+    "give_up_s": parameters.LinkParameters.__dataclass_fields__["give_up_after_s"].default,
     "relay_grant_total": congestion.RELAY_GRANT_TOTAL,
     "relay_grant_minimum": congestion.RELAY_GRANT_MINIMUM,
     "first_relay_window": congestion.FIRST_RELAY_WINDOW,
@@ -297,7 +296,7 @@ def message_turns(document):
 
 
 def derivations(document):
-    keys = Issuer.from_seed(bytes(range(32))).keys
+    keys = Mint.from_seed(bytes(range(32))).keys
     header, instance = bytes(range(64)), bytes(range(16))
     values = {"minting_key": keys.minting, "bare_header": header, "instance": instance}
     if document.derive("resumption_secret", values) != resumption_secret(
@@ -328,7 +327,7 @@ def rekeyed(document):
     root, secrets = bytes(range(32)), {True: b"\x21" * 32, False: b"\x43" * 32}
     sides = {}
     for is_issuer, secret in secrets.items():
-        sealer, opener = handshake.packet_keys(root, aead.AeadId.AEGIS_256, is_issuer, 1)
+        sealer, opener = link_keys.packet_keys(root, aead.AeadId.AEGIS_256, is_issuer, 1)
         sides[is_issuer] = rekey.Rekeying(
             Instant(0),
             is_issuer,
@@ -391,7 +390,7 @@ def layouts(document):
 
 
 def tokens(document):
-    issuer_ = Issuer.from_seed(bytes(range(32)))
+    issuer_ = Mint.from_seed(bytes(range(32)))
     grant = Grant(bytes(8), 0xF1F2F3F4, Capability.TUNNEL, "name")
     relay = hints.RegionHints((0xF1F2,))
     made = {

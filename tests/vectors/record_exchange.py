@@ -21,7 +21,7 @@ from derphole.speech.endings import Ending
 from derphole.speech.messages import Confirm, ConfirmAck, Fin, MessageReader, encode
 from derphole.token.admission import ClaimHeader, SessionGate, claim_header, encode_header
 from derphole.token.grant import Capability, Grant
-from derphole.token.grant import Issuer as GrantIssuer
+from derphole.token.grant import Mint as GrantIssuer
 from derphole.token.hints import RegionHints
 from derphole.token.text import SessionToken, parse_token, session_token, token_text
 from tunnel.crypto.aead import AeadId

@@ -15,7 +15,7 @@ from nacl import bindings
 
 from derphole.token.admission import ClaimHeader, SessionGate, encode_header
 from derphole.token.grant import Capability, Grant
-from derphole.token.grant import Issuer as GrantIssuer
+from derphole.token.grant import Mint as GrantIssuer
 from tunnel.crypto.kdf import derive
 from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.proto.link.parameters import NO_FEATURE

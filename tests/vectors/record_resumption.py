@@ -13,7 +13,7 @@ from pathlib import Path
 from derphole.speech.messages import Resumption, encode
 from derphole.token.admission import ClaimHeader, SessionGate, claim_header, encode_header
 from derphole.token.grant import Capability, Grant
-from derphole.token.grant import Issuer as GrantIssuer
+from derphole.token.grant import Mint as GrantIssuer
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.proto.link.parameters import Feature
 from tunnel.proto.meeting.claimer import Claimer, ClaimerIdentity

@@ -40,7 +40,7 @@ from tunnel.proto.portmap.mapping import Failure, MappingMade, MappingProtocol, 
 from tunnel.units import Instant, Seconds
 from tunnel.wire.derp import GoneReason
 from tunnel.wire.derpmap import RelayNode, RelayRegion
-from tunnel.wire.stun import Endpoint
+from tunnel.wire.stun import SocketAddress
 
 # Fixed by the protocol: tailscale net/captivedetection.
 PORTAL_PATH = "/generate_204"
@@ -127,7 +127,7 @@ def _run_check(check: NatCheck, sockets: list[socket.socket], deadline: Instant)
     return True
 
 
-def _send(sock: socket.socket, data: bytes, to: Endpoint) -> bool:
+def _send(sock: socket.socket, data: bytes, to: SocketAddress) -> bool:
     """Send a datagram; tell whether this machine knows a way there."""
     try:
         sock.sendto(data, to)
@@ -151,10 +151,10 @@ def _udp_socket(is_ipv6: bool) -> socket.socket:
 
 def _stun_servers(
     nodes: Sequence[RelayNode], budget_s: Seconds, *, is_ipv6: bool
-) -> list[Endpoint]:
+) -> list[SocketAddress]:
     """Look the nodes up, all at once, and return the STUN servers of one family in their order."""
     wanted = int(socket.AF_INET6 if is_ipv6 else socket.AF_INET)
-    found: dict[int, Endpoint] = {}
+    found: dict[int, SocketAddress] = {}
 
     def look_up(turn: int, node: RelayNode) -> None:
         try:

@@ -52,7 +52,7 @@ class UdpEndpoint:
         return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
 
 
-Endpoint = RelayEndpoint | UdpEndpoint
+Destination = RelayEndpoint | UdpEndpoint
 # Takes (event name, values) of what a person who looks for a fault wants to see.
 Trace = Callable[[str, dict[str, object]], None]
 
@@ -70,7 +70,7 @@ class Transmit:
     """
 
     data: bytes | bytearray | memoryview
-    to: Endpoint
+    to: Destination
     is_control: bool
     segment_size: int = 0
 

@@ -52,7 +52,7 @@ TAILSCALE_SOFTWARE = b"tailnode"
 CHANGE_REQUEST_SIZE = 4
 MIN_ERROR_CODE, MAX_ERROR_CODE = 300, 699
 
-Endpoint = tuple[str, int]  # an address in its usual form, and a port from 0 to 65535
+SocketAddress = tuple[str, int]  # an address in its usual form, and a port from 0 to 65535
 
 
 class Change(IntFlag):
@@ -93,8 +93,8 @@ class BindingResponse:
     transaction_id: bytes
     address: str
     port: int
-    origin: Endpoint | None = None
-    other: Endpoint | None = None
+    origin: SocketAddress | None = None
+    other: SocketAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +161,8 @@ def encode_binding_response(
     transaction_id: bytes,
     address: str,
     port: int,
-    origin: Endpoint | None = None,
-    other: Endpoint | None = None,
+    origin: SocketAddress | None = None,
+    other: SocketAddress | None = None,
 ) -> bytes:
     """Return the 32 (IPv4) or 44 (IPv6) bytes that answer a request, and 12 or 24 for each option.
 
@@ -199,7 +199,7 @@ def decode_binding_response(data: bytes | bytearray | memoryview) -> BindingResp
         RESPONSE_ORIGIN: plain,
         OTHER_ADDRESS: plain,
     }
-    found: dict[int, Endpoint] = {}
+    found: dict[int, SocketAddress] = {}
     for kind, value in _attributes(Reader(reader.view(size))):
         if kind in mask_by_kind and kind not in found:
             found[kind] = _decode_address(value, mask_by_kind[kind])
@@ -269,7 +269,7 @@ def _encode_address(address: str, port: int, mask: bytes) -> bytes:
     return bytes((0, family)) + _xor(port.to_bytes(2, "big"), mask) + _xor(packed, mask)
 
 
-def _decode_address(value: memoryview, mask: bytes) -> Endpoint:
+def _decode_address(value: memoryview, mask: bytes) -> SocketAddress:
     """Read a (XOR-)MAPPED-ADDRESS value; `mask` is 16 bytes, zeros for the plain form."""
     reader = Reader(value)
     reader.view(1)

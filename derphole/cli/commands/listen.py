@@ -7,7 +7,7 @@ from derphole.cli.frame.issuing import EXPIRES_OPTION, session_expiry, token_rep
 from derphole.cli.frame.network import network_options
 from derphole.cli.frame.options import NETWORK_OPTIONS
 from derphole.cli.frame.output import Output
-from derphole.status import Warning_
+from derphole.status import Caution
 from tunnel.net.clock import wall
 
 USAGE = f"""\
@@ -41,7 +41,7 @@ def run(arguments: Arguments, output: Output) -> int:
     report = token_reporter(arguments, output)
     with EndingSignals(), closing(stdio.standard_output()) as sink:
         if sink.is_terminal:
-            output.report(Warning_("standard output is a terminal: the raw bytes appear here"))
+            output.report(Caution("standard output is a terminal: the raw bytes appear here"))
         receipt = pipe.listen(options, expires_at=expires_at, report=report, sink=sink)
     output.report(receipt)
     return 0

@@ -10,8 +10,8 @@ from derphole.cli.frame.network import network_options
 from derphole.cli.frame.options import NETWORK_OPTIONS, SOURCE_OPTIONS
 from derphole.cli.frame.output import Output
 from derphole.errors import Interrupted
-from derphole.forwarding.endpoints import DEFAULT_BIND, Endpoint, parse_bind
-from derphole.status import Warning_
+from derphole.forwarding.endpoints import DEFAULT_BIND, ServiceAddress, parse_bind
+from derphole.status import Caution
 from derphole.token.grant import Capability
 from derphole.token.text import check_session, parse_token
 from tunnel.net.clock import wall
@@ -78,10 +78,10 @@ def _told_apart(arguments: Arguments) -> Arguments:
     return replace(arguments, values={**arguments.values, "TOKEN": None, "BIND": alone})
 
 
-def _warn_of(where: Endpoint, output: Output) -> None:
+def _warn_of(where: ServiceAddress, output: Output) -> None:
     if not where.is_loopback:
         output.report(
-            Warning_(
+            Caution(
                 f"{where} is not on this machine alone: everybody who reaches that address can "
                 "use the service of the other side"
             )

@@ -8,7 +8,7 @@ from derphole.cli.commands.relay_options import RelayOptions, relay_options
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.output import Output
 from derphole.errors import DerpholeError, Interrupted
-from derphole.status import Notice, Warning_
+from derphole.status import Caution, Notice
 
 if TYPE_CHECKING:
     from tunnel.crypto.keys import KeyPair
@@ -84,7 +84,7 @@ def _keys(options: RelayOptions, output: Output) -> "KeyPair":
         output.report(Notice(f"wrote a new relay key to {options.key_file}"))
     if loaded.is_exposed:
         output.report(
-            Warning_(
+            Caution(
                 f"{options.key_file} can be read by others on this machine: "
                 f"run chmod 600 {options.key_file}"
             )
@@ -131,7 +131,7 @@ def _started(
         if error.purpose != "STUN" or options.stun_is_wanted:
             raise _not_listening(error) from error
         output.report(
-            Warning_(
+            Caution(
                 f"no STUN: UDP {error}; direct paths will be found by other means, "
                 "or choose another port with --stun-port"
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import netifaces
 
 from derphole.cli.frame.output import Output
-from derphole.status import Instruction, Notice, Warning_
+from derphole.status import Caution, Instruction, Notice
 from tunnel.net.clock import wall
 from tunnel.net.listening import host_and_port
 from tunnel.proto.relay_server.pages import node_at, own_map
@@ -65,7 +65,7 @@ def announce(
         every = f"every address of this machine, port {port}"
         where = every if is_unspecified(source) else host_and_port(host, port)
         output.report(
-            Warning_(
+            Caution(
                 f"the relay listens on {where}: anybody who can reach that can relay traffic "
                 "through this machine"
             )

@@ -18,11 +18,11 @@ from typing import TextIO
 from derphole.cli.frame.writer import LineWriter
 from derphole.errors import DerpholeError, Interrupted, SinkClosed, SinkFailed, UsageError
 from derphole.status import (
-    ConnectionEnded,
+    ForwardingEnded,
     Instruction,
     JsonValue,
     Listening,
-    PathChanged,
+    PathTaken,
     StateChanged,
     Status,
     TokenIssued,
@@ -144,7 +144,7 @@ class Output:
         match status:
             case TokenIssued() | Instruction() | Listening():
                 return Level.QUIET
-            case StateChanged() | PathChanged() | ConnectionEnded():
+            case StateChanged() | PathTaken() | ForwardingEnded():
                 return Level.NORMAL if self.is_json else Level.VERBOSE
             case _:
                 return Level.NORMAL

@@ -12,7 +12,7 @@ from pathlib import Path
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.output import Output
 from derphole.errors import UsageError
-from derphole.status import Warning_
+from derphole.status import Caution
 
 # Chosen: far above any token; what is larger is no token file.
 MAX_TOKEN_FILE_SIZE = 64 << 10
@@ -61,7 +61,7 @@ def _from_file(path: Path, output: Output) -> str:
     mode = stat.S_IMODE(status.st_mode)
     if stat.S_ISREG(status.st_mode) and mode & 0o077:
         output.report(
-            Warning_(f"others may use the token file {path} (mode {mode:04o}); run chmod 600 on it")
+            Caution(f"others may use the token file {path} (mode {mode:04o}); run chmod 600 on it")
         )
     if len(content) > MAX_TOKEN_FILE_SIZE:
         raise UsageError(f"--token-file: {path} is too large for a token", shows_help=False)

@@ -8,12 +8,12 @@ from derphole.token.admission import (
     decode_header,
     encode_header,
 )
-from derphole.token.grant import Capability, Grant, Issuer
+from derphole.token.grant import Capability, Grant, Mint
 from tunnel.errors import DecodeError
 from tunnel.units import WallTime
 
 GRANT = Grant(b"\7" * 8, 1_900_000_000, Capability.LISTEN, "recorded")
-GATE = SessionGate(Issuer.from_seed(bytes(range(32))).keys, GRANT)
+GATE = SessionGate(Mint.from_seed(bytes(range(32))).keys, GRANT)
 EPHEMERAL, LOST = bytes(range(1, 33)), bytes(range(16))
 SECRET = GATE.resumptions.hand_out(LOST)
 GATE.resumptions.part(LOST, may_come_back=True)

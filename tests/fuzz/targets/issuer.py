@@ -7,7 +7,7 @@ from hostile import check_events, check_held, note
 
 from derphole.token.admission import ClaimHeader, SessionGate, claim_header, encode_header
 from derphole.token.grant import Capability, Grant
-from derphole.token.grant import Issuer as GrantIssuer
+from derphole.token.grant import Mint as GrantIssuer
 from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.crypto.link_keys import packet_keys

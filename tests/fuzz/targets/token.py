@@ -5,7 +5,7 @@ from hashlib import blake2b
 from fuzzing import Feed
 
 from derphole.errors import TokenError
-from derphole.token.grant import Capability, Grant, Issuer
+from derphole.token.grant import Capability, Grant, Mint
 from derphole.token.hints import OwnRelay, RegionHints
 from derphole.token.text import (
     CLIENT_PREFIX,
@@ -48,7 +48,7 @@ def armoured(prefix: str, body: bytes) -> str:
 
 
 def seeds() -> Iterator[bytes]:
-    issuer = Issuer.from_seed(bytes(range(32)))
+    issuer = Mint.from_seed(bytes(range(32)))
     grant = Grant(b"\7" * 8, 1_900_000_000, Capability.LISTEN, "recorded")
     own = OwnRelay("relay.example", 8443, 3478, tls=True, pin=bytes(16))
     texts = [

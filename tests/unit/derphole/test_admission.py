@@ -10,13 +10,13 @@ from derphole.token.admission import (
     decode_header,
     encode_header,
 )
-from derphole.token.grant import Capability, Grant, Issuer, grant_secret, resumption_proof
+from derphole.token.grant import Capability, Grant, Mint, grant_secret, resumption_proof
 from tunnel.errors import DecodeError
 from tunnel.proto.meeting.issuer import Named
 from tunnel.units import WallTime
 from tunnel.wire.handshake import ACCEPTED
 
-KEYS = Issuer.from_seed(b"\x01" * 32).keys
+KEYS = Mint.from_seed(b"\x01" * 32).keys
 GRANT = Grant(b"grant id", 0x12345678, Capability.LISTEN, "laptop")
 INSTANCE = bytes(range(16))
 EPHEMERAL, OTHER_EPHEMERAL = b"e" * 32, b"f" * 32
@@ -99,7 +99,7 @@ def test_a_proof_is_good_for_one_claim_and_says_nothing_of_who_made_it():
 
 
 def test_a_proof_of_another_issuer_or_of_nobody_names_nobody():
-    other = SessionGate(Issuer.from_seed(b"\x02" * 32).keys, GRANT)
+    other = SessionGate(Mint.from_seed(b"\x02" * 32).keys, GRANT)
 
     assert gate().named(resuming(other), EPHEMERAL) is None
     assert gate().named(resuming(gate()), EPHEMERAL) is None

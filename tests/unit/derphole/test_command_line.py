@@ -13,12 +13,12 @@ from derphole.cli.invocation import Invocation, error_code, tunnel_sentence
 from derphole.cli.main import main
 from derphole.cli.usage import COMMANDS
 from derphole.errors import UsageError
-from derphole.token.grant import Capability, Grant, Issuer
+from derphole.token.grant import Capability, Grant, Mint
 from derphole.token.hints import RegionHints
 from derphole.token.text import ServerToken, client_token, session_token, token_text
 from tunnel.errors import AuthenticationFailed, PeerError, RelayUnreachable
 
-ISSUER = Issuer.from_seed(bytes(32))
+ISSUER = Mint.from_seed(bytes(32))
 FAR = 4_000_000_000
 
 

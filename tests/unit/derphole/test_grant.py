@@ -4,7 +4,7 @@ from hashlib import blake2b
 
 import pytest
 
-from derphole.token.grant import Capability, Grant, Issuer, grant_secret, resumption_secret
+from derphole.token.grant import Capability, Grant, Mint, grant_secret, resumption_secret
 
 SEED = bytes(range(32))
 GRANT = Grant(bytes.fromhex("0102030405060708"), 0x6A000000, Capability.LISTEN, "laptop")
@@ -17,7 +17,7 @@ def kdf(key, *parts, size):
 
 
 def test_an_issuer_derives_its_keys_by_label():
-    keys = Issuer.from_seed(SEED).keys
+    keys = Mint.from_seed(SEED).keys
 
     assert keys.noise.secret == kdf(SEED, b"noise static", size=32)
     assert keys.derp.secret == kdf(SEED, b"derp node", size=32)
@@ -26,7 +26,7 @@ def test_an_issuer_derives_its_keys_by_label():
 
 
 def test_the_keys_of_a_known_seed_do_not_change():
-    keys = Issuer.from_seed(SEED).keys
+    keys = Mint.from_seed(SEED).keys
 
     assert keys.noise.public.hex() == NOISE_PUBLIC
     assert keys.derp.public.hex() == DERP_PUBLIC
@@ -34,11 +34,11 @@ def test_the_keys_of_a_known_seed_do_not_change():
 
 
 def test_a_grant_secret_binds_the_padded_name():
-    minting = Issuer.from_seed(SEED).keys.minting
+    minting = Mint.from_seed(SEED).keys.minting
     parts = (GRANT.id, bytes.fromhex("0000006a"), b"\x01", b"laptop" + bytes(26))
 
     assert grant_secret(minting, GRANT) == kdf(minting, b"grant secret", *parts, size=16)
-    assert Issuer.from_seed(SEED).secret_of(GRANT) == grant_secret(minting, GRANT)
+    assert Mint.from_seed(SEED).secret_of(GRANT) == grant_secret(minting, GRANT)
 
 
 @pytest.mark.parametrize(
@@ -51,13 +51,13 @@ def test_a_grant_secret_binds_the_padded_name():
     ],
 )
 def test_every_part_of_a_grant_changes_its_secret(other):
-    minting = Issuer.from_seed(SEED).keys.minting
+    minting = Mint.from_seed(SEED).keys.minting
 
     assert grant_secret(minting, other) != grant_secret(minting, GRANT)
 
 
 def test_a_resumption_secret_belongs_to_one_header_and_one_instance():
-    minting = Issuer.from_seed(SEED).keys.minting
+    minting = Mint.from_seed(SEED).keys.minting
     secret = resumption_secret(minting, b"header", b"instance")
 
     assert secret == kdf(minting, b"resume", b"header", b"instance", size=16)
@@ -81,11 +81,11 @@ def test_values_of_a_wrong_size_are_refused(grant_id, expires_at):
 
 def test_a_seed_has_32_bytes():
     with pytest.raises(ValueError, match="32"):
-        Issuer.from_seed(bytes(31))
+        Mint.from_seed(bytes(31))
 
 
 def test_no_secret_shows_in_repr():
-    issuer = Issuer.from_seed(SEED)
+    issuer = Mint.from_seed(SEED)
     shown = repr(issuer) + repr(issuer.keys)
 
     for secret in (SEED, issuer.keys.minting, issuer.keys.noise.secret, issuer.keys.derp.secret):

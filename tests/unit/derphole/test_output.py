@@ -12,21 +12,21 @@ from derphole.cli.frame.output import Level, Output, escaped
 from derphole.cli.frame.writer import MAX_WAITING_LINES, LineWriter
 from derphole.errors import Interrupted, PeerAborted, SinkClosed, SinkFailed, UsageError
 from derphole.status import (
+    Caution,
     Instruction,
     Listening,
     Notice,
-    PathChanged,
+    PathTaken,
     Progress,
     State,
     StateChanged,
     TokenIssued,
     Waiting,
-    Warning_,
 )
 
 VITAL = [TokenIssued("dhp1_x"), Instruction("run it"), Listening("127.0.0.1:1")]
-USUAL = [Notice("note"), Waiting("a claim", 2.0, None), Warning_("careful")]
-DETAILED = [StateChanged(State.CLAIMED), PathChanged("fra", False)]
+USUAL = [Notice("note"), Waiting("a claim", 2.0, None), Caution("careful")]
+DETAILED = [StateChanged(State.CLAIMED), PathTaken("fra", False)]
 
 
 def shown(statuses, **settings):

@@ -3,11 +3,11 @@
 import pytest
 
 from derphole.rendezvous.receipt_paths import NOT_IN_TIME, SideEvidence, reason_of
-from tunnel.proto.paths.stun_evidence import Mapping
+from tunnel.proto.paths.stun_evidence import SeenMapping
 
 UNKNOWN = SideEvidence()
-EASY = SideEvidence(Mapping.SHARED)
-HARD = SideEvidence(Mapping.BY_DESTINATION)
+EASY = SideEvidence(SeenMapping.SHARED)
+HARD = SideEvidence(SeenMapping.BY_DESTINATION)
 SILENT = SideEvidence(is_silent=True)
 
 

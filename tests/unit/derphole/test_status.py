@@ -5,15 +5,16 @@ import json
 import pytest
 
 from derphole.status import (
-    ConnectionEnded,
+    Caution,
     Direction,
+    ForwardingEnded,
     Instruction,
     Listening,
     Notice,
-    PathChanged,
+    PathTaken,
     Progress,
     Receipt,
-    RelayTrouble,
+    RelayDown,
     Resumed,
     Stalled,
     State,
@@ -21,7 +22,6 @@ from derphole.status import (
     TokenIssued,
     Traffic,
     Waiting,
-    Warning_,
     as_event,
     sentence,
     size_text,
@@ -51,10 +51,10 @@ CASES = [
         "stalled",
     ),
     (Resumed(12.3), "the other side is back after 12 s", "resumed"),
-    (PathChanged("fra", False), "path=relay via=fra", "path"),
-    (RelayTrouble("fra hangs"), "relay trouble: fra hangs", "relay-trouble"),
+    (PathTaken("fra", False), "path=relay via=fra", "path"),
+    (RelayDown("fra hangs"), "relay trouble: fra hangs", "relay-trouble"),
     (Notice("hello"), "hello", "notice"),
-    (Warning_("mode 0644"), "warning: mode 0644", "warning"),
+    (Caution("mode 0644"), "warning: mode 0644", "warning"),
     (Progress(1, 2), None, "progress"),
     (
         RECEIPT,
@@ -123,8 +123,8 @@ def test_tokens_do_not_show_in_repr():
 
 
 def test_the_end_of_a_connection_is_one_line_and_one_event():
-    clean = ConnectionEnded(3, "127.0.0.1:5000", 90, 36_335, 0.25, "done", None)
-    refused = ConnectionEnded(None, "client 2", 0, 0, 0.0, "too many connections", 5)
+    clean = ForwardingEnded(3, "127.0.0.1:5000", 90, 36_335, 0.25, "done", None)
+    refused = ForwardingEnded(None, "client 2", 0, 0, 0.0, "too many connections", 5)
 
     assert sentence(clean) == (
         "connection 3 of 127.0.0.1:5000: sent 90B, received 35.5KiB in 0.2 s, done"

@@ -15,7 +15,7 @@ from derphole.errors import (
     TokenWrongCapability,
     TokenWrongRole,
 )
-from derphole.token.grant import Capability, Grant, Issuer
+from derphole.token.grant import Capability, Grant, Mint
 from derphole.token.hints import OwnRelay, RegionHints
 from derphole.token.text import (
     ServerToken,
@@ -26,7 +26,7 @@ from derphole.token.text import (
     token_text,
 )
 
-ISSUER = Issuer.from_seed(bytes(range(32)))
+ISSUER = Mint.from_seed(bytes(range(32)))
 EXPIRY = 0x6A000000
 GRANT = Grant(bytes.fromhex("0102030405060708"), EXPIRY, Capability.LISTEN)
 TUNNEL_GRANT = Grant(bytes.fromhex("0102030405060708"), EXPIRY, Capability.TUNNEL, "laptop")

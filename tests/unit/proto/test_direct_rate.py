@@ -3,7 +3,7 @@
 import pytest
 
 from tunnel.proto.rate.delivery import Round
-from tunnel.proto.rate.direct import BACK_OFF, INITIAL_PACKETS, DirectController, State
+from tunnel.proto.rate.direct import BACK_OFF, INITIAL_PACKETS, DirectController, RateState
 from tunnel.proto.recovery.sent import SentRecord
 
 PACKET = 1200
@@ -61,9 +61,9 @@ class Path:
 
 def settled(rate=12.5e6):
     path = Path(rate)
-    path.run(3, until=lambda: path.controller.state is State.CRUISING)
+    path.run(3, until=lambda: path.controller.state is RateState.CRUISING)
     path.run(0.5)
-    path.run(1, until=lambda: path.controller.state is State.CRUISING)
+    path.run(1, until=lambda: path.controller.state is RateState.CRUISING)
     return path
 
 
@@ -76,7 +76,7 @@ def test_the_first_window_is_ten_packets_and_then_doubles_every_round_trip():
         sent.append(path._number - before)
 
     assert sent[0] == INITIAL_PACKETS
-    assert path.controller.state is State.STARTING
+    assert path.controller.state is RateState.STARTING
     assert all(1.3 * a <= b <= 3 * a for a, b in zip(sent, sent[1:], strict=False)), sent
 
 
@@ -84,16 +84,18 @@ def test_a_full_link_ends_the_start_with_its_rate_learnt():
     path = Path(12.5e6)
     states = path.run(1.5)
 
-    assert states[:3] == [State.STARTING, State.DRAINING, State.CRUISING]
+    assert states[:3] == [RateState.STARTING, RateState.DRAINING, RateState.CRUISING]
     assert path.controller.rate == pytest.approx(12.5e6, rel=0.05)
 
 
 def test_a_free_path_is_probed_again_and_again_and_drained_after_each_probe():
     states = settled().run(2)
 
-    assert states.count(State.PROBING) >= 3
+    assert states.count(RateState.PROBING) >= 3
     assert all(
-        b is State.DRAINING for a, b in zip(states, states[1:], strict=False) if a is State.PROBING
+        b is RateState.DRAINING
+        for a, b in zip(states, states[1:], strict=False)
+        if a is RateState.PROBING
     )
 
 
@@ -112,7 +114,7 @@ def test_a_loss_with_a_queue_multiplies_the_estimate_once_a_round_trip():
     path.run(1, until=lambda: path.controller.rate < before * 0.9)
 
     assert path.controller.rate == pytest.approx(before * BACK_OFF, rel=0.05)
-    assert path.controller.state is State.DRAINING
+    assert path.controller.state is RateState.DRAINING
     path.run(RTT)
     assert path.controller.rate >= before * BACK_OFF * BACK_OFF * 0.99
 
@@ -149,7 +151,7 @@ def test_the_minimum_round_trip_is_measured_anew_when_a_route_got_longer():
     path.extra_rtt = 0.02
     states = path.run(13)
 
-    assert State.MEASURING in states
+    assert RateState.MEASURING in states
     assert path.controller.rate >= 0.9 * 12.5e6
     assert path.controller._minimum_rtt_s == pytest.approx(RTT + 0.02, rel=0.1)
 
@@ -197,7 +199,7 @@ def test_another_packet_size_keeps_the_model():
 
 
 def test_the_trace_has_a_word_for_every_state():
-    words = [state.value for state in State]
+    words = [state.value for state in RateState]
 
     assert words == ["starting", "draining", "cruising", "probing", "measuring"]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunnel.proto.rate.pacer import CATCH_UP_PACKETS, MAX_BURST, Pacer
+from tunnel.proto.rate.pacer import CATCH_UP_PACKETS, MAX_PACED_BURST, Pacer
 
 NOW = 50.0
 PACKET = 1200
@@ -114,7 +114,7 @@ def test_no_schedule_of_wake_ups_beats_the_rate(rate, peer_buffer, waits):
         left = send_all(pacer, now) * PACKET
         sent += left
 
-        assert left <= max(pacer.depth, MAX_BURST * PACKET)
+        assert left <= max(pacer.depth, MAX_PACED_BURST * PACKET)
         assert pacer.next_send_at(now) > now
     assert sent <= pacer.depth + rate * (now - NOW) * 1.0001 + 2 * PACKET
 

@@ -4,7 +4,7 @@ import pytest
 
 from tunnel.proto.paths.candidates import CandidateKind
 from tunnel.proto.paths.gather import Gatherer, StunQuestion
-from tunnel.proto.paths.stun_evidence import Mapping, StunEvidence, mapping_told
+from tunnel.proto.paths.stun_evidence import SeenMapping, StunEvidence, mapping_told
 from tunnel.units import Instant
 from tunnel.wire.frames import Candidate
 
@@ -25,20 +25,20 @@ def evidence_of(*answers: tuple[Instant, int, str, int]) -> StunEvidence:
 @pytest.mark.parametrize(
     ("answers", "mapping"),
     [
-        ([], Mapping.UNKNOWN),
-        ([(START, 0, HOME, 5000)], Mapping.UNKNOWN),
-        ([(START, 0, HOME, 5000), (START, 0, HOME, 5001)], Mapping.UNKNOWN),  # one server
-        ([(START, 0, HOME, 5000), (START, 1, HOME, 5000)], Mapping.SHARED),
-        ([(START, 0, HOME, 5000), (START, 1, HOME, 5001)], Mapping.BY_DESTINATION),
-        ([(START, 0, HOME, 5000), (RETRY, 1, HOME, 5001)], Mapping.BY_DESTINATION),
+        ([], SeenMapping.UNKNOWN),
+        ([(START, 0, HOME, 5000)], SeenMapping.UNKNOWN),
+        ([(START, 0, HOME, 5000), (START, 0, HOME, 5001)], SeenMapping.UNKNOWN),  # one server
+        ([(START, 0, HOME, 5000), (START, 1, HOME, 5000)], SeenMapping.SHARED),
+        ([(START, 0, HOME, 5000), (START, 1, HOME, 5001)], SeenMapping.BY_DESTINATION),
+        ([(START, 0, HOME, 5000), (RETRY, 1, HOME, 5001)], SeenMapping.BY_DESTINATION),
         # The NAT was restarted between two rounds.
-        ([(START, 0, HOME, 5000), (LATER, 1, HOME, 5001)], Mapping.UNKNOWN),
+        ([(START, 0, HOME, 5000), (LATER, 1, HOME, 5001)], SeenMapping.UNKNOWN),
         # A server in our own network sees our own address.
-        ([(START, 0, HOME, 5000), (START, 1, "10.0.0.2", 41000)], Mapping.UNKNOWN),
-        ([(START, 0, "2001:db8::2", 5000), (START, 1, "2001:db8::2", 5001)], Mapping.UNKNOWN),
+        ([(START, 0, HOME, 5000), (START, 1, "10.0.0.2", 41000)], SeenMapping.UNKNOWN),
+        ([(START, 0, "2001:db8::2", 5000), (START, 1, "2001:db8::2", 5001)], SeenMapping.UNKNOWN),
         (
             [(START, s, HOME, 5000 + s) for s in (0, 1)] + [(LATER, s, HOME, 7) for s in (0, 1)],
-            Mapping.SHARED,
+            SeenMapping.SHARED,
         ),
     ],
 )
@@ -52,7 +52,7 @@ def test_two_lanes_may_rightly_be_seen_at_two_ports():
         for server in ("one", "other"):
             evidence.answered(START, lane, server, HOME, 5000 + lane)
 
-    assert evidence.mapping is Mapping.SHARED
+    assert evidence.mapping is SeenMapping.SHARED
 
 
 def test_silence_is_told_only_after_a_while_and_only_if_somebody_was_asked():
@@ -73,7 +73,7 @@ def test_the_gatherer_keeps_the_evidence_and_believes_only_what_it_asked():
     for question, transaction in requests:
         gatherer.handle_response(0, transaction, HOME, 5000 + question.port)
 
-    assert gatherer.evidence.mapping is Mapping.BY_DESTINATION
+    assert gatherer.evidence.mapping is SeenMapping.BY_DESTINATION
 
 
 def test_an_answer_to_a_repeated_question_is_compared_with_the_others():
@@ -86,7 +86,7 @@ def test_an_answer_to_a_repeated_question_is_compared_with_the_others():
     ((_, again),) = gatherer.requests_to_send(gatherer.next_timeout(), questions)
     gatherer.handle_response(0, again, HOME, 5000)
 
-    assert gatherer.evidence.mapping is Mapping.SHARED
+    assert gatherer.evidence.mapping is SeenMapping.SHARED
 
 
 def test_lanes_that_are_seen_at_two_ports_are_not_compared_by_the_gatherer():
@@ -98,29 +98,29 @@ def test_lanes_that_are_seen_at_two_ports_are_not_compared_by_the_gatherer():
         gatherer.handle_response(question.lane, transaction, HOME, 5000 + question.lane)
 
     assert gatherer.evidence.has_answer
-    assert gatherer.evidence.mapping is Mapping.UNKNOWN
+    assert gatherer.evidence.mapping is SeenMapping.UNKNOWN
 
 
 @pytest.mark.parametrize(
     ("told", "mapping"),
     [
-        ([], Mapping.UNKNOWN),
-        ([Candidate(CandidateKind.REFLEXIVE, HOME, 5000)], Mapping.UNKNOWN),
-        ([Candidate(CandidateKind.REFLEXIVE, HOME, n) for n in (1, 2)], Mapping.BY_DESTINATION),
+        ([], SeenMapping.UNKNOWN),
+        ([Candidate(CandidateKind.REFLEXIVE, HOME, 5000)], SeenMapping.UNKNOWN),
+        ([Candidate(CandidateKind.REFLEXIVE, HOME, n) for n in (1, 2)], SeenMapping.BY_DESTINATION),
         (
             [
                 Candidate(CandidateKind.REFLEXIVE, HOME, 1),
                 Candidate(CandidateKind.MAPPED, HOME, 2),
                 Candidate(CandidateKind.HOST, "10.0.0.2", 3),
             ],
-            Mapping.UNKNOWN,
+            SeenMapping.UNKNOWN,
         ),
         (  # two sockets, each with a port of its own
             [
                 *(Candidate(CandidateKind.REFLEXIVE, HOME, n) for n in (1, 2)),
                 *(Candidate(CandidateKind.HOST, "10.0.0.2", n) for n in (3, 4)),
             ],
-            Mapping.UNKNOWN,
+            SeenMapping.UNKNOWN,
         ),
     ],
 )

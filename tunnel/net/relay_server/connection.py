@@ -59,7 +59,7 @@ class _Quiet(Exception):
 
 
 @dataclass(slots=True)
-class Switchboard:
+class SharedState:
     """What all connections of one server share, and how a machine's output finds its writer."""
 
     relay: Relay
@@ -76,7 +76,7 @@ class Switchboard:
                 wake.set()
 
 
-class Connection:
+class ClientConnection:
     """One accepted socket, which it owns.
 
     Args:
@@ -89,7 +89,7 @@ class Connection:
 
     def __init__(
         self,
-        board: Switchboard,
+        board: SharedState,
         sock: socket.socket,
         name: str,
         on_login: Callable[[], None],

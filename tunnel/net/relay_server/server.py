@@ -1,6 +1,6 @@
 """The embedded relay: a DERP server with its pages and STUN, a greenlet pair per connection.
 
-    accept loop -> caps -> Connection (tunnel.net.relay_connection) -> Relay (tunnel.proto)
+    accept loop -> caps -> ClientConnection (tunnel.net.relay_connection) -> Relay (tunnel.proto)
 
 A failing connection ends alone.  The accept loop waits for nobody: who has to wait does so in a
 connection of its own (tunnel.proto.connection_caps decides).  Only what the server cannot do
@@ -20,7 +20,7 @@ from tunnel.crypto.keys import KeyPair
 from tunnel.net.clock import monotonic
 from tunnel.net.heap import give_back_freed_memory
 from tunnel.net.listening import host_and_port, open_listener
-from tunnel.net.relay_server.connection import Connection, Switchboard
+from tunnel.net.relay_server.connection import ClientConnection, SharedState
 from tunnel.net.relay_server.limits import RelayLimits
 from tunnel.net.relay_server.stun import StunServer
 from tunnel.net.tasks import TaskGroup
@@ -84,11 +84,11 @@ class RelayServer:
         self._tasks = TaskGroup("relay")
         self._listener: socket.socket | None = None
         self._address: tuple[str, int] | None = None
-        self._board: Switchboard | None = None
+        self._board: SharedState | None = None
         self._caps = ConnectionCaps(
             limits.max_connections, limits.max_per_address, limits.accept, monotonic()
         )
-        self._connection_of: dict[Admitted, Connection] = {}
+        self._connection_of: dict[Admitted, ClientConnection] = {}
         self._ended = 0  # connections, since memory was given back
         self._may_trim = Event()
         self._refused = 0  # and not yet told
@@ -143,7 +143,7 @@ class RelayServer:
             self._listener.close()
             raise
         site = Site(self.node, self._keys.public)
-        self._board = Switchboard(self._relay, site, self._limits, self._tls, {})
+        self._board = SharedState(self._relay, site, self._limits, self._tls, {})
         self._tasks.spawn("accept", self._accept, self._listener, self._board)
         self._tasks.spawn("trim", self._trim)
 
@@ -164,7 +164,7 @@ class RelayServer:
         for connection in list(self._connection_of.values()):
             connection.kill()
 
-    def _accept(self, listener: socket.socket, board: Switchboard) -> None:
+    def _accept(self, listener: socket.socket, board: SharedState) -> None:
         back_off_s = MIN_BACK_OFF_S
         taken = 0
         while True:
@@ -181,7 +181,7 @@ class RelayServer:
             if taken % ACCEPTED_PER_TURN == 0:
                 gevent.sleep(0)
 
-    def _admit(self, board: Switchboard, sock: socket.socket, address: tuple[str, int]) -> None:
+    def _admit(self, board: SharedState, sock: socket.socket, address: tuple[str, int]) -> None:
         """Serve a connection, or close it when there are too many."""
         now = monotonic()
         source = plain_address(address[0])
@@ -194,7 +194,7 @@ class RelayServer:
             self._connection_of[admitted.displaced].kill(block=False)
 
         # Nothing here refers to the connection, so that it is gone as soon as it has ended.
-        connection = Connection(
+        connection = ClientConnection(
             board,
             sock,
             host_and_port(source, address[1]),

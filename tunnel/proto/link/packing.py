@@ -15,7 +15,7 @@ from tunnel.proto.link.parameters import LinkCounters
 from tunnel.proto.link.send_path import RelayPath, SendPath
 from tunnel.proto.machine import RelayEndpoint, Transmit
 from tunnel.proto.paths.direct_path import DirectPath
-from tunnel.proto.rate.pacer import MAX_BURST, MAX_BURST_BYTES
+from tunnel.proto.rate.pacer import MAX_BURST_BYTES, MAX_PACED_BURST
 from tunnel.proto.recovery.sent import SentRecord, StreamRange
 from tunnel.proto.streams.send_stream import SendStream
 from tunnel.proto.streams.table import Streams
@@ -184,7 +184,7 @@ class Packer:
         if bursts and bursts[0].payload_size != size:
             bursts.clear()  # what still waits in them keeps them alive
         if len(bursts) < BURSTS_AT_ONCE:
-            most = min(MAX_BURST, MAX_BURST_BYTES // path.controller.packet_size())
+            most = min(MAX_PACED_BURST, MAX_BURST_BYTES // path.controller.packet_size())
             burst = BurstBuffer(size, self._sealer.tag_size, most)
         else:
             burst = bursts.popleft()

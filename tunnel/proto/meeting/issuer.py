@@ -31,7 +31,7 @@ from tunnel.proto.meeting.handshake import (
 from tunnel.proto.meeting.places import (
     Applicant,
     ApplicantState,
-    ClaimRefused,
+    Declined,
     IssuerEvent,
     OtherVersionClaimed,
     Places,
@@ -326,7 +326,7 @@ class Issuer:
             applicant = Applicant(link, payload.link_index, *who, is_proven)
             self.places.add(applicant)
         else:
-            self._events.append(ClaimRefused(verdict, theirs.program))
+            self._events.append(Declined(verdict, theirs.program))
         return _Answer(arrival.data, decision, arrival.now, applicant)
 
     def _compare_features(self, theirs: ClaimPayload) -> tuple[int, int]:

@@ -47,7 +47,7 @@ class LinkAdmitted:
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimRefused:
+class Declined:
     """A claim with a good MAC was refused: by the gate, or since every place is taken.
 
     Args:
@@ -66,7 +66,7 @@ class OtherVersionClaimed:
     version: int
 
 
-IssuerEvent = LinkAdmitted | ClaimRefused | OtherVersionClaimed
+IssuerEvent = LinkAdmitted | Declined | OtherVersionClaimed
 
 
 class ApplicantState(IntEnum):
@@ -229,7 +229,7 @@ class Places:
         applicant.state = ApplicantState.ADMITTED
         self._trace("place.refused", {"verdict": IN_USE})
         applicant.link.close(now, IN_USE, "already in use")
-        self._tell(ClaimRefused(IN_USE))
+        self._tell(Declined(IN_USE))
 
     def _share_grant(self) -> None:
         grant = self.grant_for(0)

@@ -22,7 +22,7 @@ from ipaddress import ip_address
 from tunnel.errors import DecodeError
 from tunnel.units import Instant, Seconds
 from tunnel.wire import stun
-from tunnel.wire.stun import Change, Endpoint
+from tunnel.wire.stun import Change, SocketAddress
 
 # Chosen: a question is sent after none, the first, the second ... of these waits; the last is for
 # the answer.  2 s in all suit a satellite, and four datagrams a network that loses every tenth.
@@ -62,7 +62,7 @@ class Outgoing:
     """A datagram to send by a lane."""
 
     lane: int
-    to: Endpoint
+    to: SocketAddress
     data: bytes
 
 
@@ -70,8 +70,8 @@ class Outgoing:
 class ServerAnswer:
     """Where a server saw us; None where it did not answer."""
 
-    server: Endpoint
-    seen_at: Endpoint | None
+    server: SocketAddress
+    seen_at: SocketAddress | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class NatFindings:
         return bool(self.public)
 
     @property
-    def public(self) -> tuple[Endpoint, ...]:
+    def public(self) -> tuple[SocketAddress, ...]:
         """Where servers saw us, each place once."""
         seen = [answer.seen_at for answer in self.answers if answer.seen_at is not None]
         return tuple(dict.fromkeys(seen))
@@ -123,10 +123,10 @@ class _Question:
         self,
         now: Instant,
         lane: int,
-        to: Endpoint,
+        to: SocketAddress,
         transaction_id: bytes,
         change: Change = Change.NOTHING,
-        answers_from: Endpoint | None = None,
+        answers_from: SocketAddress | None = None,
         waits_s: Sequence[Seconds] = WAITS_S,
     ) -> None:
         self.lane = lane
@@ -134,7 +134,7 @@ class _Question:
         self.answers_from = answers_from or to
         self.data = stun.encode_binding_request(transaction_id, change)
         self.outcome = _Outcome.OPEN
-        self.seen_at: Endpoint | None = None
+        self.seen_at: SocketAddress | None = None
         self.due_at = now
         self._waits_s = waits_s
         self._sent = 0
@@ -165,7 +165,7 @@ class NatCheck:
     def __init__(
         self,
         now: Instant,
-        servers: Sequence[Endpoint],
+        servers: Sequence[SocketAddress],
         local_ports: tuple[int, int],
         local_addresses: Collection[str],
         entropy: Callable[[int], bytes],
@@ -176,8 +176,8 @@ class NatCheck:
         self._questions: dict[bytes, _Question] = {}
         self._hairpins: dict[bytes, _Question] = {}
         self._is_turned_back = False
-        self._other_by_server: dict[Endpoint, Endpoint] = {}
-        self._other: Endpoint | None = None  # of the server whose changes are tried
+        self._other_by_server: dict[SocketAddress, SocketAddress] = {}
+        self._other: SocketAddress | None = None  # of the server whose changes are tried
         self._opener: _Question | None = None  # lane 1's plain question to that server
         self._base: _Question | None = None  # lane 1's first plain question, to any server
         self._both: _Question | None = None  # answered from another address and port
@@ -196,7 +196,7 @@ class NatCheck:
             Outgoing(each.lane, each.to, each.data) for each in questions if each.take_turn(now)
         ]
 
-    def handle_datagram(self, now: Instant, lane: int, data: bytes, source: Endpoint) -> None:
+    def handle_datagram(self, now: Instant, lane: int, data: bytes, source: SocketAddress) -> None:
         """Take what came to a lane; what nobody asked for is dropped and counted."""
         if not (self._note_response(lane, data, source) or self._note_turned_back(lane, data)):
             self.dropped += 1
@@ -234,16 +234,16 @@ class NatCheck:
         self,
         now: Instant,
         lane: int,
-        to: Endpoint,
+        to: SocketAddress,
         change: Change = Change.NOTHING,
-        answers_from: Endpoint | None = None,
+        answers_from: SocketAddress | None = None,
     ) -> _Question:
         transaction_id = self._entropy(stun.TRANSACTION_ID_SIZE)
         question = _Question(now, lane, to, transaction_id, change, answers_from)
         self._questions[transaction_id] = question
         return question
 
-    def _note_response(self, lane: int, data: bytes, source: Endpoint) -> bool:
+    def _note_response(self, lane: int, data: bytes, source: SocketAddress) -> bool:
         """Take an answer; tell whether it is one to an open question of ours."""
         try:
             response = stun.decode_binding_response(data)
@@ -261,7 +261,7 @@ class NatCheck:
             self._other_by_server.setdefault(question.to, response.other)
         return True
 
-    def _note_error(self, lane: int, data: bytes, source: Endpoint) -> bool:
+    def _note_error(self, lane: int, data: bytes, source: SocketAddress) -> bool:
         try:
             refusal = stun.decode_binding_error(data)
         except DecodeError:
@@ -307,7 +307,7 @@ class NatCheck:
                     self._ask(now, MAPPING_LANE, (other[0], port))
             return
 
-    def _ask_for_changes(self, now: Instant, server: Endpoint) -> None:
+    def _ask_for_changes(self, now: Instant, server: SocketAddress) -> None:
         if self._both is not None or self._other is None:
             return
         both, beside = Change.ADDRESS | Change.PORT, (server[0], self._other[1])
@@ -373,9 +373,9 @@ class NatCheck:
         return False if is_told and is_over else None
 
 
-def mapping_of(seen_by_server: dict[Endpoint, Endpoint]) -> Mapping:
+def mapping_of(seen_by_server: dict[SocketAddress, SocketAddress]) -> Mapping:
     """Return what the places say where servers saw one and the same socket."""
-    by_ip: dict[str, set[Endpoint]] = {}
+    by_ip: dict[str, set[SocketAddress]] = {}
     ports_by_ip: dict[str, int] = {}
     for (ip, _), seen_at in seen_by_server.items():
         by_ip.setdefault(ip, set()).add(seen_at)
@@ -390,7 +390,7 @@ def mapping_of(seen_by_server: dict[Endpoint, Endpoint]) -> Mapping:
     return Mapping.ADDRESS_DEPENDENT if is_port_tried else Mapping.DEPENDENT
 
 
-def may_be_other(server: Endpoint, other: Endpoint) -> bool:
+def may_be_other(server: SocketAddress, other: SocketAddress) -> bool:
     """Tell whether what a server calls its other address may be asked.
 
     Both address and port must differ; and a server of the internet must not aim our datagrams at

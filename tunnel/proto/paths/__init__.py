@@ -1,1 +1,1 @@
-"""Direct UDP paths: what is probed, confirmed, trusted and chosen, and how large its packets are."""
+"""Direct UDP paths: which are probed, confirmed, trusted and chosen, and their packet sizes."""

@@ -22,7 +22,7 @@ SILENCE_S: Seconds = 1.5
 TOGETHER_S: Seconds = 1.0
 
 
-class Mapping(Enum):
+class SeenMapping(Enum):
     """How a NAT chooses the public port, as far as it is known."""
 
     UNKNOWN = "unknown"
@@ -38,10 +38,10 @@ class StunEvidence:
         self._has_answer = False
         # lane and server -> when it was asked, and the address that it saw the lane at
         self._seen: dict[tuple[int, Hashable], tuple[Instant, tuple[str, int]]] = {}
-        self._mapping = Mapping.UNKNOWN
+        self._mapping = SeenMapping.UNKNOWN
 
     @property
-    def mapping(self) -> Mapping:
+    def mapping(self) -> SeenMapping:
         """How our NAT maps, by the latest two servers that answered one lane."""
         return self._mapping
 
@@ -74,7 +74,7 @@ class StunEvidence:
             self._mapping = _mapping_of(places, sockets=1)
 
 
-def mapping_told(offered: Iterable[Candidate]) -> Mapping:
+def mapping_told(offered: Iterable[Candidate]) -> SeenMapping:
     """Return how a peer's NAT maps, by the addresses that the peer was seen at and told us.
 
     Each of its sockets may rightly be seen at a port of its own.
@@ -84,14 +84,14 @@ def mapping_told(offered: Iterable[Candidate]) -> Mapping:
     seen = [(c.ip, c.port) for c in told if c.kind == CandidateKind.REFLEXIVE]
     # A single address may be what one server saw, or what several agree on.
     many = len(seen) > max(1, len(sockets))
-    return _mapping_of(seen, max(1, len(sockets))) if many else Mapping.UNKNOWN
+    return _mapping_of(seen, max(1, len(sockets))) if many else SeenMapping.UNKNOWN
 
 
-def _mapping_of(seen: Iterable[tuple[str, int]], sockets: int) -> Mapping:
+def _mapping_of(seen: Iterable[tuple[str, int]], sockets: int) -> SeenMapping:
     """Compare addresses; a server in our own network, which sees another one, tells nothing."""
     ports: dict[str, set[int]] = {}
     for ip, port in seen:
         ports.setdefault(ip, set()).add(port)
     if any(len(each) > sockets for each in ports.values()):
-        return Mapping.BY_DESTINATION
-    return Mapping.SHARED if len(ports) == 1 else Mapping.UNKNOWN
+        return SeenMapping.BY_DESTINATION
+    return SeenMapping.SHARED if len(ports) == 1 else SeenMapping.UNKNOWN

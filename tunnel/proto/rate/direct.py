@@ -68,7 +68,7 @@ USUAL_PACKET = 1500  # where larger ones pass, a few of them are a queue indeed
 MINIMUM_RATE: BytesPerSecond = 4_000.0  # 32 kbit/s; on a slower line the window still holds
 
 
-class State(Enum):
+class RateState(Enum):
     """What the controller is doing, in the words of the trace."""
 
     STARTING = "starting"
@@ -88,7 +88,7 @@ class DirectController:
     """
 
     def __init__(self, now: Instant, packet_size: ByteCount, peer_buffer: ByteCount | None) -> None:
-        self.state = State.STARTING
+        self.state = RateState.STARTING
         self.rate: BytesPerSecond  # what the path is thought to deliver
         self.rate_limit: BytesPerSecond  # what the pacer lets pass now
         self.window: ByteCount  # the most bytes to have in flight
@@ -199,11 +199,11 @@ class DirectController:
         if self._round.is_answered and awake_s >= self._round_span_s:
             self._end_round(now)
             self._decide(now)
-        if self.state is State.STARTING and self._late_acks >= HINT_SAMPLES:
-            self._enter(now, State.DRAINING)
+        if self.state is RateState.STARTING and self._late_acks >= HINT_SAMPLES:
+            self._enter(now, RateState.DRAINING)
             self._decide(now)
-        if self.state is State.DRAINING and self._in_flight <= self._pipe:
-            self._enter(now, State.CRUISING)
+        if self.state is RateState.DRAINING and self._in_flight <= self._pipe:
+            self._enter(now, RateState.CRUISING)
             self._decide(now)
 
     def on_lost(self, now: Instant, records: Sequence[SentRecord]) -> None:
@@ -222,13 +222,13 @@ class DirectController:
         else:
             self.rate = self._start_rate
         match self.state:
-            case State.STARTING:
+            case RateState.STARTING:
                 self.rate_limit = self._start_rate
-            case State.DRAINING:
+            case RateState.DRAINING:
                 self.rate_limit = self.rate * DRAIN_GAIN
-            case State.PROBING:
+            case RateState.PROBING:
                 self.rate_limit = self._more_than(self.rate)
-            case State.CRUISING | State.MEASURING:
+            case RateState.CRUISING | RateState.MEASURING:
                 self.rate_limit = self.rate
         self._round.lowest_pace = min(self._round.lowest_pace, self.rate_limit)
         self._pacer.set_rate(now, self.rate_limit)
@@ -243,9 +243,9 @@ class DirectController:
         spare = SPARE_BURSTS * self._pacer.burst_packets * self._packet_size
         if self._minimum_rtt_s is None:
             self.window = INITIAL_PACKETS * self._packet_size
-        elif self.state is State.STARTING:
+        elif self.state is RateState.STARTING:
             self.window = int(PROBE_GAIN * self._start_rate * span_s) + spare
-        elif self.state is State.MEASURING:
+        elif self.state is RateState.MEASURING:
             self.window = self._pipe // 2
         else:
             self.window = int(self.rate * (self._minimum_rtt_s + span_s)) + spare
@@ -261,7 +261,7 @@ class DirectController:
         """
         if self._peer_buffer is None or self._minimum_rtt_s is None:
             return window
-        rate = self._start_rate if self.state is State.STARTING else self.rate
+        rate = self._start_rate if self.state is RateState.STARTING else self.rate
         if self._throughputs:  # rates without the pauses are too high where a window is what limits
             rate = min(rate, 2 * max(self._throughputs))
         pipe = int(rate * self._minimum_rtt_s)
@@ -333,10 +333,10 @@ class DirectController:
 
     def _judge(self, now: Instant, ended: Round, rate: BytesPerSecond) -> None:
         """Move the ceiling; at most once for what was sent before the last cut."""
-        if self.state in (State.STARTING, State.MEASURING):
+        if self.state in (RateState.STARTING, RateState.MEASURING):
             return  # MEASURING: whether there is a queue is what it finds out
         probed_from, self._rate_before_probe = self._rate_before_probe, None
-        if self.state is State.PROBING:
+        if self.state is RateState.PROBING:
             self._rate_before_probe = rate
         is_new = ended.sent_from >= self._judged_from
         is_lossy = is_new and ended.is_lossy
@@ -362,62 +362,62 @@ class DirectController:
     def _cut(self, now: Instant, ceiling: BytesPerSecond) -> None:
         self._ceiling = max(ceiling, MINIMUM_RATE)
         self._rate_before_probe = None
-        self._enter(now, State.DRAINING)
+        self._enter(now, RateState.DRAINING)
         self._judged_from = now
 
     def _step(self, now: Instant, ended: Round, grew: bool) -> None:
         """Leave the state if its time has come."""
         match self.state:
-            case State.STARTING:
+            case RateState.STARTING:
                 self._start_faster(now, ended, grew)
-            case State.DRAINING:
+            case RateState.DRAINING:
                 # Ends in the middle of a round, when the pipe has drained.  On a route that has
                 # become longer it never would: the longer way looks like a queue.
                 if now >= self._minimum_seen_at + MINIMUM_RTT_LIFE_S:
-                    self._enter(now, State.MEASURING)
-            case State.CRUISING:
+                    self._enter(now, RateState.MEASURING)
+            case RateState.CRUISING:
                 if ended.is_app_limited:
                     return
                 if now >= self._minimum_seen_at + MINIMUM_RTT_LIFE_S:
-                    self._enter(now, State.MEASURING)
+                    self._enter(now, RateState.MEASURING)
                 elif self._has_paid or self._rounds_in_state >= self._cruise_rounds:
                     self._enter(now, self._after_cruising(now, ended))
-            case State.PROBING:
-                self._enter(now, State.DRAINING)
-            case State.MEASURING:
+            case RateState.PROBING:
+                self._enter(now, RateState.DRAINING)
+            case RateState.MEASURING:
                 if self._rounds_in_state >= 2:
                     if not ended.is_app_limited:  # lone packets are acknowledged late
                         self._minimum_rtt_s = ended.minimum_rtt_s
                         self._minimum_seen_at = now
-                    self._enter(now, State.CRUISING)
+                    self._enter(now, RateState.CRUISING)
 
-    def _after_cruising(self, now: Instant, ended: Round) -> State:
+    def _after_cruising(self, now: Instant, ended: Round) -> RateState:
         """Probe soon on a free path, late where there is a queue: perhaps ours, perhaps not."""
         wait_s = min(COURTEOUS_ROUNDS * self._round_span_s, COURTEOUS_S)
         has_queue = self._is_late(ended.minimum_rtt_s)
         if has_queue and not self._has_paid and now < self._probed_at + wait_s:
-            return State.DRAINING
+            return RateState.DRAINING
         self._has_paid = False
         self._probed_at = now
-        return State.PROBING
+        return RateState.PROBING
 
     def _start_faster(self, now: Instant, ended: Round, grew: bool) -> None:
         """Double the rate, or find that the path is full."""
         if ended.is_lossy:
-            self._enter(now, State.DRAINING)
+            self._enter(now, RateState.DRAINING)
             return
         if grew or ended.is_app_limited:
             self._flat_rounds = 0
         elif ended.lost_packets or self._is_slower_than_minimum(ended.minimum_rtt_s):
             self._flat_rounds += 1  # and the path says why; else a process may have stood still
         if self._flat_rounds >= START_FLAT_ROUNDS:
-            self._enter(now, State.DRAINING)
+            self._enter(now, RateState.DRAINING)
         else:
             most = max(START_LEAD * max(self._samples), self._start_rate)
             self._start_rate = min(2 * self._start_rate, most)
 
-    def _enter(self, now: Instant, state: State) -> None:
-        if self.state is State.STARTING:
+    def _enter(self, now: Instant, state: RateState) -> None:
+        if self.state is RateState.STARTING:
             self._judged_from = now  # what it lost by overshooting says nothing of the estimate
         self.state = state
         self._rounds_in_state = 0

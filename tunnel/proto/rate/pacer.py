@@ -13,7 +13,7 @@ from tunnel.units import ByteCount, BytesPerSecond, Instant, Seconds
 # Fixed by the protocol: what the other side's socket must be able to take at once.
 BURST_S: Seconds = 0.001
 MIN_BURST = 2  # packets: an acknowledgement is due after two
-MAX_BURST = 45  # packets
+MAX_PACED_BURST = 45  # packets
 MAX_BURST_BYTES = 64_000  # of one segmented send: 45 packets of 1400 bytes, or two of 32000
 CATCH_UP_S: Seconds = 0.002
 BUFFER_SHARE = 4  # a burst takes at most a quarter of the other side's receive buffer
@@ -111,7 +111,7 @@ class Pacer:
         most = MAX_PACKETS_WAITING
         if self._peer_buffer is not None:
             most = max(MIN_BURST, self._peer_buffer // BUFFER_SHARE // self._packet_size)
-        longest = min(MAX_BURST, MAX_BURST_BYTES // self._packet_size, most)
+        longest = min(MAX_PACED_BURST, MAX_BURST_BYTES // self._packet_size, most)
         self.burst_packets = max(MIN_BURST, min(int(packet_rate * BURST_S), longest))
         late_packets = min(max(int(packet_rate * CATCH_UP_S), CATCH_UP_PACKETS), most)
         self.depth = max(self.burst_packets, late_packets) * self._packet_size
