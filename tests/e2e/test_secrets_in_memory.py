@@ -166,7 +166,7 @@ def holders() -> dict[str, object]:
         "Secret": Secret(SEED),
         "KeyPair": pair,
         "IssuerKeys": issuer.keys,
-        "Issuer": issuer,
+        "Mint": issuer,
         "SessionGate": SessionGate(issuer.keys, grant),
         "SessionToken": session_token(issuer, grant, RegionHints()),
         "ClientToken": client_token(issuer, grant, RegionHints()),
