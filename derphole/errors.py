@@ -9,7 +9,7 @@ import datetime
 from typing import ClassVar
 
 from derphole import PROGRAM
-from tunnel.wire.handshake import VERSION
+from tunnel.proto.meeting.owner import VERSION
 
 # Fixed by what shells expect: a process ended by signal n reports 128 + n.
 SIGNAL_EXIT_BASE = 128

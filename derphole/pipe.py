@@ -50,7 +50,7 @@ from derphole.token.grant import Capability
 from derphole.token.text import SessionToken
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, StreamReset
 from tunnel.net.clock import monotonic
-from tunnel.net.link import Link
+from tunnel.net.endpoint import Link
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import ByteCount, Instant, Seconds, WallTime
 
@@ -220,7 +220,7 @@ class _Tally:
             rendezvous.path_description(link),
             rendezvous.reason_relayed(link),
             self.digest.hex(),
-            traffic_of(direction, link.machine),
+            traffic_of(direction, link.counters, link.promotions),
         )
 
 
@@ -323,7 +323,7 @@ class _Receiver:
 
     def _keep_place(self) -> None:
         # Once a byte was written nobody else can take over: the stream would have a hole.
-        self._rendezvous.machine.places.may_replace = False
+        self._rendezvous.keep_places()
 
     def _await_messages(self) -> None:
         """Wait for FIN, then for CONFIRM_ACK; what comes out of turn ends the run."""

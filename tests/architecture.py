@@ -8,13 +8,18 @@
     3 2 1 0  tunnel/proto crypto wire       its own height or lower
              tunnel/errors units
 
+Within tunnel/proto, tunnel/net and derphole the table of rooms in docs/architecture.md says what may
+import what.
+
 `test_architecture.py` runs it on the tree, and on trees with one fault planted each.
 """
 
 import ast
+import functools
 import graphlib
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 HEIGHT = {
@@ -25,25 +30,25 @@ DERPHOLE_HEIGHT = 5
 PURE_HEIGHT = 3
 PURE_DERPHOLE = {
     "PROGRAM",  # a constant of the package
-    "admission",
     "config",
     "derptun.keeper",
-    "endings",
+    "derptun.registry",
     "errors",
-    "grant",
-    "hints",
-    "messages",
-    "network_report",
-    "network_verdict",
-    "receipt_paths",
-    "resets",
-    "resumption",
+    "forwarding.endpoints",
+    "network.report",
+    "network.verdict",
+    "rendezvous.receipt_paths",
+    "speech.endings",
+    "speech.messages",
+    "speech.resets",
+    "speech.turns",
     "status",
     "token",
+    "transfer.journal",
     "transfer.manifest",
-    "turns",
-    "when",
+    "transfer.names",
 }
+SAYS_PURE = re.compile(r"\bPure\b[.;]")
 PURE_FORBIDS = {
     "gevent",
     "greenlet",
@@ -62,6 +67,10 @@ PURE_FORBIDS = {
 CLOCK_CALL = re.compile(r"\b(datetime|date)\.(now|utcnow|today)$")
 # Wire modules that are not codecs of their own: every codec may use them.
 WIRE_SHARED = {"reader"}
+# What one reaches through an object for is not one's own: the endpoint has it.
+INNARDS = {"machine", "pump"}
+ROOMS_DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "architecture.md"
+ROOMS_HEAD = "| room | where | holds | may import |"
 MAX_MODULE_LINES = 600
 MAX_TEST_LINES = 800
 LARGE_MODULE_LINES = 400
@@ -205,8 +214,120 @@ def _line_count(path: Path) -> int:
     return path.read_text().count("\n")
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A row of the table.
+
+    Args:
+        name: of the room.
+        folder: dotted.
+        modules: its modules in that folder; empty for everything in it, its own folders included.
+        may_import: the rooms that its modules may import.
+    """
+
+    name: str
+    folder: str
+    modules: frozenset[str]
+    may_import: frozenset[str]
+
+    def holds(self, module: str) -> bool:
+        """Tell whether a dotted module is in this room."""
+        folder, _, name = module.rpartition(".")
+        if self.modules:
+            is_root = module == self.folder and "__init__" in self.modules
+            return is_root or (folder == self.folder and name in self.modules)
+        return f"{module}.".startswith(f"{self.folder}.")
+
+
+@functools.cache
+def rooms() -> dict[str, Room]:
+    """Return the table of rooms, by name, in the order of the document."""
+    lines = ROOMS_DOCUMENT.read_text(encoding="utf-8").splitlines()
+    begin = lines.index(ROOMS_HEAD) + 2
+    table: dict[str, Room] = {}
+    for line in lines[begin:]:
+        if not line.startswith("|"):
+            break
+        name, where, _, may_import = (cell.strip() for cell in line.strip("|").split("|"))
+        folder, _, names = where.replace("`", "").partition(": ")
+        dotted = folder.strip("/").replace("/", ".")
+        table[name] = Room(
+            name, dotted, frozenset(names.split()), frozenset(may_import.split(", ")) - {""}
+        )
+    return table
+
+
+def room_of(module: str) -> Room | None:
+    """Return the room of a dotted module; the innermost one where folders lie in each other."""
+    homes = [room for room in rooms().values() if room.holds(module)]
+    return max(homes, key=lambda room: len(room.folder), default=None)
+
+
+def room_imports(root: Path) -> Iterator[tuple[str, str, Room, Room]]:
+    """Yield every import from one room into another: module, name, and both rooms."""
+    known = {module for module, _ in modules(root)}
+    for module, path in modules(root):
+        here = room_of(module)
+        for name in imported_names(path):
+            target = _owner(name, known) or name
+            there = room_of(target)
+            if here is not None and there is not None and here is not there:
+                yield module, name, here, there
+
+
+def room_violations(root: Path) -> Iterator[str]:
+    """Yield a sentence for every import that the table of rooms does not allow."""
+    for module, name, here, there in room_imports(root):
+        same = here.folder.split(".")[:2] == there.folder.split(".")[:2]
+        is_of_derphole = here.folder.startswith("derphole") and there.folder.startswith("derphole")
+        if (same or is_of_derphole) and there.name not in here.may_import:
+            yield f"{module}: the room '{here.name}' may not import '{there.name}' ({name})"
+
+
+def homeless(root: Path) -> list[str]:
+    """Return the modules that need a room and have none."""
+    scopes = ("tunnel.proto", "tunnel.net", "derphole")
+    return [
+        module
+        for module, _ in modules(root)
+        if any(f"{module}.".startswith(f"{scope}.") for scope in scopes) and room_of(module) is None
+    ]
+
+
+def unused_permissions(root: Path) -> list[str]:
+    """Return what the table allows and no module does."""
+    used = {(here.name, there.name) for _, _, here, there in room_imports(root)}
+    return [
+        f"{room.name} -> {other}"
+        for room in rooms().values()
+        for other in sorted(room.may_import)
+        if (room.name, other) not in used
+    ]
+
+
+def reach_violations(root: Path) -> Iterator[str]:
+    """Yield a sentence wherever derphole reaches through an object of tunnel."""
+    for module, path in modules(root):
+        if not module.startswith("derphole"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr in INNARDS:
+                yield f"{module}:{node.lineno}: reaches into an object for .{node.attr}"
+
+
+def unchecked_claims(root: Path) -> Iterator[str]:
+    """Yield a sentence for every module that says it is pure and is not on the list."""
+    for module, path in modules(root):
+        docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+        if SAYS_PURE.search(docstring) and not is_pure(module):
+            yield f"{module}: says that it is pure, and nothing checks it"
+
+
 CHECKS = (
     layer_violations,
+    unchecked_claims,
+    room_violations,
+    reach_violations,
     codec_violations,
     package_root_violations,
     print_violations,

@@ -1,12 +1,13 @@
 """The tree keeps the rules of its layout, and the checker catches each fault."""
 
+import graphlib
 import subprocess
 import sys
 import warnings
 from pathlib import Path
 
 import pytest
-from architecture import large_modules, violations
+from architecture import homeless, large_modules, rooms, unused_permissions, violations
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 20
@@ -25,12 +26,13 @@ FAULTS = [
     ("a codec opens sockets", "tunnel/wire/a.py", "import socket", "below the I/O line"),
     ("keys come from os", "tunnel/crypto/a.py", "from os import urandom", "below the I/O line"),
     ("a machine yields", "tunnel/proto/a.py", "from gevent.event import Event", "below the I/O line"),
-    ("a pure module does I/O", "derphole/admission.py", "import gevent", "below the I/O line"),
-    ("a pure module uses an impure one", "derphole/token.py", "from derphole import stdio", "below the I/O line"),
-    ("a pure module uses the blocking layer", "derphole/grant.py", "import tunnel.net.clock", "below the I/O line"),
+    ("a pure module does I/O", "derphole/token/admission.py", "import gevent", "below the I/O line"),
+    ("a pure module uses an impure one", "derphole/speech/turns.py", "from derphole.speech import control", "below the I/O line"),
+    ("a pure module uses the blocking layer", "derphole/token/grant.py", "import tunnel.net.clock", "below the I/O line"),
     ("a pure module deep in a package", "derphole/derptun/keeper.py", "import random", "below the I/O line"),
-    ("a pure module asks for the date", "derphole/when.py", "import datetime\nx = datetime.datetime.now()", "below the I/O line"),
+    ("a pure module asks for the date", "derphole/token/when.py", "import datetime\nx = datetime.datetime.now()", "below the I/O line"),
     ("a machine opens a file", "tunnel/proto/a.py", "x = open('y')", "below the I/O line"),
+    ("a claim that nobody checks", "derphole/pipe.py", '"""Moves bytes.  Pure."""', "nothing checks it"),
     ("a codec imports a codec", "tunnel/wire/a.py", "from tunnel.wire.derp import MAGIC", "imports another"),
     ("a package root imports", "tunnel/wire/__init__.py", "import tunnel.wire.reader", "imports nothing"),
     ("a library prints", "derphole/pipe.py", "print('hello')", "only the cli package prints"),
@@ -38,6 +40,11 @@ FAULTS = [
     ("a relative import", "tunnel/net/a.py", "from . import clock", "relative import"),
     ("monkey patching", "derphole/cli/main.py", "from gevent.monkey import patch_all", "monkey patching"),
     ("the product imports its tests", "derphole/pipe.py", "import tests.conftest", "never imports tests"),
+    ("a room imports one above", "tunnel/proto/paths/a.py", "import tunnel.proto.link.sender", "may not import 'link'"),
+    ("a room imports one beside", "tunnel/net/relay_server/a.py", "import tunnel.net.relay_client.tls", "may not import"),
+    ("the ground imports a room", "derphole/status.py", "from derphole.speech import turns", "may not import 'speech'"),
+    ("a late import too", "derphole/network/a.py", "def f():\n    from derphole import pipe\n", "may not import 'pipe'"),
+    ("derphole reaches through", "derphole/pipe.py", "def f(link):\n    return link.machine.counters\n", "reaches into"),
     ("a long module", "tunnel/net/a.py", "x = 1\n" * 601, "over 600"),
     ("a long test", "tests/unit/test_a.py", "x = 1\n" * 801, "over 800"),
 ]  # fmt: skip
@@ -53,6 +60,24 @@ def plant(root, files):
 
 def test_the_tree_keeps_its_rules():
     assert violations(ROOT) == []
+
+
+def test_every_module_has_a_room_and_every_permission_is_used():
+    assert homeless(ROOT) == []
+    assert unused_permissions(ROOT) == []
+
+
+def test_the_table_of_rooms_has_no_circle():
+    graph = {room.name: room.may_import for room in rooms().values()}
+
+    assert set().union(*graph.values()) <= set(graph)
+    list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_a_module_without_a_room_is_noticed(tmp_path):
+    files = {"tunnel/proto/stray.py": "", "derphole/stray.py": "", "tunnel/wire/fine.py": ""}
+
+    assert homeless(plant(tmp_path, files)) == ["tunnel.proto.stray", "derphole.stray"]
 
 
 def test_long_modules_are_listed():
@@ -92,9 +117,10 @@ def test_what_the_rules_allow_is_left_alone(tmp_path):
         "tunnel/proto/link.py": "import tunnel.wire.derp, tunnel.crypto.keys",
         "tunnel/net/link.py": "import time, socket, gevent, os\nfrom tunnel.proto import link",
         "derphole/__init__.py": "__version__ = '1'",
-        "derphole/token.py": "import derphole.errors, tunnel.wire.reader, base64, hashlib",
-        "derphole/pipe.py": "import os\nfrom derphole import token\nfrom tunnel.net import link",
-        "derphole/cli/main.py": "from derphole import __version__, pipe\nprint(__version__)",
+        "derphole/errors.py": "",
+        "derphole/token/text.py": '"""Pure."""\nimport derphole.errors, tunnel.wire.reader, base64',
+        "derphole/pipe.py": "import os\nfrom derphole.token import text\nfrom tunnel.net import link",
+        "derphole/cli/commands/pipe.py": "from derphole import pipe\nprint(pipe)",
     }
     assert violations(plant(tmp_path, files)) == []
 

@@ -18,7 +18,7 @@ from gevent import socket
 from derphole.speech.resets import ResetCode, reset_words
 from tunnel.errors import LinkEnded, StreamReset
 from tunnel.net.clock import monotonic
-from tunnel.net.link import Stream
+from tunnel.net.endpoint import Stream
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import ByteCount, Instant, Seconds
 

@@ -32,7 +32,7 @@ from derphole.status import Listening, Notice, Report, State, StateChanged
 from derphole.token.text import SessionToken
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
 from tunnel.net.clock import monotonic
-from tunnel.net.link import Link
+from tunnel.net.endpoint import Link
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import Instant, Seconds
 

@@ -26,7 +26,7 @@ from derphole.status import Caution, Notice, Report, State, StateChanged, TokenI
 from derphole.token.grant import Capability
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
 from tunnel.net.clock import monotonic
-from tunnel.net.link import Link, Stream
+from tunnel.net.endpoint import Link, Stream
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import Instant, Seconds, WallTime
 

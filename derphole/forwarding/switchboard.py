@@ -15,7 +15,7 @@ from derphole.speech.resets import ResetCode, reset_words
 from derphole.status import ForwardingEnded, Report
 from tunnel.errors import LinkEnded
 from tunnel.net.clock import monotonic
-from tunnel.net.link import Link, Stream
+from tunnel.net.endpoint import Link, Stream
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import Instant
 
@@ -107,7 +107,7 @@ class Switchboard:
 
     def cut_unheard(self, link: Link, began_before: Instant) -> None:
         """Reset connections older than that whose stream nobody has heard of since they began."""
-        heard_at = link.machine.last_heard
+        heard_at = link.last_heard
         for forwarding in list(self._by_link.get(link, ())):
             is_unheard = heard_at is None or heard_at < forwarding.began_at
             if is_unheard and forwarding.began_at <= began_before:

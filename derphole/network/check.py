@@ -22,17 +22,28 @@ from derphole.status import Report, Waiting
 from derphole.trace import TraceFile
 from tunnel.crypto.keys import KEY_SIZE, KeyPair
 from tunnel.net.clock import monotonic
-from tunnel.net.ifaces import default_gateway, local_addresses
-from tunnel.net.netcheck import check_mappers, check_nat, check_relay, look_for_page
-from tunnel.net.relay_client.regions import measure_by_https, measure_by_stun
+from tunnel.net.netcheck import (
+    check_mappers,
+    check_nat,
+    check_relay,
+    default_gateway,
+    is_overlay,
+    local_addresses,
+    look_for_page,
+)
+from tunnel.net.relay_client.regions import (
+    RegionLatency,
+    RelayMap,
+    RelayNode,
+    RelayRegion,
+    choose_regions,
+    measurable_regions,
+    measure_by_https,
+    measure_by_stun,
+)
 from tunnel.net.tasks import TaskGroup
-from tunnel.proto.netcheck.checks import MapperCheck, SignInPage
-from tunnel.proto.netcheck.nat_behaviour import NatFindings
-from tunnel.proto.paths.candidates import is_overlay
-from tunnel.proto.portmap.mapping import is_public
-from tunnel.proto.relay_client.regions import RegionLatency, choose_regions, measurable_regions
+from tunnel.proto.netcheck.checks import MapperCheck, NatFindings, SignInPage, is_public
 from tunnel.units import Instant, Seconds
-from tunnel.wire.derpmap import RelayMap, RelayNode, RelayRegion
 
 # Chosen: a person waits for it; what has not answered by then would not be used either.
 DEFAULT_LIMIT_S: Seconds = 5.0

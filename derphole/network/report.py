@@ -8,10 +8,8 @@ from collections.abc import Iterator
 
 from derphole.network.verdict import NetworkFindings, RelayFinding, recommendation, verdict
 from tunnel.errors import RelayFault
-from tunnel.proto.netcheck.checks import MapperCheck
-from tunnel.proto.netcheck.nat_behaviour import Filtering, Mapping, NatFindings
+from tunnel.proto.netcheck.checks import Filtering, MapperCheck, Mapping, NatFindings, SocketAddress
 from tunnel.units import Seconds
-from tunnel.wire.stun import SocketAddress
 
 # Faults of a relay that answered, or of what answered in its place.
 ANSWERED = frozenset(RelayFault) - {

@@ -22,12 +22,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tunnel.errors import RelayFault
-from tunnel.proto.netcheck.checks import MapperCheck, RelayCheck, SignInPage
-from tunnel.proto.netcheck.nat_behaviour import Filtering, Mapping, NatFindings
-from tunnel.proto.portmap.mapping import PortMapping
+from tunnel.proto.netcheck.checks import (
+    Filtering,
+    MapperCheck,
+    Mapping,
+    NatFindings,
+    PortMapping,
+    RelayCheck,
+    RelayRegion,
+    SignInPage,
+    SocketAddress,
+)
 from tunnel.units import Seconds
-from tunnel.wire.derpmap import RelayRegion
-from tunnel.wire.stun import SocketAddress
 
 
 class Verdict(StrEnum):

@@ -16,21 +16,23 @@ from derphole.status import Notice, Report
 from derphole.token.hints import OwnRelay, RegionHints, RelayHints
 from tunnel.crypto.keys import DerpKey
 from tunnel.errors import DecodeError, RelayUnreachable
-from tunnel.net.relay_client.dial import DialOptions
-from tunnel.net.relay_client.proxy import ProxySettings
-from tunnel.net.relay_client.regions import measure_regions
-from tunnel.net.relay_client.relay_map import FETCH_TIMEOUT_S, load_relay_map
-from tunnel.proto.relay_client.regions import choose_regions, fallback_regions
-from tunnel.units import Seconds
-from tunnel.wire.derpmap import (
+from tunnel.net.endpoint import DialOptions
+from tunnel.net.relay_client.regions import (
     DEFAULT_STUN_PORT,
     FAMILY_OFF,
+    FETCH_TIMEOUT_S,
     STUN_OFF,
+    ProxySettings,
     RelayMap,
     RelayNode,
     RelayRegion,
+    choose_regions,
+    fallback_regions,
+    load_relay_map,
+    measure_regions,
     parse_relay_url,
 )
+from tunnel.units import Seconds
 
 # Chosen (design, section 4): measuring never keeps a person waiting for longer.
 MEASURING_S: Seconds = 2.0

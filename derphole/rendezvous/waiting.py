@@ -9,9 +9,10 @@ from collections.abc import Callable
 from gevent.event import Event
 
 from derphole.errors import TimedOut
-from derphole.rendezvous.connections import Connections
+from derphole.rendezvous.relay_words import RelayWords
 from derphole.status import RelayDown, Report, Waiting
 from tunnel.net.clock import monotonic, wall
+from tunnel.net.endpoint import Endpoint
 from tunnel.units import Seconds, WallTime
 
 # Chosen.
@@ -25,23 +26,19 @@ class Waiter:
 
     Args:
         report: told what is awaited.
-        connections: asked what is wrong with the relays.
+        endpoint: asked what failed.
+        relays: asked what is wrong with the relays.
     """
 
-    def __init__(self, report: Report, connections: Connections) -> None:
-        self.failure: BaseException | None = None  # what ended the work in the background
+    def __init__(self, report: Report, endpoint: Endpoint, relays: RelayWords) -> None:
         self._report = report
-        self._connections = connections
+        self._endpoint = endpoint
+        self._relays = relays
         self._changed = Event()
         self._told_troubles: set[str] = set()  # since the last report of a wait
 
     def notice(self) -> None:
         """Have conditions looked at again: something has changed."""
-        self._changed.set()
-
-    def fail(self, error: BaseException) -> None:
-        """End every wait, now and later, with this error."""
-        self.failure = error
         self._changed.set()
 
     def wait(
@@ -58,13 +55,15 @@ class Waiter:
         """
         started_at = monotonic()
         next_report_s = FIRST_WAIT_REPORT_S
-        while not is_true():
-            if self.failure is not None:
-                raise self.failure
+        while True:
+            self._changed.clear()  # whatever happens from here on is looked at
+            if is_true():
+                return True
+            self._check_failure()
             waited_s = monotonic() - started_at
             if limit_s is not None and waited_s >= limit_s:
                 self._report_trouble()
-                raise TimedOut(what, waited_s, self._connections.next_step)
+                raise TimedOut(what, waited_s, self._relays.next_step)
             if deadline is not None and wall() >= deadline:
                 return False
             refused_in_s = self._check_refusal()
@@ -77,9 +76,7 @@ class Waiter:
             ends += [limit_s - waited_s] if limit_s is not None else []
             ends += [deadline - wall(), CLOCK_LOOK_S] if deadline is not None else []
             ends += [refused_in_s] if refused_in_s is not None else []
-            self._changed.clear()
             self._changed.wait(max(0.0, min(ends)))
-        return True
 
     def idle_until(self, is_true: Callable[[], object]) -> None:
         """Wait until `is_true`; it is looked at every few seconds at least.
@@ -87,23 +84,28 @@ class Waiter:
         Nothing is said unless every relay refuses.  Raises `RelayRefusal`, and what failed
         meanwhile.
         """
-        while not is_true():
-            if self.failure is not None:
-                raise self.failure
+        while True:
+            self._changed.clear()
+            if is_true():
+                return
+            self._check_failure()
             refused_in_s = self._check_refusal()
             if refused_in_s is not None:
                 self._report_trouble()
-            self._changed.clear()
             self._changed.wait(CLOCK_LOOK_S)
+
+    def _check_failure(self) -> None:
+        if self._endpoint.failure is not None:
+            raise self._endpoint.failure
 
     def _check_refusal(self) -> Seconds | None:
         """Raise `RelayRefusal` once every relay has refused for long; returns how long that is."""
-        refused_at = self._connections.refused_at
+        refused_at = self._relays.refused_at
         if refused_at is None:
             return None
         left_s = refused_at - monotonic()
         if left_s <= 0:
-            raise self._connections.refusal
+            raise self._relays.refusal
         return left_s
 
     def _report_waiting(self, what: str, waited_s: Seconds, limit_s: Seconds | None) -> None:
@@ -113,7 +115,7 @@ class Waiter:
 
     def _report_trouble(self) -> None:
         """Say what keeps the relays from being used, once for each report of a wait."""
-        trouble = self._connections.trouble
+        trouble = self._relays.trouble
         if trouble and trouble not in self._told_troubles:
             self._told_troubles.add(trouble)
             self._report(RelayDown(trouble))

@@ -3,7 +3,7 @@
 from derphole.speech.messages import Message, MessageReader, encode
 from derphole.speech.turns import Stage, check_turn, messages_ended, unreadable
 from tunnel.errors import DecodeError
-from tunnel.net.link import Stream
+from tunnel.net.endpoint import Stream
 
 # Fixed by the protocol: the claimer opens it first.
 CONTROL_STREAM = 0

@@ -37,7 +37,7 @@ from derphole.token.admission import Refusal
 from derphole.token.grant import Grant
 from derphole.token.text import MADE_AND_USED_BY
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent
-from tunnel.proto.meeting.claimer import Refused
+from tunnel.proto.meeting.owner import Refused
 from tunnel.units import WallTime
 
 

@@ -29,10 +29,15 @@ from derphole.token.grant import (
 )
 from derphole.token.resumption import Resumptions
 from tunnel.errors import DecodeError
-from tunnel.proto.meeting.claimer import HeaderMaker
-from tunnel.proto.meeting.issuer import Named
+from tunnel.proto.meeting.owner import (
+    ACCEPTED,
+    CLAIMER_LACKS,
+    HEADER_SIZE,
+    ISSUER_LACKS,
+    HeaderMaker,
+    Named,
+)
 from tunnel.units import WallTime
-from tunnel.wire.handshake import ACCEPTED, CLAIMER_LACKS, HEADER_SIZE, ISSUER_LACKS
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.

@@ -84,7 +84,7 @@ def objects_of_a_run() -> tuple[list[object], dict[str, bytes]]:
             for packet in claimer.packets_to_send(now):
                 machine.handle_packet(now, wall, 0, DerpKey(ours.public), memoryview(packet.data))
             for packet in machine.packets_to_send(now):
-                claimer.handle_packet(now, 0, token.issuer_derp, memoryview(packet.data))
+                claimer.handle_packet(now, wall, 0, token.issuer_derp, memoryview(packet.data))
             events.extend(taken(machine, claimer))
 
     meet()

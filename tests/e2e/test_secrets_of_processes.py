@@ -239,7 +239,7 @@ FAULTS = {
     "in a packet": "tunnel.proto.link.peer_link:PeerLink.handle_packet",
     "in the pump": "tunnel.net.pump:Pump._work",
     "in the conversation": "derphole.pipe:_Receiver.receive",
-    "in the trace": "derphole.trace:LinkTrace.sample",
+    "in the trace": "tunnel.net.link_trace:LinkTrace.sample",
 }
 
 

@@ -39,7 +39,7 @@ class Stuck:
 
     def __init__(self):
         self.relays_up = set()
-        self.link = None
+        self.links = []
         self.turns = 0
         self.due_at = monotonic()
 

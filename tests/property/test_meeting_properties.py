@@ -10,13 +10,8 @@ from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.proto.link.parameters import Feature
 from tunnel.proto.meeting.claimer import Claimer, ClaimerIdentity
 from tunnel.proto.meeting.handshake import Meeting
-from tunnel.proto.meeting.issuer import (
-    MAX_PENDING,
-    MAX_PENDING_OF_GRANT,
-    Issuer,
-    IssuerIdentity,
-    Named,
-)
+from tunnel.proto.meeting.issuer import MAX_PENDING, MAX_PENDING_OF_GRANT, Issuer, IssuerIdentity
+from tunnel.proto.meeting.owner import Named
 from tunnel.proto.meeting.places import LinkAdmitted
 from tunnel.units import Instant, WallTime
 from tunnel.wire.handshake import ACCEPTED, MAGIC
@@ -68,7 +63,7 @@ def test_no_packet_raises_out_of_a_machine_or_is_answered(packets, seed):
     issuer, (claimer, key) = new_issuer(rng), new_claimer(rng)
     for data in packets:
         issuer.handle_packet(Instant(0), WallTime(0), 0, key, memoryview(data))
-        claimer.handle_packet(Instant(0), 0, DerpKey(DERP.public), memoryview(data))
+        claimer.handle_packet(Instant(0), WallTime(0), 0, DerpKey(DERP.public), memoryview(data))
 
     assert issuer.packets_to_send(Instant(0)) == []
     assert issuer.next_event() is None
@@ -125,7 +120,7 @@ class MeetingMachine(RuleBasedStateMachine):
             self.issuer.handle_packet(now, WallTime(self.now), 0, source, view)
         for machine, key in self.claimers:
             if key == destination:
-                machine.handle_packet(now, 0, DerpKey(DERP.public), view)
+                machine.handle_packet(now, WallTime(self.now), 0, DerpKey(DERP.public), view)
         self.collect()
 
     @rule(rounds=st.integers(1, 4))

@@ -23,7 +23,8 @@ from derphole.speech.turns import Stage, check_turn, messages_ended, unreadable
 from tunnel.errors import DecodeError
 from tunnel.proto.link.events import LinkClosed, LinkGivenUp
 from tunnel.proto.link.peer_link import PeerLink
-from tunnel.proto.meeting.claimer import LinkUp, Refused
+from tunnel.proto.meeting.claimer import LinkUp
+from tunnel.proto.meeting.owner import Refused
 from tunnel.proto.streams.receive_stream import ReceiveState
 from tunnel.proto.streams.send_stream import SendState
 

@@ -11,13 +11,13 @@ from world import World, patterned
 from derphole.errors import TokenExpired
 from derphole.speech.endings import refusal_error
 from derphole.token.admission import ClaimHeader, Refusal, SessionGate, encode_header
-from derphole.token.grant import Capability, Grant
-from derphole.token.grant import Mint as GrantIssuer
+from derphole.token.grant import Capability, Grant, Mint
 from derphole.token.hints import RegionHints
 from derphole.token.text import check_session, session_token
 from tunnel.proto.link.events import LinkGivenUp, LinkResumed, LinkStalled
-from tunnel.proto.meeting.claimer import LinkUp, Refused
-from tunnel.proto.meeting.places import Declined, LinkAdmitted
+from tunnel.proto.meeting.claimer import LinkUp
+from tunnel.proto.meeting.owner import Declined, Refused
+from tunnel.proto.meeting.places import LinkAdmitted
 from tunnel.units import KIB, MIB
 
 MINUTE, HOUR = 60.0, 3600.0
@@ -28,7 +28,7 @@ class TokenWorld(World):
     """A world whose issuer has made a real session token, good for an hour from its own clock."""
 
     def __init__(self, seed=0, issuer_error=0.0):
-        maker = GrantIssuer.from_seed(bytes([seed + 1]) * 32)
+        maker = Mint.from_seed(bytes([seed + 1]) * 32)
         super().__init__(seed, issuer_keys=(maker.keys.noise, maker.keys.derp))
         expires_at = int(self.now + self.epoch + issuer_error + LIFE_S)
         self.grant = Grant(b"\7" * 8, expires_at, Capability.LISTEN)

@@ -8,9 +8,10 @@ from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.crypto.link_keys import packet_keys
 from tunnel.proto.link.parameters import Feature
 from tunnel.proto.meeting import issuer as issuer_module
-from tunnel.proto.meeting.claimer import ClaimState, LinkUp, NotHere, NotUnderstood, Refused
+from tunnel.proto.meeting.claimer import ClaimState, LinkUp
 from tunnel.proto.meeting.handshake import IncomingClaim, Meeting, OutgoingClaim
-from tunnel.proto.meeting.places import Declined, LinkAdmitted
+from tunnel.proto.meeting.owner import Declined, NotHere, NotUnderstood, Refused
+from tunnel.proto.meeting.places import LinkAdmitted
 from tunnel.units import Instant, WallTime
 from tunnel.wire.handshake import (
     ACCEPTED,
@@ -421,9 +422,9 @@ def test_every_flipped_bit_of_a_decision_is_refused():
     for bit in range(8 * len(decision)):
         flipped = bytearray(decision)
         flipped[bit // 8] ^= 1 << bit % 8
-        machine.handle_packet(world.instant, 0, issuer_key, memoryview(flipped))
+        machine.handle_packet(world.instant, claimer.wall, 0, issuer_key, memoryview(flipped))
         assert machine.state is ClaimState.CLAIMING
-    machine.handle_packet(world.instant, 0, issuer_key, memoryview(decision))
+    machine.handle_packet(world.instant, claimer.wall, 0, issuer_key, memoryview(decision))
     assert machine.state is ClaimState.ADMITTING
 
 
@@ -439,7 +440,7 @@ def test_an_accepted_claim_with_an_aead_we_do_not_know_is_no_link_and_is_not_cla
     payload = DecisionPayload(ACCEPTED, 99, 24, False, 0, 1, 0, program=b"issuer 2.0")
     decision, _ = incoming.decide(payload, pair_of(9))
 
-    machine.handle_packet(world.instant, 0, meeting.issuer_derp, memoryview(decision))
+    machine.handle_packet(world.instant, claimer.wall, 0, meeting.issuer_derp, memoryview(decision))
 
     assert machine.state is ClaimState.REFUSED
     assert machine.link is None

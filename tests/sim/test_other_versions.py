@@ -10,9 +10,10 @@ from tunnel.crypto.kdf import derive
 from tunnel.crypto.keys import DerpKey
 from tunnel.proto.link.parameters import Feature
 from tunnel.proto.meeting import issuer as issuer_module
-from tunnel.proto.meeting.claimer import ClaimState, LinkUp, NotUnderstood, Refused
+from tunnel.proto.meeting.claimer import ClaimState, LinkUp
 from tunnel.proto.meeting.handshake import other_version
-from tunnel.proto.meeting.places import Declined, OtherVersionClaimed
+from tunnel.proto.meeting.owner import Declined, NotUnderstood, OtherVersionClaimed, Refused
+from tunnel.units import WallTime
 from tunnel.wire.handshake import (
     CLAIMER_LACKS,
     ISSUER_LACKS,
@@ -25,6 +26,7 @@ from tunnel.wire.handshake import (
 from tunnel.wire.handshake import OtherVersion as Answer
 
 LATER = 2
+WALL = WallTime(0)
 UNKNOWN = Feature(1 << 9)  # of a later program
 
 
@@ -114,7 +116,7 @@ def test_a_claimer_of_any_version_reads_the_answer():
     machine, answer = answered(world, 1)
 
     machine.handle_packet(
-        world.instant, 0, machine._identity.meeting.issuer_derp, memoryview(answer)
+        world.instant, WALL, 0, machine._identity.meeting.issuer_derp, memoryview(answer)
     )
 
     assert machine.state is ClaimState.REFUSED
@@ -138,7 +140,7 @@ def test_a_forged_answer_ends_no_claim(case):
         ]
     for forged in forgeries:
         source = DerpKey(pair_of(9).public) if case == "a stranger" else issuer
-        machine.handle_packet(world.instant, 0, source, memoryview(forged))
+        machine.handle_packet(world.instant, WALL, 0, source, memoryview(forged))
 
     assert machine.state is ClaimState.CLAIMING
     assert machine.next_event() is None

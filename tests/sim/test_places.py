@@ -5,7 +5,8 @@ from world import World, patterned
 
 from tunnel.proto.link.events import LinkClosed
 from tunnel.proto.meeting.claimer import ClaimState, LinkUp
-from tunnel.proto.meeting.places import IN_USE, REPLACED, Declined, LinkAdmitted
+from tunnel.proto.meeting.owner import Declined
+from tunnel.proto.meeting.places import IN_USE, REPLACED, LinkAdmitted
 from tunnel.units import KIB, MIB
 
 

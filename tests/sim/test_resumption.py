@@ -5,12 +5,12 @@ from bounds import check_host
 from world import World, patterned
 
 from derphole.token.admission import ClaimHeader, Refusal, SessionGate, claim_header, encode_header
-from derphole.token.grant import Capability, Grant
-from derphole.token.grant import Mint as GrantIssuer
+from derphole.token.grant import Capability, Grant, Mint
 from tunnel.errors import MisuseError
 from tunnel.proto.link.events import LinkClosed, LinkGivenUp
-from tunnel.proto.meeting.claimer import ClaimState, LinkUp, Refused
+from tunnel.proto.meeting.claimer import ClaimState, LinkUp
 from tunnel.proto.meeting.handshake import open_header
+from tunnel.proto.meeting.owner import Refused
 from tunnel.proto.meeting.places import IN_USE, PROBE_S, REPLACED, LinkAdmitted
 from tunnel.units import KIB
 from tunnel.wire.handshake import Kind, decode_message
@@ -25,7 +25,7 @@ class SharedWorld(World):
     """A world whose issuer has made a session token for `open`, good for an hour."""
 
     def __init__(self, seed=0, places=1, relays=1):
-        maker = GrantIssuer.from_seed(bytes([seed + 1]) * 32)
+        maker = Mint.from_seed(bytes([seed + 1]) * 32)
         super().__init__(seed, relays, issuer_keys=(maker.keys.noise, maker.keys.derp))
         expires_at = int(self.now + self.epoch + LIFE_S)
         self.grant = Grant(b"\7" * 8, expires_at, Capability.SHARE)

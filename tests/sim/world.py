@@ -19,9 +19,10 @@ from tunnel.proto.link.parameters import NO_FEATURE, Feature
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.proto.machine import Transmit, UdpEndpoint
-from tunnel.proto.meeting.claimer import Claimer, ClaimerIdentity, LinkUp, Refused
+from tunnel.proto.meeting.claimer import Claimer, ClaimerIdentity, LinkUp
 from tunnel.proto.meeting.handshake import Meeting
-from tunnel.proto.meeting.issuer import Issuer, IssuerIdentity, Named
+from tunnel.proto.meeting.issuer import Issuer, IssuerIdentity
+from tunnel.proto.meeting.owner import Named, Refused
 from tunnel.proto.meeting.places import LinkAdmitted
 from tunnel.proto.streams.receive_stream import ReceiveStream
 from tunnel.proto.streams.table import StreamOpened, StreamReadable
@@ -290,10 +291,8 @@ class Host:
         if self.is_asleep:
             return
         self.woken()
-        if isinstance(self.machine, Issuer):
+        if self.machine is not None:
             self.machine.handle_packet(now, self.wall, relay, DerpKey(source), view)
-        elif self.machine is not None:
-            self.machine.handle_packet(now, relay, DerpKey(source), view)
 
     def receive_udp(self, source: tuple[str, int], data: bytes) -> None:
         """Take a datagram that came to our UDP socket: lane 0 speaks IPv4, lane 1 IPv6."""

@@ -20,8 +20,7 @@ from xxhash import xxh3_128
 from derphole.speech.endings import Ending
 from derphole.speech.messages import Confirm, ConfirmAck, Fin, MessageReader, encode
 from derphole.token.admission import ClaimHeader, SessionGate, claim_header, encode_header
-from derphole.token.grant import Capability, Grant
-from derphole.token.grant import Mint as GrantIssuer
+from derphole.token.grant import Capability, Grant, Mint
 from derphole.token.hints import RegionHints
 from derphole.token.text import SessionToken, parse_token, session_token, token_text
 from tunnel.crypto.aead import AeadId
@@ -88,7 +87,7 @@ class Recording:
         self.packets: list[dict[str, object]] = []
         self._arrivals: list[tuple[float, int, Side, bytes]] = []
         self._entropy: dict[str, dict[int, list[bytes]]] = {"issuer": {}, "claimer": {}}
-        issuer = GrantIssuer.from_seed(SEED)
+        issuer = Mint.from_seed(SEED)
         text = token_text(session_token(issuer, GRANT, RegionHints((10, 302))))
         token = parse_token(text)
         assert isinstance(token, SessionToken)
@@ -158,10 +157,9 @@ class Recording:
         now, view = Instant(self.now), memoryview(data)
         if isinstance(side.machine, Issuer):
             source = DerpKey(self.claimer_derp.public)
-            side.machine.handle_packet(now, WallTime(CLOCK + self.now), 0, source, view)
         else:
-            source = DerpKey(GrantIssuer.from_seed(SEED).keys.derp.public)
-            side.machine.handle_packet(now, 0, source, view)
+            source = DerpKey(Mint.from_seed(SEED).keys.derp.public)
+        side.machine.handle_packet(now, WallTime(CLOCK + self.now), 0, source, view)
         self._take_events(side)
 
     def _work(self, side: Side) -> None:

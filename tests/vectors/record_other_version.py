@@ -14,8 +14,7 @@ from pathlib import Path
 from nacl import bindings
 
 from derphole.token.admission import ClaimHeader, SessionGate, encode_header
-from derphole.token.grant import Capability, Grant
-from derphole.token.grant import Mint as GrantIssuer
+from derphole.token.grant import Capability, Grant, Mint
 from tunnel.crypto.kdf import derive
 from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.proto.link.parameters import NO_FEATURE
@@ -36,7 +35,7 @@ def drawn(label: str, size: int) -> bytes:
     return blake2b(label.encode(), digest_size=size).digest()
 
 
-def claim_of(version: int, issuer: GrantIssuer, grant: Grant, claimer_derp: bytes) -> bytes:
+def claim_of(version: int, issuer: Mint, grant: Grant, claimer_derp: bytes) -> bytes:
     """Return a claim of another version: the front of every version, then bytes of its own."""
     keys = issuer.keys
     ephemeral = KeyPair.from_secret(drawn("claimer ephemeral", 32)).public
@@ -55,7 +54,7 @@ def claim_of(version: int, issuer: GrantIssuer, grant: Grant, claimer_derp: byte
 
 def record() -> str:
     """Return the record as the text of its file."""
-    issuer = GrantIssuer.from_seed(SEED)
+    issuer = Mint.from_seed(SEED)
     keys = issuer.keys
     claimer_derp = KeyPair.from_secret(drawn("claimer derp", 32)).public
     identity = IssuerIdentity(keys.noise, DerpKey(keys.derp.public), NO_FEATURE, 3, program=PROGRAM)

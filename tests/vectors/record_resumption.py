@@ -12,8 +12,7 @@ from pathlib import Path
 
 from derphole.speech.messages import Resumption, encode
 from derphole.token.admission import ClaimHeader, SessionGate, claim_header, encode_header
-from derphole.token.grant import Capability, Grant
-from derphole.token.grant import Mint as GrantIssuer
+from derphole.token.grant import Capability, Grant, Mint
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.proto.link.parameters import Feature
 from tunnel.proto.meeting.claimer import Claimer, ClaimerIdentity
@@ -33,7 +32,7 @@ def drawn(label: str, size: int) -> bytes:
 
 def record() -> str:
     """Return the record as the text of its file."""
-    keys = GrantIssuer.from_seed(SEED).keys
+    keys = Mint.from_seed(SEED).keys
     claimer_derp = KeyPair.from_secret(drawn("claimer derp", 32))
     instance = drawn("claimer instance", 16)
     bare = encode_header(ClaimHeader(GRANT))

@@ -20,8 +20,9 @@ from tunnel.proto.link.events import (
     LinkStalled,
     PathChanged,
 )
+from tunnel.proto.link.parameters import LinkCounters
 from tunnel.proto.link.peer_link import PeerLink
-from tunnel.proto.machine import Trace
+from tunnel.proto.machine import Trace, UdpEndpoint
 from tunnel.proto.streams.receive_stream import ReceiveState, ReceiveStream
 from tunnel.proto.streams.send_stream import SendState, SendStream
 from tunnel.proto.streams.table import (
@@ -31,7 +32,7 @@ from tunnel.proto.streams.table import (
     StreamReadable,
     StreamWritable,
 )
-from tunnel.units import ByteCount, Seconds
+from tunnel.units import ByteCount, Instant, Seconds
 
 # Chosen: a write this short on a link where nothing is under way does not wait for the pump; on a
 # busy one it is joined with others.
@@ -205,10 +206,10 @@ class Link:
     """The authenticated, encrypted association with one peer.
 
     Args:
-        machine: the link's machine.
+        machine: the link's machine, for the drivers of this package alone.
         wake: makes the pump run the machine soon.
         flush: makes it send what is due at once; must not block.
-        on_news: told of stalls and of their ends; must not block.
+        on_news: told of stalls, of their ends, and of paths; must not block.
         trace: takes (event name, values); see `tunnel.proto.link`.
     """
 
@@ -217,7 +218,7 @@ class Link:
         machine: PeerLink,
         wake: Callable[[], None],
         flush: Callable[[], None],
-        on_news: Callable[[LinkNews], None],
+        on_news: Callable[["Link", LinkNews], None],
         trace: Trace,
     ) -> None:
         self.machine = machine
@@ -234,6 +235,31 @@ class Link:
         self._is_heard = Event()
         self._is_heard.set()
         self._is_stalled = Event()
+
+    @property
+    def relay(self) -> int:
+        """The number of the relay connection in use, or to fall back to."""
+        return self.machine.relay
+
+    @property
+    def direct_path(self) -> UdpEndpoint | None:
+        """The direct path that data takes now, None for the relay."""
+        return self.machine.direct_path
+
+    @property
+    def promotions(self) -> int:
+        """How often data moved from the relay to a direct path."""
+        return self.machine.promotions
+
+    @property
+    def counters(self) -> LinkCounters:
+        """What the link did so far."""
+        return self.machine.counters
+
+    @property
+    def last_heard(self) -> Instant | None:
+        """When the last authentic packet came."""
+        return self.machine.last_heard
 
     def open_stream(self) -> Stream:
         """Open a stream; the other side learns of it at once.  Raises `LinkEnded`."""
@@ -314,7 +340,7 @@ class Link:
                 self._forget(stream)
             case LinkStalled() | LinkResumed() | PathChanged() | AddressSeen():
                 self._note_silence(event)
-                self._on_news(event)
+                self._on_news(self, event)
             case LinkClosed(code, text, is_by_peer):
                 self._finish(PeerClosed(code, text) if is_by_peer else ClosedHere(code))
             case LinkGivenUp(silent_s):

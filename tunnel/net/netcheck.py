@@ -22,7 +22,7 @@ from tunnel.errors import RelayError, RelayFault, RelayRedirected, RelayUnreacha
 from tunnel.net.clock import monotonic
 from tunnel.net.connect import connect_tcp
 from tunnel.net.deadlines import Deadlines
-from tunnel.net.ifaces import Gateway
+from tunnel.net.ifaces import Gateway, default_gateway, local_addresses
 from tunnel.net.ports.portmap import GatewayPorts, PortMapper
 from tunnel.net.relay_client.connection import RelayConnection, RelayState
 from tunnel.net.relay_client.dial import DialOptions, limited, location_of, read_head
@@ -36,11 +36,22 @@ from tunnel.proto.netcheck.checks import (
     sign_in_page,
 )
 from tunnel.proto.netcheck.nat_behaviour import LANES, NatCheck, NatFindings
+from tunnel.proto.paths.candidates import is_overlay
 from tunnel.proto.portmap.mapping import Failure, MappingMade, MappingProtocol, Reason
 from tunnel.units import Instant, Seconds
 from tunnel.wire.derp import GoneReason
 from tunnel.wire.derpmap import RelayNode, RelayRegion
 from tunnel.wire.stun import SocketAddress
+
+__all__ = [
+    "check_mappers",
+    "check_nat",
+    "check_relay",
+    "default_gateway",
+    "is_overlay",
+    "local_addresses",
+    "look_for_page",
+]
 
 # Fixed by the protocol: tailscale net/captivedetection.
 PORTAL_PATH = "/generate_204"

@@ -23,10 +23,8 @@ from tunnel.net.heap import keep_freed_memory
 from tunnel.net.relay_client.connection import RelayConnection, RelayState
 from tunnel.net.tasks import TaskGroup
 from tunnel.net.udp.lane import UdpLane
-from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.machine import UdpEndpoint
-from tunnel.proto.meeting.claimer import Claimer
-from tunnel.proto.meeting.issuer import Issuer
+from tunnel.proto.meeting.machine import MeetingMachine
 from tunnel.units import Instant
 from tunnel.wire.derp import GoneReason
 
@@ -47,7 +45,7 @@ class Pump:
 
     def __init__(
         self,
-        machine: Issuer | Claimer,
+        machine: MeetingMachine[object],
         on_events: Callable[[], None],
         on_relay_changed: Callable[[RelayConnection], None],
     ) -> None:
@@ -96,10 +94,7 @@ class Pump:
     def relay_packet(self, relay: RelayConnection, source: DerpKey, packet: memoryview) -> None:
         """Hand a packet to the machine."""
         number = self._numbers[relay]
-        if isinstance(self.machine, Issuer):
-            self.machine.handle_packet(monotonic(), wall(), number, source, packet)
-        else:
-            self.machine.handle_packet(monotonic(), number, source, packet)
+        self.machine.handle_packet(monotonic(), wall(), number, source, packet)
 
     def relay_read_done(self, relay: RelayConnection) -> None:
         """Work on what a socket read brought."""
@@ -129,11 +124,6 @@ class Pump:
         self.wake()
 
     # -- inside -----------------------------------------------------------------------------
-
-    def _links(self) -> list[PeerLink]:
-        if isinstance(self.machine, Issuer):
-            return self.machine.links
-        return [self.machine.link] if self.machine.link is not None else []
 
     def _run(self) -> None:
         deadline: Instant | None = None
@@ -173,7 +163,7 @@ class Pump:
             machine.handle_timeout(now)
         self._on_events()
         has_room = self._send_all(now)
-        awaited = {link.relay for link in self._links() if link.is_awaiting}
+        awaited = {link.relay for link in machine.links if link.is_awaiting}
         for number, relay in enumerate(self.relays):
             relay.is_awaited = number in awaited
         self._on_events()
@@ -210,7 +200,7 @@ class Pump:
             if relay.state is RelayState.CONNECTED and not relay.has_room
         }
         has_room = True
-        for link in self._links():
+        for link in self.machine.links:
             link.is_relay_full = link.relay in full
             has_room = has_room and not (link.is_relay_full and link.direct_path is None)
         return has_room

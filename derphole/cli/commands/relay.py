@@ -12,9 +12,7 @@ from derphole.status import Caution, Notice
 
 if TYPE_CHECKING:
     from tunnel.crypto.keys import KeyPair
-    from tunnel.net.listening import ListenFailed
-    from tunnel.net.relay_server.certificate import ServerCertificate
-    from tunnel.net.relay_server.server import RelayServer
+    from tunnel.net.relay_server.server import ListenFailed, RelayServer, ServerCertificate
 
 USAGE = """\
 Run a relay where two machines meet that cannot reach each other.
@@ -57,7 +55,7 @@ def run(arguments: Arguments, output: Output) -> int:
     from derphole.cli.commands.relay_ready import announce
     from derphole.cli.frame.file_limit import raise_file_limit
     from derphole.cli.frame.signals import EndingSignals
-    from tunnel.net.relay_server.limits import SPARE_CONNECTIONS
+    from tunnel.net.relay_server.server import SPARE_CONNECTIONS
 
     keys = _keys(options, output)
     certificate = _certificate(options)
@@ -95,7 +93,7 @@ def _keys(options: RelayOptions, output: Output) -> "KeyPair":
 def _certificate(options: RelayOptions) -> "ServerCertificate | None":
     if options.certificate is None:
         return None
-    from tunnel.net.relay_server.certificate import CertificateUnusable, load_certificate
+    from tunnel.net.relay_server.server import CertificateUnusable, load_certificate
 
     try:
         return load_certificate(*options.certificate)
@@ -115,10 +113,7 @@ def _started(
     output: Output,
 ) -> "RelayServer":
     """Return the running server, without STUN if only the default STUN port was not free."""
-    from tunnel.net.listening import ListenFailed
-    from tunnel.net.relay_server.limits import RelayLimits
-    from tunnel.net.relay_server.server import RelayServer
-    from tunnel.proto.relay_server.derp_relay import RoutingLimits
+    from tunnel.net.relay_server.server import ListenFailed, RelayLimits, RelayServer, RoutingLimits
 
     limits = RelayLimits(RoutingLimits(max_clients=options.max_clients, rate=options.rate))
     context = certificate.context if certificate else None

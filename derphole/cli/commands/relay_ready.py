@@ -10,14 +10,19 @@ import netifaces
 from derphole.cli.frame.output import Output
 from derphole.status import Caution, Instruction, Notice
 from tunnel.net.clock import wall
-from tunnel.net.listening import host_and_port
-from tunnel.proto.relay_server.pages import node_at, own_map
-from tunnel.proto.relay_server.source_network import is_loopback, is_unspecified, plain_address
-from tunnel.wire.derpmap import OWN_REGION_ID, encode_derp_map
+from tunnel.net.relay_server.server import (
+    OWN_REGION_ID,
+    encode_derp_map,
+    host_and_port,
+    is_loopback,
+    is_unspecified,
+    node_at,
+    own_map,
+    plain_address,
+)
 
 if TYPE_CHECKING:
-    from tunnel.net.relay_server.certificate import ServerCertificate
-    from tunnel.net.relay_server.server import RelayServer
+    from tunnel.net.relay_server.server import RelayServer, ServerCertificate
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from tunnel.crypto.packets import PacketSealer
 from tunnel.proto.link.parameters import Feature
 from tunnel.proto.meeting.claimer import Claimer, ClaimerIdentity, ClaimState
 from tunnel.proto.meeting.handshake import IncomingClaim, Meeting, other_version
-from tunnel.units import Instant
+from tunnel.units import Instant, WallTime
 from tunnel.wire import frames as wire
 from tunnel.wire.handshake import (
     DECISION_SIZE,
@@ -26,6 +26,7 @@ CPU_S = 1.0
 ALLOCATION = 64 << 20
 MAX_STEPS = 60
 KINDS = 9
+WALL = WallTime(0)
 FORGED, DECISION, CHANGED, SEALED, STRANGER, WAIT, RELAY, GONE, OTHER_VERSION = range(KINDS)
 STATIC = KeyPair.from_secret(bytes(range(32)))
 ISSUER = KeyPair.from_secret(bytes(range(1, 33)))
@@ -71,7 +72,7 @@ class Scene:
         elif kind == SEALED and self._sealer is not None:
             self._deliver(bytes(self._sealer.seal_general(0, feed.chunk()[:60000])[1]))
         elif kind == STRANGER:
-            self.claimer.handle_packet(now, 0, DerpKey(bytes(32)), memoryview(feed.chunk()))
+            self.claimer.handle_packet(now, WALL, 0, DerpKey(bytes(32)), memoryview(feed.chunk()))
         elif kind == WAIT:
             self.now += feed.uint(2) / 100
         elif kind == RELAY:
@@ -104,7 +105,9 @@ class Scene:
         self._deliver(bytes(packet))
 
     def _deliver(self, packet: bytes) -> None:
-        self.claimer.handle_packet(Instant(self.now), 0, DerpKey(ISSUER.public), memoryview(packet))
+        self.claimer.handle_packet(
+            Instant(self.now), WALL, 0, DerpKey(ISSUER.public), memoryview(packet)
+        )
 
     def _check(self) -> None:
         claimer, now = self.claimer, Instant(self.now)

@@ -6,8 +6,7 @@ from fuzzing import Feed, chunk
 from hostile import check_events, check_held, note
 
 from derphole.token.admission import ClaimHeader, SessionGate, claim_header, encode_header
-from derphole.token.grant import Capability, Grant
-from derphole.token.grant import Mint as GrantIssuer
+from derphole.token.grant import Capability, Grant, Mint
 from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.crypto.link_keys import packet_keys
@@ -33,7 +32,7 @@ ALLOCATION = 64 << 20
 MAX_STEPS = 60
 FORGED, CLAIM, RESUME, SEALED, REPEAT, WAIT, RELAY, GONE = range(8)
 LOST, LEFT = b"a" * 16, b"b" * 16
-GRANTS = GrantIssuer.from_seed(bytes(range(32)))
+GRANTS = Mint.from_seed(bytes(range(32)))
 GRANT = Grant(b"\7" * 8, 1_900_003_600, Capability.LISTEN)
 CLOCK = 1_900_000_000.0
 CLAIMERS = [KeyPair.from_secret(bytes((number,)) * 32) for number in (3, 4, 5)]

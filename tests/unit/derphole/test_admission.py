@@ -12,7 +12,7 @@ from derphole.token.admission import (
 )
 from derphole.token.grant import Capability, Grant, Mint, grant_secret, resumption_proof
 from tunnel.errors import DecodeError
-from tunnel.proto.meeting.issuer import Named
+from tunnel.proto.meeting.owner import Named
 from tunnel.units import WallTime
 from tunnel.wire.handshake import ACCEPTED
 

@@ -23,7 +23,7 @@ from derphole.token.grant import Capability, Grant
 from tunnel.errors import ClosedHere, PeerClosed, PeerSilent
 from tunnel.proto.link.peer_link import PROTOCOL_VIOLATION
 from tunnel.proto.meeting import places
-from tunnel.proto.meeting.claimer import Refused
+from tunnel.proto.meeting.owner import Refused
 from tunnel.units import WallTime
 
 GRANT = Grant(bytes(8), 1_800_000_000, Capability.LISTEN)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from derphole.rendezvous.receipt_paths import NOT_IN_TIME, SideEvidence, reason_of
+from derphole.rendezvous.receipt_paths import NOT_IN_TIME, reason_of
+from tunnel.proto.link.path_facts import SideEvidence
 from tunnel.proto.paths.stun_evidence import SeenMapping
 
 UNKNOWN = SideEvidence()

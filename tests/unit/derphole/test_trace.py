@@ -10,10 +10,11 @@ import pytest
 
 from derphole import trace
 from derphole.errors import UsageError
-from derphole.trace import LinkTrace, TraceFile
+from derphole.trace import TraceFile
 from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, Secret
 from tunnel.errors import ClosedHere, PeerClosed, PeerSilent
+from tunnel.net.link_trace import LinkTrace
 from tunnel.proto.link.events import LinkResumed, LinkStalled
 from tunnel.proto.link.parameters import LinkParameters
 from tunnel.proto.link.peer_link import PeerLink

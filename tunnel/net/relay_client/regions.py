@@ -15,16 +15,48 @@ from tunnel.net.connect import Address, resolve
 from tunnel.net.deadlines import Deadlines
 from tunnel.net.relay_client.dial import DialOptions, host_header, limited, open_stream, read_head
 from tunnel.net.relay_client.proxy import ProxySettings
+from tunnel.net.relay_client.relay_map import FETCH_TIMEOUT_S, load_relay_map
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_client.regions import (
     Probe,
     RegionLatency,
     StunMeasurement,
+    choose_regions,
+    fallback_regions,
     measurable_regions,
 )
 from tunnel.units import Instant, Seconds
-from tunnel.wire.derpmap import FAMILY_OFF, RelayMap, RelayNode
+from tunnel.wire.derpmap import (
+    DEFAULT_STUN_PORT,
+    FAMILY_OFF,
+    STUN_OFF,
+    RelayMap,
+    RelayNode,
+    RelayRegion,
+    parse_relay_url,
+)
 from tunnel.wire.stun import decode_binding_response, encode_binding_request
+
+__all__ = [
+    "DEFAULT_STUN_PORT",
+    "FAMILY_OFF",
+    "FETCH_TIMEOUT_S",
+    "STUN_OFF",
+    "ProxySettings",
+    "RegionLatency",
+    "RelayMap",
+    "RelayNode",
+    "RelayRegion",
+    "choose_regions",
+    "fallback_regions",
+    "load_relay_map",
+    "measurable_regions",
+    "measure_by_https",
+    "measure_by_stun",
+    "measure_regions",
+    "parse_relay_url",
+    "stun_addresses",
+]
 
 # Fixed by the protocol.
 LATENCY_PATH = "/derp/latency-check"

@@ -19,19 +19,43 @@ from gevent.event import Event
 from tunnel.crypto.keys import KeyPair
 from tunnel.net.clock import monotonic
 from tunnel.net.heap import give_back_freed_memory
-from tunnel.net.listening import host_and_port, open_listener
+from tunnel.net.listening import ListenFailed, host_and_port, open_listener
+from tunnel.net.relay_server.certificate import (
+    CertificateUnusable,
+    ServerCertificate,
+    load_certificate,
+)
 from tunnel.net.relay_server.connection import ClientConnection, SharedState
-from tunnel.net.relay_server.limits import RelayLimits
+from tunnel.net.relay_server.limits import SPARE_CONNECTIONS, RelayLimits
 from tunnel.net.relay_server.stun import StunServer
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_server import pages as relay_pages
 from tunnel.proto.relay_server.connection_caps import Admitted, ConnectionCaps
-from tunnel.proto.relay_server.derp_relay import Relay
-from tunnel.proto.relay_server.pages import Site
-from tunnel.proto.relay_server.source_network import plain_address
+from tunnel.proto.relay_server.derp_relay import Relay, RoutingLimits
+from tunnel.proto.relay_server.pages import Site, node_at, own_map
+from tunnel.proto.relay_server.source_network import is_loopback, is_unspecified, plain_address
 from tunnel.proto.token_bucket import Allowance, TokenBucket
 from tunnel.units import Instant, Seconds
-from tunnel.wire.derpmap import OWN_REGION_ID, STUN_OFF, RelayNode
+from tunnel.wire.derpmap import OWN_REGION_ID, STUN_OFF, RelayNode, encode_derp_map
+
+__all__ = [
+    "OWN_REGION_ID",
+    "SPARE_CONNECTIONS",
+    "CertificateUnusable",
+    "ListenFailed",
+    "RelayLimits",
+    "RelayServer",
+    "RoutingLimits",
+    "ServerCertificate",
+    "encode_derp_map",
+    "host_and_port",
+    "is_loopback",
+    "is_unspecified",
+    "load_certificate",
+    "node_at",
+    "own_map",
+    "plain_address",
+]
 
 if TYPE_CHECKING:
     from ssl import SSLContext

@@ -25,10 +25,11 @@ from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.proto.machine import RelayEndpoint, Trace, Transmit, UdpEndpoint
 from tunnel.proto.meeting.handshake import Meeting, OutgoingClaim
+from tunnel.proto.meeting.owner import HeaderMaker, NotHere, NotUnderstood, Refused
 from tunnel.proto.meeting.places import REPLACED
 from tunnel.proto.rate.relay import RELAY_GRANT_MINIMUM, RELAY_GRANT_TOTAL
 from tunnel.proto.streams.table import Memory
-from tunnel.units import Instant, Seconds
+from tunnel.units import Instant, Seconds, WallTime
 from tunnel.wire import packet as layout
 from tunnel.wire.handshake import (
     ACCEPTED,
@@ -50,10 +51,6 @@ ADMISSION_S = (
     3.0  # an accepted claim whose link stays silent is made anew; twice as long each time,
 )
 MAX_ADMISSION_S = 12.0  # so that no network is too slow for ever
-
-
-# Makes the 64 bytes that name a grant, for the ephemeral key of the claim they stand in.
-HeaderMaker = Callable[[bytes], bytes]
 
 
 class ClaimState(Enum):
@@ -100,41 +97,6 @@ class LinkUp:
     """The issuer admitted us."""
 
     link: PeerLink
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The issuer refused the claim.
-
-    Args:
-        verdict: its reason, whose meaning the owner knows.
-        clock_s: the issuer's wall clock, seconds since 1970.
-        program: name and version of the issuer's program, untrusted.
-    """
-
-    verdict: int
-    clock_s: float
-    program: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class NotUnderstood:
-    """The issuer speaks another version, or answered what this one does not understand.
-
-    Args:
-        version: of the protocol that it speaks.
-        program: name and version of its program, untrusted.
-    """
-
-    version: int
-    program: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class NotHere:
-    """A relay says that the issuer is not connected to it."""
-
-    relay: int
 
 
 ClaimerEvent = LinkUp | Refused | NotUnderstood | NotHere
@@ -185,6 +147,11 @@ class Claimer:
         """The relay whose turn it is."""
         return self._relays[self._turn]
 
+    @property
+    def links(self) -> list[PeerLink]:
+        """The link that came of the claim, if there is one; it may be closed."""
+        return [] if self.link is None else [self.link]
+
     def next_event(self) -> ClaimerEvent | None:
         """Return what happened next, or None."""
         return self._events.popleft() if self._events else None
@@ -228,8 +195,11 @@ class Claimer:
 
     # -- what comes in ----------------------------------------------------------------------
 
-    def handle_packet(self, now: Instant, relay: int, source: DerpKey, data: memoryview) -> None:
-        """Take a packet that `relay` delivered from `source`."""
+    def handle_packet(
+        self, now: Instant, wall: WallTime, relay: int, source: DerpKey, data: memoryview
+    ) -> None:
+        """Take a packet that `relay` delivered from `source`; the issuer's clock decides."""
+        del wall
         if source != self._identity.meeting.issuer_derp:
             return
         if is_handshake(data):

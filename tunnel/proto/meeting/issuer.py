@@ -12,7 +12,6 @@ without the secret.  Source: design, sections 4 and 5.
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from tunnel.crypto.aead import AeadId, choose_aead
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey, Secret
@@ -28,14 +27,8 @@ from tunnel.proto.meeting.handshake import (
     open_header,
     other_version,
 )
-from tunnel.proto.meeting.places import (
-    Applicant,
-    ApplicantState,
-    Declined,
-    IssuerEvent,
-    OtherVersionClaimed,
-    Places,
-)
+from tunnel.proto.meeting.owner import Declined, Gate, Named, OtherVersionClaimed
+from tunnel.proto.meeting.places import Applicant, ApplicantState, IssuerEvent, Places
 from tunnel.proto.rate.relay import RELAY_GRANT_MINIMUM
 from tunnel.proto.streams.table import Memory
 from tunnel.proto.token_bucket import Allowance, Buckets, TokenBucket
@@ -63,34 +56,6 @@ MAX_PENDING_OF_GRANT = 8
 PENDING_S: Seconds = 30.0
 # Chosen: grants, and claimers of them, whose claim rate is remembered; the least recent goes.
 MAX_RATED_GRANTS = 256
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Named:
-    """What a claim's header names.
-
-    Args:
-        grant: what the limits of one grant are counted by.
-        secret: the 16 bytes that the claim must be made with.
-        instance: the process that alone has this secret, if there is one: it was here before.
-    """
-
-    grant: bytes
-    secret: bytes
-    instance: bytes | None = None
-
-
-class Gate(Protocol):
-    """What the owner decides: whom claim headers name, and who is let in."""
-
-    def named(self, header: bytes, ephemeral: bytes) -> Named | None:
-        """Return what a claim's header and ephemeral key name, or None if that is nothing."""
-
-    def verdict(self, header: bytes, instance: bytes | None, wall: WallTime) -> int:
-        """Return ACCEPTED or a reason of refusal; called only after the MAC was checked.
-
-        `instance` is that of `Named`.
-        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from enum import IntEnum
 from tunnel.crypto.keys import DerpKey
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.machine import Trace, Transmit
+from tunnel.proto.meeting.owner import Declined, OtherVersionClaimed
 from tunnel.proto.rate.relay import RELAY_GRANT_MINIMUM, RELAY_GRANT_TOTAL
 from tunnel.units import Instant, Seconds
 
@@ -44,26 +45,6 @@ class LinkAdmitted:
     header: bytes
     instance: bytes
     is_proven: bool = False  # whether it proved to be that process
-
-
-@dataclass(frozen=True, slots=True)
-class Declined:
-    """A claim with a good MAC was refused: by the gate, or since every place is taken.
-
-    Args:
-        verdict: why.
-        program: name and version of the claimer's program, untrusted.
-    """
-
-    verdict: int
-    program: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class OtherVersionClaimed:
-    """A claim with a good MAC, but of a version that we do not speak, was told so."""
-
-    version: int
 
 
 IssuerEvent = LinkAdmitted | Declined | OtherVersionClaimed

@@ -4,9 +4,25 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tunnel.errors import RelayFault
-from tunnel.proto.portmap.mapping import Failure, MappingProtocol, PortMapping
+from tunnel.proto.netcheck.nat_behaviour import Filtering, Mapping, NatFindings
+from tunnel.proto.portmap.mapping import Failure, MappingProtocol, PortMapping, is_public
 from tunnel.units import Seconds
-from tunnel.wire.derpmap import RelayNode
+from tunnel.wire.derpmap import RelayNode, RelayRegion
+from tunnel.wire.stun import SocketAddress
+
+__all__ = [
+    "Filtering",
+    "MapperCheck",
+    "Mapping",
+    "NatFindings",
+    "PortMapping",
+    "RelayCheck",
+    "RelayRegion",
+    "SignInPage",
+    "SocketAddress",
+    "is_public",
+    "sign_in_page",
+]
 
 # Fixed by RFC 6585: what a network answers that wants one to sign in; few do.
 SIGN_IN_STATUS = 511

@@ -1,0 +1,100 @@
+"""RelayWords: the relays of a run in words: which one is used, what is wrong, what to do about it.
+
+When all of them refuse, and that lasts, waiting is pointless; a link that is up goes on all the
+same.
+"""
+
+from derphole.config import NetworkOptions
+from derphole.errors import RelayRefusal
+from derphole.status import RelayDown, Report
+from tunnel.net.endpoint import Endpoint, RelayState, RelayStatus
+from tunnel.units import Instant, Seconds
+
+# Chosen: a key that is admitted late, or a relay's restart with another certificate, takes less.
+REFUSAL_S: Seconds = 30.0
+
+
+class RelayWords:
+    """What a person is told about the relays of one endpoint.
+
+    Args:
+        options: the settings of the command.
+        report: told of relays that are down while a link needs them.
+        endpoint: whose relays they are.
+    """
+
+    def __init__(self, options: NetworkOptions, report: Report, endpoint: Endpoint) -> None:
+        self._options = options
+        self._report = report
+        self._endpoint = endpoint
+        self._trouble: str | None = None
+        self._told_downs: dict[int, str] = {}  # what was said last of one that is down
+
+    @property
+    def connected(self) -> RelayStatus | None:
+        """The best relay that is connected."""
+        relays = self._endpoint.relays
+        return next((each for each in relays if each.state is RelayState.CONNECTED), None)
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps the relays from being used, in words."""
+        return self._trouble or self._silence()
+
+    @property
+    def next_step(self) -> str:
+        """What a person can do when the other side does not come."""
+        if self.refused_at is not None:
+            return "this does not pass by itself: have the relay changed, or use another one"
+        if self._silence() is not None:
+            return "check the network, the proxy variables, --relay and --derp-map"
+        return "check that the other side runs and reaches the network"
+
+    @property
+    def refused_at(self) -> Instant | None:
+        """When waiting for a relay is given up, since all of them refuse; None while one may not.
+
+        A link that is up needs none.
+        """
+        endpoint = self._endpoint
+        if self._options.is_patient or endpoint.links or endpoint.has_spare_relays:
+            return None
+        since = [relay.refused_since for relay in endpoint.relays]
+        known = [each for each in since if each is not None]
+        if not known or len(known) < len(since):
+            return None
+        return Instant(max(known) + REFUSAL_S)
+
+    @property
+    def refusal(self) -> RelayRefusal:
+        """What all relays answer, as an error."""
+        causes = dict.fromkeys(str(relay.error) for relay in self._endpoint.relays)
+        return RelayRefusal("; ".join(causes), REFUSAL_S)
+
+    def changed(self, relay: RelayStatus) -> None:
+        """Take note of a relay's new state; say that one is down while a link needs it."""
+        if relay.error is not None:
+            self._trouble = str(relay.error)
+        elif relay.state is RelayState.CONNECTED:
+            self._trouble = None
+            self._told_downs.pop(relay.number, None)
+        if relay.state is not RelayState.DOWN or relay.error is None or not self._endpoint.links:
+            return
+        if self._told_downs.get(relay.number) != str(relay.error):
+            self._told_downs[relay.number] = str(relay.error)  # tried again and again: said once
+            self._report(RelayDown(str(relay.error)))
+
+    def _silence(self) -> str | None:
+        """Return which relays have not answered yet; None once one has."""
+        relays = self._endpoint.relays
+        if not relays or self.connected is not None:
+            return None
+        asked = ", ".join(relay.node.address for relay in relays if relay.node is not None)
+        return f"no relay has accepted us yet (asked: {asked or 'none so far'})"
+
+
+def relay_text(relay: RelayStatus) -> str:
+    """Return a relay in words, such as "relay fra (203.0.113.5:443)"."""
+    where = relay.node.address if relay.node else relay.region.name
+    code = relay.region.code or str(relay.region.id)
+    return f"relay {code} ({where})"

@@ -1,0 +1,74 @@
+"""PathFacts: what a link knows of why it uses a relay, for somebody who puts it into words."""
+
+from dataclasses import dataclass
+
+from tunnel.proto.link.parameters import LinkCounters
+from tunnel.proto.link.peer_link import PeerLink
+from tunnel.proto.machine import UdpEndpoint
+from tunnel.proto.paths.candidates import CandidateKind
+from tunnel.proto.paths.stun_evidence import SeenMapping, StunEvidence, mapping_told
+from tunnel.units import Instant, Seconds
+
+__all__ = [
+    "LinkCounters",
+    "PathFacts",
+    "SeenMapping",
+    "SideEvidence",
+    "facts_of",
+]
+
+# Chosen: what the other side gets to learn its public address and tell it.
+TELLING_S: Seconds = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class SideEvidence:
+    """What is known of the network of one side.
+
+    Args:
+        mapping: how its NAT maps.
+        is_silent: whether UDP to and from it seems to be blocked.
+    """
+
+    mapping: SeenMapping = SeenMapping.UNKNOWN
+    is_silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PathFacts:
+    """What is known of a link's path.
+
+    Args:
+        direct: the direct path in use; None on a relay.
+        was_direct: whether there was one before.
+        is_relay_only: whether a side asked for the relay.
+        here: what is known of our network; None where no STUN server could be asked.
+        there: what is known of the other side's.
+    """
+
+    direct: UdpEndpoint | None
+    was_direct: bool
+    is_relay_only: bool
+    here: SideEvidence | None
+    there: SideEvidence
+
+
+def facts_of(link: PeerLink, evidence: StunEvidence | None, now: Instant) -> PathFacts:
+    """Return what is known at `now`; `evidence` is what STUN servers told us, if any were asked."""
+    here = there = None
+    if evidence is not None:
+        here = SideEvidence(evidence.mapping, evidence.is_silent(now))
+        there = _evidence_of_peer(link, evidence, now)
+    return PathFacts(
+        link.direct_path, link.promotions > 0, link.is_relay_only, here, there or SideEvidence()
+    )
+
+
+def _evidence_of_peer(link: PeerLink, evidence: StunEvidence, now: Instant) -> SideEvidence:
+    """Judge the other side by the addresses it told; servers that answer us should answer it."""
+    told = link.peer_candidates
+    since = link.candidates_since
+    had_time = since is not None and now >= since + TELLING_S
+    is_seen_outside = any(candidate.kind != CandidateKind.HOST for candidate in told)
+    is_silent = evidence.has_answer and had_time and bool(told) and not is_seen_outside
+    return SideEvidence(mapping_told(told), is_silent)
