@@ -1,7 +1,7 @@
 """The settings that every command with a network shares.
 
-Built once, in `derphole.cli.network`, from arguments and environment; nothing below the command
-line reads the environment, and tests pass settings of their own.
+Built once, in `derphole.cli.frame.network`, from arguments and environment; nothing below the
+command line reads the environment, and tests pass settings of their own.
 """
 
 from dataclasses import dataclass, field

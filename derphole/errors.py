@@ -2,7 +2,7 @@
 
 `str(error)` is the sentence a person reads; `code` is the stable word of `--json`; `exit_code` is
 the exit status of the process.  `derphole.cli.invocation` alone catches the whole tree.  Text of
-the other side may stand in a sentence as it came: `derphole.cli.output` escapes it.
+the other side may stand in a sentence as it came: `derphole.cli.frame.output` escapes it.
 """
 
 import datetime

@@ -9,7 +9,7 @@
 
 `pipe` succeeds only on CONFIRM, `listen` only when everything is written and the digest agrees.
 Standard input is read only after the link is up.  Messages are read beside the data, so that one
-out of turn ends the run at once (`derphole.turns`).
+out of turn ends the run at once (`derphole.speech.turns`).
 """
 
 from collections.abc import Callable

@@ -2,8 +2,8 @@
 
 A conversation gets a `Report` and hands it statuses; it never prints.  `sentence` gives the line
 for people, `as_event` the name and the keys of a `--json` event (keys are only ever added).  Pure;
-which level shows what is decided in `derphole.cli.output`, and so is the escaping of text that
-came from the other side.
+which level shows what is decided in `derphole.cli.frame.output`, and so is the escaping of text
+that came from the other side.
 """
 
 from collections.abc import Callable

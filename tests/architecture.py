@@ -48,6 +48,7 @@ PURE_DERPHOLE = {
     "transfer.manifest",
     "transfer.names",
 }
+NAMED_MODULE = re.compile(r"`((?:tunnel|derphole)(?:\.\w+)+)`")
 SAYS_PURE = re.compile(r"\bPure\b[.;]")
 PURE_FORBIDS = {
     "gevent",
@@ -99,9 +100,20 @@ def modules(root: Path) -> Iterator[tuple[str, Path]]:
             yield dotted.removesuffix(".__init__"), path
 
 
+def parsed(path: Path) -> ast.Module:
+    """Return the syntax tree of a file; a file is read once."""
+    return _parse(path, path.stat().st_mtime_ns)
+
+
+@functools.cache
+def _parse(path: Path, changed_at: int) -> ast.Module:
+    del changed_at
+    return ast.parse(path.read_text())
+
+
 def imported_names(path: Path) -> Iterator[str]:
     """Yield every dotted name that a file imports, late imports and imports for types included."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -155,7 +167,7 @@ def print_violations(root: Path) -> Iterator[str]:
     for module, path in modules(root):
         if module == "derphole.cli" or module.startswith("derphole.cli."):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Name) and node.id == "print":
                 yield f"{module}:{node.lineno}: only the cli package prints"
 
@@ -165,7 +177,7 @@ def hidden_input_violations(root: Path) -> Iterator[str]:
     for module, path in modules(root):
         if not is_pure(module):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if not isinstance(node, ast.Call):
                 continue
             called = ast.unparse(node.func)
@@ -310,7 +322,7 @@ def reach_violations(root: Path) -> Iterator[str]:
     for module, path in modules(root):
         if not module.startswith("derphole"):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Attribute) and node.attr in INNARDS:
                 yield f"{module}:{node.lineno}: reaches into an object for .{node.attr}"
 
@@ -318,13 +330,25 @@ def reach_violations(root: Path) -> Iterator[str]:
 def unchecked_claims(root: Path) -> Iterator[str]:
     """Yield a sentence for every module that says it is pure and is not on the list."""
     for module, path in modules(root):
-        docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+        docstring = ast.get_docstring(parsed(path)) or ""
         if SAYS_PURE.search(docstring) and not is_pure(module):
             yield f"{module}: says that it is pure, and nothing checks it"
 
 
+def misnamed_modules(root: Path) -> Iterator[str]:
+    """Yield a sentence for every module that a docstring or comment names and that is not there."""
+    known = {module for module, _ in modules(root)}
+    folders = {module.rpartition(".")[0] for module in known}
+    for module, path in modules(root):
+        for name in NAMED_MODULE.findall(path.read_text()):
+            is_inside = _owner(name, known) in known - folders
+            if name not in known and not is_inside:
+                yield f"{module}: there is no {name}"
+
+
 CHECKS = (
     layer_violations,
+    misnamed_modules,
     unchecked_claims,
     room_violations,
     reach_violations,

@@ -33,6 +33,7 @@ FAULTS = [
     ("a pure module asks for the date", "derphole/token/when.py", "import datetime\nx = datetime.datetime.now()", "below the I/O line"),
     ("a machine opens a file", "tunnel/proto/a.py", "x = open('y')", "below the I/O line"),
     ("a claim that nobody checks", "derphole/pipe.py", '"""Moves bytes.  Pure."""', "nothing checks it"),
+    ("a name of yesterday", "tunnel/net/a.py", "# see `tunnel.net.gone`", "there is no tunnel.net.gone"),
     ("a codec imports a codec", "tunnel/wire/a.py", "from tunnel.wire.derp import MAGIC", "imports another"),
     ("a package root imports", "tunnel/wire/__init__.py", "import tunnel.wire.reader", "imports nothing"),
     ("a library prints", "derphole/pipe.py", "print('hello')", "only the cli package prints"),

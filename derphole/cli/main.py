@@ -2,7 +2,7 @@
 
 Almost nothing is imported here, so that signals are taken from the first milliseconds on; what a
 signal ends before a command has begun has nobody to tell and leaves nothing behind.  Commands that
-work take the signals themselves (`derphole.cli.signals`).
+work take the signals themselves (`derphole.cli.frame.signals`).
 """
 
 import os

@@ -2,7 +2,7 @@
 
 gevent's hub must turn while a disk, a network file system or a reader takes its time.  A thread
 that is stuck in the kernel holds up its own descriptor only: no pool is shared, and nothing here
-waits for it.  What the calls are is up to `derphole.stdio`.
+waits for it.  What the calls are is up to `derphole.edges.stdio`.
 """
 
 import os

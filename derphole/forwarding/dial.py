@@ -5,9 +5,9 @@ import errno
 import gevent
 from gevent import socket
 
+from derphole.edges.tcp import prepare
 from derphole.errors import DerpholeError
 from derphole.forwarding.endpoints import LOCALHOST, ServiceAddress, UnixEndpoint
-from derphole.forwarding.forward import prepare
 from derphole.speech.resets import ResetCode
 from tunnel.errors import RelayUnreachable
 from tunnel.net.connect import MAX_ADDRESSES, Address, connect_first, resolve

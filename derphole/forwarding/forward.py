@@ -9,12 +9,12 @@ waits in this process for all connections together is bounded by `Quota`.
 """
 
 import errno
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from gevent import socket
 
+from derphole.edges.tcp import close_with_reset
 from derphole.speech.resets import ResetCode, reset_words
 from tunnel.errors import LinkEnded, StreamReset
 from tunnel.net.clock import monotonic
@@ -29,8 +29,6 @@ LEAST_HELD: ByteCount = 16 << 10
 MOST_HELD: ByteCount = 256 << 10
 # Parts that fit this are joined for one send.
 JOINED: ByteCount = 64 << 10
-
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
 
 
 class Quota:
@@ -144,22 +142,6 @@ class Forwarding:
                     sock.sendall(memoryview(chunk)[sent:])
             self._received += size
         sock.shutdown(socket.SHUT_WR)
-
-
-def close_with_reset(sock: socket.socket) -> None:
-    """Close a socket so that its other end sees a reset, and not a clean end."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    except OSError as error:
-        if error.errno not in (errno.EBADF, errno.EINVAL):  # closed, or reset already
-            raise
-    sock.close()
-
-
-def prepare(sock: socket.socket) -> None:
-    """Have small pieces sent at once, where the socket is one of TCP."""
-    if sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _socket_words(error: OSError) -> str:

@@ -17,9 +17,9 @@ from gevent import socket
 from gevent.event import Event
 
 from derphole.config import NetworkOptions
+from derphole.edges.tcp import close_with_reset, prepare
 from derphole.errors import DerpholeError, NotAwaited, PeerBrokeProtocol
 from derphole.forwarding.bind import address_text
-from derphole.forwarding.forward import close_with_reset, prepare
 from derphole.forwarding.share import MOST_CONNECTIONS
 from derphole.forwarding.switchboard import Switchboard
 from derphole.rendezvous.claimer import ClaimerRendezvous

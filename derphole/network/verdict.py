@@ -14,8 +14,8 @@
     else                                     unknown
 
 The first three words that tell of UDP, and `unknown`, are those of the Go tool; there a NAT that
-changes the port is "limited" too, which keeps no path from being found.  Pure: `derphole.netcheck`
-collects the findings, `derphole.network_report` shows them.
+changes the port is "limited" too, which keeps no path from being found.  Pure:
+`derphole.network.check` collects the findings, `derphole.network.report` shows them.
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,7 @@
     output closed  the receiver's reader left       output failed  the receiver could not write
     input failed   the sender could not read        mismatch       size or digest do not agree
     expired        the token's time is over         reconnecting   the claimer comes back at once
-    in use, replaced                                see tunnel.proto.places
+    in use, replaced                                see tunnel.proto.meeting.places
     protocol       a side said what it may not say, on its control stream or in its packets
 
 Every ending names its cause on both sides; what is said by the other side stands in quotes.  Pure.

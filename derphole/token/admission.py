@@ -10,8 +10,8 @@
 
 The tunnel library carries these 64 bytes and never reads them.  A header names a grant, from which
 the issuer computes the secret again; whoever does not know the secret fails the MAC and learns
-nothing.  A resuming claim proves who makes it instead: see `derphole.resumption`.  Pure.  Source:
-docs/protocol.md, section "Meeting".
+nothing.  A resuming claim proves who makes it instead: see `derphole.token.resumption`.  Pure.
+Source: docs/protocol.md, section "Meeting".
 """
 
 from dataclasses import dataclass

@@ -11,7 +11,7 @@
 Minting is offline and the issuer keeps no list: what a claim says about its grant is enough to
 compute the grant's secret again.  Source: docs/protocol.md, section "Tokens and grants".  This
 module does not know how a token is written (`derphole.token`) nor who is let in
-(`derphole.admission`).
+(`derphole.token.admission`).
 """
 
 from dataclasses import dataclass

@@ -8,8 +8,8 @@
     dtsrv1_  server    seed 32 | expiry u32 LE | relay hints
 
 Lengths are exact, nothing may follow, and only the canonical base64 of a body is taken.  Relay
-hints: `derphole.hints`.  Source: docs/protocol.md, section "Tokens and grants".  Pure; does not
-know what uses a token.
+hints: `derphole.token.hints`.  Source: docs/protocol.md, section "Tokens and grants".  Pure; does
+not know what uses a token.
 """
 
 import re

@@ -18,10 +18,12 @@ from soak_lib.ways import Network, Route, Span, longest_common_s
 # The issues' texts: 5 s after a single fault.  Traffic follows a direct path within 1.5 s.
 SINGLE_LIMIT_S = 5.0
 AFTER_DIRECT_LIMIT_S = 1.5
-# Chosen: a second fault may meet a retry of the first in its longest pause (`tunnel.proto.backoff`:
-# about 4 s after 15 s of failures) and have it fail again, before the next one a pause later.
+# Chosen: a second fault may meet a retry of the first in its longest pause
+# (`tunnel.proto.relay_client.backoff`: about 4 s after 15 s of failures) and have it fail again,
+# before the next one a pause later.
 CROSSED_LIMIT_S = 8.0
-# Chosen: a stall is told after 5 s (`tunnel.proto.liveness`), a ping and its loss may come before.
+# Chosen: a stall is told after 5 s (`tunnel.proto.link.liveness`), a ping and its loss may come
+# before.
 STALL_S = 5.0
 STALL_WORD_LIMIT_S = 7.5
 # Chosen: bytes that came so shortly before `stalled` make a lie of it.

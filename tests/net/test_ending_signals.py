@@ -14,7 +14,7 @@ WAITING = """
     import sys
     import gevent
     from gevent.event import Event
-    from derphole.cli.signals import EndingSignals
+    from derphole.cli.frame.signals import EndingSignals
     from derphole.errors import Interrupted
 
     with EndingSignals():

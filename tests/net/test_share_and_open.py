@@ -748,7 +748,7 @@ def test_a_socket_file_that_a_program_left_behind_is_replaced_and_removed(tmp_pa
 
 
 def test_errors_of_a_socket_that_is_closed_already_change_nothing():
-    from derphole.forwarding.forward import close_with_reset
+    from derphole.edges.tcp import close_with_reset
 
     one, other = socket.socketpair()
     other.close()

@@ -400,7 +400,7 @@ def test_a_disk_that_fills_up_midway_tells_how_much_it_took(tmp_path):
         f"""
         import os, resource
         from derphole.errors import SinkFailed
-        from derphole.stdio import ByteSink
+        from derphole.edges.stdio import ByteSink
         resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, {resource.RLIM_INFINITY}))
         fd = os.open({str(tmp_path / "out")!r}, os.O_WRONLY | os.O_CREAT)
         try:
@@ -476,7 +476,7 @@ def test_a_killed_writer_does_not_stop_the_hub_or_the_process():
     done = run_python(
         """
         import os, sys, gevent
-        from derphole.stdio import ByteSink
+        from derphole.edges.stdio import ByteSink
         reader, writer = os.pipe()
         sink = ByteSink(writer)
         writing = gevent.spawn(sink.write, [bytes(1 << 20)])
@@ -614,7 +614,7 @@ def test_a_program_started_without_stdin_and_stdout_says_so(name):
     program = f"""
         import sys, gevent
         gevent.sleep(0)
-        from derphole import stdio
+        from derphole.edges import stdio
         from derphole.errors import UsageError
         try:
             stdio.{name}()
@@ -635,7 +635,7 @@ def test_a_program_started_without_stdin_and_stdout_says_so(name):
 def test_a_process_moves_standard_input_to_standard_output():
     content = patterned(3 * MIB)
     program = """
-        from derphole.stdio import standard_input, standard_output
+        from derphole.edges.stdio import standard_input, standard_output
         source, sink = standard_input(), standard_output()
         while data := source.read():
             sink.write([data])

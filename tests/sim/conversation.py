@@ -7,7 +7,7 @@
     SUCCEEDED                            <--------  CONFIRM(size, digest)
     CONFIRM_ACK, then at most 1 s        -------->  at most 10 s, then close
 
-The messages are the real ones (`derphole.messages`); what waits there is polled here.  Whoever
+The messages are the real ones (`derphole.speech.messages`); what waits there is polled here.  Whoever
 changes derphole/pipe.py changes this file: tests hold the two against each other only in words.
 """
 

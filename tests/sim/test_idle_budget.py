@@ -22,8 +22,8 @@ MORE_PER_LINK = 0.2
 RELAYS_OF_ISSUER = 2  # that one process is connected to at most, for long
 LINKS = 8
 
-# What runs beside the machines: see `tunnel.net.network_watch`, `derphole.rendezvous.waiting` and
-# `tunnel.proto.derp_client`; a ping has an answer, and a relay's keepalive comes once a minute.
+# What runs beside the machines: see `tunnel.net.udp.network_watch`, `derphole.rendezvous.waiting` and
+# `tunnel.proto.relay_client.derp_client`; a ping has an answer, and a relay's keepalive comes once a minute.
 OF_DRIVERS_PER_S = (
     1 / CHECK_S
     + 1 / CLOCK_LOOK_S

@@ -1,6 +1,6 @@
 """Checking a network with real sockets: the NAT, relays, port mappers, sign-in pages.
 
-    check_nat       two UDP sockets of one family around `tunnel.proto.nat_behaviour`
+    check_nat       two UDP sockets of one family around `tunnel.proto.netcheck.nat_behaviour`
     check_relay     one login to a region, as a conversation would do it
     check_mappers   each protocol maps a port of its own at the gateway, and releases it again
     look_for_page   whether a sign-in page answers plain HTTP in a relay's place

@@ -5,7 +5,8 @@
     +------+-------------------+----------------------+
 
 Layouts of the payloads stand beside `FrameType`.  Source: tailscale derp/derp.go.  This module
-knows bytes only: who may send which frame when is `tunnel.proto.derp_client` and `derp_relay`.
+knows bytes only: who may send which frame when is `tunnel.proto.relay_client.derp_client` and
+`derp_relay`.
 """
 
 from collections.abc import Iterator

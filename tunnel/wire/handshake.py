@@ -22,8 +22,8 @@ an absent issuer with PeerGone(NotHere) and keeps handshakes in the queue that b
 
 The payloads are 64 bytes each, zeros behind the last field.  All integers are little-endian.  A
 claim's first 136 bytes and the whole of the last message are the same in every version.
-What the header says is not known here: to this library it is 64 opaque bytes (`derphole.admission`
-writes and reads it).  Layout: docs/protocol.md, section "Meeting".
+What the header says is not known here: to this library it is 64 opaque bytes
+(`derphole.token.admission` writes and reads it).  Layout: docs/protocol.md, section "Meeting".
 """
 
 from dataclasses import dataclass
@@ -100,7 +100,7 @@ class ClaimPayload:
     """What a claimer says of itself.
 
     Args:
-        features: bit set, see `tunnel.proto.handshake.Feature`.
+        features: bit set, see `tunnel.proto.meeting.handshake.Feature`.
         instance: 16 random bytes, one per process.
         link_index: the index the issuer puts into packets for this link (u32).
         fast_aeads: bit set of AEADs this machine has hardware for.

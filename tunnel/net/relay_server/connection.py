@@ -5,7 +5,8 @@
 
 A stranger costs one greenlet and some KiB: the writer and large buffers come with the login.
 Whatever goes wrong ends this connection only.  The machine never blocks, so no lock is needed; see
-`tunnel.proto.derp_relay` for what frames do and `tunnel.proto.relay_pages` for the pages.
+`tunnel.proto.relay_server.derp_relay` for what frames do and `tunnel.proto.relay_server.pages` for
+the pages.
 """
 
 import logging
@@ -24,7 +25,7 @@ from tunnel.net.deadlines import Deadlines
 from tunnel.net.relay_server.limits import RelayLimits
 from tunnel.net.relay_server.wait_limit import WaitLimit
 from tunnel.net.tasks import TaskGroup
-from tunnel.proto.relay_server import pages as relay_pages
+from tunnel.proto.relay_server import pages
 from tunnel.proto.relay_server.derp_relay import MAX_LOGIN, Client, Relay
 from tunnel.proto.relay_server.pages import Page, Site
 from tunnel.units import KIB, MIB, Instant, Seconds
@@ -160,7 +161,7 @@ class ClientConnection:
             self._answer(Page(400, "This is no HTTP/1.1 request.\n"))
             return
         is_full = self._board.relay.is_full
-        answer = relay_pages.answer(head, self._board.site, is_full=is_full)
+        answer = pages.answer(head, self._board.site, is_full=is_full)
         if isinstance(answer, Page):
             self._answer(answer, with_body=head.method != "HEAD")
             return
@@ -185,7 +186,7 @@ class ClientConnection:
         return data
 
     def _answer(self, page: Page, *, with_body: bool = True) -> None:
-        self._send([relay_pages.encode_page(page, with_body=with_body)])
+        self._send([pages.encode_page(page, with_body=with_body)])
         self._linger()
 
     def _linger(self) -> None:

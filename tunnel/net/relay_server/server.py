@@ -1,10 +1,12 @@
 """The embedded relay: a DERP server with its pages and STUN, a greenlet pair per connection.
 
-    accept loop -> caps -> ClientConnection (tunnel.net.relay_connection) -> Relay (tunnel.proto)
+    accept loop -> caps -> ClientConnection (tunnel.net.relay_server.connection) -> Relay
+    (tunnel.proto)
 
 A failing connection ends alone.  The accept loop waits for nobody: who has to wait does so in a
-connection of its own (tunnel.proto.connection_caps decides).  Only what the server cannot do
-(sockets used up, say) delays the loop, with a doubling back-off.  Larger needs: Tailscale's derper.
+connection of its own (tunnel.proto.relay_server.connection_caps decides).  Only what the server
+cannot do (sockets used up, say) delays the loop, with a doubling back-off.  Larger needs:
+Tailscale's derper.
 """
 
 import logging
@@ -29,7 +31,7 @@ from tunnel.net.relay_server.connection import ClientConnection, SharedState
 from tunnel.net.relay_server.limits import SPARE_CONNECTIONS, RelayLimits
 from tunnel.net.relay_server.stun import StunServer
 from tunnel.net.tasks import TaskGroup
-from tunnel.proto.relay_server import pages as relay_pages
+from tunnel.proto.relay_server import pages
 from tunnel.proto.relay_server.connection_caps import Admitted, ConnectionCaps
 from tunnel.proto.relay_server.derp_relay import Relay, RoutingLimits
 from tunnel.proto.relay_server.pages import Site, node_at, own_map
@@ -84,7 +86,7 @@ class RelayServer:
         listen: host ("" for all addresses) and port (0 for any).
         keys: the relay's key pair.
         stun: host and port of the STUN server, None for none.
-        tls: a server context of `tunnel.net.relay_tls`, None for plain HTTP.
+        tls: a server context of `tunnel.net.relay_server.certificate`, None for plain HTTP.
         limits: what is allowed.
         cert_name: what the map says of the certificate: a pin, or "" when any client trusts it.
     """
@@ -154,7 +156,7 @@ class RelayServer:
             stun_port=STUN_OFF if stun is None else stun[1],
             use_tls=self._tls is not None,
         )
-        return relay_pages.node_at(node, host, port)
+        return pages.node_at(node, host, port)
 
     def start(self) -> None:
         """Listen and serve in the background; raises `ListenFailed`, and then holds nothing."""

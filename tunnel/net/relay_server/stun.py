@@ -1,4 +1,4 @@
-"""The STUN server: one UDP socket around `tunnel.proto.stun_responder`.
+"""The STUN server: one UDP socket around `tunnel.proto.relay_server.stun_responder`.
 
 The same answers serve Tailscale's clients and plain RFC 8489 ones.  An answer that cannot be sent
 is dropped, as the network might have dropped it.

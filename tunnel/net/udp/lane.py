@@ -9,7 +9,7 @@ datagram; the link repeats what it must.
 On Linux many datagrams pass in one call: UDP_SEGMENT (GSO) cuts a burst that is sent, UDP_GRO joins
 what arrives.  Elsewhere, and behind cards and routers that join nothing, they are read one by one
 and joined here: what follows, from opening to acknowledging, costs as much for many as for one.
-Both are used only if this machine passed the check of `tunnel.net.segmentation`; a lane whose
+Both are used only if this machine passed the check of `tunnel.net.udp.segmentation`; a lane whose
 bursts the kernel cannot send by the interface in use sends none for a while.  There the kernel also
 says when a datagram came: that it waits for a busy process must not look like a long queue on
 the way.  Source: udp(7), socket(7).

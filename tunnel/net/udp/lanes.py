@@ -2,7 +2,7 @@
 
     started     one of each family, for whatever the system routes; one that the system refuses now
                 is tried again whenever the ways out are looked at
-    followed    one for each further way out, as `tunnel.proto.lane_plan` decides
+    followed    one for each further way out, as `tunnel.proto.paths.lane_plan` decides
 
 What a lane receives goes to its observer.  Nothing here knows STUN, routers or links.
 """

@@ -1,6 +1,6 @@
 """SendPath: a way out of a link, with its rate controller and what is in flight on it.
 
-Path 0 is the relay; a direct path is one address pair (`tunnel.proto.direct_path`).
+Path 0 is the relay; a direct path is one address pair (`tunnel.proto.paths.direct_path`).
 """
 
 from dataclasses import dataclass

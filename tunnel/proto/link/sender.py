@@ -8,8 +8,8 @@
 
 A packet's content is sent again, under a new number, when the packet counts as lost, its path is
 doubted, or the path moves nothing on and data no longer takes it; packets themselves are never
-repeated.  How they are built: `tunnel.proto.packing`.  This module knows no keys, and nothing of
-what the other side says but acknowledgements.
+repeated.  How they are built: `tunnel.proto.link.packing`.  This module knows no keys, and nothing
+of what the other side says but acknowledgements.
 """
 
 from collections import deque

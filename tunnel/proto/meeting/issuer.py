@@ -5,8 +5,8 @@
     sealed packet   --> the link it names              the first one of a link asks for a place
 
 Only claims with a good MAC cost anything or count for the limits; what they may do was decided by
-the `Gate`, and who has a place is decided by `tunnel.proto.places`.  Nothing is revealed to one
-without the secret.  Source: design, sections 4 and 5.
+the `Gate`, and who has a place is decided by `tunnel.proto.meeting.places`.  Nothing is revealed to
+one without the secret.  Source: design, sections 4 and 5.
 """
 
 from collections import OrderedDict, deque

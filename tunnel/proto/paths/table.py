@@ -3,9 +3,9 @@
     candidates, packets from new addresses --> paths --> who is challenged, who is doubted
                                                     --> which one data takes
 
-What is true of one path, and when it is probed and doubted: `tunnel.proto.direct_path`.  A packet
-from a new address makes a new path, which is challenged like any other: nothing moves before the
-answer.  Source: design, section 8; RFC 9000, sections 8 and 9, for the shape.
+What is true of one path, and when it is probed and doubted: `tunnel.proto.paths.direct_path`.  A
+packet from a new address makes a new path, which is challenged like any other: nothing moves before
+the answer.  Source: design, section 8; RFC 9000, sections 8 and 9, for the shape.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,0 +1,24 @@
+"""TCP sockets of the user: small pieces at once, and an end that the other end sees as a reset."""
+
+import errno
+import struct
+
+from gevent import socket
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
+
+
+def close_with_reset(sock: socket.socket) -> None:
+    """Close a socket so that its other end sees a reset, and not a clean end."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    except OSError as error:
+        if error.errno not in (errno.EBADF, errno.EINVAL):  # closed, or reset already
+            raise
+    sock.close()
+
+
+def prepare(sock: socket.socket) -> None:
+    """Have small pieces sent at once, where the socket is one of TCP."""
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
