@@ -1,8 +1,7 @@
 """Control: the messages of a conversation, over its control stream, the first one of a link."""
 
-from derphole.speech.messages import Message, MessageReader, encode
-from derphole.speech.turns import Stage, check_turn, messages_ended, unreadable
-from tunnel.errors import DecodeError
+from derphole.speech.messages import Message, encode
+from derphole.speech.turns import Stage, TurnReader, messages_ended
 from tunnel.net.endpoint import Stream
 
 # Fixed by the protocol: the claimer opens it first.
@@ -20,7 +19,7 @@ class Control:
     def __init__(self, stream: Stream, stage: Stage) -> None:
         self.stage = stage
         self.stream = stream
-        self._reader = MessageReader()
+        self._reader = TurnReader()
 
     def send(self, message: Message) -> None:
         """Send a message; raises `LinkEnded`."""
@@ -31,17 +30,10 @@ class Control:
 
         Raises `PeerBrokeProtocol` for anything else, `LinkEnded`, `StreamReset`.
         """
-        while (message := self._next_message()) is None:
+        while (message := self._reader.next_message(self.stage)) is None:
             chunks = self.stream.read()
             if not chunks:
                 raise messages_ended(self.stage)
             for chunk in chunks:
                 self._reader.feed(chunk)
-        check_turn(self.stage, message)
         return message
-
-    def _next_message(self) -> Message | None:
-        try:
-            return self._reader.next_message()
-        except DecodeError as error:
-            raise unreadable(self.stage, str(error)) from error

@@ -22,6 +22,8 @@ MAX_BODY = 4096
 RESUMPTION_SECRET_SIZE = 16
 _FIN, _CONFIRM, _CONFIRM_ACK, _RESUMPTION = 1, 2, 3, 4
 
+Buffer = bytes | bytearray | memoryview
+
 
 @dataclass(frozen=True, slots=True)
 class Fin:
@@ -77,7 +79,7 @@ class MessageReader:
     def __init__(self) -> None:
         self._pending = bytearray()
 
-    def feed(self, data: bytes | bytearray | memoryview) -> None:
+    def feed(self, data: Buffer) -> None:
         """Append bytes of the stream."""
         self._pending += data
 

@@ -19,7 +19,16 @@ from collections.abc import Mapping
 from enum import Enum
 
 from derphole.errors import PeerBrokeProtocol
-from derphole.speech.messages import Confirm, ConfirmAck, Fin, Message, Resumption
+from derphole.speech.messages import (
+    Buffer,
+    Confirm,
+    ConfirmAck,
+    Fin,
+    Message,
+    MessageReader,
+    Resumption,
+)
+from tunnel.errors import DecodeError
 
 
 class Stage(Enum):
@@ -51,6 +60,31 @@ MAY_COME: Mapping[Stage, type[Message] | None] = {
     Stage.OPEN_FIRST: Resumption,
     Stage.OPEN_LATER: None,
 }
+
+
+class TurnReader:
+    """Cuts a control stream into messages, each of which may come in its stage."""
+
+    def __init__(self) -> None:
+        self._reader = MessageReader()
+
+    def feed(self, data: Buffer) -> None:
+        """Append bytes of the stream."""
+        self._reader.feed(data)
+
+    def next_message(self, stage: Stage) -> Message | None:
+        """Return the next whole message of a known type, or None.
+
+        Raises `PeerBrokeProtocol` for one that may not come in this stage, and for bytes that are
+        none.
+        """
+        try:
+            message = self._reader.next_message()
+        except DecodeError as error:
+            raise unreadable(stage, str(error)) from error
+        if message is not None:
+            check_turn(stage, message)
+        return message
 
 
 def check_turn(stage: Stage, message: Message) -> None:

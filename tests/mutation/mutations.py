@@ -25,6 +25,9 @@ class Mutation:
     tests: tuple[str, ...]
 
 
+PROOF = "derphole/speech/stream_proof.py"
+RULES = ("tests/sim/test_conversation_rules.py", "-k")
+
 MUTATIONS = (
     Mutation(
         "the MAC of a claim is compared",
@@ -146,24 +149,105 @@ MUTATIONS = (
         ("tests/sim/test_hostile_paths.py", "-k", "another_derp_key"),
     ),
     Mutation(
-        "pipe compares the digest of CONFIRM",
-        "derphole/pipe.py",
-        "if message.digest != self._tally.digest:",
+        "the size of what was sent is compared with that of what was written",
+        "derphole/speech/tally.py",
+        "if written.size != sent.size:",
         "if False:",
-        ("tests/net/test_peers_that_lie.py", "-k", "pipe_never"),
+        (*RULES, "is_not_true or something_else"),
     ),
     Mutation(
-        "listen compares the size of FIN",
-        "derphole/pipe.py",
-        "if fin.size != self._tally.size:",
+        "the digest of what was sent is compared with that of what was written",
+        "derphole/speech/tally.py",
+        "if written.digest != sent.digest:",
         "if False:",
-        ("tests/net/test_peers_that_lie.py", "-k", "listen_never"),
+        (*RULES, "is_not_true or something_else"),
     ),
     Mutation(
-        "listen compares the digest of FIN",
-        "derphole/pipe.py",
-        "if fin.digest != self._tally.digest:",
+        "pipe fails when CONFIRM does not agree",
+        PROOF,
+        """        error = mismatch(self._fin, message)
+        if error is not None:""",
+        """        error = mismatch(self._fin, message)
+        if False:""",
+        (*RULES, "confirmation_of_something_else"),
+    ),
+    Mutation(
+        "listen fails when FIN does not agree",
+        PROOF,
+        """        error = mismatch(self._fin, written)
+        if error is not None:""",
+        """        error = mismatch(self._fin, written)
+        if False:""",
+        (*RULES, "fin_that_is_not_true"),
+    ),
+    Mutation(
+        "listen writes no more than FIN told",
+        PROOF,
+        "return self._check_room() or [*kept, Write(chunks)]",
+        "return [*kept, Write(chunks)]",
+        (*RULES, "more_than_fin_told"),
+    ),
+    Mutation(
+        "listen keeps the place once a byte is written",
+        PROOF,
+        "return self._check_room() or [*kept, Write(chunks)]",
+        "return self._check_room() or [Write(chunks)]",
+        (*RULES, "first_byte_is_one"),
+    ),
+    Mutation(
+        "listen keeps the place of an empty stream that is whole",
+        PROOF,
+        "return [*kept, Flush()]",
+        "return [Flush()]",
+        (*RULES, "empty_stream"),
+    ),
+    Mutation(
+        "listen gives the place to another claimer before its first byte only",
+        PROOF,
+        "if is_open and _is_replaced(end) and not self.tally.size:",
+        "if is_open and _is_replaced(end):",
+        (*RULES, "half_a_stream"),
+    ),
+    Mutation(
+        "listen takes a lost link for another claimer's only when it is told so",
+        PROOF,
+        "if is_open and _is_replaced(end) and not self.tally.size:",
+        "if is_open and not self.tally.size:",
+        (*RULES, "leaves_before_its_first_byte"),
+    ),
+    Mutation(
+        "listen confirms only what it has flushed",
+        PROOF,
+        "return [*kept, Flush()]",
+        "return [*kept, Flush(), Say(encode(Confirm(self.tally.size, self.tally.digest)))]",
+        (*RULES, "before_the_output_keeps_it"),
+    ),
+    Mutation(
+        "listen has a stream only with its end",
+        PROOF,
+        "is_whole = self._has_data_ended and self._fin is not None",
+        "is_whole = self._fin is not None",
+        (*RULES, "without_the_end_of_the_data"),
+    ),
+    Mutation(
+        "listen never confirms a stream that was given up",
+        PROOF,
+        "if self.state is not State.WHOLE or self._fin is None:",
+        "if self._fin is None:",
+        (*RULES, "given_up_while"),
+    ),
+    Mutation(
+        "no end of the link is a success before the proof",
+        PROOF,
+        "        error = ending_error(end, self._unanswered)\n",
+        "        return self._leave()\n        error = ending_error(end, self._unanswered)\n",
+        (*RULES, "however_polite or however_clean"),
+    ),
+    Mutation(
+        "nobody speaks out of turn",
+        "derphole/speech/turns.py",
+        "if type(message) is not MAY_COME[stage]:",
         "if False:",
-        ("tests/net/test_peers_that_lie.py", "-k", "listen_never"),
+        (*RULES, "out_of_turn"),
     ),
 )

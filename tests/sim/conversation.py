@@ -1,36 +1,43 @@
-"""`listen` and `pipe` in the simulated world: the conversation of `derphole.pipe` without I/O.
+"""`listen` and `pipe` in the simulated world: the product's own proof of a stream, polled by a host.
 
     Sender                                          Receiver
-    control stream (0), data stream (2)  -------->
-    bytes, end of the data stream        -------->  written, digest kept
-    FIN(size, digest)                    -------->  all written, digest equal: SUCCEEDED
-    SUCCEEDED                            <--------  CONFIRM(size, digest)
-    CONFIRM_ACK, then at most 1 s        -------->  at most 10 s, then close
+    SendingProof                                    ReceivingProof
+    control stream (0), data stream (2)  -------->  as many of them as claimers had the place
 
-The messages are the real ones (`derphole.speech.messages`); what waits there is polled here.  Whoever
-changes derphole/pipe.py changes this file: tests hold the two against each other only in words.
+Nothing is decided here: what the link brought is handed in, and what `derphole.speech.stream_proof`
+decides is carried out, as `derphole.pipe` does with sockets and files.
 """
 
+from collections.abc import Callable
 from enum import Enum
 
 from world import Host, Inbox
-from xxhash import xxh3_128
 
-from derphole.errors import PeerBrokeProtocol
-from derphole.speech.endings import Ending
-from derphole.speech.messages import Confirm, ConfirmAck, Fin, Message, MessageReader, encode
-from derphole.speech.turns import Stage, check_turn, messages_ended, unreadable
-from tunnel.errors import DecodeError
+from derphole.errors import DerpholeError
+from derphole.speech.control import CONTROL_STREAM
+from derphole.speech.decisions import (
+    Close,
+    Decision,
+    EndData,
+    Fail,
+    Flush,
+    KeepPlace,
+    Over,
+    Proved,
+    Replaced,
+    Say,
+    Write,
+)
+from derphole.speech.endings import ending_of
+from derphole.speech.stream_proof import ReceivingProof, SendingProof, StreamProof
+from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent
 from tunnel.proto.link.events import LinkClosed, LinkGivenUp
 from tunnel.proto.link.peer_link import PeerLink
-from tunnel.proto.meeting.claimer import LinkUp
 from tunnel.proto.meeting.owner import Refused
 from tunnel.proto.streams.receive_stream import ReceiveState
 from tunnel.proto.streams.send_stream import SendState
 
-# As in derphole.pipe.
-CONFIRM_S = 10.0
-LINGER_S = 1.0
+DATA_STREAM = 2
 EXIT_S = 1.0  # derphole.rendezvous, CLOSE_LINGER_S: what a goodbye gets to leave the process
 
 
@@ -48,37 +55,39 @@ class Side:
     Attributes:
         outcome: what the process would report.
         cause: why it failed.
+        error: the same, as it would be raised.
         is_over: whether the process has ended.
         served: which of the host's links the conversation runs over, counted from 0.
+        proof: of the stream over that link; None before there is one.
+        decided: every decision so far.
     """
 
-    def __init__(self, host: Host, stage: Stage) -> None:
+    def __init__(self, host: Host) -> None:
         self.host = host
-        self.stage = stage
         self.outcome = Outcome.RUNNING
-        self.cause = ""
+        self.error: DerpholeError | None = None
         self.is_over = False
         self.served = 0
-        self.size = 0
-        self._digest = xxh3_128()
-        self._ends_at = 0.0
-        self._taken: dict[int, int] = {}
-        self._events = 0
-        self._messages = MessageReader()
+        self.proof: StreamProof | None = None
+        self.decided: list[Decision] = []
+        self._steps = 0  # whatever was handed in
+        self._wakes_at: float | None = None
+        self._begin()
         host.application = self.poll
+
+    @property
+    def cause(self) -> str:
+        """Why it failed, in words."""
+        return str(self.error or "")
 
     def poll(self) -> bool:
         """Do what can be done now; tells whether anything was."""
-        if self.is_over:
-            return False
-        before = self._state()
-        try:
-            self._take_events()
-            if self._link is not None and not self.is_over:
-                self._work(self._link)
-        except PeerBrokeProtocol as error:
-            self._fail(error.detail, Ending.PROTOCOL_VIOLATION)
-        return self._state() != before
+        before = self._steps
+        if not self.is_over:
+            self._meet()
+        if self._link is not None and not self.is_over:
+            self._hand_in(self._link)
+        return self._steps != before
 
     @property
     def _link(self) -> PeerLink | None:
@@ -89,20 +98,38 @@ class Side:
     def _inbox(self) -> Inbox:
         return self.host.inboxes[self.served]
 
-    def _state(self) -> object:
-        taken = sum(self._taken.values())
-        return self.outcome, self.is_over, self.served, self.size, self._events, taken
+    def _begin(self) -> None:
+        """Begin with a new link."""
+        self.proof = None
+        self._taken: dict[int, int] = {}
+        self._told: set[str] = set()  # what happens once
+        self._deadline: float | None = None
 
-    def _work(self, link: PeerLink) -> None:
+    def _meet(self) -> None:
+        """Take what the host's machine said of the meeting."""
+
+    # -- what comes -------------------------------------------------------------------------
+
+    def _hand_in(self, link: PeerLink) -> None:
+        """Hand everything that came to the proof, the end of the link last."""
+        if self.proof is None:
+            self.proof = self._new_proof()
+        proof = self.proof
+        self._hand_in_data(proof)
+        if data := self._bytes(CONTROL_STREAM):
+            self._follow(proof.handle_message_bytes(self.host.instant, [data]))
+        if CONTROL_STREAM in self._inbox.ended:
+            self._once("messages ended", proof.handle_messages_ended)
+        if self._is_reset(CONTROL_STREAM) or self._is_reset(DATA_STREAM):
+            self._give_up(proof)
+        if link.is_closed:
+            self._once("link ended", lambda: proof.handle_link_ended(self._end()))
+        self._keep_time(proof)
+
+    def _new_proof(self) -> StreamProof:
         raise NotImplementedError
 
-    def _take_events(self) -> None:
-        while self._events < len(self.host.events):
-            event = self.host.events[self._events]
-            self._events += 1
-            self._take(event)
-
-    def _take(self, event: object) -> None:
+    def _hand_in_data(self, proof: StreamProof) -> None:
         raise NotImplementedError
 
     def _bytes(self, stream: int) -> bytes:
@@ -112,45 +139,86 @@ class Side:
         self._taken[stream] = len(whole)
         return bytes(memoryview(whole)[taken:])
 
-    def _next_message(self, stream: int) -> Message | None:
-        self._messages.feed(self._bytes(stream))
-        try:
-            message = self._messages.next_message()
-        except DecodeError as error:
-            raise unreadable(self.stage, str(error)) from error
-        if message is not None:
-            check_turn(self.stage, message)
-        elif stream in self._inbox.ended:
-            raise messages_ended(self.stage)
-        return message
-
-    def _say(self, stream: int, message: Message) -> None:
-        link = self._link
-        sending = link.streams.sending(stream) if link is not None else None
-        if link is not None and sending is not None and sending.state is SendState.OPEN:
-            link.streams.write(stream, encode(message))
-
     def _is_reset(self, stream: int) -> bool:
         receiving = self._inbox.receiving.get(stream)
         return receiving is not None and receiving.state is ReceiveState.RESET
 
-    def _wake_at(self, delay: float) -> None:
-        self._ends_at = self.host.world.now + delay
-        self.host.world.at(self._ends_at, lambda: None)
+    def _give_up(self, proof: StreamProof) -> None:
+        self._once("reset", lambda: proof.handle_reset(self.host.instant))
 
-    def _succeed(self) -> None:
+    def _end(self) -> LinkEnded:
+        """Return the end of the link, as `tunnel.net.link` tells it."""
+        (end,) = [e for e in self._inbox.events if isinstance(e, LinkClosed | LinkGivenUp)]
+        if isinstance(end, LinkGivenUp):
+            return PeerSilent(end.silent_s)
+        return PeerClosed(end.code, end.text) if end.is_by_peer else ClosedHere(end.code)
+
+    def _once(self, what: str, hand_in: Callable[[], list[Decision]]) -> None:
+        if what not in self._told and not self.is_over:
+            self._told.add(what)
+            self._follow(hand_in())
+
+    def _keep_time(self, proof: StreamProof) -> None:
+        """Have the proof do what is due, and this host woken when the next is."""
+        deadline = proof.next_timeout()
+        if deadline is None or self.is_over:
+            return
+        wakes_at = deadline + self.host.lag
+        if self.host.world.now >= wakes_at:
+            self._follow(proof.handle_timeout(max(deadline, self.host.instant)))
+        elif self._wakes_at != wakes_at:
+            self._wakes_at = wakes_at
+            self.host.world.at(wakes_at, lambda: None)
+
+    # -- what is decided --------------------------------------------------------------------
+
+    def _follow(self, decisions: list[Decision]) -> None:
+        self._steps += 1
+        for decision in decisions:
+            self.decided.append(decision)
+            match decision:
+                case Say(data):
+                    self.say(data)
+                case Proved():
+                    self.outcome = Outcome.SUCCEEDED
+                case Close(code, text):
+                    assert self._link is not None
+                    self._link.close(self.host.instant, code, text)
+                case Over():
+                    self._leave()
+                case Fail(error):
+                    self._fail(error)
+                case _:
+                    self._carry_out(decision)
+
+    def _carry_out(self, decision: Decision) -> None:
+        raise NotImplementedError
+
+    def say(self, data: bytes) -> None:
+        """Write to the control stream."""
+        self._write(CONTROL_STREAM, data)
+
+    def _write(self, stream: int, data: bytes) -> None:
+        """Write to a stream, unless the link is over or nobody wants to read it."""
+        streams = self._link.streams
+        sending = streams.sending(stream)
+        if sending is None:
+            return
+        if sending.state is SendState.OPEN:
+            streams.write(stream, data)
+        else:
+            self._give_up(self.proof)
+
+    def _fail(self, error: DerpholeError) -> None:
+        """Fail, and tell every link of this process."""
         assert self.outcome is Outcome.RUNNING
-        self.outcome = Outcome.SUCCEEDED
-
-    def _fail(self, cause: str, code: int) -> None:
-        if self.outcome is Outcome.RUNNING:
-            self.outcome, self.cause = Outcome.FAILED, cause
-        self._leave(code)
-
-    def _leave(self, code: int) -> None:
-        self.is_over = True
+        self.outcome, self.error = Outcome.FAILED, error
         for link in self.host.links:
-            link.close(self.host.instant, code, self.cause or "done")
+            link.close(self.host.instant, *ending_of(error))
+        self._leave()
+
+    def _leave(self) -> None:
+        self.is_over = True
         self.host.world.at(self.host.world.now + EXIT_S, self._exit)
 
     def _exit(self) -> None:
@@ -163,103 +231,84 @@ class Sender(Side):
     """`pipe`: sends `payload` and waits for its confirmation."""
 
     def __init__(self, host: Host, payload: bytes) -> None:
-        super().__init__(host, Stage.PIPE_AFTER_FIN)
+        super().__init__(host)
         self._payload = payload
-        self._control = -1
 
-    def _take(self, event: object) -> None:
-        if isinstance(event, LinkUp):
-            self._control, data = self.host.open(), self.host.open()
-            self.size = len(self._payload)
-            self._digest.update(self._payload)
-            self.host.send_all(self._payload, data)
-            self._say(self._control, Fin(self.size, self._digest.digest()))
-        elif isinstance(event, Refused):
-            self._fail(f"refused: {event.verdict}", Ending.FAILED)
+    def _meet(self) -> None:
+        refused = self.host.all(Refused)
+        if refused:
+            self._steps += 1
+            self._fail(DerpholeError(f"refused: {refused[0].verdict}"))
 
-    def _work(self, link: PeerLink) -> None:
-        while self.outcome is Outcome.RUNNING:
-            message = self._next_message(self._control)
-            if isinstance(message, Confirm):
-                self._check(message)
-            elif message is None:
-                break
-        if self.outcome is Outcome.RUNNING and (link.is_closed or self._is_reset(self._control)):
-            self._fail("the link ended first", Ending.FAILED)
-        if self.outcome is Outcome.SUCCEEDED and not self.is_over:
-            sending = link.streams.sending(self._control)
-            is_told = sending is None or not sending.buffered
-            if is_told or link.is_closed or self.host.world.now >= self._ends_at:
-                self._leave(Ending.DONE)
+    def _new_proof(self) -> SendingProof:
+        streams = (self.host.open(), self.host.open()) if not self._link.is_closed else ()
+        assert streams in ((CONTROL_STREAM, DATA_STREAM), ())
+        return SendingProof(self.host.instant, "the listener's confirmation")
 
-    def _check(self, confirm: Confirm) -> None:
-        if (confirm.size, confirm.digest) != (self.size, self._digest.digest()):
-            self._fail("another stream was confirmed", Ending.MISMATCH)
-            return
-        self._succeed()
-        self._say(self._control, ConfirmAck())
-        self._wake_at(LINGER_S)
+    def _hand_in_data(self, proof: StreamProof) -> None:
+        assert isinstance(proof, SendingProof)
+        if self._payload:
+            payload, self._payload = self._payload, b""
+            self._follow(proof.handle_data(self.host.instant, [payload]))
+        self._once("data ended", proof.handle_data_ended)
+        if proof.has_succeeded and self._is_stored():
+            self._once("stored", proof.handle_acknowledged)
+
+    def _is_stored(self) -> bool:
+        """Tell whether the other side has everything that was said."""
+        sending = self._link.streams.sending(CONTROL_STREAM)
+        return sending is not None and not sending.buffered
+
+    def _carry_out(self, decision: Decision) -> None:
+        match decision:
+            case Write(chunks):
+                for chunk in chunks:
+                    self._write(DATA_STREAM, bytes(chunk))
+            case EndData() if self._link.streams.is_known(DATA_STREAM):
+                self._link.streams.end(DATA_STREAM)
 
 
 class Receiver(Side):
     """`listen`: writes what the claimer sends.
 
+    Args:
+        flush_s: how long the output takes to keep what was written.
+
     Attributes:
         written: what standard output got.
+        has_flushed: whether it keeps all of that.
     """
 
-    def __init__(self, host: Host) -> None:
-        super().__init__(host, Stage.LISTEN_BEFORE_FIN)
+    def __init__(self, host: Host, flush_s: float = 0.0) -> None:
+        super().__init__(host)
         self.written = bytearray()
-        self._fin: Fin | None = None
+        self.has_flushed = False
+        self._flush_s = flush_s
 
-    def _take(self, event: object) -> None:
-        del event  # links speak for themselves
+    def _new_proof(self) -> ReceivingProof:
+        return ReceivingProof(self.host.instant, "the sender")
 
-    def _work(self, link: PeerLink) -> None:
-        if self.outcome is Outcome.RUNNING:
-            self._receive(link)
-        elif self.outcome is Outcome.SUCCEEDED:
-            is_known = self._next_message(0) is not None
-            if is_known or link.is_closed or self.host.world.now >= self._ends_at:
-                self._leave(Ending.DONE)
+    def _hand_in_data(self, proof: StreamProof) -> None:
+        assert isinstance(proof, ReceivingProof)
+        if data := self._bytes(DATA_STREAM):
+            self._follow(proof.handle_data(self.host.instant, [data]))
+        if DATA_STREAM in self._inbox.ended:
+            self._once("data ended", proof.handle_data_ended)
+        if self.has_flushed:
+            self._once("flushed", lambda: proof.handle_flushed(self.host.instant))
 
-    def _receive(self, link: PeerLink) -> None:
-        data = self._bytes(2)
-        if data:
-            self.host.machine.places.may_replace = False
-            self.written += data
-            self.size += len(data)
-            self._digest.update(data)
-        while (message := self._next_message(0)) is not None:
-            assert isinstance(message, Fin)
-            self._fin, self.stage = message, Stage.LISTEN_AFTER_FIN
-        if self._fin is not None:
-            self.host.machine.places.may_replace = False  # an empty stream's place is kept, too
-        if self._fin is not None and 2 in self._inbox.ended:
-            self._check(self._fin)
-        elif self._is_reset(0) or self._is_reset(2):
-            self._fail("the sender gave up", Ending.FAILED)
-        elif link.is_closed:
-            self._lose()
+    def _carry_out(self, decision: Decision) -> None:
+        match decision:
+            case Write(chunks):
+                for chunk in chunks:
+                    self.written += chunk
+            case KeepPlace():
+                self.host.machine.places.may_replace = False
+            case Flush():
+                self.host.world.at(self.host.world.now + self._flush_s, self._flush)
+            case Replaced():
+                self.served += 1
+                self._begin()
 
-    def _lose(self) -> None:
-        """Wait for another claimer, if this one was replaced before its first byte."""
-        (end,) = [e for e in self._inbox.events if isinstance(e, LinkClosed | LinkGivenUp)]
-        is_replaced = isinstance(end, LinkClosed) and end.code == Ending.REPLACED
-        if not is_replaced or self.size:
-            self._fail("the link ended first", Ending.FAILED)
-            return
-        self.served += 1
-        self._fin, self._messages = None, MessageReader()
-        self.stage = Stage.LISTEN_BEFORE_FIN
-        self._taken.clear()
-
-    def _check(self, fin: Fin) -> None:
-        if (fin.size, fin.digest) != (self.size, self._digest.digest()):
-            self._fail("size or digest do not agree", Ending.MISMATCH)
-            return
-        self._succeed()
-        self.stage = Stage.LISTEN_CONFIRMED
-        self._say(0, Confirm(fin.size, fin.digest))
-        self._wake_at(CONFIRM_S)
+    def _flush(self) -> None:
+        self.has_flushed = True

@@ -62,7 +62,7 @@ def begin(seed: int) -> Run:
     keys = [CLAIMER_KEY] + ([None] if rng.random() < 0.3 else [])
     sizes = [rng.choice((0, 1, 100, 3000, 40_000, 120_000)) for _ in keys]
     payloads = [patterned(size, seed + i) for i, size in enumerate(sizes)]
-    receiver = Receiver(issuer)
+    receiver = Receiver(issuer, flush_s=rng.choice((0.0, 0.0, 0.5)))
     senders = [
         Sender(world.claimer(key=key, give_up_after_s=patience, **wire), payload)
         for key, payload in zip(keys, payloads, strict=True)

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from nacl import bindings
 from protocol_document import number, parse_whole, value_of
 
-from derphole import pipe
 from derphole.forwarding import share
-from derphole.speech import messages, turns
+from derphole.speech import messages, stream_proof, turns
 from derphole.speech.endings import Ending
 from derphole.speech.messages import Resumption
 from derphole.speech.resets import ResetCode
@@ -141,8 +140,8 @@ CONSTANTS = {
     "digest_size": messages.DIGEST_SIZE,
     "max_message_body": messages.MAX_BODY,
     "come_back_s": share.COME_BACK_S,
-    "confirm_s": pipe.CONFIRM_S,
-    "linger_s": pipe.LINGER_S,
+    "confirm_s": stream_proof.CONFIRM_S,
+    "linger_s": stream_proof.LINGER_S,
     "accepted": wire.ACCEPTED,
     **{f"refused_{reason.name.lower()}": reason for reason in Refusal},
     **{ending.name.lower(): ending for ending in Ending},

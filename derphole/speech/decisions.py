@@ -1,0 +1,73 @@
+"""Decisions: what a stream's proof has its owner do, as values.
+
+Returned by `derphole.speech.stream_proof` in the order in which they are to be carried out.  Pure.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from derphole.errors import DerpholeError
+from derphole.speech.endings import Ending
+from derphole.speech.messages import Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Pass the next bytes on: to the link where they are sent, to the output where they come."""
+
+    chunks: Sequence[Buffer]
+
+
+@dataclass(frozen=True, slots=True)
+class EndData:
+    """End the data stream behind everything that was written to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Write these bytes to the control stream."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeepPlace:
+    """Let nobody take over this link's place any more: half a stream is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Have the output keep what was written, then call `handle_flushed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """The run has succeeded.  The sender calls `handle_acknowledged` once its last word arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the link."""
+
+    code: Ending
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """Leave: nothing more is to be done after a success."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """Leave this link, and wait for that of the claimer who took over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """End the run with this error; `ending_of` is how the other side is told."""
+
+    error: DerpholeError
+
+
+Decision = Write | EndData | Say | KeepPlace | Flush | Proved | Close | Over | Replaced | Fail
