@@ -106,7 +106,7 @@ def _reset_of(error: OSError) -> ResetCode:
 def _words_of(error: OSError) -> str:
     match error.errno:
         case errno.ECONNREFUSED:
-            return "it refused the connection (nothing listens there, or a firewall says no)"
+            return "nothing seems to be listening there"
         case errno.ENOENT:
             return "there is no such socket"
         case errno.EMFILE | errno.ENFILE:

@@ -123,14 +123,8 @@ class _Share:
     def _look_ahead(self) -> None:
         """Say at once what is wrong with the target, as far as it shows without a connection."""
         error = expected_failure(self._target)
-        if error is None:
-            return
-        failure = target_failed(error)
-        self._told_failure = failure.reason  # the first connection has no more to say of it
-        said = f"{self._target} cannot be connected to yet: {failure.reason}"
-        if isinstance(error, ConnectionRefusedError):
-            said = f"nothing seems to be listening on {self._target} yet"
-        self._report(Caution(f"{said}; each new connection tries again"))
+        if error is not None:
+            self._tell_failure(target_failed(error))
 
     def _tell_failure(self, error: TargetFailed) -> None:
         """Warn of a target that fails, once until it works again."""

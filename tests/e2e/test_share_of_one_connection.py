@@ -119,7 +119,7 @@ def test_a_server_that_starts_after_share_is_found_by_the_first_client(desk: Des
     port = free_port()
     share = desk.derphole("share", "share", "--relay", desk.relay_url, str(port))
     token = token_of(share)
-    share.await_line(rf"^warning: nothing seems to be listening on localhost:{port} yet;")
+    share.await_line(rf"^warning: .*localhost:{port}\b.*: nothing seems to be listening")
     server = desk.run("netcat", ["nc.openbsd", "-l", "-p", str(port)], stdin=ANSWER)
     await_single_listener(port)
     _, opened = opened_port(desk, token)
