@@ -35,6 +35,7 @@ PURE_DERPHOLE = {
     "derptun.registry",
     "errors",
     "forwarding.endpoints",
+    "forwarding.listeners",
     "network.report",
     "network.verdict",
     "rendezvous.receipt_paths",

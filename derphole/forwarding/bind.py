@@ -10,6 +10,7 @@ from gevent import socket
 
 from derphole.errors import DerpholeError, UsageError
 from derphole.forwarding.endpoints import ServiceAddress, TcpEndpoint, UnixEndpoint
+from derphole.forwarding.presence import is_held
 from tunnel.net.listening import BACKLOG, ListenFailed, open_listener
 
 OWNER_ONLY = 0o177  # umask under which a socket file is made
@@ -95,16 +96,12 @@ def _remove_stale(path: str) -> None:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise BindFailed(f"unix:{path} cannot be used: {reason}", "choose another path") from error
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        probe.connect(path)
-    except ConnectionRefusedError:
-        Path(path).unlink()
+        if not is_held(path):
+            Path(path).unlink()
+            return
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise BindFailed(f"unix:{path} cannot be used: {reason}", "choose another path") from error
-    else:
-        step = "stop that program, or choose another path"
-        raise BindFailed(f"unix:{path} cannot be listened on: another program listens there", step)
-    finally:
-        probe.close()
+    step = "stop that program, or choose another path"
+    raise BindFailed(f"unix:{path} cannot be listened on: another program listens there", step)

@@ -54,13 +54,31 @@ def dial(target: ServiceAddress, limit_s: Seconds) -> socket.socket:
     except RelayUnreachable as error:
         raise TargetFailed(ResetCode.UNREACHABLE, str(error)) from error
     except OSError as error:
-        raise TargetFailed(_reset_of(error), _words_of(error)) from error
+        raise target_failed(error) from error
     return sock
 
 
+def target_failed(error: OSError) -> TargetFailed:
+    """Return what the system's answer to a connection means for the target."""
+    return TargetFailed(_reset_of(error), _words_of(error))
+
+
 def _dial_tcp(host: str, port: int) -> socket.socket:
-    addresses = LOCAL_ADDRESSES if host == LOCALHOST else resolve(host, "", "")
-    return connect_first(addresses[:MAX_ADDRESSES], port)
+    if host == LOCALHOST:
+        return _dial_localhost(port)
+    return connect_first(resolve(host, "", "")[:MAX_ADDRESSES], port)
+
+
+def _dial_localhost(port: int) -> socket.socket:
+    """Try one address after the other: two at once may both reach a server that serves one."""
+    errors: list[OSError] = []
+    for address in LOCAL_ADDRESSES:
+        try:
+            return connect_first([address], port)
+        except OSError as error:
+            errors.append(error)
+    # A refusal says more than a family that this machine does not have.
+    raise next((each for each in errors if isinstance(each, ConnectionRefusedError)), errors[0])
 
 
 def _dial_unix(path: str) -> socket.socket:
@@ -88,7 +106,7 @@ def _reset_of(error: OSError) -> ResetCode:
 def _words_of(error: OSError) -> str:
     match error.errno:
         case errno.ECONNREFUSED:
-            return "it refused the connection (nothing listens there, or a firewall says no)"
+            return "nothing seems to be listening there"
         case errno.ENOENT:
             return "there is no such socket"
         case errno.EMFILE | errno.ENFILE:

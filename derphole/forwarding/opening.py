@@ -38,7 +38,7 @@ from tunnel.units import Instant, Seconds
 
 SHARE_AWAITED = "the other side to answer"
 RETURN_AWAITED = "the other side to come back"
-# Chosen (design, section 4; issue of `open`).
+# Chosen (design, section 4).
 COME_BACK_S: Seconds = 600.0  # the issuer waits no longer either
 CONNECTION_WAIT_S: Seconds = 10.0
 # Chosen: how exactly those ten seconds are kept while a link is stalled.

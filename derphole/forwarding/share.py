@@ -6,15 +6,17 @@
                                     no answer, no room ──► reset, with a code that says why
 
 A client that is lost may come back for ten minutes, also after the token has expired.  The command
-ends by itself when the token has expired and nobody is left.
+ends by itself when the token has expired and nobody is left.  The target is first connected to when
+a client wants it: it may be a server that serves one connection.
 """
 
 from dataclasses import dataclass
 
 from derphole.config import NetworkOptions
 from derphole.errors import PeerBrokeProtocol
-from derphole.forwarding.dial import DIAL_S, TargetFailed, dial
+from derphole.forwarding.dial import DIAL_S, TargetFailed, dial, target_failed
 from derphole.forwarding.endpoints import ServiceAddress
+from derphole.forwarding.presence import expected_failure
 from derphole.forwarding.switchboard import Switchboard, refuse
 from derphole.rendezvous.issuer import IssuerRendezvous
 from derphole.speech.control import CONTROL_STREAM, Control
@@ -33,8 +35,6 @@ from tunnel.units import Instant, Seconds, WallTime
 CLIENT_AWAITED = "the other side to use the token"
 # Chosen (design, section 4).
 COME_BACK_S: Seconds = 600.0  # how long an issuer with an expired token waits for one it lost
-# Chosen: a service on this machine answers in a millisecond; nobody waits for the check.
-CHECK_S: Seconds = 3.0
 DEFAULT_CONNECTIONS = 1024
 # Chosen: a link has at most 4096 streams; those that are being refused need some as well.
 MOST_CONNECTIONS = 3072
@@ -94,7 +94,7 @@ class _Share:
 
     def run(self) -> None:
         """Serve until the token has expired and nobody is left."""
-        self._tasks.spawn("target", self._check_target)
+        self._tasks.spawn("target", self._look_ahead)
         token = self._rendezvous.issue()
         self._report(StateChanged(State.WAITING_FOR_CLAIM))
         self._report(TokenIssued(token))
@@ -120,12 +120,11 @@ class _Share:
 
     # -- the target -------------------------------------------------------------------------
 
-    def _check_target(self) -> None:
-        """Say at once when the target cannot be reached; each connection tries again."""
-        try:
-            dial(self._target, min(CHECK_S, self._dial_s)).close()
-        except TargetFailed as error:
-            self._tell_failure(error)
+    def _look_ahead(self) -> None:
+        """Say at once what is wrong with the target, as far as it shows without a connection."""
+        error = expected_failure(self._target)
+        if error is not None:
+            self._tell_failure(target_failed(error))
 
     def _tell_failure(self, error: TargetFailed) -> None:
         """Warn of a target that fails, once until it works again."""

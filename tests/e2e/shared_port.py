@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from desk import Desk, token_of
+from desk import LISTENING, Desk, token_of
 from support.processes import Process, await_true, free_port
 
 # Serves by the first line of a connection: "echo", "flood", "sink" (reads no more), "give SIZE",
@@ -139,6 +139,19 @@ def await_listener(port: int) -> None:
     def listens() -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    await_true(listens, f"something listens on port {port}")
+
+
+def await_single_listener(port: int) -> None:
+    """Wait until something listens on a port that a single connection would use up."""
+    tables = [path for name in ("tcp", "tcp6") if (path := Path("/proc/net", name)).exists()]
+    if not tables:
+        pytest.skip("this system has no table that tells who listens")
+
+    def listens() -> bool:
+        rows = [line.split() for table in tables for line in table.read_text().splitlines()]
+        return any(row[1].endswith(f":{port:04X}") and row[3] == LISTENING for row in rows)
 
     await_true(listens, f"something listens on port {port}")
 

@@ -22,7 +22,7 @@ from tunnel.proto.netcheck.nat_behaviour import Filtering, Mapping, NatFindings,
 from tunnel.proto.portmap.mapping import Failure, MappingProtocol, PortMapping, Reason
 from tunnel.wire.derpmap import RelayNode, RelayRegion
 
-README = Path(__file__).resolve().parents[3] / "README.md"
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "netcheck.md"
 A, B = ("192.0.2.1", 3478), ("192.0.2.2", 3478)
 PUBLIC = "203.0.113.10"
 NODE = RelayNode("1a", 1, "relay.example.com")
@@ -419,7 +419,7 @@ def key_paths(tree, prefix=""):
 
 
 def documented_keys():
-    table = README.read_text().partition("\n| keys | meaning |\n")[2].partition("\n\n")[0]
+    table = DOCUMENT.read_text().partition("\n| keys | meaning |\n")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
     return {key for row in rows for key in re.findall(r"`([^`]+)`", row)}
 
@@ -429,9 +429,9 @@ FULL = replace(
 )
 
 
-def test_every_key_stands_in_the_readme_and_none_that_does_not_exist():
+def test_every_key_stands_in_the_document_and_none_that_does_not_exist():
     keys = set(key_paths(as_json(FULL)))
-    # The README names a group by its last keys; a key that only holds others needs no row.
+    # The document names a group by its last keys; a key that only holds others needs no row.
     leaves = {
         key for key in keys if not any(other.startswith((f"{key}.", f"{key}[")) for other in keys)
     }
