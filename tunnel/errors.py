@@ -45,6 +45,19 @@ class ProtocolViolation(PeerError):
     """An authenticated peer broke the rules of the protocol."""
 
 
+class HostUnreachable(TunnelError):
+    """A host could not be reached.
+
+    Args:
+        reason: why, as a sentence about it: "its name was not found".
+        is_name_unknown: whether there is no such name, or none with an address.
+    """
+
+    def __init__(self, reason: str, *, is_name_unknown: bool = False) -> None:
+        super().__init__(reason)
+        self.is_name_unknown = is_name_unknown
+
+
 class RelayFault(StrEnum):
     """What was seen of a relay that could not be used; stable words."""
 

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from derphole.errors import UsageError
+from tunnel.addresses import host_and_port
 
 # Chosen.
 DEFAULT_BIND = "127.0.0.1:0"
@@ -38,7 +39,7 @@ class TcpEndpoint:
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_and_port(self.host, self.port)
 
     @property
     def is_loopback(self) -> bool:

@@ -7,11 +7,12 @@ are those of the Go tool; the others are ours.  README lists every key.  Pure.
 from collections.abc import Iterator
 
 from derphole.network.verdict import NetworkFindings, RelayFinding, recommendation, verdict
+from derphole.status import JsonValue
+from tunnel.addresses import host_and_port
 from tunnel.errors import RelayFault
 from tunnel.proto.netcheck.checks import MapperCheck
 from tunnel.proto.netcheck.nat_behaviour import Filtering, Mapping, NatFindings
 from tunnel.units import Seconds
-from tunnel.wire.stun import SocketAddress
 
 # Faults of a relay that answered, or of what answered in its place.
 ANSWERED = frozenset(RelayFault) - {
@@ -19,9 +20,6 @@ ANSWERED = frozenset(RelayFault) - {
     RelayFault.UNKNOWN_NAME,
     RelayFault.PROXY,
 }
-
-JsonTree = str | int | float | bool | None | list["JsonTree"] | dict[str, "JsonTree"]
-
 
 # -- lines ------------------------------------------------------------------------------------
 
@@ -32,7 +30,7 @@ def lines(found: NetworkFindings) -> Iterator[str]:
     yield "UDP:"
     yield from _udp_lines(found)
     yield "Candidates:"
-    public = [*found.public_addresses, *(endpoint_text(each) for each in found.public_endpoints)]
+    public = [*found.public_addresses, *(host_and_port(*each) for each in found.public_endpoints)]
     private = [each for each in found.addresses if each not in found.public_addresses]
     for name, entries in (("LAN", private), ("Overlay", found.overlay), ("Public", public)):
         yield f"  {name}: {', '.join(dict.fromkeys(entries)) or 'none'}"
@@ -53,7 +51,7 @@ def _udp_lines(found: NetworkFindings) -> Iterator[str]:
     yield f"  IPv4: {_family_words(found.ipv4)}"
     yield f"  IPv6: {_family_words(found.ipv6)}"
     yield f"  STUN: {_yes_no(found.has_udp)}"
-    endpoints = ", ".join(endpoint_text(each) for each in found.public_endpoints)
+    endpoints = ", ".join(host_and_port(*each) for each in found.public_endpoints)
     yield f"  Public endpoint: {endpoints or 'unavailable'}"
     if nat is None or not nat.is_udp_working:
         yield "  Mapping: unavailable"
@@ -117,23 +115,17 @@ def _yes_no(value: bool | None) -> str:
     return "unknown" if value is None else "yes" if value else "no"
 
 
-def endpoint_text(endpoint: SocketAddress) -> str:
-    """Return an address and port as people write them."""
-    ip, port = endpoint
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
-
-
 # -- JSON -------------------------------------------------------------------------------------
 
 
-def as_json(found: NetworkFindings) -> dict[str, JsonTree]:
+def as_json(found: NetworkFindings) -> dict[str, JsonValue]:
     """Return the report for a program; keys are only ever added."""
     nat = found.nat
     has_udp = found.has_udp if found.is_udp_tried else None
     is_known = nat is not None and nat.is_udp_working and nat.mapping is not Mapping.UNKNOWN
-    endpoints: list[JsonTree] = [endpoint_text(each) for each in found.public_endpoints]
-    own_public: list[JsonTree] = [*found.public_addresses]
-    lan: list[JsonTree] = [each for each in found.addresses if each not in found.public_addresses]
+    endpoints: list[JsonValue] = [host_and_port(*each) for each in found.public_endpoints]
+    own_public: list[JsonValue] = [*found.public_addresses]
+    lan: list[JsonValue] = [each for each in found.addresses if each not in found.public_addresses]
     return {
         "verdict": verdict(found).value,
         "recommendation": recommendation(found),
@@ -163,7 +155,7 @@ def as_json(found: NetworkFindings) -> dict[str, JsonTree]:
     }
 
 
-def _family_json(nat: NatFindings | None) -> JsonTree:
+def _family_json(nat: NatFindings | None) -> JsonValue:
     if nat is None:
         return None
     return {
@@ -176,20 +168,20 @@ def _family_json(nat: NatFindings | None) -> JsonTree:
     }
 
 
-def _server_json(found: NetworkFindings) -> Iterator[JsonTree]:
+def _server_json(found: NetworkFindings) -> Iterator[JsonValue]:
     for nat in found.families:
         wildcard = "::" if nat is found.ipv6 else "0.0.0.0"  # noqa: S104 - what the socket is bound to
         for answer in nat.answers:
             seen_at = answer.seen_at
             yield {
-                "server": endpoint_text(answer.server),
-                "local_endpoint": endpoint_text((wildcard, nat.local_port)),
-                "mapped_endpoint": None if seen_at is None else endpoint_text(seen_at),
+                "server": host_and_port(*answer.server),
+                "local_endpoint": host_and_port(wildcard, nat.local_port),
+                "mapped_endpoint": None if seen_at is None else host_and_port(*seen_at),
                 "error": None if seen_at is not None else "no answer",
             }
 
 
-def _mapper_json(check: MapperCheck) -> JsonTree:
+def _mapper_json(check: MapperCheck) -> JsonValue:
     mapping = check.mapping
     return {
         "protocol": check.protocol.value,
@@ -202,7 +194,7 @@ def _mapper_json(check: MapperCheck) -> JsonTree:
     }
 
 
-def _relay_json(relay: RelayFinding) -> JsonTree:
+def _relay_json(relay: RelayFinding) -> JsonValue:
     check, region = relay.check, relay.region
     way = "stun" if relay.is_by_udp else "http"
     return {

@@ -14,6 +14,7 @@ from derphole.config import NetworkOptions, RelayAddress
 from derphole.errors import RelayTrouble
 from derphole.status import Notice, Report
 from derphole.token.hints import OwnRelay, RegionHints, RelayHints
+from tunnel.addresses import host_and_port
 from tunnel.crypto.keys import DerpKey
 from tunnel.errors import DecodeError, RelayUnreachable
 from tunnel.net.relay_client.dial import DialOptions
@@ -104,9 +105,8 @@ def hinted_region(hint: OwnRelay) -> RelayRegion:
     """Return the region of the relay that a token carries; raises `RelayTrouble`."""
     stun = hint.stun_port or "off"
     pin = f"#sha256:{hint.pin.hex()}" if hint.pin else ""
-    host = f"[{hint.host}]" if ":" in hint.host else hint.host
     scheme = "https" if hint.tls else "http"
-    return _parse_url(f"{scheme}://{host}:{hint.port}?stun={stun}{pin}")
+    return _parse_url(f"{scheme}://{host_and_port(hint.host, hint.port)}?stun={stun}{pin}")
 
 
 def relay_hints(choice: RelayChoice, node: RelayNode, leaf_pin: bytes | None) -> RelayHints:

@@ -69,9 +69,9 @@ def ending_error(end: LinkEnded, unanswered: str) -> DerpholeError:
     if isinstance(end, PeerSilent):
         return TimedOut(f"{unanswered} (nothing was heard from the other side)", end.silent_s)
     if isinstance(end, ClosedHere) and end.code == Ending.PROTOCOL_VIOLATION:
-        return PeerBrokeProtocol("its packets were not what they must be")
+        return PeerBrokeProtocol("its packets were invalid")
     if not isinstance(end, PeerClosed):
-        return PeerLeft(str(end))
+        return PeerLeft(f"({end})")
     match end.code:
         case Ending.PROTOCOL_VIOLATION:
             return WeBrokeProtocol(end.text or None)
@@ -82,7 +82,7 @@ def ending_error(end: LinkEnded, unanswered: str) -> DerpholeError:
         case Ending.REPLACED:
             return PeerAborted("another process took over with the same token")
         case Ending.DONE:
-            return PeerLeft("it ended before everything was confirmed")
+            return PeerLeft("before confirming everything")
         case _:
             return PeerAborted(end.text or None)
 

@@ -8,7 +8,12 @@ from fake_proxy import proxying
 from fake_relays import WAIT_S, FakeConnection, make_certificate, running
 from gevent import socket
 
+from derphole.errors import TargetFailed
+from derphole.forwarding.dial import dial as dial_target
+from derphole.forwarding.endpoints import TcpEndpoint
+from derphole.speech.resets import ResetCode
 from tunnel.errors import (
+    HostUnreachable,
     ProxyLoginRefused,
     RelayDistrusted,
     RelayError,
@@ -126,6 +131,17 @@ def test_a_name_that_does_not_exist_is_said_not_to(host):
     error = failure_of(RelayNode("x", 900, host))
 
     assert "its name was not found" in str(error) or "no name server answers" in str(error)
+
+
+@pytest.mark.parametrize("host", ["no-such-target.invalid", "a..b"])
+def test_the_target_of_a_share_is_not_told_by_an_error_of_relays(host):
+    with pytest.raises(TargetFailed) as failed:
+        dial_target(TcpEndpoint(host, 9), 5.0)
+
+    assert isinstance(failed.value.__cause__, HostUnreachable)
+    assert not isinstance(failed.value.__cause__, RelayError)
+    assert failed.value.reason.startswith("its name ")  # the caller names the target
+    assert failed.value.reset is ResetCode.UNREACHABLE
 
 
 def test_both_families_off_leave_no_address():

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
+from tunnel.addresses import host_and_port
 from tunnel.errors import DecodeError
 
 # Fixed by the protocol.
@@ -77,8 +78,7 @@ class RelayNode:
     @property
     def address(self) -> str:
         """`host:port` as people write it, an IPv6 literal in brackets."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.derp_port}"
+        return host_and_port(self.host, self.derp_port)
 
 
 @dataclass(frozen=True, slots=True)

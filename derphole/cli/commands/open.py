@@ -57,8 +57,8 @@ def run(arguments: Arguments, output: Output) -> int:
     from derphole.cli.frame.file_limit import raise_file_limit
     from derphole.cli.frame.signals import EndingSignals
     from derphole.forwarding.bind import bound
+    from derphole.forwarding.limits import MOST_CONNECTIONS
     from derphole.forwarding.opening import Opening
-    from derphole.forwarding.share import MOST_CONNECTIONS
 
     raise_file_limit(MOST_CONNECTIONS)
     # What a person ends on purpose has not failed.

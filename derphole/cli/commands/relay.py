@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from derphole.cli.commands.relay_options import RelayOptions, relay_options
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.output import Output
-from derphole.errors import DerpholeError, Interrupted
+from derphole.errors import Interrupted, RelayNotStarted
 from derphole.status import Caution, Notice
 
 if TYPE_CHECKING:
@@ -42,12 +42,6 @@ EXAMPLES:
     derphole relay --listen :3340
     derphole relay --listen :443 --tls-cert relay.crt --tls-key relay.key --key-file relay.json
 """
-
-
-class RelayNotStarted(DerpholeError):
-    """The relay could not start."""
-
-    code = "relay-not-started"
 
 
 def run(arguments: Arguments, output: Output) -> int:
@@ -101,11 +95,14 @@ def _certificate(options: RelayOptions) -> "ServerCertificate | None":
         return load_certificate(*options.certificate)
     except CertificateUnusable as error:
         raise RelayNotStarted(
-            f"{error}; --tls-cert wants a PEM chain with the relay's own certificate first, "
-            "--tls-key its key without a passphrase"
+            str(error),
+            "--tls-cert needs a PEM chain that begins with the relay's own certificate, --tls-key "
+            "the key of that certificate without a passphrase",
         ) from error
     except OSError as error:
-        raise RelayNotStarted(f"{error.filename} cannot be read: {error.strerror}") from error
+        raise RelayNotStarted(
+            f"{error.filename} cannot be read: {error.strerror}", "check --tls-cert and --tls-key"
+        ) from error
 
 
 def _started(
@@ -132,8 +129,8 @@ def _started(
             raise _not_listening(error) from error
         output.report(
             Caution(
-                f"no STUN: UDP {error}; direct paths will be found by other means, "
-                "or choose another port with --stun-port"
+                f"the relay runs without STUN, which {error}; direct paths are found by other "
+                "means, or choose another UDP port with --stun-port"
             )
         )
     else:
@@ -149,12 +146,11 @@ def _started(
 def _not_listening(error: "ListenFailed") -> RelayNotStarted:
     if error.purpose == "STUN":
         return RelayNotStarted(
-            f"STUN cannot run: UDP {error}; choose another port with --stun-port, "
-            "or --stun-port off"
+            f"STUN {error}", "choose another port with --stun-port, or turn it off: --stun-port off"
         )
     step = "stop that program, or choose another address with --listen (port 0 takes any free one)"
     if error.is_forbidden:
-        step = "ports below 1024 need special rights; choose another one with --listen"
+        step = "choose a port above 1023 with --listen; lower ones need special rights"
     elif not error.is_taken:
         step = "choose another address with --listen"
-    return RelayNotStarted(f"the relay cannot start: {error}; {step}")
+    return RelayNotStarted(f"it {error}", step)

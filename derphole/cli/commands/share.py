@@ -47,14 +47,15 @@ def run(arguments: Arguments, output: Output) -> int:
     from derphole.cli.frame.file_limit import raise_file_limit
     from derphole.cli.frame.signals import EndingSignals
     from derphole.forwarding import share
+    from derphole.forwarding.limits import DEFAULT_CONNECTIONS, MOST_CLIENTS, MOST_CONNECTIONS
 
     clients = arguments.text("--max-clients")
     connections = arguments.text("--max-connections")
     wanted = share.ShareOptions(
         target,
         expires_at,
-        _count("--max-clients", clients, 1, share.MOST_CLIENTS),
-        _count("--max-connections", connections, share.DEFAULT_CONNECTIONS, share.MOST_CONNECTIONS),
+        _count("--max-clients", clients, 1, MOST_CLIENTS),
+        _count("--max-connections", connections, DEFAULT_CONNECTIONS, MOST_CONNECTIONS),
     )
     raise_file_limit(wanted.max_connections)
     # What a person ends on purpose has not failed.

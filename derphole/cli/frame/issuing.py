@@ -46,9 +46,10 @@ def session_expiry(text: str | None, now: WallTime) -> WallTime | None:
             f'invalid --expires value "{text}"; use RFC3339, YYYY-MM-DD or a duration such as 8h'
         ) from error
     if expires_at <= now:
-        raise ExpiryRefused(f"expiry must be in the future; it is {utc_text(now)} now")
+        step = f"choose a later time with --expires (it is {utc_text(now)} now)"
+        raise ExpiryRefused("in the future", step)
     if expires_at - now > MAX_SESSION_LIFE_S:
-        raise ExpiryRefused("expiry must be within 7 days; use a derptun token for longer access")
+        raise ExpiryRefused("within 7 days", "use a derptun token for longer access")
     return expires_at
 
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import gevent
 
-from derphole.cli.frame.output import Level, Output
-from derphole.status import Notice
+from derphole.cli.frame.output import Output
+from derphole.status import Level, Notice
 from derphole.trace_bounds import Thinning
 from derphole.watchdog import Stall, Watchdog
 

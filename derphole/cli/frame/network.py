@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from derphole.cli.frame.arguments import Arguments, is_debug, parse_size
+from derphole.cli.frame.arguments import Arguments, parse_size
 from derphole.config import TRACE_SIZE, NetworkOptions, RelayAddress
 from derphole.errors import UsageError
 from derphole.token.hints import OwnRelay
@@ -26,6 +26,7 @@ def network_options(arguments: Arguments) -> NetworkOptions:
     environ = arguments.environ
     derp_map, relay = _relay_choice(arguments)
     timeout_s = _timeout(arguments.text("--timeout"))
+    _check_parallel(arguments.text("--parallel"))
     trace = arguments.text("--trace")
     if trace == "":
         raise UsageError("--trace requires the name of a file")
@@ -41,9 +42,6 @@ def network_options(arguments: Arguments) -> NetworkOptions:
         proxy_http=_either_case(environ, "HTTP_PROXY"),
         no_proxy=_no_proxy(_either_case(environ, "NO_PROXY")),
         cache_dir=cache_dir(environ),
-        npm_spec=environ.get("DERPHOLE_NPM") or None,
-        parallel=_parallel(arguments.text("--parallel")),
-        debug=is_debug(environ),
     )
 
 
@@ -137,12 +135,12 @@ def _trace_size(text: str | None, *, has_trace: bool) -> ByteCount:
     return size
 
 
-def _parallel(text: str | None) -> int | None:
+def _check_parallel(text: str | None) -> None:
+    """Raise `UsageError` for what could not be a number of lanes; nothing uses several so far."""
     if text is None or text.lower() == "auto":
-        return None
+        return
     if not re.fullmatch(r"[0-9]{1,2}", text) or not 1 <= int(text) <= MAX_PARALLEL:
         raise UsageError(f"parallel must be 1-{MAX_PARALLEL} or auto")
-    return int(text)
 
 
 def _either_case(environ: Mapping[str, str], name: str) -> str | None:

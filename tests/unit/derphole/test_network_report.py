@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from derphole.network.report import as_json, endpoint_text, lines
+from derphole.network.report import as_json, lines
 from derphole.network.verdict import (
     NetworkFindings,
     RelayFinding,
@@ -396,10 +396,6 @@ def test_the_report_of_a_home():
 )
 def test_each_finding_has_its_line(found, line):
     assert line in list(lines(found))
-
-
-def test_ipv6_endpoints_stand_in_brackets():
-    assert endpoint_text(("2001:db8::1", 5)) == "[2001:db8::1]:5"
 
 
 # --- JSON ------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from gevent import socket
 
+from tunnel.addresses import host_and_port
 from tunnel.errors import DecodeError, ProxyLoginRefused, ProxyRefused, RelayUnreachable
 from tunnel.wire.http_head import head_size, parse_response_head
 
@@ -94,11 +95,6 @@ def parse_proxy_url(url: str) -> ProxyAddress:
         credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization = "Basic " + b64encode(credentials.encode()).decode("ascii")
     return ProxyAddress(host, port or DEFAULT_PROXY_PORT, authorization)
-
-
-def host_and_port(host: str, port: int) -> str:
-    """Return `host:port`, an IPv6 literal in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def request_tunnel(sock: socket.socket, proxy: ProxyAddress, host: str, port: int) -> None:

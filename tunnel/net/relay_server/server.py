@@ -16,10 +16,11 @@ import gevent
 from gevent import socket
 from gevent.event import Event
 
+from tunnel.addresses import host_and_port
 from tunnel.crypto.keys import KeyPair
 from tunnel.net.clock import monotonic
 from tunnel.net.heap import give_back_freed_memory
-from tunnel.net.listening import host_and_port, open_listener
+from tunnel.net.listening import open_listener
 from tunnel.net.relay_server.connection import ClientConnection, SharedState
 from tunnel.net.relay_server.limits import RelayLimits
 from tunnel.net.relay_server.stun import StunServer
