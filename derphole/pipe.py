@@ -175,7 +175,9 @@ def _receive(
     except DerpholeError:
         if not receiver.was_replaced:
             raise
-        report(Notice("the sender fell silent before its first byte; another one took its place"))
+        report(
+            Notice("the sender stopped answering before its first byte; another one took its place")
+        )
     return receiver
 
 
@@ -298,12 +300,13 @@ class _Receiver:
         self._link.close(Ending.DONE, "done")
         if not self._is_confirmed:
             nonsense = self._was_told_nonsense
-            told = f"broke the protocol ({nonsense})" if nonsense else "could not be told"
+            told = (
+                f"the sender then broke the protocol ({nonsense}) and"
+                if nonsense
+                else "the confirmation did not reach the sender, which"
+            )
             self._report(
-                Caution(
-                    f"everything is written and the digest agrees, but the other side {told}; "
-                    "it may report a failure"
-                )
+                Caution(f"all data was written and verified, but {told} may report a failure")
             )
 
     @property

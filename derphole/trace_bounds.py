@@ -99,8 +99,8 @@ class BoundedFile:
         if b'"event": ' not in os.pread(self._fd, LINE_SEARCH, 0).partition(b"\n")[0]:
             os.close(self._fd)
             raise UsageError(
-                f"{path} has {size} bytes and is no trace: it would be cut to keep to "
-                "--trace-size; name another file",
+                f"{path} has {size} bytes and is not a trace; choose another file, since this one "
+                "would be cut to --trace-size",
                 shows_help=False,
             )
         self._cut(0)

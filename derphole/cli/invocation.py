@@ -104,7 +104,8 @@ class Invocation:
     def _run_command(self, name: str, leading: Scan) -> int:
         command = self._program.commands[name]
         module = command.load()
-        taken = self._scan_rest(leading, module.USAGE if command.takes_options else None)
+        usage = module.USAGE + command.unlisted
+        taken = self._scan_rest(leading, usage if command.takes_options else None)
         if self._said_help(taken):
             return 0
         check_count(name, taken.words, command.least, command.most)
@@ -112,7 +113,7 @@ class Invocation:
             return module.run(Arguments({}, self._environ, self._program.name), self._output)
         from derphole.cli.frame.logs import debug_lines, stall_lines
 
-        values = fit(module.USAGE, name, taken)
+        values = fit(usage, name, taken)
         arguments = Arguments(values, self._environ, self._program.name)
         self._trace = arguments.text("--trace")
         watchdog = stall_lines(self._output) if self._is_debug else nullcontext()

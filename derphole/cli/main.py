@@ -2,7 +2,7 @@
 
 Almost nothing is imported here, so that signals are taken from the first milliseconds on; what a
 signal ends before a command has begun has nobody to tell and leaves nothing behind.  Commands that
-work take the signals themselves (`derphole.cli.signals`).
+work take the signals themselves (`derphole.cli.frame.signals`).
 """
 
 import os
@@ -13,9 +13,9 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
+from derphole.cli.frame.ending import ENDING_SIGNALS
 from tunnel.net.clock import wall
 
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SIGNAL_EXIT_BASE = 128  # as in derphole.errors, which takes too long to import
 
 

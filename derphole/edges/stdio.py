@@ -303,7 +303,7 @@ def _mode(fd: int) -> int:
 
 def _reason(error: OSError) -> str:
     if error.errno == errno.EBADF:
-        return "it is closed, or open for the other direction only"
+        return "it is closed, or open only for the other direction"
     reason = error.strerror or str(error)
     return reason[:1].lower() + reason[1:]
 

@@ -30,11 +30,10 @@ class RelayRefusal(RelayTrouble):
     """
 
     code = "relay-refused"
-    says = (
-        "no relay could be used: {detail}, which does not pass by itself and was given up after "
-        "{after_s} s"
+    next_step = (
+        "this does not pass by itself and was given up after {after_s} s: have the relay changed, "
+        "or use another one (--timeout 0 keeps trying)"
     )
-    next_step = "have the relay changed, or use another one (--timeout 0 keeps trying)"
 
     def __init__(self, detail: str, after_s: Seconds) -> None:
         DerpholeError.__init__(self, detail=detail, after_s=f"{after_s:.0f}")

@@ -76,6 +76,6 @@ def _words_of(error: OSError) -> str:
         case errno.ENOENT:
             return "there is no such socket"
         case errno.EMFILE | errno.ENFILE:
-            return "this process, or the system, has too many files open"
+            return "this process or the system has too many open files"
         case _:
             return (error.strerror or str(error)).lower()

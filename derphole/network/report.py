@@ -45,7 +45,7 @@ def lines(found: NetworkFindings) -> Iterator[str]:
 def _udp_lines(found: NetworkFindings) -> Iterator[str]:
     nat = found.nat
     if not found.is_udp_tried:
-        yield "  not tried: no STUN server is known that this machine has a way to"
+        yield "  not tested: no reachable STUN server"
         return
     yield f"  Outbound UDP: {_yes_no(found.has_udp)}"
     yield f"  IPv4: {_family_words(found.ipv4)}"
@@ -57,14 +57,14 @@ def _udp_lines(found: NetworkFindings) -> Iterator[str]:
         yield "  Mapping: unavailable"
         return
     if nat.is_translated is False:
-        yield "  Mapping: none, this machine has its public address itself"
+        yield "  Mapping: none (public address)"
     elif nat.mapping is Mapping.UNKNOWN:
         yield "  Mapping: unknown (one STUN address answered)"
     elif nat.mapping.is_dependent:
         yield f"  Mapping: changes by STUN destination ({nat.mapping.value})"
     else:
         yield f"  Mapping: stable across STUN servers ({nat.mapping.value})"
-    reason = " (no STUN server offers the test)" if nat.filtering is Filtering.UNKNOWN else ""
+    reason = " (no STUN server supports the test)" if nat.filtering is Filtering.UNKNOWN else ""
     yield f"  Filtering: {nat.filtering.value}{reason}"
     yield f"  Port preservation: {_yes_no(nat.keeps_port)}"
     if nat.is_translated:
@@ -79,7 +79,7 @@ def _family_words(nat: NatFindings | None) -> str:
 
 def _mapper_lines(found: NetworkFindings) -> Iterator[str]:
     if found.mappers is None:
-        yield "  not asked: there is no router, no time left, or the relay is on this machine"
+        yield "  not tested: no router was found, no time was left, or the relay is on this machine"
         return
     for check in found.mappers:
         yield f"  {check.protocol.value}: {_mapper_words(check)}"
@@ -87,11 +87,11 @@ def _mapper_lines(found: NetworkFindings) -> Iterator[str]:
 
 def _mapper_words(check: MapperCheck) -> str:
     if check.mapping is not None:
-        inner = "" if check.mapping.is_public else ", which is no public address"
-        kept = "" if check.is_given_back else "; it did not confirm taking the tested port back"
+        inner = "" if check.mapping.is_public else ", which is not a public address"
+        kept = "" if check.is_given_back else "; it did not confirm the release of the tested port"
         return f"found, maps ports at {check.mapping.external_ip}{inner}{kept}"
     if check.is_found and check.failure is not None:
-        return f"found, but gives no port: {check.failure.words}"
+        return f"found, but maps no port: {check.failure.words}"
     return "not found"
 
 

@@ -111,7 +111,7 @@ class Connections:
             return "this does not pass by itself: have the relay changed, or use another one"
         if self._silence() is not None:
             return "check the network, the proxy variables, --relay and --derp-map"
-        return "check that the other side runs and reaches the network"
+        return "check that the other side is running and can reach the network"
 
     @property
     def refused_at(self) -> Instant | None:
@@ -151,8 +151,10 @@ class Connections:
         """Return which relays have not answered yet; None once one has."""
         if not self.relays or self.connected is not None:
             return None
-        asked = ", ".join(relay.node.address for relay in self.relays if relay.node is not None)
-        return f"no relay has accepted us yet (asked: {asked or 'none so far'})"
+        tried = ", ".join(relay.node.address for relay in self.relays if relay.node is not None)
+        return (
+            f"not connected to a relay yet ({f'tried: {tried}' if tried else 'none tried so far'})"
+        )
 
     def hurry(self) -> None:
         """Find out soon which relays work, and run the machine."""

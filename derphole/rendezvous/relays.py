@@ -71,7 +71,9 @@ def issuer_relays(options: NetworkOptions, issuer: DerpKey, report: Report) -> R
     latencies = measure_regions(relay_map, os.urandom, MEASURING_S, proxy_settings(options))
     ids = choose_regions(latencies)
     if not ids:
-        report(Notice("no relay region answered in time; taking those that both sides can compute"))
+        report(
+            Notice("no relay region answered in time; using the fallback regions for this token")
+        )
         ids = fallback_regions(relay_map, issuer)
     return _choice(relay_map, ids, is_public=options.derp_map is None)
 
@@ -153,5 +155,5 @@ def _load(options: NetworkOptions, report: Report, fetch_s: Seconds = FETCH_TIME
 def _choice(relay_map: RelayMap, ids: list[int], *, is_public: bool) -> RelayChoice:
     regions = tuple(relay_map.regions[region] for region in ids)
     if not regions:
-        raise RelayTrouble("the relay map has no region that can be used")
+        raise RelayTrouble("the relay map has no usable region")
     return RelayChoice(regions, is_public)

@@ -67,7 +67,7 @@ def ending_error(end: LinkEnded, unanswered: str) -> DerpholeError:
         unanswered: what was awaited from the other side.
     """
     if isinstance(end, PeerSilent):
-        return TimedOut(f"{unanswered} (nothing was heard from the other side)", end.silent_s)
+        return TimedOut(f"{unanswered} (no answer from the other side)", end.silent_s)
     if isinstance(end, ClosedHere) and end.code == Ending.PROTOCOL_VIOLATION:
         return PeerBrokeProtocol("its packets were invalid")
     if not isinstance(end, PeerClosed):
@@ -99,7 +99,7 @@ def ending_of(error: BaseException) -> tuple[Ending, str]:
         case PeerBrokeProtocol(detail=detail):
             return Ending.PROTOCOL_VIOLATION, detail
         case TransferError():
-            return Ending.MISMATCH, "the bytes it received are not those that were sent"
+            return Ending.MISMATCH, "the data it received does not match what was sent"
         case Interrupted():
             return Ending.INTERRUPTED, f"it was {error.sentence}"
         case _:
@@ -114,7 +114,7 @@ def refusal_error(refused: Refused, grant: Grant, now: WallTime) -> DerpholeErro
         case Refusal.WRONG_CAPABILITY:
             return TokenWrongCapability(*MADE_AND_USED_BY[grant.capability])
         case Refusal.USED_UP:
-            return ClaimRefused("the token was used already")
+            return ClaimRefused("the token has been used already")
         case Refusal.LEAVING:
             return ClaimRefused("it is about to end")
         case Refusal.REVOKED:

@@ -237,7 +237,7 @@ def _parse_ours(prefix: str, text: str) -> Token:
     """Check the armour of a token with one of our prefixes, then read its body."""
     armoured = text.removeprefix(prefix)
     if not BASE64URL.fullmatch(armoured):
-        raise TokenDamaged("it has characters that no token has")
+        raise TokenDamaged("it has characters that a token cannot have")
     whole_groups = armoured[: len(armoured) - (len(armoured) % 4 == 1)]
     data = urlsafe_b64decode(whole_groups + "=" * (-len(whole_groups) % 4))
     body, checksum = data[:-CHECKSUM_SIZE], data[-CHECKSUM_SIZE:]

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from tunnel.net.relay_server.server import RelayServer
 
 USAGE = """\
-Run a relay where two machines meet that cannot reach each other.
+Run a relay, on which two machines meet that cannot reach each other.
 
-It is a DERP server with STUN, good for tests, a LAN and small groups; it passes sealed packets
-and can read none of them.  For larger needs run Tailscale's derper.
+It is a DERP server with STUN for tests, a LAN or a small group; it forwards sealed packets and
+cannot read them.  For larger needs run Tailscale's derper.
 
 USAGE:
     derphole relay [options]
@@ -34,8 +34,8 @@ OPTIONS:
     --max-clients N             Clients at once (default 1024)
     --rate RATE                 Bytes a second taken from each client, such as 1250000 or 2M
                                 (default: no limit)
-    --key-file FILE             The relay's own key, kept over restarts; written if absent,
-                                the same as derper's -c file
+    --key-file FILE             The relay's own key, kept across restarts; written if absent,
+                                in the format of derper's -c file
 
 EXAMPLES:
     derphole relay
@@ -56,7 +56,7 @@ def run(arguments: Arguments, output: Output) -> int:
     keys = _keys(options, output)
     certificate = _certificate(options)
     raise_file_limit(options.max_clients + SPARE_CONNECTIONS)
-    # What a person ends on purpose has not failed.
+    # A command that a person ends on purpose has not failed.
     with suppress(Interrupted), EndingSignals():
         server = _started(options, keys, certificate, output)
         try:
@@ -79,7 +79,7 @@ def _keys(options: RelayOptions, output: Output) -> "KeyPair":
     if loaded.is_exposed:
         output.report(
             Caution(
-                f"{options.key_file} can be read by others on this machine: "
+                f"{options.key_file} can be read by other users of this machine: "
                 f"run chmod 600 {options.key_file}"
             )
         )

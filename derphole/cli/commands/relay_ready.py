@@ -72,8 +72,8 @@ def announce(
     if certificate is not None and not certificate.cert_name:
         output.report(
             Notice(
-                "machines that trust the authority behind the certificate can leave out "
-                "#sha256:...; with it, a certificate with a new key needs new URLs"
+                "machines that trust the authority which signed the certificate can leave out "
+                "#sha256:...; a URL that has it stops working when the certificate gets a new key"
             )
         )
     output.report(describe(server, certificate))

@@ -58,12 +58,12 @@ def parse_relay(text: str) -> RelayAddress:
     if parts.scheme not in DEFAULT_PORTS:
         raise _bad_relay(text, "it must begin with https:// or http://")
     if not parts.hostname or parts.username is not None or parts.path not in ("", "/"):
-        raise _bad_relay(text, "only a host name and a port may follow")
+        raise _bad_relay(text, "nothing may follow the host name and the port")
     if parts.query or port == 0:
-        raise _bad_relay(text, "only a host name and a port may follow")
+        raise _bad_relay(text, "nothing may follow the host name and the port")
     pin = _pin(text, parts.fragment) if parts.fragment else None
     if pin and parts.scheme != "https":
-        raise _bad_relay(text, "a pin needs https")
+        raise _bad_relay(text, "a pin requires https")
     address = RelayAddress(
         parts.hostname, port or DEFAULT_PORTS[parts.scheme], parts.scheme == "https", pin
     )
@@ -101,7 +101,7 @@ def _relay_choice(arguments: Arguments) -> tuple[str | None, str | None]:
 
 def _pin(text: str, fragment: str) -> str:
     if not PIN.fullmatch(fragment):
-        raise _bad_relay(text, "a pin is #sha256: or #sha256-raw:, and 64 hexadecimal digits")
+        raise _bad_relay(text, "a pin must be #sha256: or #sha256-raw: and 64 hexadecimal digits")
     return fragment.lower()
 
 
@@ -115,7 +115,7 @@ def _timeout(text: str | None) -> Seconds | None:
         return None
     seconds = float(text) if SECONDS.fullmatch(text) else parse_duration(text)
     if seconds is None:
-        raise UsageError(f'invalid --timeout value "{text}"; use seconds, 0 for no limit')
+        raise UsageError(f'invalid --timeout value "{text}"; use seconds, or 0 for no limit')
     return seconds or None
 
 
@@ -124,12 +124,12 @@ def _trace_size(text: str | None, *, has_trace: bool) -> ByteCount:
     if text is None:
         return TRACE_SIZE
     if not has_trace:
-        raise UsageError("--trace-size needs --trace FILE", shows_help=False)
+        raise UsageError("--trace-size requires --trace FILE", shows_help=False)
     size = parse_size(text)
     if size is None or size < LEAST_SIZE:
         raise UsageError(
             f'invalid --trace-size value "{text}"; use bytes, such as 500K or 64M, '
-            f"{LEAST_SIZE // KIB}K at least",
+            f"and at least {LEAST_SIZE // KIB}K",
             shows_help=False,
         )
     return size

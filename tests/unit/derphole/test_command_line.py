@@ -165,7 +165,7 @@ WITH_HELP = [
     (["share"], "'share' requires 1 argument(s), got 0", "Let another"),
     (["share", "1", "2"], "'share' requires 1 argument(s), got 2", "Let another"),
     (["share", "host"], 'invalid target "host"; use HOST:PORT, PORT', "Let another"),
-    (["share", "http://x:1"], 'invalid target "http://x:1": leave out http://', "Let another"),
+    (["share", "http://x:1"], 'invalid target "http://x:1": remove http://', "Let another"),
     (["share", "80", "--max-clients", "0"], 'invalid --max-clients value "0"; use 1 to', "Let"),
     (["share", "80", "--max-clients", "x"], 'invalid --max-clients value "x"', "Let another"),
     (["share", "80", "--max-connections=9999"], "invalid --max-connections value", "Let another"),

@@ -121,7 +121,7 @@ def test_the_size_of_a_trace_has_units_and_a_least():
     for text in ("", "0", "63K", "x", "-1", "1T"):
         with pytest.raises(UsageError, match="invalid --trace-size value"):
             options(trace="t", trace_size=text)
-    with pytest.raises(UsageError, match="--trace-size needs --trace FILE"):
+    with pytest.raises(UsageError, match="--trace-size requires --trace FILE"):
         options(trace_size="1M")
 
 

@@ -215,10 +215,10 @@ def _upgrade(sock: socket.socket, node: RelayNode) -> bytes:
     answer = f"HTTP {head.status} {_printable(head.reason.encode('latin-1'))}".rstrip()
     location = location_of(head)
     if location is not None:
-        raise RelayRedirected(f"sends us to {location}: it answered {answer}", location)
+        raise RelayRedirected(f"redirects us to {location}: it answered {answer}", location)
     said = f"it answered {answer}" + (f" ({body})" if body else "")
     if head.status in _PASSING or head.status >= _FIRST_SERVER_ERROR:
-        raise RelayRefused(f"does not take us now: {said}")
+        raise RelayRefused(f"does not accept us now: {said}")
     raise RelayNotDerp(f"is not a DERP server: {said}")
 
 
@@ -232,8 +232,8 @@ def _with_pin(error: RelayDistrusted, node: RelayNode, options: DialOptions) -> 
         return error
     url = f"https://{node.address}#{PIN_PREFIX}{pin.hex()}"
     return RelayDistrusted(
-        f"{error}; if it is your own relay, compare this pin with the one of its certificate, and "
-        f"if they agree give {url} to --relay",
+        f"{error}; if it is your own relay, compare this pin with that of its certificate, and if "
+        f"they match use --relay {url}",
         pin,
     )
 

@@ -87,8 +87,8 @@ def parse_proxy_url(url: str) -> ProxyAddress:
         parts = urlsplit("")
     if parts.scheme != "http" or not host or not url.isascii() or not url.isprintable():
         raise RelayUnreachable(
-            "cannot be reached: the proxy setting is not of the form "
-            "http://[user:password@]host[:port], the one kind of proxy supported"
+            "cannot be reached: the proxy setting must have the form "
+            "http://[user:password@]host[:port], the only kind of proxy supported"
         )
     authorization = ""
     if parts.username is not None:
