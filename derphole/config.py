@@ -23,7 +23,7 @@ class RelayAddress:
         port: TCP port.
         tls: whether to speak TLS.
         pin: `sha256:HEX`, the SHA-256 of the relay's public key or of its certificate, or the
-            first 16 bytes of it, or `sha256-raw:HEX`, that of the certificate alone; None when a
+            first 16 bytes of it, or `sha256-raw:HEX`, that of only the certificate; None when a
             public authority vouches for it.
     """
 
@@ -45,7 +45,7 @@ class NetworkOptions:
 
     Args:
         derp_map: URL or file of a relay map; None for the public one.
-        relay: one relay to use in place of a map.
+        relay: one relay to use instead of a map.
         force_relay: whether to stay on the relay.
         timeout_s: bound of the wait for the other side; None for no bound.
         is_patient: nothing is given up that might come some day: `--timeout 0`.

@@ -290,7 +290,7 @@ class _Receiver:
 
     def _await_hang_up(self) -> None:
         self._sink.wait_closed()
-        # A reader may know the end of its data before we do, as tar does: that is no failure if
+        # A reader may know the end of its data before we do, as tar does: that is not a failure if
         # nothing but the end of the stream was still to come.
         if not self._has_all.wait(HANG_UP_GRACE_S):
             raise SinkClosed(self._sink.bytes_written)

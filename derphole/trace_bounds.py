@@ -55,11 +55,11 @@ class BoundedFile:
 
     Args:
         path: made with mode 0600 if it is not there.
-        limit: of the whole file, what earlier runs left in it included; what is no regular file
+        limit: of the whole file, what earlier runs left in it included; what is not a regular file
             has none.
-        cut_line: returns the line that stands where so many bytes were cut out.
+        cut_line: returns the line to put where so many bytes were cut out.
 
-    Raises `UsageError` for a file that cannot be written, and for a large one that is no trace.
+    Raises `UsageError` for a file that cannot be written, and for a large one that is not a trace.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 
 def bracketed(host: str) -> str:
-    """Write a host as it stands in a URL or before a port."""
+    """Write a host as in a URL or before a port."""
     return f"[{host}]" if ":" in host else host
 
 

@@ -232,7 +232,7 @@ def without_tokens(text: str) -> str:
 
 
 def append_crash(path: Path, trace: str) -> None:
-    """Append a traceback to the trace file; a file that cannot be written is no second error."""
+    """Append a traceback to the trace file; a file that cannot be written is not a second error."""
     import json
 
     line = json.dumps({"event": "crash", "time": round(wall(), 3), "traceback": trace})

@@ -1,7 +1,7 @@
 """The error tree of the programs: what happened, on which side, and what to do next.
 
 `str(error)` is the sentence a person reads; `code` is the stable word of `--json`; `exit_code` is
-the exit status of the process; docs/errors.md lists them all.  `derphole.cli.invocation` alone
+the exit status of the process; docs/errors.md lists them all.  Only `derphole.cli.invocation`
 catches the whole tree.  Text of the other side may be in a sentence as it came:
 `derphole.cli.frame.output` escapes it.
 

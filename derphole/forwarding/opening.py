@@ -47,7 +47,7 @@ STALL_LOOK_S: Seconds = 0.5
 # Chosen: pauses after the system had no file for a connection.
 FIRST_PAUSE_S: Seconds = 0.01
 LAST_PAUSE_S: Seconds = 1.0
-# Ends of a link that are no end of the share.
+# Ends of a link that do not end the share.
 SAID_OTHERWISE = (Ending.IN_USE, Ending.REPLACED, Ending.PROTOCOL_VIOLATION)
 NO_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -197,7 +197,7 @@ class Opening:
             board.carry(sock, stream, link, (number, peer, began_at))
 
     def _await_link(self, began_at: Instant) -> Link | None:
-        """Wait for a link whose other side is heard, as long as a new connection may wait."""
+        """Wait for a link whose other side answers, for as long as a new connection may wait."""
         while (left_s := began_at + self._connection_wait_s - monotonic()) > 0:
             link = self._link
             if link is None:

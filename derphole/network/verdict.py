@@ -13,7 +13,7 @@
     only IPv6 carries UDP                    direct-limited
     else                                     unknown
 
-The first three words that tell of UDP, and `unknown`, are those of the Go tool; there a NAT that
+The first three words about UDP, and `unknown`, are those of the Go tool; there a NAT that
 changes the port is "limited" too, which keeps no path from being found.  Pure: `derphole.netcheck`
 collects the findings, `derphole.network_report` shows them.
 """
@@ -80,7 +80,7 @@ class NetworkFindings:
         overlay: addresses in networks of other tunnels.
         relays: the nearest regions, the nearest first.
         mappers: what the router does when asked for a port; None when none was asked.
-        page: a sign-in page that answers in the place of relays.
+        page: a sign-in page that answers instead of relays.
         map_trouble: why there is no relay map, a sentence; None when there is one.
         is_relay_forced: whether --force-relay was given.
         seconds: how long finding out took.

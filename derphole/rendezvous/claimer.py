@@ -95,7 +95,7 @@ class ClaimerRendezvous(Rendezvous):
         return self._await_link(what, limit_s)
 
     def hurry(self) -> None:
-        """Try every relay at once in place of waiting for its next attempt."""
+        """Try every relay at once instead of waiting for its next attempt."""
         self._connections.hurry()
 
     def _await_link(self, what: str, limit_s: Seconds | None) -> Link:

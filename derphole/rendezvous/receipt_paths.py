@@ -6,7 +6,7 @@ The reason is told in words, no stronger than what is known; the first that is t
     the direct path broke         it was there once
     NATs that cannot be punched   as far as STUN answers tell, ours and those that the peer told us
     UDP is blocked                STUN servers were asked and none answered by UDP
-    nothing of all that           no direct path was found in time
+    none of these                 no direct path was found in time
 
 Pure.
 """

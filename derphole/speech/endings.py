@@ -7,7 +7,7 @@
     in use, replaced                                see tunnel.proto.places
     protocol       a side said what it may not say, on its control stream or in its packets
 
-Every ending names its cause on both sides; what is said by the other side stands in quotes.  Pure.
+Every ending names its cause on both sides; words of the other side are in quotes.  Pure.
 """
 
 from enum import IntEnum

@@ -7,7 +7,7 @@
                the last three are filled up with pads
 
 Packing keeps a token whose own relay has a name of 100 characters under 320 characters.  Source:
-docs/protocol.md, section "Tokens and grants".  Pure; knows nothing of how a relay is reached.
+docs/protocol.md, section "Tokens and grants".  Pure; knows nothing about how a relay is reached.
 """
 
 from dataclasses import dataclass

@@ -234,7 +234,7 @@ def check_relay(
 
 
 def look_for_page(node: RelayNode, options: DialOptions, budget_s: Seconds) -> SignInPage | None:
-    """Return the sign-in page that answers plain HTTP in the place of a relay.
+    """Return the sign-in page that answers plain HTTP instead of a relay.
 
     None without one, and where that cannot be found out: no plain HTTP at this relay, a proxy in
     between, silence.
@@ -270,7 +270,7 @@ def check_mappers(
     """Ask a gateway for a port by every protocol at once, and give each back.
 
     Takes `budget_s`, and up to a second more for giving back; that is done too when the greenlet
-    is killed meanwhile.  An IPv6 gateway is asked by PCP alone.
+    is killed meanwhile.  An IPv6 gateway is asked only by PCP.
     """
     protocols = [MappingProtocol.PCP] if ":" in gateway.ip else list(MappingProtocol)
     found: dict[MappingProtocol, MapperCheck] = {}

@@ -59,7 +59,7 @@ class ProxySettings:
     no_proxy: str = ""
 
     def proxy_for(self, host: str, port: int, *, use_tls: bool) -> ProxyAddress | None:
-        """Return the proxy for a destination; raises `RelayUnreachable` if its URL is no good."""
+        """Return the proxy for a destination; raises `RelayUnreachable` if its URL is invalid."""
         url = self.https if use_tls else self.http
         if not url or _is_loopback(host) or self._is_exempt(host.lower().rstrip("."), port):
             return None

@@ -148,7 +148,7 @@ def _fetch(url: str, proxy: ProxySettings, timeout_s: Seconds) -> bytes:
 
 
 def _opener(proxy: ProxySettings) -> "OpenerDirector":
-    """Build an opener for http and https alone, which reads no environment."""
+    """Build an opener for only http and https, which reads no environment."""
     import ssl
     from urllib import request as urllib
 

@@ -125,7 +125,7 @@ def _verify(node: RelayNode, leaf: bytes, parsed: dict[str, object] | None) -> N
 
 
 def shown_pin(sock: socket.socket, host: str) -> bytes:
-    """Return the pin, 32 bytes, of the key that a TLS server shows; nothing of it is verified.
+    """Return the pin, 32 bytes, of the key that a TLS server shows; none of it is verified.
 
     The caller bounds the time.  Raises `OSError`, `DecodeError`.
     """

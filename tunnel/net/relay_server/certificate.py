@@ -32,8 +32,8 @@ class ServerCertificate:
     Args:
         context: TLS 1.2 or newer, HTTP/1.1 only.
         key_pin: SHA-256 of the public key (SubjectPublicKeyInfo).
-        cert_name: for the map: a pin of the whole certificate if it stands alone in its file, so
-            is probably signed by itself; "" for a chain.
+        cert_name: for the map: a pin of the whole certificate if it is the only one in its file, so
+            that it is probably self-signed; "" for a chain.
     """
 
     context: "SSLContext"

@@ -2,7 +2,7 @@
 
     accept loop -> caps -> ClientConnection (tunnel.net.relay_connection) -> Relay (tunnel.proto)
 
-A failing connection ends alone.  The accept loop waits for nobody: who has to wait does so in a
+A failing connection ends only itself.  The accept loop waits for nobody: who must wait does so in a
 connection of its own (tunnel.proto.connection_caps decides).  Only what the server cannot do
 (sockets used up, say) delays the loop, with a doubling back-off.  Larger needs: Tailscale's derper.
 """
@@ -115,7 +115,7 @@ class RelayServer:
 
     @property
     def connections(self) -> int:
-        """All connections, those that are no clients (yet) included."""
+        """All connections, including those that are not clients (yet)."""
         return len(self._connection_of)
 
     @property

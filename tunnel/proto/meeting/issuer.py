@@ -1,6 +1,6 @@
 """Issuer: answers claims and routes sealed packets to the links that come of them; without I/O.
 
-    claim, good MAC --> decision, one pending link     nothing is taken by a claim alone
+    claim, good MAC --> decision, one pending link     a claim by itself takes nothing
           of another version --> an answer that says which one we speak
     sealed packet   --> the link it names              the first one of a link asks for a place
 
@@ -72,7 +72,7 @@ class Named:
     Args:
         grant: what the limits of one grant are counted by.
         secret: the 16 bytes that the claim must be made with.
-        instance: the process that alone has this secret, if there is one: it was here before.
+        instance: the only process that has this secret, if there is one: it was here before.
     """
 
     grant: bytes
@@ -149,7 +149,7 @@ class Issuer:
         identity: who we are.
         gate: who may come.
         entropy: returns that many random bytes.
-        is_polite: tells of a relay, by its number, whether it is a public one.
+        is_polite: says whether a relay, given by its number, is a public one.
         trace: see `PeerLink`.
     """
 
