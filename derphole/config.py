@@ -7,6 +7,7 @@ command line reads the environment, and tests pass settings of their own.
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tunnel.addresses import host_and_port
 from tunnel.units import MIB, ByteCount, Seconds
 
 # Chosen: hours of a busy run; small enough for any disk, and for a fault report once compressed.
@@ -22,7 +23,7 @@ class RelayAddress:
         port: TCP port.
         tls: whether to speak TLS.
         pin: `sha256:HEX`, the SHA-256 of the relay's public key or of its certificate, or the
-            first 16 bytes of it, or `sha256-raw:HEX`, that of the certificate alone; None when a
+            first 16 bytes of it, or `sha256-raw:HEX`, that of only the certificate; None when a
             public authority vouches for it.
     """
 
@@ -34,8 +35,8 @@ class RelayAddress:
     @property
     def url(self) -> str:
         """The relay as people write it, without the pin."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+        scheme = "https" if self.tls else "http"
+        return f"{scheme}://{host_and_port(self.host, self.port)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class NetworkOptions:
 
     Args:
         derp_map: URL or file of a relay map; None for the public one.
-        relay: one relay to use in place of a map.
+        relay: one relay to use instead of a map.
         force_relay: whether to stay on the relay.
         timeout_s: bound of the wait for the other side; None for no bound.
         is_patient: nothing is given up that might come some day: `--timeout 0`.
@@ -54,9 +55,6 @@ class NetworkOptions:
         proxy_http: the same for http destinations; both are secret, they may carry a password.
         no_proxy: host names, suffixes and addresses that go without a proxy; "*" for all.
         cache_dir: folder for what may be fetched again; None when there is no home.
-        npm_spec: package the npm shim started us as, such as "derphole@latest".
-        parallel: most direct lanes a transfer may use; None leaves it to measurement.
-        debug: whether to watch for stalls of the event loop and to show tracebacks.
     """
 
     derp_map: str | None = None
@@ -70,6 +68,3 @@ class NetworkOptions:
     proxy_http: str | None = field(default=None, repr=False)
     no_proxy: tuple[str, ...] = ()
     cache_dir: Path | None = None
-    npm_spec: str | None = None
-    parallel: int | None = None
-    debug: bool = False

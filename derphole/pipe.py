@@ -98,7 +98,9 @@ def _receive(
     receiver = _Receiver(rendezvous, link, sink, report)
     receiver.run()
     if receiver.proof.is_replaced:
-        report(Notice("the sender fell silent before its first byte; another one took its place"))
+        report(
+            Notice("the sender stopped answering before its first byte; another one took its place")
+        )
     return receiver
 
 
@@ -156,7 +158,7 @@ class _Receiver:
     def watch_output(self) -> None:
         """Notice a closed output also while nothing comes."""
         self._sink.wait_closed()
-        # A reader may know the end of its data before we do, as tar does: that is no failure if
+        # A reader may know the end of its data before we do, as tar does: that is not a failure if
         # nothing but the end of the stream was still to come.
         if not self._has_all.wait(HANG_UP_GRACE_S):
             raise SinkClosed(self._sink.bytes_written)
@@ -170,12 +172,13 @@ class _Receiver:
         """Warn if the other side may not know that all is well."""
         if not self.proof.is_acknowledged:
             nonsense = self.proof.nonsense
-            told = f"broke the protocol ({nonsense})" if nonsense else "could not be told"
+            told = (
+                f"the sender then broke the protocol ({nonsense}) and"
+                if nonsense
+                else "the confirmation did not reach the sender, which"
+            )
             self._report(
-                Caution(
-                    f"everything is written and the digest agrees, but the other side {told}; "
-                    "it may report a failure"
-                )
+                Caution(f"all data was written and verified, but {told} may report a failure")
             )
 
     def receipt(self) -> Receipt:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from derphole.errors import DerpholeError
+from derphole.errors import KeyFileUnusable
 from tunnel.crypto.keys import KEY_SIZE, KeyPair
 
 # Fixed by derper.
@@ -25,12 +25,6 @@ _KEY = re.compile(rf"{PREFIX}([0-9a-fA-F]{{{2 * KEY_SIZE}}})")
 MAX_FILE_SIZE = 64 << 10
 FILE_MODE = 0o600
 FOREIGN_BITS = 0o077
-
-
-class KeyFileUnusable(DerpholeError):
-    """The relay's key file could not be used."""
-
-    code = "key-file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +43,7 @@ class LoadedKey:
 
 
 def load_or_create(path: Path, entropy: Callable[[int], bytes]) -> LoadedKey:
-    """Read a key file, or write a new one for its owner alone; raises `KeyFileUnusable`."""
+    """Read a key file, or write a new one for its owner only; raises `KeyFileUnusable`."""
     try:
         return _load(path)
     except FileNotFoundError:
@@ -77,9 +71,8 @@ def _decode(path: Path, data: bytes) -> bytes:
     # Without from: the cause would carry the file's bytes.
     if match is None or not any(secret := bytes.fromhex(match[1])):
         raise KeyFileUnusable(
-            f"{path} is no relay key file: it must hold "
-            f'{{"PrivateKey":"{PREFIX}<64 hex digits>"}}; '
-            "name a file that does not exist to have one made"
+            f"{path} is not a relay key file: it must hold "
+            f'{{"PrivateKey":"{PREFIX}<64 hex digits>"}}'
         )
     return secret
 
@@ -94,7 +87,7 @@ def _create(path: Path, entropy: Callable[[int], bytes]) -> LoadedKey:
             file.write(text)
     except FileExistsError as error:
         raise KeyFileUnusable(
-            f"{path} was written by another program just now; start the relay again"
+            f"{path} was written by another program just now", "start the relay again"
         ) from error
     except OSError as error:
         raise KeyFileUnusable(f"{path} cannot be written: {error.strerror}") from error

@@ -1,19 +1,241 @@
-"""What a conversation tells the person while it runs: frozen values, and their two renderings.
+"""What a conversation tells the person while it runs: frozen values that render themselves.
 
-A conversation gets a `Report` and hands it statuses; it never prints.  `sentence` gives the line
-for people, `as_event` the name and the keys of a `--json` event (keys are only ever added).  Pure;
-which level shows what is decided in `derphole.cli.frame.output`, and so is the escaping of text
-that came from the other side.
+A conversation gets a `Report` and hands it statuses; it never prints.  A status is one class here:
+`sentence` is the line for people, `event` and `keys` are the `--json` event (keys are only ever
+added), `level` is the lowest level that shows it.  Programs get what is VERBOSE at the usual level
+already.  Pure; text of the other side is escaped in `derphole.cli.frame.output`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import assert_never
+from enum import IntEnum, StrEnum
+from typing import ClassVar
 
 from tunnel.units import GIB, KIB, MIB, ByteCount, Seconds
 
-JsonValue = str | int | float | bool | None
+JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
+
+
+class Level(IntEnum):
+    """How much is said."""
+
+    QUIET = 0
+    NORMAL = 1
+    VERBOSE = 2
+
+
+class Status:
+    """What every status has."""
+
+    __slots__ = ()
+    event: ClassVar[str]
+    level: ClassVar[Level] = Level.NORMAL
+
+    @property
+    def sentence(self) -> str | None:
+        """The line a person reads; None for what is drawn in another way."""
+        raise NotImplementedError
+
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """The keys of the `--json` event; the sentence, where nothing else is in it."""
+        return {"message": self.sentence}
+
+
+Report = Callable[[Status], None]
+
+
+# -- the token and the way to it ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TokenIssued(Status):
+    """The token to hand to the other side."""
+
+    event = "token"
+    level = Level.QUIET
+    text: str
+
+    @property
+    def sentence(self) -> str:
+        """The token and nothing else."""
+        return self.text
+
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """The token."""
+        return {"token": self.text}
+
+    def __repr__(self) -> str:
+        return f"<TokenIssued of {len(self.text)} characters>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Instruction(Status):
+    """A line that people need to go on, such as the command for the other machine; often secret."""
+
+    event = "instruction"
+    level = Level.QUIET
+    text: str
+
+    @property
+    def sentence(self) -> str:
+        """The line."""
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"<Instruction of {len(self.text)} characters>"
+
+
+@dataclass(frozen=True, slots=True)
+class Listening(Status):
+    """A local address is bound."""
+
+    event = "listening"
+    level = Level.QUIET
+    address: str
+
+    @property
+    def sentence(self) -> str:
+        """Where."""
+        return f"listening on {self.address}"
+
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """Where."""
+        return {"address": self.address}
+
+
+# -- words for people ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Notice(Status):
+    """Something worth knowing."""
+
+    event = "notice"
+    text: str
+
+    @property
+    def sentence(self) -> str:
+        """The text."""
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Caution(Status):
+    """Something the person should change."""
+
+    event = "warning"
+    text: str
+
+    @property
+    def sentence(self) -> str:
+        """The text, marked as a warning."""
+        return f"warning: {self.text}"
+
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """The text."""
+        return {"message": self.text}
+
+
+@dataclass(frozen=True, slots=True)
+class RelayDown(Status):
+    """A relay misbehaves or is away; the conversation goes on."""
+
+    event = "relay-trouble"
+    text: str
+
+    @property
+    def sentence(self) -> str:
+        """What it does."""
+        return f"relay trouble: {self.text}"
+
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """What it does."""
+        return {"message": self.text}
+
+
+# -- waiting ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting(Status):
+    """Something has not come yet, and nothing is wrong so far.
+
+    Args:
+        what: what is awaited, as in "waiting for ...".
+        for_s: how long so far.
+        limit_s: when we give up, counted from the start; None for never.
+    """
+
+    event = "waiting"
+    what: str
+    for_s: Seconds
+    limit_s: Seconds | None
+
+    @property
+    def sentence(self) -> str:
+        """What is awaited, and how long."""
+        limit = "" if self.limit_s is None else f" of at most {self.limit_s:.0f} s"
+        return f"waiting for {self.what} ({self.for_s:.0f} s{limit})"
+
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """What is awaited, and how long."""
+        return {"what": self.what, "for_s": round(self.for_s, 3), "limit_s": self.limit_s}
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled(Status):
+    """Nothing was heard from the other side although something is unanswered.
+
+    Args:
+        what: what is unanswered.
+        for_s: how long nothing was heard.
+        limit_s: the silence after which the link is given up.
+    """
+
+    event = "stalled"
+    what: str
+    for_s: Seconds
+    limit_s: Seconds
+
+    @property
+    def sentence(self) -> str:
+        """How long nothing was heard, and what happens then."""
+        return (
+            f"no answer from the other side for {self.for_s:.0f} s; "
+            f"giving up after {self.limit_s:.0f} s"
+        )
+
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """The same, and what is unanswered."""
+        return {"what": self.what, "for_s": round(self.for_s, 3), "limit_s": self.limit_s}
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed(Status):
+    """The other side is heard again after a stall of `after_s` seconds."""
+
+    event = "resumed"
+    after_s: Seconds
+
+    @property
+    def sentence(self) -> str:
+        """After how long."""
+        return f"the other side is back after {self.after_s:.0f} s"
+
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """After how long."""
+        return {"after_s": round(self.after_s, 3)}
+
+
+# -- states and paths ---------------------------------------------------------------------------
 
 
 class State(StrEnum):
@@ -27,6 +249,53 @@ class State(StrEnum):
     STREAM_COMPLETE = "stream-complete"
 
 
+@dataclass(frozen=True, slots=True)
+class StateChanged(Status):
+    """The conversation reached a state."""
+
+    event = "state"
+    level = Level.VERBOSE
+    word: State
+
+    @property
+    def sentence(self) -> str:
+        """The word."""
+        return self.word.value
+
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """The word."""
+        return {"state": self.word.value}
+
+
+@dataclass(frozen=True, slots=True)
+class PathTaken(Status):
+    """Traffic takes another path.
+
+    Args:
+        description: the path in words, such as "relay fra (203.0.113.5:443)".
+        is_direct: whether it bypasses every relay.
+    """
+
+    event = "path"
+    level = Level.VERBOSE
+    description: str
+    is_direct: bool
+
+    @property
+    def sentence(self) -> str:
+        """The path, as a debug line."""
+        return f"path={'direct' if self.is_direct else 'relay'} via={self.description}"
+
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """The path."""
+        return {"path": self.description, "direct": self.is_direct}
+
+
+# -- transfers ----------------------------------------------------------------------------------
+
+
 class Direction(StrEnum):
     """Which way the bytes of a receipt went, seen from us."""
 
@@ -34,113 +303,8 @@ class Direction(StrEnum):
     RECEIVED = "received"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class TokenIssued:
-    """The token to hand to the other side."""
-
-    text: str
-
-    def __repr__(self) -> str:
-        return f"<TokenIssued of {len(self.text)} characters>"
-
-
 @dataclass(frozen=True, slots=True)
-class StateChanged:
-    """The conversation reached a state."""
-
-    word: State
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Instruction:
-    """A line that people need to go on, such as the command for the other machine; often secret."""
-
-    text: str
-
-    def __repr__(self) -> str:
-        return f"<Instruction of {len(self.text)} characters>"
-
-
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """A local address is bound; shown at every level."""
-
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Something has not come yet, and nothing is wrong so far.
-
-    Args:
-        what: what is awaited, as in "waiting for ...".
-        for_s: how long so far.
-        limit_s: when we give up, counted from the start; None for never.
-    """
-
-    what: str
-    for_s: Seconds
-    limit_s: Seconds | None
-
-
-@dataclass(frozen=True, slots=True)
-class Stalled:
-    """Nothing was heard from the other side although something is unanswered.
-
-    Args:
-        what: what is unanswered.
-        for_s: how long nothing was heard.
-        limit_s: the silence after which the link is given up.
-    """
-
-    what: str
-    for_s: Seconds
-    limit_s: Seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """The other side is heard again after a stall of `after_s` seconds."""
-
-    after_s: Seconds
-
-
-@dataclass(frozen=True, slots=True)
-class PathTaken:
-    """Traffic takes another path.
-
-    Args:
-        description: the path in words, such as "relay fra (203.0.113.5:443)".
-        is_direct: whether it goes past every relay.
-    """
-
-    description: str
-    is_direct: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RelayDown:
-    """A relay misbehaves or is away; the conversation goes on."""
-
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something worth knowing."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Caution:
-    """Something the person should change."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Status):
     """How far a transfer is, counted by what the receiver confirmed.
 
     Args:
@@ -150,10 +314,26 @@ class Progress:
         rate: bytes per second, smoothed.
     """
 
+    event = "progress"
     done: ByteCount
     total: ByteCount | None
     elapsed_s: Seconds = 0.0
     rate: float = 0.0
+
+    @property
+    def sentence(self) -> None:
+        """None: it is drawn as a bar."""
+        return None
+
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """Every figure."""
+        return {
+            "done": self.done,
+            "total": self.total,
+            "elapsed_s": round(self.elapsed_s, 3),
+            "bytes_per_second": round(self.rate),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +352,15 @@ class Traffic:
     promotions: int
     stalls: int
 
+    def __str__(self) -> str:
+        promotions = "1 promotion" if self.promotions == 1 else f"{self.promotions} promotions"
+        stalls = "1 stall" if self.stalls == 1 else f"{self.stalls} stalls"
+        by_path = f"{size_text(self.direct)} direct and {size_text(self.relayed)} relayed"
+        return f"{by_path}, {promotions}, {stalls}"
+
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Status):
     """The proof at the end of a transfer.
 
     Args:
@@ -187,6 +373,7 @@ class Receipt:
         traffic: what went over which path.
     """
 
+    event = "receipt"
     direction: Direction
     size: ByteCount
     seconds: Seconds
@@ -195,130 +382,33 @@ class Receipt:
     digest: str
     traffic: Traffic
 
+    @property
+    def sentence(self) -> str:
+        """How much, how fast, by which path, and the digest."""
+        rate = self.size / self.seconds if self.seconds > 0 else 0.0
+        relayed = f" (relayed: {self.reason_relayed})" if self.reason_relayed else ""
+        return (
+            f"{self.direction.value} {size_text(self.size)} in {self.seconds:.1f} s, "
+            f"{size_text(round(rate))}/s, by {self.path}{relayed}, "
+            f"{self.traffic}, digest {self.digest}"
+        )
 
-@dataclass(frozen=True, slots=True)
-class ForwardingEnded:
-    """A forwarded connection is over.
-
-    Args:
-        number: of the connection in this run, from 1; None for one that found no place.
-        peer: whose it is, in words.
-        sent: bytes from here to the other side of the link.
-        received: bytes from there.
-        seconds: from its beginning.
-        reason: why it ended, in words.
-        code: of its reset; None when both ways ended cleanly.
-    """
-
-    number: int | None
-    peer: str
-    sent: ByteCount
-    received: ByteCount
-    seconds: Seconds
-    reason: str
-    code: int | None
-
-
-Status = (
-    TokenIssued
-    | StateChanged
-    | Instruction
-    | Listening
-    | Waiting
-    | Stalled
-    | Resumed
-    | PathTaken
-    | RelayDown
-    | Notice
-    | Caution
-    | Progress
-    | Receipt
-    | ForwardingEnded
-)
-Report = Callable[[Status], None]
-
-
-def sentence(status: Status) -> str | None:
-    """Return the line a person reads, None for statuses that are drawn otherwise."""
-    match status:
-        case TokenIssued(text) | Instruction(text) | Notice(text):
-            return text
-        case StateChanged(word):
-            return word.value
-        case Listening(address):
-            return f"listening on {address}"
-        case Waiting(what, for_s, limit_s):
-            return f"waiting for {what} ({_waited(for_s, limit_s)})"
-        case Stalled(what, for_s, limit_s):
-            return (
-                f"nothing heard from the other side for {for_s:.0f} s while {what}; "
-                f"giving up after {limit_s:.0f} s"
-            )
-        case Resumed(after_s):
-            return f"the other side is back after {after_s:.0f} s"
-        case PathTaken(description, is_direct):
-            return f"path={'direct' if is_direct else 'relay'} via={description}"
-        case RelayDown(text):
-            return f"relay trouble: {text}"
-        case Caution(text):
-            return f"warning: {text}"
-        case Progress():
-            return None
-        case Receipt():
-            return _receipt_sentence(status)
-        case ForwardingEnded():
-            return _connection_sentence(status)
-        case _:
-            assert_never(status)
-
-
-def as_event(status: Status) -> tuple[str, dict[str, JsonValue]]:
-    """Return the name and the keys of a status's `--json` event."""
-    match status:
-        case TokenIssued(text):
-            return "token", {"token": text}
-        case StateChanged(word):
-            return "state", {"state": word.value}
-        case PathTaken(description, is_direct):
-            return "path", {"path": description, "direct": is_direct}
-        case Receipt():
-            return "receipt", _receipt_keys(status)
-        case ForwardingEnded():
-            return "connection", _connection_keys(status)
-        case Progress(done, total, elapsed_s, rate):
-            return "progress", {
-                "done": done,
-                "total": total,
-                "elapsed_s": round(elapsed_s, 3),
-                "bytes_per_second": round(rate),
-            }
-        case _:
-            return _spoken_event(status)
-
-
-def _spoken_event(
-    status: Instruction | Listening | Waiting | Stalled | Resumed | RelayDown | Notice | Caution,
-) -> tuple[str, dict[str, JsonValue]]:
-    """Return the event of a status that is mostly its sentence."""
-    match status:
-        case Instruction(text):
-            return "instruction", {"message": text}
-        case Listening(address):
-            return "listening", {"address": address}
-        case Waiting(what, for_s, limit_s):
-            return "waiting", {"what": what, "for_s": round(for_s, 3), "limit_s": limit_s}
-        case Stalled(what, for_s, limit_s):
-            return "stalled", {"what": what, "for_s": round(for_s, 3), "limit_s": limit_s}
-        case Resumed(after_s):
-            return "resumed", {"after_s": round(after_s, 3)}
-        case RelayDown(text):
-            return "relay-trouble", {"message": text}
-        case Notice(text):
-            return "notice", {"message": text}
-        case Caution(text):
-            return "warning", {"message": text}
-        case _:
-            assert_never(status)
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """Every figure."""
+        return {
+            "direction": self.direction.value,
+            "bytes": self.size,
+            "seconds": round(self.seconds, 6),
+            "path": self.path,
+            "reason_relayed": self.reason_relayed,
+            "digest": self.digest,
+            "digest_kind": "xxh3-128",
+            "bytes_direct": self.traffic.direct,
+            "bytes_relayed": self.traffic.relayed,
+            "promotions": self.traffic.promotions,
+            "stalls": self.traffic.stalls,
+        }
 
 
 def size_text(size: ByteCount) -> str:
@@ -329,61 +419,3 @@ def size_text(size: ByteCount) -> str:
         if round(size / unit, 1) < KIB:
             return f"{size / unit:.1f}{name}"
     return f"{size / (GIB << 10):.1f}TiB"
-
-
-def _waited(for_s: Seconds, limit_s: Seconds | None) -> str:
-    limit = "" if limit_s is None else f" of at most {limit_s:.0f} s"
-    return f"{for_s:.0f} s{limit}"
-
-
-def _receipt_sentence(receipt: Receipt) -> str:
-    rate = receipt.size / receipt.seconds if receipt.seconds > 0 else 0.0
-    relayed = f" (relayed: {receipt.reason_relayed})" if receipt.reason_relayed else ""
-    return (
-        f"{receipt.direction.value} {size_text(receipt.size)} in {receipt.seconds:.1f} s, "
-        f"{size_text(round(rate))}/s, by {receipt.path}{relayed}, "
-        f"{_traffic_sentence(receipt.traffic)}, digest {receipt.digest}"
-    )
-
-
-def _traffic_sentence(traffic: Traffic) -> str:
-    promotions = "1 promotion" if traffic.promotions == 1 else f"{traffic.promotions} promotions"
-    stalls = "1 stall" if traffic.stalls == 1 else f"{traffic.stalls} stalls"
-    by_path = f"{size_text(traffic.direct)} direct and {size_text(traffic.relayed)} relayed"
-    return f"{by_path}, {promotions}, {stalls}"
-
-
-def _receipt_keys(receipt: Receipt) -> dict[str, JsonValue]:
-    return {
-        "direction": receipt.direction.value,
-        "bytes": receipt.size,
-        "seconds": round(receipt.seconds, 6),
-        "path": receipt.path,
-        "reason_relayed": receipt.reason_relayed,
-        "digest": receipt.digest,
-        "digest_kind": "xxh3-128",
-        "bytes_direct": receipt.traffic.direct,
-        "bytes_relayed": receipt.traffic.relayed,
-        "promotions": receipt.traffic.promotions,
-        "stalls": receipt.traffic.stalls,
-    }
-
-
-def _connection_sentence(ended: ForwardingEnded) -> str:
-    number = "" if ended.number is None else f" {ended.number}"
-    return (
-        f"connection{number} of {ended.peer}: sent {size_text(ended.sent)}, "
-        f"received {size_text(ended.received)} in {ended.seconds:.1f} s, {ended.reason}"
-    )
-
-
-def _connection_keys(ended: ForwardingEnded) -> dict[str, JsonValue]:
-    return {
-        "connection": ended.number,
-        "peer": ended.peer,
-        "sent": ended.sent,
-        "received": ended.received,
-        "seconds": round(ended.seconds, 6),
-        "reason": ended.reason,
-        "code": ended.code,
-    }

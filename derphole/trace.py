@@ -122,7 +122,7 @@ class TraceFile:
             try:
                 file.close()
             except OSError:
-                return  # what the disk did not take is lost; the trace is no result
+                return  # what the disk did not take is lost; the trace is not a result
 
     def _tell_left_out(self, now_s: Seconds, counts: dict[str, int]) -> None:
         for kind, count in counts.items():

@@ -55,11 +55,11 @@ class BoundedFile:
 
     Args:
         path: made with mode 0600 if it is not there.
-        limit: of the whole file, what earlier runs left in it included; what is no regular file
+        limit: of the whole file, what earlier runs left in it included; what is not a regular file
             has none.
-        cut_line: returns the line that stands where so many bytes were cut out.
+        cut_line: returns the line to put where so many bytes were cut out.
 
-    Raises `UsageError` for a file that cannot be written, and for a large one that is no trace.
+    Raises `UsageError` for a file that cannot be written, and for a large one that is not a trace.
     """
 
     def __init__(
@@ -99,8 +99,8 @@ class BoundedFile:
         if b'"event": ' not in os.pread(self._fd, LINE_SEARCH, 0).partition(b"\n")[0]:
             os.close(self._fd)
             raise UsageError(
-                f"{path} has {size} bytes and is no trace: it would be cut to keep to "
-                "--trace-size; name another file",
+                f"{path} has {size} bytes and is not a trace; choose another file, since this one "
+                "would be cut to --trace-size",
                 shows_help=False,
             )
         self._cut(0)

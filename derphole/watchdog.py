@@ -48,7 +48,7 @@ class Stall:
     def __str__(self) -> str:
         so_far = "" if self.has_ended else " so far"
         return (
-            f"the hub stood still for {1000 * self.lasted_s:.0f} ms{so_far} "
+            f"the event loop was blocked for {1000 * self.lasted_s:.0f} ms{so_far} "
             f"in greenlet {self.greenlet_name}:\n{self.stack}"
         )
 

@@ -36,6 +36,7 @@ FAULTS = [
     ("a name of yesterday", "tunnel/net/a.py", "# see `tunnel.net.gone`", "there is no tunnel.net.gone"),
     ("a codec imports a codec", "tunnel/wire/a.py", "from tunnel.wire.derp import MAGIC", "imports another"),
     ("a package root imports", "tunnel/wire/__init__.py", "import tunnel.wire.reader", "imports nothing"),
+    ("a door imports another package", "derphole/errors/__init__.py", "import tunnel.errors", "imports nothing"),
     ("a library prints", "derphole/pipe.py", "print('hello')", "only the cli package prints"),
     ("print in disguise", "tunnel/net/a.py", "say = print", "only the cli package prints"),
     ("a relative import", "tunnel/net/a.py", "from . import clock", "relative import"),

@@ -45,6 +45,19 @@ class ProtocolViolation(PeerError):
     """An authenticated peer broke the rules of the protocol."""
 
 
+class HostUnreachable(TunnelError):
+    """A host could not be reached.
+
+    Args:
+        reason: why, as a sentence about it: "its name was not found".
+        is_name_unknown: whether there is no such name, or none with an address.
+    """
+
+    def __init__(self, reason: str, *, is_name_unknown: bool = False) -> None:
+        super().__init__(reason)
+        self.is_name_unknown = is_name_unknown
+
+
 class RelayFault(StrEnum):
     """What was seen of a relay that could not be used; stable words."""
 
@@ -82,7 +95,7 @@ class RelayUnreachable(RelayError):
 
 
 class RelayNameUnknown(RelayUnreachable):
-    """The name of a relay leads to no address."""
+    """The name of a relay has no address."""
 
     fault = RelayFault.UNKNOWN_NAME
 
@@ -94,25 +107,25 @@ class RelayRefused(RelayError):
 
 
 class ProxyRefused(RelayRefused):
-    """The proxy before a relay said no."""
+    """The proxy in front of a relay refused."""
 
     fault = RelayFault.PROXY
 
 
 class ProxyLoginRefused(ProxyRefused):
-    """The proxy before a relay does not take our user name and password."""
+    """The proxy in front of a relay does not accept our user name and password."""
 
     is_lasting = True
 
 
 class RelayNotDerp(RelayRefused):
-    """What answers in the place of a relay does not speak DERP."""
+    """The server at the address of a relay does not speak DERP."""
 
     fault = RelayFault.NOT_DERP
 
 
 class RelayRedirected(RelayRefused):
-    """What answers in the place of a relay sends us elsewhere.
+    """The server at the address of a relay redirects us.
 
     Args:
         sentence: what was seen.
@@ -127,7 +140,7 @@ class RelayRedirected(RelayRefused):
 
 
 class RelayDistrusted(RelayRefused):
-    """The certificate of a relay is not to be trusted.
+    """The certificate of a relay cannot be trusted.
 
     Args:
         sentence: what was seen.
@@ -168,14 +181,14 @@ class PeerClosed(LinkEnded):
 
 
 class PeerSilent(LinkEnded):
-    """Nothing was heard from the other side for too long.
+    """The other side did not answer for too long.
 
     Args:
         silent_s: for how long.
     """
 
     def __init__(self, silent_s: float) -> None:
-        super().__init__(f"nothing was heard from the other side for {silent_s:.0f} s")
+        super().__init__(f"no answer from the other side for {silent_s:.0f} s")
         self.silent_s = silent_s
 
 
@@ -192,7 +205,7 @@ class ClosedHere(LinkEnded):
 
 
 class StreamReset(TunnelError):
-    """A stream was given up by one side; it never ends cleanly.
+    """A stream was given up by one of the sides.
 
     Args:
         code: the reason, whose meaning belongs to the owner.

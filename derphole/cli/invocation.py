@@ -23,9 +23,10 @@ from derphole.cli.frame.arguments import (
     known_options,
     scan,
 )
-from derphole.cli.frame.output import Level, Output
+from derphole.cli.frame.output import Output
 from derphole.cli.usage import COMMANDS, Program, command_help, markdown_reference, root_help
 from derphole.errors import DerpholeError, InternalError, Interrupted, UsageError
+from derphole.status import Level
 from tunnel.errors import MisuseError, TunnelError
 from tunnel.net.clock import wall
 
@@ -34,6 +35,9 @@ LEVEL_FLAGS = {
     "--quiet": Level.QUIET,
     "--silent": Level.QUIET,
 }
+
+# What to do about an error that no command has a sentence for.
+TUNNEL_NEXT_STEP = "run the command again, and with --trace FILE for a report if that fails too"
 
 TOKEN = re.compile(r"\b(dhp1_|dtsrv1_|dtcli1_)[A-Za-z0-9_-]{20,}")
 
@@ -80,7 +84,7 @@ class Invocation:
         except MisuseError as error:
             return self._bug(error)
         except TunnelError as error:
-            self._output.failure(error_code(error), tunnel_sentence(error), 1)
+            self._output.failure(error_code(type(error)), tunnel_sentence(error), 1)
             return 1
         except Exception as error:  # noqa: BLE001 - the last resort: a sentence, not a traceback
             return self._bug(error)
@@ -100,7 +104,8 @@ class Invocation:
     def _run_command(self, name: str, leading: Scan) -> int:
         command = self._program.commands[name]
         module = command.load()
-        taken = self._scan_rest(leading, module.USAGE if command.takes_options else None)
+        usage = module.USAGE + command.unlisted
+        taken = self._scan_rest(leading, usage if command.takes_options else None)
         if self._said_help(taken):
             return 0
         check_count(name, taken.words, command.least, command.most)
@@ -108,7 +113,7 @@ class Invocation:
             return module.run(Arguments({}, self._environ, self._program.name), self._output)
         from derphole.cli.frame.logs import debug_lines, stall_lines
 
-        values = fit(module.USAGE, name, taken)
+        values = fit(usage, name, taken)
         arguments = Arguments(values, self._environ, self._program.name)
         self._trace = arguments.text("--trace")
         watchdog = stall_lines(self._output) if self._is_debug else nullcontext()
@@ -196,17 +201,21 @@ def chosen_level(taken: Scan) -> Level:
     return LEVEL_FLAGS[given[0]] if given else Level.NORMAL
 
 
-def error_code(error: TunnelError) -> str:
+def error_code(kind: type[TunnelError]) -> str:
     """Return the stable word of a tunnel error: its class name with dashes."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__).lower()
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.__name__).lower()
+
+
+def general_sentence(kind: type[TunnelError]) -> str:
+    """Return what a tunnel error says of itself: the first line of its class."""
+    general = (kind.__doc__ or "The tunnel failed.").partition("\n")[0].rstrip(".")
+    return general[:1].lower() + general[1:]
 
 
 def tunnel_sentence(error: TunnelError) -> str:
-    """Return what a person is told: the error's own words, else the first line of its class."""
-    general = (type(error).__doc__ or "The tunnel failed.").partition("\n")[0].rstrip(".")
-    general = general[:1].lower() + general[1:]
-    particular = str(error)
-    return f"{general}: {particular}" if particular else general
+    """Return what a person is told: what the class says, the error's own words, the next step."""
+    particular = f": {error}" if str(error) else ""
+    return f"{general_sentence(type(error))}{particular}; {TUNNEL_NEXT_STEP}"
 
 
 def location(error: Exception) -> str:
@@ -223,7 +232,7 @@ def without_tokens(text: str) -> str:
 
 
 def append_crash(path: Path, trace: str) -> None:
-    """Append a traceback to the trace file; a file that cannot be written is no second error."""
+    """Append a traceback to the trace file; a file that cannot be written is not a second error."""
     import json
 
     line = json.dumps({"event": "crash", "time": round(wall(), 3), "traceback": trace})

@@ -13,9 +13,9 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
+from derphole.cli.frame.ending import ENDING_SIGNALS
 from tunnel.net.clock import wall
 
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SIGNAL_EXIT_BASE = 128  # as in derphole.errors, which takes too long to import
 
 

@@ -1,7 +1,7 @@
 """The commands of both programs, and the help texts around them.
 
 A command is a module with a usage text and `run`; it is imported when it is called or when its
-help is, so that `version` starts at once.  The imports stand in functions, not in strings: the
+help is, so that `version` starts at once.  The imports are in functions, not in strings: the
 frozen binary finds what it must contain by reading import statements.
 """
 
@@ -15,6 +15,13 @@ from derphole.cli.frame.options import GLOBAL_OPTIONS
 from derphole.cli.frame.output import Output
 
 COMMAND_COLUMN = 12
+
+# Accepted for those who know it from the Go tool; it is in the help once it does something.
+PARALLEL_OPTION = """
+
+OPTIONS:
+    -P, --parallel N            Use at most N direct lanes: 1-16 or auto
+"""
 
 HELP_USAGE = """\
 Print the help of a command.
@@ -48,6 +55,7 @@ class Command:
         least: positional arguments it needs.
         most: positional arguments it takes; None for any number, which it ignores.
         takes_options: whether it has options of its own and needs docopt.
+        unlisted: a section of options that it accepts and its help leaves out.
     """
 
     summary: str
@@ -55,6 +63,7 @@ class Command:
     least: int = 0
     most: int | None = 0
     takes_options: bool = True
+    unlisted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +131,16 @@ VERSION = Command("Print the version", _load_version, most=None, takes_options=F
 DERPHOLE_COMMANDS: Mapping[str, Command] = {
     "listen": Command("Receive one byte stream on standard output", _load_listen),
     "netcheck": NETCHECK,
-    "pipe": Command("Send standard input to a listener", _load_pipe, most=1),
+    "pipe": Command(
+        "Send standard input to a listener", _load_pipe, most=1, unlisted=PARALLEL_OPTION
+    ),
     "share": Command("Let another machine connect to a local TCP service", _load_share, 1, 1),
-    "open": Command("Open a local port that leads to what is shared", _load_open, most=2),
+    "open": Command(
+        "Open a local port that leads to a shared service",
+        _load_open,
+        most=2,
+        unlisted=PARALLEL_OPTION,
+    ),
     "relay": Command("Run a relay for tests, a LAN or a small group", _load_relay),
     "version": VERSION,
 }
@@ -197,11 +213,11 @@ def markdown_reference() -> str:
         "## Exit codes and streams",
         "",
         "- 0 done, 1 failed, 2 wrong usage or an unreadable token source, 128+n ended by signal n.",
-        "- Standard output carries payload alone; everything else goes to standard error.",
+        "- Standard output carries only payload; everything else goes to standard error.",
         '- With `--json` each line of standard error is an event: `{"event": ..., "time": ...}`;',
         "  errors have `code`, `message` and `exit_code`.",
         "- `DERPHOLE_TOKEN` and `DERPTUN_TOKEN` give the token when no other source does;",
-        "  `DERPHOLE_RELAY` and `DERPHOLE_DERP_MAP` stand in for `--relay` and `--derp-map`.",
+        "  `DERPHOLE_RELAY` and `DERPHOLE_DERP_MAP` are defaults of `--relay` and `--derp-map`.",
     ]
     return "\n".join(parts)
 

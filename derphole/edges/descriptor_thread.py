@@ -45,7 +45,7 @@ class DescriptorThread:
     ) -> "AsyncResult[T | OSError]":
         """Run the call in the thread; the result holds what it returned, or its OSError.
 
-        Waits, in this greenlet alone, while the thread is stuck in an earlier call.
+        Waits, in this greenlet only, while the thread is stuck in an earlier call.
         """
         if self._pool is None:
             self._pool = ThreadPool(1)

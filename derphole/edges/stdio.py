@@ -9,7 +9,7 @@ O_NONBLOCK is set here, and one that came with it is served all the same.  What 
 to a thread, since a disk, a network file system or a device may block for long.  A thread that is
 stuck in the kernel holds up its own source or sink only, and not the end of the process.
 
-This module knows nothing of links and streams: `derphole.pipe` moves the bytes between them.
+This module knows nothing about links and streams: `derphole.pipe` moves the bytes between them.
 """
 
 import errno
@@ -229,7 +229,7 @@ class ByteSink:
         """Wait until the reader of a pipe, socket or terminal has hung up.
 
         Waits for ever on what has no reader, such as a file.  An epoll set that asks for no event
-        becomes readable on an error or hang-up alone, which the hub waits for without waking up.
+        becomes readable only on an error or hang-up, which the hub waits for without waking up.
         The write that the hang-up cut short is counted before this returns.
         """
         if not self._is_pollable or not hasattr(select, "epoll"):
@@ -303,7 +303,7 @@ def _mode(fd: int) -> int:
 
 def _reason(error: OSError) -> str:
     if error.errno == errno.EBADF:
-        return "it is closed, or open for the other direction only"
+        return "it is closed, or open only for the other direction"
     reason = error.strerror or str(error)
     return reason[:1].lower() + reason[1:]
 

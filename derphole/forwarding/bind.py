@@ -1,4 +1,4 @@
-"""Binding the port of `open`: a TCP address, or a socket in the file system that is ours alone."""
+"""Binding the port of `open`: a TCP address, or a socket file that only our user may use."""
 
 import os
 import stat
@@ -8,26 +8,12 @@ from pathlib import Path
 
 from gevent import socket
 
-from derphole.errors import DerpholeError, UsageError
+from derphole.errors import BindFailed, UsageError
 from derphole.forwarding.endpoints import ServiceAddress, TcpEndpoint, UnixEndpoint
 from derphole.forwarding.presence import is_held
 from tunnel.net.listening import BACKLOG, ListenFailed, open_listener
 
 OWNER_ONLY = 0o177  # umask under which a socket file is made
-
-
-class BindFailed(DerpholeError):
-    """The port that was asked for cannot be opened.
-
-    Args:
-        detail: which address, and what the system says.
-        next_step: what the person can do.
-    """
-
-    code = "bind"
-
-    def __init__(self, detail: str, next_step: str) -> None:
-        super().__init__(f"{detail}; {next_step}; the token was not used")
 
 
 @contextmanager
@@ -62,7 +48,7 @@ def _bound_tcp(where: TcpEndpoint) -> socket.socket:
         if error.is_taken:
             step = f"stop that program, or {step}"
         elif error.is_forbidden:
-            step = "ports below 1024 need special rights; choose another one"
+            step = "choose a port above 1023; lower ones need special rights"
         raise BindFailed(str(error), step) from error
 
 
@@ -79,7 +65,7 @@ def _bound_unix(path: str) -> socket.socket:
         listener.close()
         reason = (error.strerror or str(error)).lower()
         raise BindFailed(
-            f"unix:{path} cannot be listened on: {reason}", "choose another path"
+            f"cannot listen on unix:{path}: {reason}", "choose another path"
         ) from error
     finally:
         os.umask(mask)
@@ -90,7 +76,7 @@ def _remove_stale(path: str) -> None:
     """Remove a socket that a program left behind; raises `BindFailed` if one listens there."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise BindFailed(f"unix:{path} exists and is no socket", "choose another path")
+            raise BindFailed(f"unix:{path} exists and is not a socket", "choose another path")
     except FileNotFoundError:
         return
     except OSError as error:
@@ -104,4 +90,4 @@ def _remove_stale(path: str) -> None:
         reason = (error.strerror or str(error)).lower()
         raise BindFailed(f"unix:{path} cannot be used: {reason}", "choose another path") from error
     step = "stop that program, or choose another path"
-    raise BindFailed(f"unix:{path} cannot be listened on: another program listens there", step)
+    raise BindFailed(f"cannot listen on unix:{path}: another program listens there", step)

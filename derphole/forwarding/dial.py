@@ -6,33 +6,17 @@ import gevent
 from gevent import socket
 
 from derphole.edges.tcp import prepare
-from derphole.errors import DerpholeError
+from derphole.errors import TargetFailed
 from derphole.forwarding.endpoints import LOCALHOST, ServiceAddress, UnixEndpoint
 from derphole.speech.resets import ResetCode
-from tunnel.errors import RelayUnreachable
+from tunnel.errors import HostUnreachable
 from tunnel.net.connect import MAX_ADDRESSES, Address, connect_first, resolve
 from tunnel.units import Seconds
 
 # Chosen: longer than a busy server takes, shorter than a client waits.
 DIAL_S: Seconds = 10.0
-# Programs for this machine alone listen on either, and no resolver is needed to know it.
+# A program that serves only this machine may listen on either; no resolver is needed for that.
 LOCAL_ADDRESSES: list[Address] = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
-
-
-class TargetFailed(DerpholeError):
-    """The target could not be connected to.
-
-    Args:
-        reset: what the client is told.
-        reason: in words.
-    """
-
-    code = "target"
-
-    def __init__(self, reset: ResetCode, reason: str) -> None:
-        super().__init__(f"the target could not be reached: {reason}")
-        self.reset = reset
-        self.reason = reason
 
 
 def dial(target: ServiceAddress, limit_s: Seconds) -> socket.socket:
@@ -51,7 +35,7 @@ def dial(target: ServiceAddress, limit_s: Seconds) -> socket.socket:
             raise
         reason = f"it did not answer within {limit_s:.0f} s"
         raise TargetFailed(ResetCode.TARGET_TIMED_OUT, reason) from error
-    except RelayUnreachable as error:
+    except HostUnreachable as error:
         raise TargetFailed(ResetCode.UNREACHABLE, str(error)) from error
     except OSError as error:
         raise target_failed(error) from error
@@ -110,6 +94,6 @@ def _words_of(error: OSError) -> str:
         case errno.ENOENT:
             return "there is no such socket"
         case errno.EMFILE | errno.ENFILE:
-            return "this process, or the system, has too many files open"
+            return "this process or the system has too many open files"
         case _:
             return (error.strerror or str(error)).lower()

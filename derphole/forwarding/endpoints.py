@@ -3,7 +3,7 @@
     TARGET   HOST:PORT  PORT  [::1]:PORT  unix:PATH
     BIND     HOST:PORT  PORT  [::1]:PORT  unix:PATH  :PORT for every address of this machine
 
-A port alone means this machine.  Pure: what the names lead to is found out elsewhere.
+A port without a host means this machine.  Pure: what the names lead to is found out elsewhere.
 """
 
 import ipaddress
@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from derphole.errors import UsageError
+from tunnel.addresses import host_and_port
 
 # Chosen.
 DEFAULT_BIND = "127.0.0.1:0"
@@ -38,11 +39,11 @@ class TcpEndpoint:
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_and_port(self.host, self.port)
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only programs of this machine get there."""
+        """Whether only programs on this machine can connect."""
         if self.host == LOCALHOST:
             return True
         try:
@@ -62,7 +63,7 @@ class UnixEndpoint:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only programs of this machine get there."""
+        """Whether only programs on this machine can connect."""
         return True
 
 
@@ -74,10 +75,10 @@ def parse_target(text: str) -> ServiceAddress:
     what = f'invalid target "{text}"'
     forms = "use HOST:PORT, PORT, [::1]:PORT or unix:PATH"
     if "://" in text:
-        raise UsageError(f"{what}: leave out {text.partition('://')[0]}://; {forms}")
+        raise UsageError(f"{what}: remove {text.partition('://')[0]}://; {forms}")
     endpoint = _parse(text, LOCALHOST, what, forms)
     if isinstance(endpoint, TcpEndpoint) and not (endpoint.host and endpoint.port):
-        missing = "port 0 is no port" if endpoint.host else "the host is missing"
+        missing = f"the port must be 1 to {MAX_PORT}" if endpoint.host else "the host is missing"
         raise UsageError(f"{what}: {missing}; {forms}")
     return endpoint
 
@@ -99,9 +100,9 @@ def _parse(text: str, default_host: str, what: str, forms: str) -> ServiceAddres
             raise UsageError(f"{what}; {forms}")
         host, digits = match[1] or match[2], match[3]
         if match[1] and not _is_ipv6(match[1]):
-            raise UsageError(f"{what}: [{match[1]}] is no IPv6 address; {forms}")
+            raise UsageError(f"{what}: [{match[1]}] is not an IPv6 address; {forms}")
     if int(digits) > MAX_PORT:
-        raise UsageError(f"{what}: ports end at {MAX_PORT}; {forms}")
+        raise UsageError(f"{what}: the port must be at most {MAX_PORT}; {forms}")
     if len(host) > MAX_HOST_SIZE:
         raise UsageError(f"{what}: a host name has at most {MAX_HOST_SIZE} characters; {forms}")
     return TcpEndpoint(host, int(digits))
@@ -113,9 +114,9 @@ def _unix(path: str, what: str, forms: str) -> UnixEndpoint:
     try:
         size = len(path.encode("utf-8", "surrogateescape"))
     except UnicodeEncodeError as error:
-        raise UsageError(f"{what}: it is no path; {forms}") from error
+        raise UsageError(f"{what}: it is not a path; {forms}") from error
     if size > MAX_UNIX_PATH:
-        raise UsageError(f"{what}: the path of a socket has at most {MAX_UNIX_PATH} bytes")
+        raise UsageError(f"{what}: the path of a socket may have at most {MAX_UNIX_PATH} bytes")
     return UnixEndpoint(path)
 
 

@@ -18,9 +18,10 @@ from gevent.event import Event
 
 from derphole.config import NetworkOptions
 from derphole.edges.tcp import close_with_reset, prepare
-from derphole.errors import DerpholeError, NotAwaited, PeerBrokeProtocol
+from derphole.errors import DerpholeError, NotAwaited, PeerBrokeProtocol, ShareEnded
 from derphole.forwarding.bind import address_text
-from derphole.forwarding.share import MOST_CONNECTIONS
+from derphole.forwarding.limits import COME_BACK_S, MOST_CONNECTIONS
+from derphole.forwarding.statuses import Reconnected, Reconnecting
 from derphole.forwarding.switchboard import Switchboard
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.speech.control import Control
@@ -28,8 +29,9 @@ from derphole.speech.endings import Ending, ending_error
 from derphole.speech.messages import Resumption
 from derphole.speech.resets import ResetCode
 from derphole.speech.turns import Stage
-from derphole.status import Listening, Notice, Report, State, StateChanged
+from derphole.status import Listening, Report, State, StateChanged
 from derphole.token.text import SessionToken
+from tunnel.addresses import host_and_port
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
 from tunnel.net.clock import monotonic
 from tunnel.net.endpoint import Link
@@ -38,35 +40,16 @@ from tunnel.units import Instant, Seconds
 
 SHARE_AWAITED = "the other side to answer"
 RETURN_AWAITED = "the other side to come back"
-# Chosen (design, section 4).
-COME_BACK_S: Seconds = 600.0  # the issuer waits no longer either
+# Chosen: how long a connection that is made during an outage waits for the other side.
 CONNECTION_WAIT_S: Seconds = 10.0
 # Chosen: how exactly those ten seconds are kept while a link is stalled.
 STALL_LOOK_S: Seconds = 0.5
 # Chosen: pauses after the system had no file for a connection.
 FIRST_PAUSE_S: Seconds = 0.01
 LAST_PAUSE_S: Seconds = 1.0
-# Ends of a link that are no end of the share.
+# Ends of a link that do not end the share.
 SAID_OTHERWISE = (Ending.IN_USE, Ending.REPLACED, Ending.PROTOCOL_VIOLATION)
 NO_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-
-class ShareEnded(DerpholeError):
-    """The other side shares no longer.
-
-    Args:
-        reason: its reason, in words.
-    """
-
-    code = "share-ended"
-
-    def __init__(self, reason: str | None = None) -> None:
-        said = f" ({reason})" if reason else ""
-        super().__init__(
-            f"the other side has ended the share{said}; the port here is closed, "
-            "ask there for a new token"
-        )
-        self.reason = reason
 
 
 class Opening:
@@ -114,10 +97,11 @@ class Opening:
                     end = rendezvous.wait_end(link)
                     self._leave(link, board)
                     _check_may_return(end)
-                    self._report(Notice("the link is over; the port stays open, coming back"))
+                    self._report(Reconnecting())
+                    ended_at = monotonic()
                     link = self._come_back()
                     self._use(link, tasks, board)
-                    self._report(Notice("connected again"))
+                    self._report(Reconnected(monotonic() - ended_at))
             finally:
                 board.cut_all()
 
@@ -136,7 +120,7 @@ class Opening:
         self._rendezvous.report_path(link)
         tasks.spawn("control", self._follow, link)
         tasks.spawn("stalls", self._watch_stalls, link, board)
-        link.refuse_streams(ResetCode.INTERNAL)  # connections are ours to make
+        link.refuse_streams(ResetCode.INTERNAL)  # only this side makes connections
         self._link = link
         self._has_link.set()
 
@@ -213,7 +197,7 @@ class Opening:
             board.carry(sock, stream, link, (number, peer, began_at))
 
     def _await_link(self, began_at: Instant) -> Link | None:
-        """Wait for a link whose other side is heard, as long as a new connection may wait."""
+        """Wait for a link whose other side answers, for as long as a new connection may wait."""
         while (left_s := began_at + self._connection_wait_s - monotonic()) > 0:
             link = self._link
             if link is None:
@@ -241,5 +225,5 @@ def _peer_text(address: object) -> str:
     """Return whose connection it is, in words."""
     if isinstance(address, tuple):
         host, port = address[:2]
-        return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+        return host_and_port(host, port)
     return "a local program"

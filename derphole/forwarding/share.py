@@ -13,10 +13,12 @@ a client wants it: it may be a server that serves one connection.
 from dataclasses import dataclass
 
 from derphole.config import NetworkOptions
-from derphole.errors import PeerBrokeProtocol
-from derphole.forwarding.dial import DIAL_S, TargetFailed, dial, target_failed
+from derphole.errors import PeerBrokeProtocol, TargetFailed
+from derphole.forwarding.dial import DIAL_S, dial, target_failed
 from derphole.forwarding.endpoints import ServiceAddress
+from derphole.forwarding.limits import COME_BACK_S, DEFAULT_CONNECTIONS
 from derphole.forwarding.presence import expected_failure
+from derphole.forwarding.statuses import ClientJoined, ClientLeft, Departure, TargetUnreachable
 from derphole.forwarding.switchboard import Switchboard, refuse
 from derphole.rendezvous.issuer import IssuerRendezvous
 from derphole.speech.control import CONTROL_STREAM, Control
@@ -24,7 +26,7 @@ from derphole.speech.endings import Ending, ending_of
 from derphole.speech.messages import Resumption
 from derphole.speech.resets import ResetCode
 from derphole.speech.turns import Stage
-from derphole.status import Caution, Notice, Report, State, StateChanged, TokenIssued
+from derphole.status import Notice, Report, State, StateChanged, TokenIssued
 from derphole.token.grant import Capability
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
 from tunnel.net.clock import monotonic
@@ -33,12 +35,6 @@ from tunnel.net.tasks import TaskGroup
 from tunnel.units import Instant, Seconds, WallTime
 
 CLIENT_AWAITED = "the other side to use the token"
-# Chosen (design, section 4).
-COME_BACK_S: Seconds = 600.0  # how long an issuer with an expired token waits for one it lost
-DEFAULT_CONNECTIONS = 1024
-# Chosen: a link has at most 4096 streams; those that are being refused need some as well.
-MOST_CONNECTIONS = 3072
-MOST_CLIENTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +126,7 @@ class _Share:
         """Warn of a target that fails, once until it works again."""
         if error.reason != self._told_failure:
             self._told_failure = error.reason
-            self._report(
-                Caution(
-                    f"{self._target} could not be connected to: {error.reason}; "
-                    "it is tried again for each connection"
-                )
-            )
+            self._report(TargetUnreachable(str(self._target), error.reason))
 
     # -- clients ----------------------------------------------------------------------------
 
@@ -189,16 +180,16 @@ class _Share:
         number = self._numbers[client]
         self._report(StateChanged(State.CLAIMED))
         self._rendezvous.report_path(link)
-        self._report(Notice(f"client {number} is {'back' if is_back else 'connected'}"))
+        self._report(ClientJoined(number, is_back))
         return number
 
     def _part(self, link: Link, client: bytes, number: int, end: LinkEnded | None) -> None:
         """Tell how a client left, and remember it if it may come back."""
         self._links.discard(link)
-        may_come_back, words = _farewell(end, self._reasons.pop(link, None))
+        left = _farewell(number, end, self._reasons.pop(link, None))
         has_another = any(self._rendezvous.client_of(other) == client for other in self._links)
         if not has_another:
-            if may_come_back:
+            if left.may_come_back:
                 self._lost_at[client] = monotonic()
             else:
                 self._numbers.pop(client, None)
@@ -206,8 +197,8 @@ class _Share:
             if isinstance(end, PeerClosed) and end.code == Ending.REPLACED:
                 resumptions.forget(client)  # it claims anew, as if it had never been here
             else:
-                resumptions.part(client, may_come_back)
-            self._report(Notice(f"client {number} {words}"))
+                resumptions.part(client, left.may_come_back)
+            self._report(left)
         self._rendezvous.notice()
 
     def _connect(self, link: Link, stream: Stream, peer: str) -> None:
@@ -229,23 +220,24 @@ class _Share:
             self._board.carry(sock, stream, link, (number, peer, began_at))
 
 
-def _farewell(end: LinkEnded | None, detail: str | None) -> tuple[bool, str]:
-    """Return whether the client may come back, and what to say of its end."""
-    reason = f" ({detail})" if detail else ""
+def _farewell(number: int, end: LinkEnded | None, detail: str | None) -> ClientLeft:
+    """Return what to say of a client whose link has ended.
+
+    Args:
+        number: of the client.
+        end: of its link.
+        detail: what it did against the protocol, where it was this side that noticed.
+    """
     match end:
         case PeerClosed(code=Ending.RECONNECTING | Ending.REPLACED):
-            return True, "reconnects"
+            return ClientLeft(number, Departure.RECONNECTING, may_come_back_s=COME_BACK_S)
         case PeerClosed(code=Ending.PROTOCOL_VIOLATION, text=text):
-            return False, f"left: by its account this side broke the protocol ({text})"
+            return ClientLeft(number, Departure.ACCUSED_US, text or None)
         case PeerClosed(text=text):
-            return False, f"left: {text}" if text else "left"
+            return ClientLeft(number, Departure.LEFT, text or None)
         case PeerSilent(silent_s=silent_s):
-            minutes = COME_BACK_S / 60
-            return True, (
-                f"was lost: nothing was heard of it for {silent_s:.0f} s; "
-                f"it may come back within {minutes:.0f} min"
-            )
+            return ClientLeft(number, Departure.LOST, None, silent_s, COME_BACK_S)
         case ClosedHere(code=Ending.REPLACED):
-            return False, "fell silent, and another one took its place"
+            return ClientLeft(number, Departure.REPLACED)
         case _:
-            return False, f"was sent away: it broke the protocol{reason}"
+            return ClientLeft(number, Departure.BROKE_PROTOCOL, detail)

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from gevent import socket
 
 from derphole.forwarding.forward import Forwarding, Outcome, Quota
+from derphole.forwarding.statuses import ForwardingEnded
 from derphole.speech.resets import ResetCode, reset_words
-from derphole.status import ForwardingEnded, Report
+from derphole.status import Report
 from tunnel.errors import LinkEnded
 from tunnel.net.clock import monotonic
 from tunnel.net.endpoint import Link, Stream
@@ -88,9 +89,7 @@ class Switchboard:
             )
         )
 
-    def tell_refused(
-        self, number: int | None, peer: str, began_at: Instant, code: ResetCode
-    ) -> None:
+    def tell_refused(self, number: int | None, peer: str, began_at: Instant, code: int) -> None:
         """Report a connection that never carried a byte."""
         seconds = monotonic() - began_at
         self.tell(number, peer, Outcome(0, 0, seconds, reset_words(code), code))
@@ -114,7 +113,7 @@ class Switchboard:
                 forwarding.abort(ResetCode.NO_LINK)
 
 
-def refuse(stream: Stream, code: ResetCode) -> None:
+def refuse(stream: Stream, code: int) -> None:
     """End a stream both ways with a reset."""
     try:
         stream.reset(code)

@@ -235,7 +235,7 @@ def _is_own_alone(ip: str) -> bool:
 
 
 def _is_all_here(relay_map: RelayMap) -> bool:
-    """Tell whether every relay is on this machine: then no router stands before anything."""
+    """Tell whether every relay is on this machine: then no router is in between."""
     hosts = [node.host for region in relay_map.regions.values() for node in region.nodes]
     return bool(hosts) and all(host == "localhost" or _is_loopback(host) for host in hosts)
 

@@ -7,8 +7,10 @@ are those of the Go tool; the others are ours.  README lists every key.  Pure.
 from collections.abc import Iterator
 
 from derphole.network.verdict import NetworkFindings, RelayFinding, recommendation, verdict
+from derphole.status import JsonValue
+from tunnel.addresses import host_and_port
 from tunnel.errors import RelayFault
-from tunnel.proto.netcheck.checks import Filtering, MapperCheck, Mapping, NatFindings, SocketAddress
+from tunnel.proto.netcheck.checks import Filtering, MapperCheck, Mapping, NatFindings
 from tunnel.units import Seconds
 
 # Faults of a relay that answered, or of what answered in its place.
@@ -17,9 +19,6 @@ ANSWERED = frozenset(RelayFault) - {
     RelayFault.UNKNOWN_NAME,
     RelayFault.PROXY,
 }
-
-JsonTree = str | int | float | bool | None | list["JsonTree"] | dict[str, "JsonTree"]
-
 
 # -- lines ------------------------------------------------------------------------------------
 
@@ -30,7 +29,7 @@ def lines(found: NetworkFindings) -> Iterator[str]:
     yield "UDP:"
     yield from _udp_lines(found)
     yield "Candidates:"
-    public = [*found.public_addresses, *(endpoint_text(each) for each in found.public_endpoints)]
+    public = [*found.public_addresses, *(host_and_port(*each) for each in found.public_endpoints)]
     private = [each for each in found.addresses if each not in found.public_addresses]
     for name, entries in (("LAN", private), ("Overlay", found.overlay), ("Public", public)):
         yield f"  {name}: {', '.join(dict.fromkeys(entries)) or 'none'}"
@@ -45,26 +44,26 @@ def lines(found: NetworkFindings) -> Iterator[str]:
 def _udp_lines(found: NetworkFindings) -> Iterator[str]:
     nat = found.nat
     if not found.is_udp_tried:
-        yield "  not tried: no STUN server is known that this machine has a way to"
+        yield "  not tested: no reachable STUN server"
         return
     yield f"  Outbound UDP: {_yes_no(found.has_udp)}"
     yield f"  IPv4: {_family_words(found.ipv4)}"
     yield f"  IPv6: {_family_words(found.ipv6)}"
     yield f"  STUN: {_yes_no(found.has_udp)}"
-    endpoints = ", ".join(endpoint_text(each) for each in found.public_endpoints)
+    endpoints = ", ".join(host_and_port(*each) for each in found.public_endpoints)
     yield f"  Public endpoint: {endpoints or 'unavailable'}"
     if nat is None or not nat.is_udp_working:
         yield "  Mapping: unavailable"
         return
     if nat.is_translated is False:
-        yield "  Mapping: none, this machine has its public address itself"
+        yield "  Mapping: none (public address)"
     elif nat.mapping is Mapping.UNKNOWN:
         yield "  Mapping: unknown (one STUN address answered)"
     elif nat.mapping.is_dependent:
         yield f"  Mapping: changes by STUN destination ({nat.mapping.value})"
     else:
         yield f"  Mapping: stable across STUN servers ({nat.mapping.value})"
-    reason = " (no STUN server offers the test)" if nat.filtering is Filtering.UNKNOWN else ""
+    reason = " (no STUN server supports the test)" if nat.filtering is Filtering.UNKNOWN else ""
     yield f"  Filtering: {nat.filtering.value}{reason}"
     yield f"  Port preservation: {_yes_no(nat.keeps_port)}"
     if nat.is_translated:
@@ -79,7 +78,7 @@ def _family_words(nat: NatFindings | None) -> str:
 
 def _mapper_lines(found: NetworkFindings) -> Iterator[str]:
     if found.mappers is None:
-        yield "  not asked: there is no router, no time left, or the relay is on this machine"
+        yield "  not tested: no router was found, no time was left, or the relay is on this machine"
         return
     for check in found.mappers:
         yield f"  {check.protocol.value}: {_mapper_words(check)}"
@@ -87,11 +86,11 @@ def _mapper_lines(found: NetworkFindings) -> Iterator[str]:
 
 def _mapper_words(check: MapperCheck) -> str:
     if check.mapping is not None:
-        inner = "" if check.mapping.is_public else ", which is no public address"
-        kept = "" if check.is_given_back else "; it did not confirm taking the tested port back"
+        inner = "" if check.mapping.is_public else ", which is not a public address"
+        kept = "" if check.is_given_back else "; it did not confirm the release of the tested port"
         return f"found, maps ports at {check.mapping.external_ip}{inner}{kept}"
     if check.is_found and check.failure is not None:
-        return f"found, but gives no port: {check.failure.words}"
+        return f"found, but maps no port: {check.failure.words}"
     return "not found"
 
 
@@ -115,23 +114,17 @@ def _yes_no(value: bool | None) -> str:
     return "unknown" if value is None else "yes" if value else "no"
 
 
-def endpoint_text(endpoint: SocketAddress) -> str:
-    """Return an address and port as people write them."""
-    ip, port = endpoint
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
-
-
 # -- JSON -------------------------------------------------------------------------------------
 
 
-def as_json(found: NetworkFindings) -> dict[str, JsonTree]:
+def as_json(found: NetworkFindings) -> dict[str, JsonValue]:
     """Return the report for a program; keys are only ever added."""
     nat = found.nat
     has_udp = found.has_udp if found.is_udp_tried else None
     is_known = nat is not None and nat.is_udp_working and nat.mapping is not Mapping.UNKNOWN
-    endpoints: list[JsonTree] = [endpoint_text(each) for each in found.public_endpoints]
-    own_public: list[JsonTree] = [*found.public_addresses]
-    lan: list[JsonTree] = [each for each in found.addresses if each not in found.public_addresses]
+    endpoints: list[JsonValue] = [host_and_port(*each) for each in found.public_endpoints]
+    own_public: list[JsonValue] = [*found.public_addresses]
+    lan: list[JsonValue] = [each for each in found.addresses if each not in found.public_addresses]
     return {
         "verdict": verdict(found).value,
         "recommendation": recommendation(found),
@@ -161,7 +154,7 @@ def as_json(found: NetworkFindings) -> dict[str, JsonTree]:
     }
 
 
-def _family_json(nat: NatFindings | None) -> JsonTree:
+def _family_json(nat: NatFindings | None) -> JsonValue:
     if nat is None:
         return None
     return {
@@ -174,20 +167,20 @@ def _family_json(nat: NatFindings | None) -> JsonTree:
     }
 
 
-def _server_json(found: NetworkFindings) -> Iterator[JsonTree]:
+def _server_json(found: NetworkFindings) -> Iterator[JsonValue]:
     for nat in found.families:
         wildcard = "::" if nat is found.ipv6 else "0.0.0.0"  # noqa: S104 - what the socket is bound to
         for answer in nat.answers:
             seen_at = answer.seen_at
             yield {
-                "server": endpoint_text(answer.server),
-                "local_endpoint": endpoint_text((wildcard, nat.local_port)),
-                "mapped_endpoint": None if seen_at is None else endpoint_text(seen_at),
+                "server": host_and_port(*answer.server),
+                "local_endpoint": host_and_port(wildcard, nat.local_port),
+                "mapped_endpoint": None if seen_at is None else host_and_port(*seen_at),
                 "error": None if seen_at is not None else "no answer",
             }
 
 
-def _mapper_json(check: MapperCheck) -> JsonTree:
+def _mapper_json(check: MapperCheck) -> JsonValue:
     mapping = check.mapping
     return {
         "protocol": check.protocol.value,
@@ -200,7 +193,7 @@ def _mapper_json(check: MapperCheck) -> JsonTree:
     }
 
 
-def _relay_json(relay: RelayFinding) -> JsonTree:
+def _relay_json(relay: RelayFinding) -> JsonValue:
     check, region = relay.check, relay.region
     way = "stun" if relay.is_by_udp else "http"
     return {

@@ -13,7 +13,7 @@
     only IPv6 carries UDP                    direct-limited
     else                                     unknown
 
-The first three words that tell of UDP, and `unknown`, are those of the Go tool; there a NAT that
+The first three words about UDP, and `unknown`, are those of the Go tool; there a NAT that
 changes the port is "limited" too, which keeps no path from being found.  Pure:
 `derphole.network.check` collects the findings, `derphole.network.report` shows them.
 """
@@ -86,7 +86,7 @@ class NetworkFindings:
         overlay: addresses in networks of other tunnels.
         relays: the nearest regions, the nearest first.
         mappers: what the router does when asked for a port; None when none was asked.
-        page: a sign-in page that answers in the place of relays.
+        page: a sign-in page that answers instead of relays.
         map_trouble: why there is no relay map, a sentence; None when there is one.
         is_relay_forced: whether --force-relay was given.
         seconds: how long finding out took.
@@ -191,9 +191,9 @@ def _verdict_without_relay(found: NetworkFindings) -> Verdict:
 def next_step(found: NetworkFindings) -> str | None:
     """Return what to do where no relay was reached, in half a sentence; None for the usual."""
     return {
-        Verdict.RELAY_REFUSED: "use a relay that admits everybody",
+        Verdict.RELAY_REFUSED: "use a relay that admits every key",
         Verdict.RELAY_DISTRUSTED: "pin the certificate if the relay is yours, or use another one",
-        Verdict.REDIRECTED: "name the relay by the address where it is",
+        Verdict.REDIRECTED: "give the relay's new address with --relay",
         Verdict.NOT_A_RELAY: "check host and port in --relay or --derp-map",
         Verdict.CAPTIVE_PORTAL: "sign in with a browser",
         Verdict.NO_NETWORK: "connect this machine to a network",
@@ -208,8 +208,8 @@ def recommendation(found: NetworkFindings) -> str:
         Verdict.RELAY_ONLY: _relay_only_words,
         Verdict.NO_RELAY: _no_relay_words,
         Verdict.NO_NETWORK: lambda _: (
-            "This machine has no network: no address that reaches others. Connect it, then run "
-            "netcheck again."
+            "This machine has no network connection (no address that reaches others). Connect it, "
+            "then run netcheck again."
         ),
         Verdict.RELAY_REFUSED: _refused_words,
         Verdict.RELAY_DISTRUSTED: _distrusted_words,
@@ -219,9 +219,9 @@ def recommendation(found: NetworkFindings) -> str:
         Verdict.UNKNOWN: _unknown_words,
     }[verdict(found)](found)
     if found.is_all_here:
-        text += " The relay is on this machine: this says nothing of the network outside."
+        text += " The relay is on this machine, so this says nothing about the network outside."
     if found.is_relay_forced:
-        text += " With --force-relay every run stays on the relay all the same."
+        text += " With --force-relay every run stays on the relay anyway."
     return text
 
 
@@ -229,18 +229,18 @@ def _friendly_words(found: NetworkFindings) -> str:
     ipv4, mapping = found.ipv4, found.useful_mapping
     if ipv4 is not None and ipv4.mapping.is_dependent and mapping is not None:
         return (
-            "Your NAT is symmetric (each peer sees another port), but the router maps ports by "
+            "Your NAT is symmetric (each peer sees a different port), but the router maps ports by "
             f"{mapping.protocol.value}: direct paths will work with most networks."
         )
     if ipv4 is not None and ipv4.filtering is Filtering.ENDPOINT_INDEPENDENT:
         return (
-            "Direct paths will work with every network that lets UDP out: packets of strangers "
-            "reach this machine."
+            "Direct paths will work with every network that allows outgoing UDP: packets from "
+            "unknown senders reach this machine."
         )
     if mapping is not None:
         return (
-            "Direct paths will work with most networks, symmetric NATs among them: the router "
-            f"maps ports by {mapping.protocol.value}."
+            "Direct paths will work with most networks, including symmetric NATs: the router maps "
+            f"ports by {mapping.protocol.value}."
         )
     return (
         "Direct paths will work with most networks. Only a peer behind a symmetric NAT without "
@@ -252,21 +252,21 @@ def _limited_words(found: NetworkFindings) -> str:
     ipv4 = found.ipv4
     if ipv4 is None:
         return (
-            "UDP works over IPv6 alone: direct paths will work with peers that have IPv6 too; "
-            "runs with others go by the relay."
+            "UDP works only over IPv6: direct paths will work with peers that have IPv6 too; runs "
+            "with others use the relay."
         )
     if not ipv4.is_udp_working:
         return (
-            "UDP works over IPv6, but nothing answered over IPv4, where it seems to be blocked: "
-            "direct paths will work with peers that have IPv6 too. Open outgoing UDP over IPv4 in "
-            "the firewall for the others."
+            "UDP works over IPv6 but seems to be blocked over IPv4, where nothing answered: direct "
+            "paths will work with peers that have IPv6 too. For the others allow outgoing UDP over "
+            "IPv4 in the firewall."
         )
     also = ""
     if found.ipv6 is not None and found.ipv6.is_udp_working:
-        also = " Peers that have IPv6, as you have, are reached directly over that."
+        also = " Peers with IPv6, which this machine has, are reached directly over IPv6."
     return (
-        "Your NAT is symmetric (each peer sees another port): a direct path needs a peer with an "
-        f"open NAT or port mapping; other runs go by the relay.{also} {_mapper_advice(found)}"
+        "Your NAT is symmetric (each peer sees a different port): a direct path needs a peer with "
+        f"an open NAT or port mapping; other runs use the relay.{also} {_mapper_advice(found)}"
     )
 
 
@@ -278,15 +278,15 @@ def _mapper_advice(found: NetworkFindings) -> str:
     ]
     if refusals:
         return (
-            f"The router has port mapping but gave no port ({'; '.join(refusals)}): allow it in "
-            "the router's settings."
+            f"The router supports port mapping but mapped no port ({'; '.join(refusals)}): allow "
+            "it in the router's settings."
         )
     inner = [check.mapping for check in found.mappers or () if check.mapping is not None]
     if inner:
         return (
-            f"The router maps ports, but has the private address {inner[0].external_ip} itself: "
-            "another NAT lies before it. Put one of the two into bridge mode, or ask the provider "
-            "for a public address."
+            f"The router maps ports, but its own address {inner[0].external_ip} is private: there "
+            "is another NAT in front of it. Put one of the two into bridge mode, or ask the "
+            "provider for a public address."
         )
     return "Turn on UPnP, NAT-PMP or PCP in the router, or use a network with IPv6."
 
@@ -295,11 +295,11 @@ def _relay_only_words(found: NetworkFindings) -> str:
     servers = {answer.server for each in found.families for answer in each.answers}
     doubt = ""
     if len(servers) == 1:
-        doubt = " (or the one STUN server that was asked does not run)"
+        doubt = " (or the only STUN server that was asked is not running)"
     return (
-        f"No STUN server answered, so UDP seems to be blocked{doubt}: every run goes by the relay, "
-        "which works and is slower. Open outgoing UDP in the firewall, or use another network, for "
-        "direct paths."
+        f"No STUN server answered, so UDP seems to be blocked{doubt}: every run uses the relay, "
+        "which works but is slower. For direct paths allow outgoing UDP in the firewall, or use "
+        "another network."
     )
 
 
@@ -307,46 +307,46 @@ def _no_relay_words(found: NetworkFindings) -> str:
     begin = "UDP works, but no" if found.has_udp else "No"
     return (
         f"{begin} relay was reached, and without one two machines cannot meet. "
-        f"{_way_to_a_relay(found)}, or name a relay that can be reached with --relay URL."
+        f"{_way_to_a_relay(found)}, or give a relay that can be reached with --relay URL."
     )
 
 
 def _way_to_a_relay(found: NetworkFindings) -> str:
     """Return what may open a way to the relays, by what was seen of them."""
     if not found.relays and found.map_trouble is not None:
-        return "There is no map of relays: what keeps it from us stands above"
+        return "There is no map of relays, for the reason given above: correct that"
     if found.faults == {RelayFault.UNKNOWN_NAME}:
-        return "Their names lead to no address: check them, and the name server of this network"
+        return "Their names have no address: check them, and the name server of this network"
     if found.faults == {RelayFault.PROXY}:
-        return "The proxy says no: check HTTPS_PROXY and HTTP_PROXY, and what the proxy allows"
+        return "The proxy refused: check HTTPS_PROXY and HTTP_PROXY, and what the proxy allows"
     if found.faults == {RelayFault.BROKEN}:
-        return "What answers there cannot serve now: try again later"
+        return "The server there cannot serve clients now: try again later"
     nodes = [relay.check.node for relay in found.relays if relay.check.node is not None]
     ports = sorted({node.derp_port for node in nodes}) or [443]
     names = ", ".join(map(str, ports))
     return (
-        f"Check that it runs, allow outgoing TCP to port {names}, set HTTPS_PROXY if this network "
-        "needs a proxy"
+        f"Check that it is running, allow outgoing TCP to port {names}, set HTTPS_PROXY if this "
+        "network needs a proxy"
     )
 
 
 def _refused_words(found: NetworkFindings) -> str:
     names = _names_with(found, RelayFault.KEY_REFUSED)
     return (
-        f"The network is not the cause: {names} speaks DERP and closed the connection upon our "
-        "login, as relays do that admit only clients their operator knows. Have that switched off "
-        "(derper: without -verify-clients; Headscale: derp.server.verify_clients: false), or name "
-        "another relay with --relay URL."
+        f"The network is not the cause: {names} speaks DERP and closed the connection when we "
+        "logged in, as relays do that admit only clients their operator knows. Have that switched "
+        "off (derper: without -verify-clients; Headscale: derp.server.verify_clients: false), or "
+        "use another relay with --relay URL."
     )
 
 
 def _distrusted_words(found: NetworkFindings) -> str:
     names = _names_with(found, RelayFault.CERTIFICATE)
     return (
-        f"The certificate of {names} is not to be trusted. If the relay is yours, compare the pin "
-        "above with the one of its certificate and use the URL with it; if it is not, something "
-        "may answer in its place, such as a proxy that looks into TLS: use another network, or "
-        "another relay."
+        f"The certificate of {names} cannot be trusted. If the relay is yours, compare the pin "
+        "above with that of its certificate, and if they match use the URL that has it; if it is "
+        "not, something else may be answering for it, such as a proxy that inspects TLS: use "
+        "another network or another relay."
     )
 
 
@@ -354,25 +354,25 @@ def _redirected_words(found: NetworkFindings) -> str:
     names = _names_with(found, RelayFault.REDIRECTED)
     to = next(each.check.redirected_to for each in found.relays if each.check.redirected_to)
     return (
-        f"What answers as {names} sends us to {to}. If the relay is there now, name it so with "
-        "--relay; if a browser shows a sign-in page there, sign in, then run netcheck again."
+        f"The server at {names} redirects us to {to}. If the relay is there now, give that address "
+        "with --relay; if a browser shows a sign-in page there, sign in, then run netcheck again."
     )
 
 
 def _not_a_relay_words(found: NetworkFindings) -> str:
     names = _names_with(found, RelayFault.NOT_DERP)
     return (
-        f"Something answers as {names}, but it is no DERP relay. Check host and port in --relay or "
-        "--derp-map; a reverse proxy before a relay must pass the upgrade of /derp to DERP on."
+        f"The server at {names} is not a DERP relay. Check host and port in --relay or --derp-map; "
+        "a reverse proxy in front of a relay must forward the upgrade of /derp to DERP."
     )
 
 
 def _portal_words(found: NetworkFindings) -> str:
     address = found.page.address if found.page is not None else None
     if address is None:
-        what, then = "Something else answers in the place of the relays", "Open a browser, sign in"
+        what, then = "Something else answers instead of the relays", "Open a browser, sign in"
     else:
-        what = f"Requests to the relays are sent to {address}"
+        what = f"Requests to the relays are redirected to {address}"
         then = "Open that in a browser, sign in"
     return f"{what}, as sign-in pages of hotels and trains do. {then}, then run netcheck again."
 
@@ -385,11 +385,11 @@ def _names_with(found: NetworkFindings, fault: RelayFault) -> str:
 def _unknown_words(found: NetworkFindings) -> str:
     if not found.has_udp:
         return (
-            "A relay was reached, so every run works. No STUN server is known, so nobody can tell "
+            "A relay was reached, so every run works. No STUN server is known, so it is unknown "
             "whether direct paths will work: use relays with STUN, or try it."
         )
     return (
-        "UDP works. One STUN server alone cannot tell whether your NAT keeps one port for all "
-        "peers: use a map with several relays (--derp-map), or try it; the receipt of a run tells "
+        "UDP works. A single STUN server cannot tell whether your NAT keeps one port for all "
+        "peers: use a map with several relays (--derp-map), or try it; the receipt of a run says "
         "which path it took."
     )

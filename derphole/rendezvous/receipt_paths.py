@@ -1,4 +1,4 @@
-"""What a receipt says of paths: the bytes by path, and why a relay was used to the end.
+"""What a receipt says about paths: the bytes by path, and why a relay was used to the end.
 
 The reason is told in words, no stronger than what is known; the first that is true counts:
 
@@ -6,7 +6,7 @@ The reason is told in words, no stronger than what is known; the first that is t
     the direct path broke         it was there once
     NATs that cannot be punched   as far as STUN answers tell, ours and those that the peer told us
     UDP is blocked                STUN servers were asked and none answered by UDP
-    nothing of all that           no direct path was found in time
+    none of these                 no direct path was found in time
 
 Pure.
 """
@@ -48,8 +48,8 @@ def reason_of(here: SideEvidence, there: SideEvidence) -> str:
         return f"UDP seems to be blocked on {silent[0]} side: no STUN server answered"
     is_here, is_there = (side.mapping is SeenMapping.BY_DESTINATION for side in (here, there))
     if is_here and is_there:
-        return "both NATs are symmetric, as far as the STUN answers tell"
+        return "both NATs are symmetric according to the STUN answers"
     if is_here or is_there:
         side_name = "this" if is_here else "the other"
-        return f"{NOT_IN_TIME}; the NAT of {side_name} side is symmetric by the STUN answers"
+        return f"{NOT_IN_TIME}; the NAT of {side_name} side is symmetric according to STUN"
     return NOT_IN_TIME

@@ -48,7 +48,7 @@ class RelayWords:
             return "this does not pass by itself: have the relay changed, or use another one"
         if self._silence() is not None:
             return "check the network, the proxy variables, --relay and --derp-map"
-        return "check that the other side runs and reaches the network"
+        return "check that the other side is running and can reach the network"
 
     @property
     def refused_at(self) -> Instant | None:
@@ -89,8 +89,9 @@ class RelayWords:
         relays = self._endpoint.relays
         if not relays or self.connected is not None:
             return None
-        asked = ", ".join(relay.node.address for relay in relays if relay.node is not None)
-        return f"no relay has accepted us yet (asked: {asked or 'none so far'})"
+        tried = ", ".join(relay.node.address for relay in relays if relay.node is not None)
+        attempts = f"tried: {tried}" if tried else "none tried so far"
+        return f"not connected to a relay yet ({attempts})"
 
 
 def relay_text(relay: RelayStatus) -> str:

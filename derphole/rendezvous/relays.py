@@ -14,6 +14,7 @@ from derphole.config import NetworkOptions, RelayAddress
 from derphole.errors import RelayTrouble
 from derphole.status import Notice, Report
 from derphole.token.hints import OwnRelay, RegionHints, RelayHints
+from tunnel.addresses import host_and_port
 from tunnel.crypto.keys import DerpKey
 from tunnel.errors import DecodeError, RelayUnreachable
 from tunnel.net.endpoint import DialOptions
@@ -72,7 +73,9 @@ def issuer_relays(options: NetworkOptions, issuer: DerpKey, report: Report) -> R
     latencies = measure_regions(relay_map, os.urandom, MEASURING_S, proxy_settings(options))
     ids = choose_regions(latencies)
     if not ids:
-        report(Notice("no relay region answered in time; taking those that both sides can compute"))
+        report(
+            Notice("no relay region answered in time; using the fallback regions for this token")
+        )
         ids = fallback_regions(relay_map, issuer)
     return _choice(relay_map, ids, is_public=options.derp_map is None)
 
@@ -106,9 +109,8 @@ def hinted_region(hint: OwnRelay) -> RelayRegion:
     """Return the region of the relay that a token carries; raises `RelayTrouble`."""
     stun = hint.stun_port or "off"
     pin = f"#sha256:{hint.pin.hex()}" if hint.pin else ""
-    host = f"[{hint.host}]" if ":" in hint.host else hint.host
     scheme = "https" if hint.tls else "http"
-    return _parse_url(f"{scheme}://{host}:{hint.port}?stun={stun}{pin}")
+    return _parse_url(f"{scheme}://{host_and_port(hint.host, hint.port)}?stun={stun}{pin}")
 
 
 def relay_hints(choice: RelayChoice, node: RelayNode, leaf_pin: bytes | None) -> RelayHints:
@@ -155,5 +157,5 @@ def _load(options: NetworkOptions, report: Report, fetch_s: Seconds = FETCH_TIME
 def _choice(relay_map: RelayMap, ids: list[int], *, is_public: bool) -> RelayChoice:
     regions = tuple(relay_map.regions[region] for region in ids)
     if not regions:
-        raise RelayTrouble("the relay map has no region that can be used")
+        raise RelayTrouble("the relay map has no usable region")
     return RelayChoice(regions, is_public)

@@ -7,7 +7,7 @@
     in use, replaced                                see tunnel.proto.meeting.places
     protocol       a side said what it may not say, on its control stream or in its packets
 
-Every ending names its cause on both sides; what is said by the other side stands in quotes.  Pure.
+Every ending names its cause on both sides; words of the other side are in quotes.  Pure.
 """
 
 from enum import IntEnum
@@ -67,11 +67,11 @@ def ending_error(end: LinkEnded, unanswered: str) -> DerpholeError:
         unanswered: what was awaited from the other side.
     """
     if isinstance(end, PeerSilent):
-        return TimedOut(f"{unanswered} (nothing was heard from the other side)", end.silent_s)
+        return TimedOut(f"{unanswered} (no answer from the other side)", end.silent_s)
     if isinstance(end, ClosedHere) and end.code == Ending.PROTOCOL_VIOLATION:
-        return PeerBrokeProtocol("its packets were not what they must be")
+        return PeerBrokeProtocol("its packets were invalid")
     if not isinstance(end, PeerClosed):
-        return PeerLeft(str(end))
+        return PeerLeft(f"({end})")
     match end.code:
         case Ending.PROTOCOL_VIOLATION:
             return WeBrokeProtocol(end.text or None)
@@ -82,7 +82,7 @@ def ending_error(end: LinkEnded, unanswered: str) -> DerpholeError:
         case Ending.REPLACED:
             return PeerAborted("another process took over with the same token")
         case Ending.DONE:
-            return PeerLeft("it ended before everything was confirmed")
+            return PeerLeft("before confirming everything")
         case _:
             return PeerAborted(end.text or None)
 
@@ -99,7 +99,7 @@ def ending_of(error: BaseException) -> tuple[Ending, str]:
         case PeerBrokeProtocol(detail=detail):
             return Ending.PROTOCOL_VIOLATION, detail
         case TransferError():
-            return Ending.MISMATCH, "the bytes it received are not those that were sent"
+            return Ending.MISMATCH, "the data it received does not match what was sent"
         case Interrupted():
             return Ending.INTERRUPTED, f"it was {error.sentence}"
         case _:
@@ -114,7 +114,7 @@ def refusal_error(refused: Refused, grant: Grant, now: WallTime) -> DerpholeErro
         case Refusal.WRONG_CAPABILITY:
             return TokenWrongCapability(*MADE_AND_USED_BY[grant.capability])
         case Refusal.USED_UP:
-            return ClaimRefused("the token was used already")
+            return ClaimRefused("the token has been used already")
         case Refusal.LEAVING:
             return ClaimRefused("it is about to end")
         case Refusal.REVOKED:

@@ -10,8 +10,8 @@
     open     OPEN_FIRST            RESUMPTION    the link
              OPEN_LATER            nothing       RESUMPTION
 
-Everything else, bytes that are no message, and the end of the messages end the run at once, except
-that `listen` has succeeded by the time it confirms.  Messages of unknown types count as none.
+Everything else, bytes that are not a message, and the end of the messages end the run at once,
+except that `listen` has succeeded by the time it confirms.  Messages of unknown types are ignored.
 Pure.  Source: docs/protocol.md, section "Conversations".
 """
 
@@ -99,5 +99,5 @@ def messages_ended(stage: Stage) -> PeerBrokeProtocol:
 
 
 def unreadable(stage: Stage, detail: str) -> PeerBrokeProtocol:
-    """Return the error for bytes that are no message."""
+    """Return the error for bytes that are not a message."""
     return PeerBrokeProtocol(f"a message that cannot be read was sent {stage.value}: {detail}")

@@ -142,7 +142,7 @@ def resumption_secret(minting: bytes, header: bytes, instance_id: bytes) -> byte
 
 
 def resumption_proof(secret: bytes, ephemeral: bytes) -> bytes:
-    """Return the 16 bytes that say, in one claim alone, who has a resumption secret.
+    """Return the 16 bytes that say, in one claim only, who has a resumption secret.
 
     Args:
         secret: the resumption secret.

@@ -7,7 +7,7 @@
                the last three are filled up with pads
 
 Packing keeps a token whose own relay has a name of 100 characters under 320 characters.  Source:
-docs/protocol.md, section "Tokens and grants".  Pure; knows nothing of how a relay is reached.
+docs/protocol.md, section "Tokens and grants".  Pure; knows nothing about how a relay is reached.
 """
 
 from dataclasses import dataclass
@@ -45,9 +45,9 @@ class RegionHints:
         if len(self.ids) > MAX_REGIONS:
             raise ValueError(f"a token carries at most {MAX_REGIONS} regions")
         if any(not 0 < region <= 0xFFFF for region in self.ids):
-            raise ValueError("a region id lies between 1 and 65535")
+            raise ValueError("a region id must be 1 to 65535")
         if len(set(self.ids)) != len(self.ids):
-            raise ValueError("a region stands twice in the hints")
+            raise ValueError("a region is in the hints twice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class OwnRelay:
     def __post_init__(self) -> None:
         object.__setattr__(self, "host", self.host.lower())
         if not 0 < len(self.host) <= MAX_HOST_SIZE:
-            raise ValueError(f"a relay's host name has 1 to {MAX_HOST_SIZE} characters")
+            raise ValueError(f"a relay's host name must have 1 to {MAX_HOST_SIZE} characters")
         strange = sorted(set(self.host) - set(HOST_ALPHABET[1:]))
         if strange:
             raise ValueError(
@@ -82,7 +82,7 @@ class OwnRelay:
                 "use letters a-z, digits, '.', '-' and ':'"
             )
         if not 0 < self.port <= 0xFFFF or not 0 <= self.stun_port <= 0xFFFF:
-            raise ValueError("a port lies between 1 and 65535")
+            raise ValueError("a port must be 1 to 65535")
         if self.pin is not None and (len(self.pin) != PIN_SIZE or not self.tls):
             raise ValueError(f"a pin has {PIN_SIZE} bytes and needs TLS")
 
@@ -146,5 +146,5 @@ def unpack_host(packed: bytes, length: int) -> str:
     text = "".join(letters)
     host, pads = text[:length], text[length:]
     if PAD in host or pads.strip(PAD):
-        raise DecodeError("a host name is not padded at its end alone")
+        raise DecodeError("a host name is padded elsewhere than at its end")
     return host

@@ -169,7 +169,7 @@ def parse_token(text: str) -> Token:
     is missing, `TokenDamaged` for everything else that is not exactly a token.
     """
     if len(text) > MAX_TOKEN_CHARACTERS:
-        raise TokenDamaged(f"{len(text)} characters are more than any token has")
+        raise TokenDamaged(f"it has {len(text)} characters, more than any token")
     text = "".join(text.split())
     for prefix in (SESSION_PREFIX, SERVER_PREFIX, CLIENT_PREFIX):
         if text.startswith(prefix):
@@ -186,9 +186,9 @@ def check_session(token: Token, capability: Capability, now: WallTime) -> Sessio
     """
     match token:
         case ServerToken():
-            raise TokenWrongRole("a server token", "a session token", "use it with `derptun serve`")
+            raise TokenWrongRole("a server token", "a session token", "derptun serve")
         case ClientToken():
-            raise TokenWrongRole("a client token", "a session token", "use it with `derptun open`")
+            raise TokenWrongRole("a client token", "a session token", "derptun open")
         case SessionToken():
             pass
     if token.grant.capability is not capability:
@@ -237,7 +237,7 @@ def _parse_ours(prefix: str, text: str) -> Token:
     """Check the armour of a token with one of our prefixes, then read its body."""
     armoured = text.removeprefix(prefix)
     if not BASE64URL.fullmatch(armoured):
-        raise TokenDamaged("it has characters that no token has")
+        raise TokenDamaged("it has characters that a token cannot have")
     whole_groups = armoured[: len(armoured) - (len(armoured) % 4 == 1)]
     data = urlsafe_b64decode(whole_groups + "=" * (-len(whole_groups) % 4))
     body, checksum = data[:-CHECKSUM_SIZE], data[-CHECKSUM_SIZE:]
@@ -249,7 +249,7 @@ def _parse_ours(prefix: str, text: str) -> Token:
     if wanted is None or len(data) < wanted:
         raise TokenCut(len(text), wanted and len(prefix) + -(-wanted * 4 // 3))
     if len(data) > wanted:
-        raise TokenDamaged("there is something behind its end")
+        raise TokenDamaged("something follows its end")
     raise TokenDamaged("its checksum is wrong")
 
 
@@ -314,7 +314,4 @@ def _not_ours(text: str) -> TokenDamaged | TokenForeign:
 
 
 def _other_version() -> TokenForeign:
-    return TokenForeign(
-        f"another version of this program (this one is {PROGRAM})",
-        "install the same version on both machines",
-    )
+    return TokenForeign(f"another version of this program (this one is {PROGRAM})")

@@ -52,12 +52,12 @@ def parse_when(text: str, now: WallTime, utc_offset_s: UtcOffset) -> WallTime:
             raise _unreadable(text)
         seconds = now + duration
     if not 0 <= seconds <= MAX_EXPIRY:
-        raise UsageError(f'"{text}" is too far away: a token can carry times from 1970 to 2106')
+        raise UsageError(f'"{text}" is out of range: a token can carry times from 1970 to 2106')
     return WallTime(seconds)
 
 
 def parse_duration(text: str) -> Seconds | None:
-    """Return the seconds of a duration such as 90s, 15m, 8h, 7d or 1d12h; None if it is none."""
+    """Return the seconds of a duration such as 90s, 15m, 8h, 7d or 1d12h; None if it is not one."""
     match = DURATION.fullmatch(text)
     if match is None:
         return None
@@ -74,5 +74,5 @@ def _calendar(text: str) -> datetime.datetime:
 
 def _unreadable(text: str) -> UsageError:
     return UsageError(
-        f'"{text}" is no point in time; use RFC3339, YYYY-MM-DD or a duration such as 8h'
+        f'"{text}" is not a valid time; use RFC3339, YYYY-MM-DD or a duration such as 8h'
     )

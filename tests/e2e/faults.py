@@ -17,7 +17,7 @@ CHUNK = 1 << 20
 # Tests of relays stay about relays, whatever direct paths there are.
 RELAYED = "--force-relay"
 STALL = (
-    r"^nothing heard from the other side for 5 s while something sent is unanswered; "
+    r"^no answer from the other side for 5 s; "
     r"giving up after 60 s$"
 )
 SILENCE_S = 5.0  # until a survivor says that it hears nothing

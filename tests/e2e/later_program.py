@@ -16,10 +16,10 @@ def main() -> int:
     from tunnel.wire import handshake as wire
 
     wire.VERSION = version
-    from tunnel.proto.meeting import handshake
+    from tunnel.proto.link import parameters
 
     # Before anything imports them by name.
-    handshake.SUPPORTED_FEATURES = handshake.Feature(features)
+    parameters.SUPPORTED_FEATURES = parameters.Feature(features)
     sys.argv[:] = ["derphole", *sys.argv[split + 1 :]]
     from derphole.cli.main import main as run
 

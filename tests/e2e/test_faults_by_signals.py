@@ -238,7 +238,7 @@ def test_a_signal_at_any_stage_ends_the_process_and_is_told(
                 reached.process.ends_with(EXIT_CODES[signum], interrupted, timeout_s=TOLD_S)
                 assert clock.seconds < LINGER_S, reached.process.story
                 if reached.other is not None:
-                    told = f"^peer aborted transfer: it was interrupted by {signum.name}; "
+                    told = f"^the other side stopped: it was interrupted by {signum.name}; "
                     reached.other.ends_with(1, told, timeout_s=TOLD_S)
                     told_s.append(clock.seconds)
 
@@ -297,7 +297,7 @@ def test_two_signals_at_once_are_one(desk: Desk) -> None:
     pipe.send_signal(signal.SIGTERM)
 
     assert pipe.wait() in (130, 143)
-    listen.ends_with(1, "^peer aborted transfer: it was interrupted by SIG", timeout_s=TOLD_S)
+    listen.ends_with(1, "^the other side stopped: it was interrupted by SIG", timeout_s=TOLD_S)
 
 
 @pytest.mark.parametrize("signum", EXIT_CODES, ids=lambda signum: signum.name)

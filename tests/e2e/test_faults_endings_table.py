@@ -195,7 +195,7 @@ def loses_its_relay(desk: Desk) -> Played:
 
 
 DONE = (End(0, "^received 13B"), End(0, "^sent 13B"))
-ABORTED = "^peer aborted transfer: it "
+ABORTED = "^the other side stopped: it "
 GONE = r"^timed out after 6\d s waiting for {} \(nothing was heard from the other side\)"
 FULL_DISK = "no space left on device"
 ROWS = [
@@ -218,8 +218,8 @@ ROWS = [
     ),
     Row(
         "output closed", "listen", has_no_reader,
-        End(1, "^standard output was closed after 13 bytes$"),
-        End(1, "^the receiver's output was closed$"),
+        End(1, "^standard output was closed after 13 bytes; find out why "),
+        End(1, "^the receiver's output was closed; find out why "),
     ),
     Row(
         "disk full", "listen", has_a_full_disk,
@@ -265,7 +265,7 @@ ROWS = [
     ),
     Row(
         "token of another command", "pipe", has_another_token,
-        None, End(1, "^this token comes from `.*` and allows that alone; use it with "),
+        None, End(1, "^this token was printed by `.*`; use it with "),
     ),
     Row(
         "killed", "listen", is_killed("listen"),

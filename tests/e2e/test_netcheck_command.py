@@ -35,7 +35,7 @@ def test_the_report_for_people_is_on_standard_error(desk: Desk, stun_relay: str)
     assert check.stdout == b""
     assert "Network check: direct-friendly\nUDP:\n  Outbound UDP: yes\n" in check.stderr
     assert re.search(r"\nRelays:\n  \S.*: [0-9.]+ ms, connected in \d+ ms\n", check.stderr)
-    assert "says nothing of the network outside" in check.stderr
+    assert "says nothing about the network outside" in check.stderr
 
 
 def test_the_report_for_programs_is_one_object_on_standard_output(desk: Desk, stun_relay: str):
@@ -82,7 +82,7 @@ def test_a_relay_without_stun_is_reached_and_the_rest_doubted(desk: Desk):
     assert report["relay_forced"]
     assert report["relays"][0]["latency_by"] == "http"
     assert report["verdict"] == "relay-only-likely"
-    assert "or the one STUN server that was asked does not run" in report["recommendation"]
+    assert "or the only STUN server that was asked is not running" in report["recommendation"]
 
 
 def test_without_a_relay_the_report_comes_and_the_exit_code_is_1(desk: Desk):
@@ -141,7 +141,7 @@ def test_a_sign_in_page_is_told(desk: Desk, tmp_path: Path):
             tcp_servers.redirect("https://127.0.0.1/derp"),
             "redirected",
             "redirected",
-            "name the relay by the address where it is",
+            "give the relay's new address with --relay",
         ),
     ],
 )
@@ -166,7 +166,9 @@ def test_a_certificate_that_nobody_trusts_is_told_with_the_url_that_would_pin_it
         url = f"https://127.0.0.1:{server.port}"
         check = desk.derphole("netcheck", "netcheck", "--relay", url)
 
-        check.ends_with(1, "^Network check: relay-not-trusted$", f"{url}#sha256:[0-9a-f]{{64}} ")
+        check.ends_with(
+            1, "^Network check: relay-not-trusted$", f"use --relay {url}#sha256:[0-9a-f]{{64}}"
+        )
 
 
 def test_a_network_where_nothing_answers_is_told_within_5_s_and_never_in_silence(desk: Desk):

@@ -39,8 +39,8 @@ def test_a_reader_that_leaves_early_ends_both_sides(desk: Desk) -> None:
     with open("/dev/zero", "rb") as endless:
         pipe = desk.pipe(token_of(listen), stdin=endless)
 
-    listen.ends_with(1, r"^standard output was closed after \d+ bytes$")
-    pipe.ends_with(1, "^the receiver's output was closed$")
+    listen.ends_with(1, r"^standard output was closed after \d+ bytes; find out why ")
+    pipe.ends_with(1, "^the receiver's output was closed; find out why ")
     head.ends_with(0)
     assert os.read(result_end, 2000) == bytes(1000)
     os.close(result_end)
@@ -56,8 +56,8 @@ def test_a_reader_that_leaves_while_nothing_is_sent_ends_both_sides(desk: Desk) 
 
     os.close(read_end)
 
-    listen.ends_with(1, "^standard output was closed after 3 bytes$")
-    pipe.ends_with(1, "^the receiver's output was closed$")
+    listen.ends_with(1, "^standard output was closed after 3 bytes; find out why ")
+    pipe.ends_with(1, "^the receiver's output was closed; find out why ")
 
 
 def test_a_reader_that_leaves_before_anybody_sends_ends_the_listener(desk: Desk) -> None:
@@ -68,7 +68,7 @@ def test_a_reader_that_leaves_before_anybody_sends_ends_the_listener(desk: Desk)
 
     os.close(read_end)
 
-    listen.ends_with(1, "^standard output was closed after 0 bytes$")
+    listen.ends_with(1, "^standard output was closed after 0 bytes; find out why ")
 
 
 def test_a_device_without_room_is_named_on_both_sides(desk: Desk) -> None:
@@ -79,7 +79,9 @@ def test_a_device_without_room_is_named_on_both_sides(desk: Desk) -> None:
     listen.ends_with(
         1, r"^writing to standard output failed after 0 bytes: no space left on device"
     )
-    pipe.ends_with(1, "^peer aborted transfer: it could not write its output: no space left on dev")
+    pipe.ends_with(
+        1, "^the other side stopped: it could not write its output: no space left on dev"
+    )
 
 
 def test_a_disk_that_fills_up_is_named_on_both_sides(desk: Desk) -> None:
@@ -96,9 +98,11 @@ def test_a_disk_that_fills_up_is_named_on_both_sides(desk: Desk) -> None:
     listen.ends_with(
         1,
         rf"^writing to standard output failed after {TMPFS_SIZE} bytes: no space left on device; "
-        "what was written is incomplete$",
+        "what was written is incomplete: discard it, and run the command again$",
     )
-    pipe.ends_with(1, "^peer aborted transfer: it could not write its output: no space left on dev")
+    pipe.ends_with(
+        1, "^the other side stopped: it could not write its output: no space left on dev"
+    )
 
 
 def test_an_input_that_cannot_be_read_is_named_on_both_sides(desk: Desk) -> None:
@@ -106,8 +110,10 @@ def test_an_input_that_cannot_be_read_is_named_on_both_sides(desk: Desk) -> None
     with open(desk.folder / "write only", "wb") as unreadable:
         pipe = desk.pipe(token_of(listen), stdin=unreadable)
 
-    pipe.ends_with(1, "^reading from standard input failed: it is closed, or open for the other")
-    listen.ends_with(1, "^peer aborted transfer: it could not read its input: ")
+    pipe.ends_with(
+        1, "^reading from standard input failed: it is closed, or open only for the other"
+    )
+    listen.ends_with(1, "^the other side stopped: it could not read its input: ")
     assert listen.stdout == b""
 
 
@@ -142,7 +148,7 @@ def test_raw_bytes_for_a_terminal_are_warned_about(desk: Desk) -> None:
     listen = desk.listen(stdout=terminal)
     os.close(terminal)
 
-    listen.await_line("^warning: standard output is a terminal: the raw bytes appear here$")
+    listen.await_line("^warning: standard output is a terminal; received data will be shown as is$")
     desk.pipe(token_of(listen), stdin=b"shown").ends_with(0)
 
     listen.ends_with(0)

@@ -146,7 +146,7 @@ def test_a_taken_default_stun_port_is_a_warning():
         with running("--listen", "127.0.0.1:0") as process:
             lines = process.stderr.readline() + process.stderr.readline()
 
-    assert "warning: no STUN" in lines
+    assert "warning: the relay runs without STUN" in lines
     assert re.search(r"relay ready: http://127\.0\.0\.1:\d+ \(no STUN\)", lines)
 
 
@@ -154,7 +154,7 @@ def test_listening_beyond_this_machine_is_announced():
     with running("--listen", ":0", "--stun-port", "off") as process:
         lines = process.stderr.readline() + process.stderr.readline()
 
-    assert "anybody who can reach that" in lines
+    assert "anyone who can connect to it" in lines
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ TROUBLES = {
         r"is not a DERP server: it does not speak HTTP",
     ),
     "refuses our key": (tcp_servers.refuse_the_key, "http", r"refused our key: .* another relay"),
-    "speaks no TLS": (tcp_servers.say_nonsense, "https", r"does not speak TLS as it should"),
+    "speaks no TLS": (tcp_servers.say_nonsense, "https", r"does not speak TLS correctly"),
 }
 
 LASTING = ("refuses our key",)
@@ -72,7 +72,7 @@ def test_a_relay_whose_certificate_nobody_trusts_is_named(desk: Desk) -> None:
         where = rf"^relay trouble: relay 127\.0\.0\.1:{relay.port} "
         unpinned.ends_with(
             1,
-            where + "has a certificate that is not to be trusted",
+            where + "has a certificate that cannot be trusted",
             "^timed out after 3 s waiting for a relay",
         )
         pinned.ends_with(
@@ -105,7 +105,7 @@ def test_a_relay_that_hangs_after_the_upgrade_is_given_up_and_tried_again(desk: 
         listen.await_line(r"^waiting for a relay \(2 s of at most 20 s\)$", SENTENCE_S)
         where = rf"127\.0\.0\.1:{relay.port}"
         listen.await_line(
-            rf"^relay trouble: no relay has accepted us yet \(asked: {where}\)$", SENTENCE_S
+            rf"^relay trouble: not connected to a relay yet \(tried: {where}\)$", SENTENCE_S
         )
         listen.await_line(rf"^relay trouble: relay {where} accepted the upgrade and sent no ", 15.0)
         await_true(lambda: relay.connections > 1, "the relay is tried again")

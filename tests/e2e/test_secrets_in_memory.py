@@ -15,7 +15,7 @@ from derphole.config import NetworkOptions
 from derphole.errors import DerpholeError
 from derphole.rendezvous.relays import dial_options
 from derphole.speech.messages import Resumption
-from derphole.status import Instruction, TokenIssued, as_event
+from derphole.status import Instruction, TokenIssued
 from derphole.token.admission import SessionGate, claim_header
 from derphole.token.grant import Capability, Grant, Mint
 from derphole.token.hints import RegionHints
@@ -308,5 +308,5 @@ CLIENT = token_text(holders()["ClientToken"])
 def test_a_token_is_said_in_its_own_event_alone() -> None:
     issued = TokenIssued(GRANTED)
 
-    assert as_event(issued)[1]["token"] == GRANTED
+    assert issued.keys["token"] == GRANTED
     assert leaks(shown(issued), known_secrets()) == []

@@ -40,7 +40,7 @@ REFUSED = {
     "for another command": (
         session_text(Capability.SHARE, port=9),
         "token-wrong-capability",
-        "comes from `derphole share` .* use it with `derphole open`",
+        "was printed by `derphole share`; use it with `derphole open`",
     ),
     "of the Go tool": ("dts1_" + "Ab3-" * 40, "token-foreign", "the Go version .* both machines"),
     "of the Go tool, without a prefix": ("Ab3_" * 50, "token-foreign", "the Go version"),

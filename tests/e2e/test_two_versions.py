@@ -18,7 +18,9 @@ DRIVER = Path(__file__).parent / "later_program.py"
 OURS, LATER = 1, 2
 RELAY_ONLY = 1
 SOON_S = 10.0  # with both processes' start; a claim without an answer would take two minutes
-PROTOCOLS = f"this one is {PROGRAM} \\(protocol 1\\), the other one derphole 9.9.9 \\(protocol 2\\)"
+PROTOCOLS = (
+    f"this side runs {PROGRAM} \\(protocol 1\\), the other side derphole 9.9.9 \\(protocol 2\\)"
+)
 
 
 def later(
@@ -46,11 +48,11 @@ def test_a_claimer_of_a_later_version_is_told_and_so_is_the_listener_which_goes_
         pipe = later(desk, "later pipe", LATER, RELAY_ONLY, "pipe", token, stdin=b"never read")
         assert pipe.wait() == 1
         pipe.await_line(
-            f"this one is derphole 9.9.9 \\(protocol 2\\), the other one {PROGRAM} "
+            f"this side runs derphole 9.9.9 \\(protocol 2\\), the other side {PROGRAM} "
             "\\(protocol 1\\); update the older one"
         )
     assert clock.seconds < 2 * SOON_S
-    listen.await_line("a claim was refused: .*\\(protocol 1\\), the other one a program "
+    listen.await_line("a claim was refused: .*\\(protocol 1\\), the other side an unnamed program "
                       "\\(protocol 2\\); update the older one")  # fmt: skip
 
     ours = desk.pipe(token, stdin=b"from one that fits")
@@ -88,10 +90,10 @@ def test_a_side_that_lacks_what_the_other_needs_is_named_on_both(desk: Desk, ask
     assert pipe.wait() == 1
     asking, lacking = (pipe, listen) if asks == "claimer" else (listen, pipe)
     asking.await_line(
-        f"this side is {PROGRAM}, the other one derphole 9.9.9: this one needs something that the "
-        "other one does not have; update the other one"
+        f"this side runs {PROGRAM}, the other side derphole 9.9.9: this side needs something that "
+        "the other side does not have; update the program on the other side"
     )
     lacking.await_line(
-        f"this side is derphole 9.9.9, the other one {PROGRAM}: the other one needs something "
-        "that this one does not have; update this one"
+        f"this side runs derphole 9.9.9, the other side {PROGRAM}: the other side needs something "
+        "that this side does not have; update the program on this side"
     )

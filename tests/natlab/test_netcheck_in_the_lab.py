@@ -170,7 +170,7 @@ def test_an_ipv6_network_is_told(lab: Lab, stage: Stage, checks: Checks):
     assert checked.report["ipv6"]["udp"], checked.story
     assert checked.report["ipv6"]["translated"] is False
     assert checked.report["verdict"] == "direct-limited"
-    assert "IPv6 alone" in checked.report["recommendation"]
+    assert "only over IPv6" in checked.report["recommendation"]
     assert checked.report["candidates"]["lan"] == [lab.a.address6]
 
 

@@ -8,7 +8,12 @@ from fake_proxy import proxying
 from fake_relays import WAIT_S, FakeConnection, make_certificate, running
 from gevent import socket
 
+from derphole.errors import TargetFailed
+from derphole.forwarding.dial import dial as dial_target
+from derphole.forwarding.endpoints import TcpEndpoint
+from derphole.speech.resets import ResetCode
 from tunnel.errors import (
+    HostUnreachable,
     ProxyLoginRefused,
     RelayDistrusted,
     RelayError,
@@ -128,6 +133,17 @@ def test_a_name_that_does_not_exist_is_said_not_to(host):
     assert "its name was not found" in str(error) or "no name server answers" in str(error)
 
 
+@pytest.mark.parametrize("host", ["no-such-target.invalid", "a..b"])
+def test_the_target_of_a_share_is_not_told_by_an_error_of_relays(host):
+    with pytest.raises(TargetFailed) as failed:
+        dial_target(TcpEndpoint(host, 9), 5.0)
+
+    assert isinstance(failed.value.__cause__, HostUnreachable)
+    assert not isinstance(failed.value.__cause__, RelayError)
+    assert failed.value.reason.startswith("its name ")  # the caller names the target
+    assert failed.value.reset is ResetCode.UNREACHABLE
+
+
 def test_both_families_off_leave_no_address():
     node = RelayNode("x", 900, "relay.invalid", ipv4=FAMILY_OFF, ipv6=FAMILY_OFF)
 
@@ -182,7 +198,7 @@ def test_a_self_signed_certificate_is_refused_without_a_pin(certificate):
     with running(greet, certificate=certificate) as server:
         error = failure_of(server.node())
 
-    assert "has a certificate that is not to be trusted: self-signed" in str(error)
+    assert "has a certificate that cannot be trusted: self-signed" in str(error)
 
 
 def test_a_certificate_name_of_its_own_is_checked_in_place_of_the_host(certificate):
@@ -245,17 +261,21 @@ def test_a_relay_that_does_not_know_its_name_is_not_said_to_speak_no_tls():
         error = failure_of(server.node(use_tls=True))
 
     assert error.fault is RelayFault.BROKEN
-    assert "broke the TLS handshake off" in str(error)
+    assert "broke off the TLS handshake" in str(error)
 
 
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
-        (b"301 Moved\r\nLocation: https://b.test/", RelayRedirected, "sends us to https://b.test/"),
+        (
+            b"301 Moved\r\nLocation: https://b.test/",
+            RelayRedirected,
+            "redirects us to https://b.test/",
+        ),
         (b"301 Moved", RelayNotDerp, "is not a DERP server: it answered HTTP 301"),
         (b"404 Not Found", RelayNotDerp, "is not a DERP server: it answered HTTP 404"),
-        (b"429 Too Many Requests", RelayRefused, "does not take us now: it answered HTTP 429"),
-        (b"503 Service Unavailable", RelayRefused, "does not take us now: it answered HTTP 503"),
+        (b"429 Too Many Requests", RelayRefused, "does not accept us now: it answered HTTP 429"),
+        (b"503 Service Unavailable", RelayRefused, "does not accept us now: it answered HTTP 503"),
     ],
 )
 def test_an_answer_to_the_upgrade_is_told_as_what_it_is(answer, kind, words):

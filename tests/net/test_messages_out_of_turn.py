@@ -21,13 +21,14 @@ from derphole.errors import DerpholeError, Interrupted, PeerBrokeProtocol
 from derphole.forwarding.endpoints import TcpEndpoint
 from derphole.forwarding.opening import Opening
 from derphole.forwarding.share import ShareOptions, share
+from derphole.forwarding.statuses import ClientLeft, Departure
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
 from derphole.speech.control import Control
 from derphole.speech.endings import Ending, ending_error
 from derphole.speech.messages import Confirm, ConfirmAck, Fin, Resumption, encode
 from derphole.speech.turns import Stage
-from derphole.status import Caution, Notice, Receipt, Status, TokenIssued
+from derphole.status import Caution, Receipt, Status, TokenIssued
 from derphole.token.grant import Capability
 from derphole.token.text import SessionToken, parse_token
 from tunnel.errors import ClosedHere, PeerClosed
@@ -298,14 +299,10 @@ def test_share_sends_the_client_away_at_once_and_serves_the_next(
 
             assert_said(link, name)
             assert clock.seconds < AT_ONCE_S
-        left = told.wait(
-            lambda status: (
-                isinstance(status, Notice) and status.text.startswith("client 1 was sent")
-            )
-        )
-        assert isinstance(left, Notice)
-        assert "it broke the protocol" in left.text
-        assert word_for(name) in left.text
+        left = told.wait(lambda status: isinstance(status, ClientLeft) and status.number == 1)
+        assert isinstance(left, ClientLeft)
+        assert left.departure is Departure.BROKE_PROTOCOL
+        assert word_for(name) in (left.detail or "")
         with ClaimerRendezvous(options, ignore, token) as claimer:
             assert claimer.claim("the share").end is None
 

@@ -12,12 +12,21 @@ from gevent import socket
 from gevent.event import Event
 
 from derphole.config import NetworkOptions, RelayAddress
-from derphole.errors import AlreadyInUse, Interrupted, NotAwaited, TimedOut
-from derphole.forwarding.bind import BindFailed, bound
+from derphole.errors import AlreadyInUse, BindFailed, Interrupted, NotAwaited, ShareEnded, TimedOut
+from derphole.forwarding.bind import bound
 from derphole.forwarding.dial import DIAL_S
 from derphole.forwarding.endpoints import TcpEndpoint, parse_bind, parse_target
-from derphole.forwarding.opening import CONNECTION_WAIT_S, Opening, ShareEnded
+from derphole.forwarding.opening import CONNECTION_WAIT_S, Opening
 from derphole.forwarding.share import ShareOptions, _Share, share
+from derphole.forwarding.statuses import (
+    ClientJoined,
+    ClientLeft,
+    Departure,
+    ForwardingEnded,
+    Reconnected,
+    Reconnecting,
+    TargetUnreachable,
+)
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
 from derphole.speech.control import Control
@@ -25,7 +34,7 @@ from derphole.speech.endings import Ending
 from derphole.speech.messages import Resumption
 from derphole.speech.resets import ResetCode
 from derphole.speech.turns import Stage
-from derphole.status import Caution, ForwardingEnded, Listening, Notice, TokenIssued
+from derphole.status import Caution, Listening, Notice, TokenIssued
 from derphole.token.grant import Capability
 from derphole.token.resumption import MAX_LOST
 from derphole.token.text import parse_token
@@ -308,7 +317,7 @@ def test_a_unix_socket_is_a_target_and_a_bind(options, tmp_path):
         with pair(options, parse_target(f"unix:{path}")) as (shared, opened):
             assert ask(opened.port, b"through a file") == b"through a file"
             served.get(timeout=WAIT_S)
-            assert not shared.told.of(Caution)
+            assert not shared.told.of(TargetUnreachable)
 
 
 def test_the_target_is_connected_to_by_clients_alone(options):
@@ -400,22 +409,22 @@ def test_a_server_that_closes_at_once_is_a_clean_end(options):
             (ended,) = side.told.ended()
             assert (ended.number, ended.sent, ended.received, ended.code) == (1, 0, 0, None)
             assert ended.reason == "done"
-        assert not shared.told.of(Caution)
+        assert not shared.told.of(TargetUnreachable)
 
 
 def test_a_target_that_is_down_is_named_at_once_and_for_each_connection(options):
     with serving(echo) as target:
         pass  # nothing listens there any more
     with pair(options, target) as (shared, opened):
-        warning = shared.told.wait(Caution)
-        assert str(target) in warning.text
-        assert "nothing seems to be listening there" in warning.text
+        warning = shared.told.wait(TargetUnreachable)
+        assert warning.target == str(target)
+        assert warning.reason == "nothing seems to be listening there"
 
         for count in (1, 2):
             assert is_reset(connect(opened.port))
             assert opened.told.ended(count)[-1].reason == "the target refused the connection"
             assert shared.told.ended(count)[-1].code == ResetCode.REFUSED
-        assert len(shared.told.of(Caution)) == 1
+        assert len(shared.told.of(TargetUnreachable)) == 1
 
 
 def test_a_target_that_comes_up_later_is_found(options):
@@ -463,9 +472,9 @@ def test_a_target_that_does_not_answer_is_given_up(options):
             assert ended.reason == "the target did not answer in time"
             assert limit_s - EARLY_S < ended.seconds < DIAL_S
         assert limit_s - EARLY_S < waited_s < DIAL_S
-        (warning,) = shared.told.of(Caution)
-        assert str(target) in warning.text
-        assert "it did not answer within 1 s" in warning.text
+        (warning,) = shared.told.of(TargetUnreachable)
+        assert warning.target == str(target)
+        assert warning.reason == "it did not answer within 1 s"
     gevent.killall(queue)
     listener.close()
 
@@ -502,7 +511,7 @@ def test_a_target_that_accepts_and_says_nothing_is_waited_for(options):
             (ended,) = side.told.ended()
             assert (ended.sent, ended.received, ended.code) == (*sizes, None)
             assert ended.reason == "done"
-        assert not shared.told.of(Caution)
+        assert not shared.told.of(TargetUnreachable)
 
 
 def test_more_connections_than_wanted_are_refused_and_named(options):
@@ -565,9 +574,9 @@ def test_open_comes_back_and_keeps_its_port_also_after_the_token_has_expired(opt
         opened.command.reconnect()
 
         assert is_reset(client)  # streams are not carried over
-        opened.told.wait(Notice, lambda status: status.text == "connected again")
+        opened.told.wait(Reconnected)
         assert ask(opened.port, b"the same port") == b"the same port"
-        shared.told.wait(Notice, lambda status: status.text == "client 1 is back")
+        shared.told.wait(ClientJoined, lambda status: (status.number, status.is_back) == (1, True))
 
 
 @pytest.mark.parametrize(
@@ -586,15 +595,17 @@ def test_after_expiry_only_one_that_did_not_leave_comes_back(options, ending, er
             while wall() < expires_at + 0.1:
                 gevent.sleep(0.05)
             link.close(ending, "as the test wants it")
-            words = ("client 2 left", "client 2 reconnects")
-            shared.told.wait(Notice, lambda status: status.text.startswith(words))
+            left = shared.told.wait(ClientLeft)
+            assert (left.number, left.may_come_back) == (2, error is None)
 
             with pytest.raises(error) if error else nullcontext():
                 visitor.resume(secret, "the share", WAIT_S)
 
             if error is None:
-                shared.told.wait(Notice, lambda status: status.text == "client 2 is back")
-            assert shared.told.of(Caution) == []
+                shared.told.wait(
+                    ClientJoined, lambda status: (status.number, status.is_back) == (2, True)
+                )
+            assert shared.told.of(Caution) + shared.told.of(TargetUnreachable) == []
 
 
 def test_open_uses_the_token_once_more_where_it_is_not_awaited_any_more(options):
@@ -614,7 +625,7 @@ def test_open_uses_the_token_once_more_where_it_is_not_awaited_any_more(options)
             opened.command.reconnect()
             again = issuer.wait_link("open")
 
-            opened.told.wait(Notice, lambda status: status.text == "connected again")
+            opened.told.wait(Reconnected)
             assert issuer.client_of(again) != issuer.client_of(link)
         finally:
             if opened is not None:
@@ -626,7 +637,7 @@ def test_a_connection_made_while_the_link_is_away_waits_for_it(options, server):
         port = server.node.derp_port
         server.stop()
         opened.command.reconnect()
-        opened.told.wait(Notice, lambda status: "coming back" in status.text)
+        opened.told.wait(Reconnecting)
         asked = gevent.spawn(ask, opened.port, b"patience")
         gevent.sleep(0.2)
         assert not asked.dead
@@ -643,7 +654,7 @@ def test_a_connection_made_while_the_link_is_away_is_refused_after_a_while(optio
     with serving(echo) as target, pair(options, target, wait_s=1.0) as (_, opened):
         server.stop()
         opened.command.reconnect()
-        opened.told.wait(Notice, lambda status: "coming back" in status.text)
+        opened.told.wait(Reconnecting)
         began_at = monotonic()
 
         assert is_reset(connect(opened.port))
@@ -679,7 +690,10 @@ def test_the_end_of_open_is_told_at_once_and_leaves_the_place_to_the_next(option
             assert client.recv(1) == b"x"
             opened.interrupt()
             assert is_reset(client)
-            shared.told.wait(Notice, lambda s, n=number: s.text.startswith(f"client {n} left"))
+            shared.told.wait(
+                ClientLeft,
+                lambda s, n=number: (s.number, s.departure) == (n, Departure.LEFT),
+            )
         shared.interrupt()
 
 
@@ -756,7 +770,7 @@ def test_a_socket_file_that_a_program_left_behind_is_replaced_and_removed(tmp_pa
     assert not path.exists()
 
     path.write_text("a file of somebody")
-    with pytest.raises(BindFailed, match="no socket"), bound(parse_bind(f"unix:{path}")):
+    with pytest.raises(BindFailed, match="is not a socket"), bound(parse_bind(f"unix:{path}")):
         raise AssertionError("it was bound")
     assert path.read_text() == "a file of somebody"
 

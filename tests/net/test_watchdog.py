@@ -51,7 +51,7 @@ def test_a_greenlet_that_blocks_is_named_with_its_stack():
     assert "block_the_hub" in stall.stack
     assert stall.has_ended
     assert 0.1 <= stall.lasted_s < 5
-    assert str(stall).startswith("the hub stood still for ")
+    assert str(stall).startswith("the event loop was blocked for ")
 
 
 def test_a_callback_that_blocks_the_event_loop_is_named():

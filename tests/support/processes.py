@@ -30,7 +30,7 @@ WAIT_S = 30.0
 STOP_S = 10.0
 POLL_S = 0.02  # where the system offers nothing to wait on
 
-STALL_LINE = re.compile(r"the hub stood still for (\d+) ms")
+STALL_LINE = re.compile(r"the event loop was blocked for (\d+) ms")
 UNWANTED = re.compile(r"DERPHOLE_|DERPTUN_|TS_|(https?|all|no)_proxy$", re.IGNORECASE)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from nacl import bindings
 from protocol_document import number, parse_whole, value_of
 
-from derphole.forwarding import share
+from derphole.forwarding import limits
 from derphole.speech import messages, stream_proof, turns
 from derphole.speech.endings import Ending
 from derphole.speech.messages import Resumption
@@ -139,7 +139,7 @@ CONSTANTS = {
     "data_stream": 2,
     "digest_size": messages.DIGEST_SIZE,
     "max_message_body": messages.MAX_BODY,
-    "come_back_s": share.COME_BACK_S,
+    "come_back_s": limits.COME_BACK_S,
     "confirm_s": stream_proof.CONFIRM_S,
     "linger_s": stream_proof.LINGER_S,
     "accepted": wire.ACCEPTED,

@@ -66,7 +66,7 @@ BY_ID = {aead.id: aead for aead in (CHACHA20_POLY1305, AEGIS_256)}
 def fast_aeads() -> int:
     """Return the bit set of AEADs this machine does fast.
 
-    libsodium tells of AES instructions only through AES-256-GCM; AEGIS needs the same ones.
+    libsodium reports AES instructions only through AES-256-GCM; AEGIS needs the same ones.
     """
     has_aes = bool(lib.crypto_aead_aes256gcm_is_available())
     return 1 << AeadId.CHACHA20_POLY1305 | has_aes << AeadId.AEGIS_256

@@ -106,7 +106,7 @@ class Initiator:
         responder_static: the issuer's Noise public key.
         psk: 32 bytes shared through the token.
         prologue: bytes both sides must agree on.
-        ephemeral: a fresh key pair, used for this handshake alone.
+        ephemeral: a fresh key pair, used only for this handshake.
     """
 
     def __init__(

@@ -5,7 +5,7 @@ can be used twice under a key.  Nonce = path id (4 bytes) then number (8 bytes),
 zero-padded to the AEAD's 12 or 32 bytes.  Numbers go on counting across key phases.
 
 The burst functions are the hot path of direct UDP: many equal datagrams in one buffer, whose
-headers and nonces are strided stores and whose pointers are made once.  They know nothing of
+headers and nonces are strided stores and whose pointers are made once.  They know nothing about
 loss, rate or streams.  Layout: docs/protocol.md, sections "Packets" and "Keys of a link".
 """
 
@@ -270,7 +270,7 @@ class PacketOpener:
     def open_burst(self, burst: BurstBuffer, size: int) -> Iterator[OpenedGeneral | OpenedBulk]:
         """Open the datagrams that fill the first `size` bytes of `burst`, all but the last equal.
 
-        A run of one stream is decrypted straight into one buffer; what is alone, and a run with as
+        A run of one stream is decrypted straight into one buffer; a single one, and a run with as
         little as one forged datagram, is opened datagram by datagram.  Mark each before the next:
         the same datagram may be in there twice.
         """

@@ -4,8 +4,8 @@
     one before it failed
 
 So IPv4 waits for IPv6 only where there is an IPv6 address, and a dead address costs 200 ms.
-Source: RFC 8305; derphttp_client.go dialNode.  This module knows neither relays nor TLS; its errors
-continue a sentence that begins with the name of what is dialled.
+Source: RFC 8305; derphttp_client.go dialNode.  This module knows neither relays nor TLS: whoever
+dials says in its own words what could not be reached.
 """
 
 import ipaddress
@@ -15,7 +15,7 @@ from gevent import socket
 from gevent.event import Event
 from gevent.queue import Empty, SimpleQueue
 
-from tunnel.errors import RelayNameUnknown, RelayUnreachable
+from tunnel.errors import HostUnreachable
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import Seconds
 from tunnel.wire.derpmap import FAMILY_OFF
@@ -30,9 +30,7 @@ EAI_NODATA = int(getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 Address = tuple[int, str]  # socket family, address literal
 
 
-def connect_tcp(
-    host: str, port: int, ipv4: str = "", ipv6: str = "", *, source: str = ""
-) -> socket.socket:
+def connect_tcp(host: str, port: int, ipv4: str = "", ipv6: str = "") -> socket.socket:
     """Return a connected socket; the caller bounds the time.
 
     Args:
@@ -40,17 +38,15 @@ def connect_tcp(
         port: 1 to 65535.
         ipv4: an address to use, "" to look `host` up, or `FAMILY_OFF`.
         ipv6: the same.
-        source: words for errors, when `host` is not what the sentence is about (a proxy).
 
     Raises:
-        RelayUnreachable: no address answered.
+        HostUnreachable: no address answered.
     """
-    addresses = resolve(host, ipv4, ipv6, source=source)[:MAX_ADDRESSES]
+    addresses = resolve(host, ipv4, ipv6)[:MAX_ADDRESSES]
     try:
         winner = connect_first(addresses, port)
     except OSError as error:
-        reason = _connect_reason(error)
-        raise RelayUnreachable(f"cannot be reached{source}: {reason}") from error
+        raise HostUnreachable(_connect_reason(error)) from error
     winner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return winner
 
@@ -76,8 +72,8 @@ def connect_first(addresses: list[Address], port: int) -> socket.socket:
             _close_rest(results)
 
 
-def resolve(host: str, ipv4: str, ipv6: str, *, source: str = "") -> list[Address]:
-    """Return the addresses to try, in order and not empty; raises `RelayUnreachable`."""
+def resolve(host: str, ipv4: str, ipv6: str) -> list[Address]:
+    """Return the addresses to try, in order and not empty; raises `HostUnreachable`."""
     found: dict[int, list[str]] = {
         socket.AF_INET6: [ipv6] if ipv6 and ipv6 != FAMILY_OFF else [],
         socket.AF_INET: [ipv4] if ipv4 and ipv4 != FAMILY_OFF else [],
@@ -87,12 +83,12 @@ def resolve(host: str, ipv4: str, ipv6: str, *, source: str = "") -> list[Addres
     if literal is not None and literal in wanted:
         found[literal] = [host]
     elif literal is None and wanted:
-        for family, address in _look_up(host, wanted, source, is_needed=not any(found.values())):
+        for family, address in _look_up(host, wanted, is_needed=not any(found.values())):
             found[family].append(address)
     columns = ([(family, text) for text in found[family]] for family in found)
     ordered = [entry for entry in chain.from_iterable(zip_longest(*columns)) if entry is not None]
     if not ordered:
-        raise RelayUnreachable(f"cannot be reached{source}: it has no usable address")
+        raise HostUnreachable("it has no usable address")
     return ordered
 
 
@@ -108,7 +104,7 @@ def _literal_family(host: str) -> int | None:
     return int(socket.AF_INET if version == 4 else socket.AF_INET6)
 
 
-def _look_up(host: str, wanted: list[int], source: str, *, is_needed: bool) -> list[Address]:
+def _look_up(host: str, wanted: list[int], *, is_needed: bool) -> list[Address]:
     """Ask the resolver; a failure counts only when there is no other address."""
     family = wanted[0] if len(wanted) == 1 else socket.AF_UNSPEC
     try:
@@ -116,8 +112,8 @@ def _look_up(host: str, wanted: list[int], source: str, *, is_needed: bool) -> l
     except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot exist
         if not is_needed:
             return []
-        kind = RelayNameUnknown if _is_no_name(error) else RelayUnreachable
-        raise kind(f"cannot be reached{source}: {_lookup_reason(error)}") from error
+        is_unknown = _is_no_name(error)
+        raise HostUnreachable(_lookup_reason(error), is_name_unknown=is_unknown) from error
     pairs = [(int(answer[0]), str(answer[4][0])) for answer in answers]
     return [pair for pair in dict.fromkeys(pairs) if pair[0] in wanted]
 

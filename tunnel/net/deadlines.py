@@ -10,7 +10,7 @@ import logging
 from tunnel.units import Instant, Seconds
 
 # Chosen: a deadline that arises while others are served is done at the next turn, so a few in a row
-# are no fault.
+# are not a fault.
 MOST_TURNS = 16
 STUCK_PAUSE_S: Seconds = 0.5
 

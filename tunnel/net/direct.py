@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from gevent.event import Event
 
-from tunnel.errors import DecodeError, RelayUnreachable
+from tunnel.errors import DecodeError, HostUnreachable
 from tunnel.net.clock import monotonic
 from tunnel.net.connect import Address, resolve
 from tunnel.net.deadlines import Deadlines
@@ -263,7 +263,7 @@ class DirectPaths:
             return []
         try:
             addresses: list[Address] = resolve(node.host, node.ipv4, node.ipv6)
-        except RelayUnreachable:
+        except HostUnreachable:
             return []
         return [(ip, node.stun_port) for _, ip in addresses]
 

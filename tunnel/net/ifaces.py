@@ -41,7 +41,7 @@ _NAME_SIZE = 16
 # Chosen: documentation addresses (RFC 5737, RFC 3849); they are in no network but the internet's.
 FAR_AWAY = {4: "192.0.2.1", 6: "2001:db8::1"}
 _ANY_PORT = 9
-# Chosen: what a hypervisor with hundreds of interfaces would list is no help.
+# Chosen: what a hypervisor with hundreds of interfaces would list does not help.
 MAX_ADDRESSES = 128
 
 

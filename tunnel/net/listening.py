@@ -8,6 +8,7 @@ import os
 
 from gevent import socket
 
+from tunnel.addresses import host_and_port
 from tunnel.errors import TunnelError
 
 # Chosen: connections that wait while the accept loop is held back by its rate limit.
@@ -25,17 +26,12 @@ class ListenFailed(TunnelError):
     """
 
     def __init__(self, purpose: str, host: str, port: int, cause: OSError) -> None:
-        super().__init__(f"{host_and_port(host, port)} cannot be listened on: {_reason(cause)}")
+        super().__init__(f"cannot listen on {host_and_port(host, port)}: {_reason(cause)}")
         self.purpose = purpose
         self.host = host
         self.port = port
         self.is_taken = cause.errno == errno.EADDRINUSE
         self.is_forbidden = cause.errno in (errno.EACCES, errno.EPERM)
-
-
-def host_and_port(host: str, port: int) -> str:
-    """Write an address as people do: an IPv6 literal in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def open_listener(purpose: str, host: str, port: int, kind: int) -> socket.socket:

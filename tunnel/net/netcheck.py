@@ -17,8 +17,9 @@ import gevent
 from gevent import socket
 from gevent.event import Event
 
+from tunnel.addresses import host_and_port
 from tunnel.crypto.keys import DerpKey, KeyPair
-from tunnel.errors import RelayError, RelayFault, RelayRedirected, RelayUnreachable
+from tunnel.errors import HostUnreachable, RelayError, RelayFault, RelayRedirected
 from tunnel.net.clock import monotonic
 from tunnel.net.connect import connect_tcp
 from tunnel.net.deadlines import Deadlines
@@ -170,7 +171,7 @@ def _stun_servers(
     def look_up(turn: int, node: RelayNode) -> None:
         try:
             addresses = stun_addresses(node)
-        except RelayUnreachable:
+        except HostUnreachable:
             return  # its name is unknown; the others are asked all the same
         for family, address in addresses:
             if family == wanted:
@@ -244,7 +245,7 @@ def check_relay(
 
 
 def look_for_page(node: RelayNode, options: DialOptions, budget_s: Seconds) -> SignInPage | None:
-    """Return the sign-in page that answers plain HTTP in the place of a relay.
+    """Return the sign-in page that answers plain HTTP instead of a relay.
 
     None without one, and where that cannot be found out: no plain HTTP at this relay, a proxy in
     between, silence.
@@ -254,8 +255,8 @@ def look_for_page(node: RelayNode, options: DialOptions, budget_s: Seconds) -> S
     port = PLAIN_HTTP_PORT if node.use_tls else node.derp_port
     if options.proxy.proxy_for(node.host, port, use_tls=False) is not None:
         return None
-    host = f"[{node.host}]" if ":" in node.host else node.host
-    lines = (f"GET {PORTAL_PATH} HTTP/1.1", f"Host: {host}:{port}", "User-Agent: derphole")
+    host = host_and_port(node.host, port)
+    lines = (f"GET {PORTAL_PATH} HTTP/1.1", f"Host: {host}", "User-Agent: derphole")
     request = "\r\n".join((*lines, "Connection: close", "", ""))
     try:
         with limited(budget_s, "did not answer in time"):
@@ -263,7 +264,7 @@ def look_for_page(node: RelayNode, options: DialOptions, budget_s: Seconds) -> S
             with closing(sock):
                 sock.sendall(request.encode("ascii"))
                 head, _ = read_head(sock)
-    except (RelayError, OSError):
+    except (RelayError, HostUnreachable, OSError):
         return None
     return sign_in_page(head.status, location_of(head), node.host, port)
 
@@ -280,7 +281,7 @@ def check_mappers(
     """Ask a gateway for a port by every protocol at once, and give each back.
 
     Takes `budget_s`, and up to a second more for giving back; that is done too when the greenlet
-    is killed meanwhile.  An IPv6 gateway is asked by PCP alone.
+    is killed meanwhile.  An IPv6 gateway is asked only by PCP.
     """
     protocols = [MappingProtocol.PCP] if ":" in gateway.ip else list(MappingProtocol)
     found: dict[MappingProtocol, MapperCheck] = {}

@@ -2,7 +2,7 @@
 
     what one link may have  =  twice what is left to everybody
 
-So a link that is alone gets two thirds, links that want as much as they can get have equal parts,
+So a single link gets two thirds, links that want as much as they can get have equal parts,
 and there is always something left for the next.  Nothing is taken away: a link that has more than
 its part now gets no more until it has given some back.  Floors, which no stream has to ask for, are
 not counted here.  Source: the dynamic thresholds of Choudhury and Hahne, for buffers of switches.
@@ -16,7 +16,7 @@ class Budget:
     """An amount, and how much of it is in use.
 
     Args:
-        of_one_link: what a link gets that is alone; all together get half as much again.
+        of_one_link: what a single link gets; all together get half as much again.
     """
 
     __slots__ = ("size", "used")

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from tunnel.addresses import host_and_port
 from tunnel.crypto.keys import DerpKey
 from tunnel.units import Instant
 
@@ -49,7 +50,7 @@ class UdpEndpoint:
     @property
     def address(self) -> str:
         """The address behind it, as people write it."""
-        return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
+        return host_and_port(self.ip, self.port)
 
 
 Destination = RelayEndpoint | UdpEndpoint

@@ -4,7 +4,7 @@
     | type | length (u32, BE)  | payload              |
     +------+-------------------+----------------------+
 
-Layouts of the payloads stand beside `FrameType`.  Source: tailscale derp/derp.go.  This module
+Layouts of the payloads are beside `FrameType`.  Source: tailscale derp/derp.go.  This module
 knows bytes only: who may send which frame when is `tunnel.proto.relay_client.derp_client` and
 `derp_relay`.
 """
@@ -22,7 +22,7 @@ PROTOCOL_VERSION = 2
 KEY_SIZE = 32
 NONCE_SIZE = 24
 HEADER_SIZE = 5
-MAX_PACKET_SIZE = 64 << 10  # derp.go MaxPacketSize: the packet alone, without its 32-byte key
+MAX_PACKET_SIZE = 64 << 10  # derp.go MaxPacketSize: only the packet, without its 32-byte key
 MAX_SEND_PAYLOAD = KEY_SIZE + MAX_PACKET_SIZE
 MAX_CLIENT_INFO = 256 << 10
 PING_SIZE = 8

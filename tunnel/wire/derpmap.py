@@ -19,13 +19,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
+from tunnel.addresses import host_and_port
 from tunnel.errors import DecodeError
 
 # Fixed by the protocol.
 DEFAULT_DERP_PORT = 443
 DEFAULT_STUN_PORT = 3478
 STUN_OFF = -1
-FAMILY_OFF = "none"  # in place of an address: do not use this family
+FAMILY_OFF = "none"  # instead of an address: do not use this family
 RAW_PIN_PREFIX = "sha256-raw:"  # CertName: SHA-256 of the whole certificate, hex
 OWN_REGION_ID = 900  # 900 to 999 belong to users
 
@@ -77,8 +78,7 @@ class RelayNode:
     @property
     def address(self) -> str:
         """`host:port` as people write it, an IPv6 literal in brackets."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.derp_port}"
+        return host_and_port(self.host, self.derp_port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def encode_derp_map(relay_map: RelayMap) -> bytes:
 def parse_relay_url(text: str) -> RelayRegion:
     """Read one relay from `https://host[:port][/derp][?stun=PORT|off][#PIN]`.
 
-    PIN is `sha256:HEX` or, as derper prints it, `sha256-raw:HEX`.  `http://` stands for a relay
+    PIN is `sha256:HEX` or, as derper prints it, `sha256-raw:HEX`.  `http://` means a relay
     without TLS.  The result is a region of one node, with id
     `OWN_REGION_ID` and code "own".  Raises `DecodeError` with a sentence for a person.
     """

@@ -171,7 +171,7 @@ def encode_other_version(message: OtherVersion) -> bytes:
 
 
 def other_version_head(version: int) -> bytes:
-    """Return what stands in the clear before the sealed payload."""
+    """Return what is in the clear before the sealed payload."""
     return MAGIC + bytes((Kind.OTHER_VERSION, version))
 
 

@@ -118,7 +118,7 @@ def encode_upgrade_request(host_header: str, *, fast_start: bool = False) -> byt
         fast_start: ask the server to answer without any HTTP head.
 
     Raises:
-        DecodeError: `host_header` cannot stand in an HTTP head.
+        DecodeError: `host_header` cannot be part of an HTTP head.
     """
     if not _TARGET.fullmatch(host_header.encode("utf-8")):
         raise DecodeError("a host name with characters that HTTP does not allow")

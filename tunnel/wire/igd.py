@@ -236,7 +236,7 @@ def _host(text: str) -> str:
     try:
         return str(IPv4Address(text))
     except ValueError as error:
-        raise DecodeError("a URL whose host is no IPv4 address") from error
+        raise DecodeError("a URL whose host is not an IPv4 address") from error
 
 
 def _port(text: str | None) -> int:
@@ -338,11 +338,11 @@ def _behind(text: str, mark: str, start: int) -> int:
 
 
 def _local_name(tag: str) -> str:
-    """Return the name in a tag without its prefix; a document type is none and is refused."""
+    """Return the name in a tag without its prefix; a document type is not one and is refused."""
     words = tag.split(None, 1)
     match = _NAME.fullmatch(words[0]) if words else None
     if match is None:
-        raise DecodeError("an XML document with a tag that is none")
+        raise DecodeError("an XML document with an invalid tag")
     return match[1]
 
 

@@ -5,7 +5,7 @@
     MAP body    nonce 12 | protocol u8 | 000000 | internal port u16 | external port u16
                 | external address 16
 
-Integers are big-endian, IPv4 addresses stand as ::ffff:a.b.c.d.  The nonce proves, when a mapping
+Integers are big-endian, IPv4 addresses are ::ffff:a.b.c.d.  The nonce proves, when a mapping
 is renewed or deleted (lifetime 0), that it is ours.  In a refusal the lifetime says how long it
 stays that way, and the body repeats the request's or is missing.  UDP, port 5351 of the gateway.
 Source: RFC 6887 sections 7 and 11.  This module knows neither when to ask nor whether an answer was

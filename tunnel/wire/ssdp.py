@@ -52,13 +52,13 @@ def encode_search(target: str, host: str, port: int) -> bytes:
 
 
 def decode_search_answer(data: bytes) -> SearchAnswer:
-    """Read an answer; raises `DecodeError` for all that is none or names no location."""
+    """Read an answer; raises `DecodeError` for anything else, and without a location."""
     if len(data) > MAX_SIZE:
         raise DecodeError(f"an SSDP answer is longer than {MAX_SIZE} bytes")
     first, *lines = data.split(b"\n")
     words = first.split()
     if len(words) < 2 or not words[0].upper().startswith(_STATUS) or words[1] != _OK:
-        raise BadMagic("a datagram that is no SSDP answer")
+        raise BadMagic("a datagram that is not an SSDP answer")
     fields: dict[str, str] = {}
     for line in lines[:MAX_LINES]:
         name, colon, value = line.strip().partition(b":")

@@ -41,7 +41,9 @@ def run(arguments: Arguments, output: Output) -> int:
     report = token_reporter(arguments, output)
     with EndingSignals(), closing(stdio.standard_output()) as sink:
         if sink.is_terminal:
-            output.report(Caution("standard output is a terminal: the raw bytes appear here"))
+            output.report(
+                Caution("standard output is a terminal; received data will be shown as is")
+            )
         receipt = pipe.listen(options, expires_at=expires_at, report=report, sink=sink)
     output.report(receipt)
     return 0

@@ -1,4 +1,4 @@
-"""`netcheck`: tell what this network lets derphole do, and what to do about it."""
+"""`netcheck`: say what this network lets derphole do, and what to do about it."""
 
 import json
 from dataclasses import replace
@@ -14,14 +14,14 @@ USAGE = f"""\
 Check this network: UDP, NAT, port mapping, relays, and whether direct paths will work.
 
 The report goes to standard error; with --json one JSON object goes to standard output.  A port
-that the router maps for the test is given back.  Ends with exit code 0 when a relay is reached.
+that the router maps for the test is given back.  The exit code is 0 when a relay was reached.
 
 USAGE:
     derphole netcheck [options]
 
 OPTIONS:
 {RELAY_OPTIONS}\
-    --force-relay               Accepted as everywhere; noted in the report
+    --force-relay               Only noted in the report
     --timeout SECONDS           Take at most this long (default 5; 0: as long as it takes)
 {TRACE_OPTION}
 EXAMPLES:

@@ -1,4 +1,4 @@
-"""`open`: a local port whose connections end at what the other side shares."""
+"""`open`: a local port whose connections lead to what the other side shares."""
 
 import re
 from contextlib import suppress
@@ -19,22 +19,20 @@ from tunnel.net.clock import wall
 USAGE = f"""\
 Open a local port that leads to the service that the other machine shares.
 
-The port is opened before the token is used.  It stays open through outages: after one the command
-connects again by itself, as long as `share` runs there.  Ctrl-C ends it; SIGHUP makes it connect
-anew at once.
+The port is opened before the token is used and stays open through outages: the command reconnects
+by itself for as long as `share` runs on the other machine.  Ctrl-C ends it; SIGHUP makes it
+reconnect at once.
 
 USAGE:
     derphole open [options] [--] [TOKEN] [BIND]
 
 ARGUMENTS:
-    TOKEN               Token that `derphole share` printed; without it and without an option
-                        for it, the variable DERPHOLE_TOKEN counts
+    TOKEN               Token that `derphole share` printed (default: the variable DERPHOLE_TOKEN)
     BIND                Where to listen: HOST:PORT, PORT, unix:PATH, or :PORT for every address
                         of this machine (default {DEFAULT_BIND}: any free port)
 
 OPTIONS:
 {SOURCE_OPTIONS}\
-    -P, --parallel N            Use at most N direct lanes: 1-16 or auto
 {NETWORK_OPTIONS}
 EXAMPLES:
     derphole open TOKEN
@@ -57,11 +55,11 @@ def run(arguments: Arguments, output: Output) -> int:
     from derphole.cli.frame.file_limit import raise_file_limit
     from derphole.cli.frame.signals import EndingSignals
     from derphole.forwarding.bind import bound
+    from derphole.forwarding.limits import MOST_CONNECTIONS
     from derphole.forwarding.opening import Opening
-    from derphole.forwarding.share import MOST_CONNECTIONS
 
     raise_file_limit(MOST_CONNECTIONS)
-    # What a person ends on purpose has not failed.
+    # A command that a person ends on purpose has not failed.
     with suppress(Interrupted), bound(where) as listener:
         _warn_of(where, output)
         opening = Opening(options, session, listener, output.report)
@@ -82,7 +80,7 @@ def _warn_of(where: ServiceAddress, output: Output) -> None:
     if not where.is_loopback:
         output.report(
             Caution(
-                f"{where} is not on this machine alone: everybody who reaches that address can "
-                "use the service of the other side"
+                f"{where} can be reached from other machines: anyone who can connect to it can use "
+                "the shared service"
             )
         )

@@ -15,18 +15,16 @@ from tunnel.net.clock import wall
 USAGE = f"""\
 Send standard input to the listener that made the token.
 
-Ends with exit code 0 only when the other side has written everything.
+The exit code is 0 only when the other side has written everything.
 
 USAGE:
     derphole pipe [options] [--] [TOKEN]
 
 ARGUMENTS:
-    TOKEN               Token that the listener printed; without it and without an option
-                        for it, the variable DERPHOLE_TOKEN counts
+    TOKEN               Token that the listener printed (default: the variable DERPHOLE_TOKEN)
 
 OPTIONS:
 {SOURCE_OPTIONS}\
-    -P, --parallel N            Use at most N direct lanes: 1-16 or auto
 {NETWORK_OPTIONS}
 EXAMPLES:
     derphole pipe TOKEN < original.bin

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from derphole.cli.commands.relay_options import RelayOptions, relay_options
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.output import Output
-from derphole.errors import DerpholeError, Interrupted
+from derphole.errors import Interrupted, RelayNotStarted
 from derphole.status import Caution, Notice
 
 if TYPE_CHECKING:
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from tunnel.net.relay_server.server import ListenFailed, RelayServer, ServerCertificate
 
 USAGE = """\
-Run a relay where two machines meet that cannot reach each other.
+Run a relay, on which two machines meet that cannot reach each other.
 
-It is a DERP server with STUN, good for tests, a LAN and small groups; it passes sealed packets
-and can read none of them.  For larger needs run Tailscale's derper.
+It is a DERP server with STUN for tests, a LAN or a small group; it forwards sealed packets and
+cannot read them.  For larger needs run Tailscale's derper.
 
 USAGE:
     derphole relay [options]
@@ -32,20 +32,14 @@ OPTIONS:
     --max-clients N             Clients at once (default 1024)
     --rate RATE                 Bytes a second taken from each client, such as 1250000 or 2M
                                 (default: no limit)
-    --key-file FILE             The relay's own key, kept over restarts; written if absent,
-                                the same as derper's -c file
+    --key-file FILE             The relay's own key, kept across restarts; written if absent,
+                                in the format of derper's -c file
 
 EXAMPLES:
     derphole relay
     derphole relay --listen :3340
     derphole relay --listen :443 --tls-cert relay.crt --tls-key relay.key --key-file relay.json
 """
-
-
-class RelayNotStarted(DerpholeError):
-    """The relay could not start."""
-
-    code = "relay-not-started"
 
 
 def run(arguments: Arguments, output: Output) -> int:
@@ -60,7 +54,7 @@ def run(arguments: Arguments, output: Output) -> int:
     keys = _keys(options, output)
     certificate = _certificate(options)
     raise_file_limit(options.max_clients + SPARE_CONNECTIONS)
-    # What a person ends on purpose has not failed.
+    # A command that a person ends on purpose has not failed.
     with suppress(Interrupted), EndingSignals():
         server = _started(options, keys, certificate, output)
         try:
@@ -83,7 +77,7 @@ def _keys(options: RelayOptions, output: Output) -> "KeyPair":
     if loaded.is_exposed:
         output.report(
             Caution(
-                f"{options.key_file} can be read by others on this machine: "
+                f"{options.key_file} can be read by other users of this machine: "
                 f"run chmod 600 {options.key_file}"
             )
         )
@@ -99,11 +93,14 @@ def _certificate(options: RelayOptions) -> "ServerCertificate | None":
         return load_certificate(*options.certificate)
     except CertificateUnusable as error:
         raise RelayNotStarted(
-            f"{error}; --tls-cert wants a PEM chain with the relay's own certificate first, "
-            "--tls-key its key without a passphrase"
+            str(error),
+            "--tls-cert needs a PEM chain that begins with the relay's own certificate, --tls-key "
+            "the key of that certificate without a passphrase",
         ) from error
     except OSError as error:
-        raise RelayNotStarted(f"{error.filename} cannot be read: {error.strerror}") from error
+        raise RelayNotStarted(
+            f"{error.filename} cannot be read: {error.strerror}", "check --tls-cert and --tls-key"
+        ) from error
 
 
 def _started(
@@ -127,8 +124,8 @@ def _started(
             raise _not_listening(error) from error
         output.report(
             Caution(
-                f"no STUN: UDP {error}; direct paths will be found by other means, "
-                "or choose another port with --stun-port"
+                f"the relay runs without STUN, which {error}; direct paths are found by other "
+                "means, or choose another UDP port with --stun-port"
             )
         )
     else:
@@ -144,12 +141,11 @@ def _started(
 def _not_listening(error: "ListenFailed") -> RelayNotStarted:
     if error.purpose == "STUN":
         return RelayNotStarted(
-            f"STUN cannot run: UDP {error}; choose another port with --stun-port, "
-            "or --stun-port off"
+            f"STUN {error}", "choose another port with --stun-port, or turn it off: --stun-port off"
         )
     step = "stop that program, or choose another address with --listen (port 0 takes any free one)"
     if error.is_forbidden:
-        step = "ports below 1024 need special rights; choose another one with --listen"
+        step = "choose a port above 1023 with --listen; lower ones need special rights"
     elif not error.is_taken:
         step = "choose another address with --listen"
-    return RelayNotStarted(f"the relay cannot start: {error}; {step}")
+    return RelayNotStarted(f"it {error}", step)

@@ -27,7 +27,7 @@ class RelayOptions:
         certificate: certificate and key file, None for plain HTTP.
         max_clients: logged in at once.
         rate: of each client, None for no limit.
-        key_file: None for a key of this run alone.
+        key_file: None for a key that only this run has.
     """
 
     listen: tuple[str, int]
@@ -44,7 +44,7 @@ def relay_options(arguments: Arguments) -> RelayOptions:
     stun = arguments.text("--stun-port")
     cert, key = arguments.text("--tls-cert"), arguments.text("--tls-key")
     if bool(cert) != bool(key):
-        raise UsageError("--tls-cert and --tls-key belong together: give both or none")
+        raise UsageError("--tls-cert and --tls-key must be given together")
     key_file = arguments.text("--key-file")
     return RelayOptions(
         listen=parse_listen(arguments.text("--listen") or DEFAULT_LISTEN),

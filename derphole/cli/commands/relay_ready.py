@@ -1,19 +1,18 @@
 """How `derphole relay` says that it runs: its URL, and who can use it."""
 
 import json
-import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import netifaces
 
 from derphole.cli.frame.output import Output
-from derphole.status import Caution, Instruction, Notice
-from tunnel.net.clock import wall
+from derphole.status import Caution, JsonValue, Level, Notice, Status
+from tunnel.addresses import host_and_port
 from tunnel.net.relay_server.server import (
     OWN_REGION_ID,
     encode_derp_map,
-    host_and_port,
     is_loopback,
     is_unspecified,
     node_at,
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class RelayReady:
+class RelayReady(Status):
     """The relay takes connections.
 
     Args:
@@ -36,23 +35,23 @@ class RelayReady:
         node: the relay as a node of a DERP map, for maps of one's own.
     """
 
+    event = "relay-ready"
+    level = Level.QUIET
     url: str
     derp_map_url: str
     stun: str | None
-    node: dict[str, str | int | bool]
+    node: dict[str, JsonValue]
 
     @property
     def sentence(self) -> str:
-        """The line for people."""
+        """What `--relay` takes, and where STUN is."""
         stun = f"STUN on {self.stun}" if self.stun else "no STUN"
         return f"relay ready: {self.url} ({stun})"
 
     @property
-    def event(self) -> dict[str, object]:
-        """The event for programs."""
+    def keys(self) -> Mapping[str, JsonValue]:
+        """Everything that a program may want to pass on."""
         return {
-            "event": "relay-ready",
-            "time": round(wall(), 3),
             "url": self.url,
             "derp_map_url": self.derp_map_url,
             "stun": self.stun,
@@ -71,18 +70,18 @@ def announce(
         where = every if is_unspecified(source) else host_and_port(host, port)
         output.report(
             Caution(
-                f"the relay listens on {where}: anybody who can reach that can relay traffic "
+                f"the relay listens on {where}: anyone who can connect to it can relay traffic "
                 "through this machine"
             )
         )
     if certificate is not None and not certificate.cert_name:
         output.report(
             Notice(
-                "machines that trust the authority behind the certificate can leave out "
-                "#sha256:...; with it, a certificate with a new key needs new URLs"
+                "machines that trust the authority which signed the certificate can leave out "
+                "#sha256:...; a URL that has it stops working when the certificate gets a new key"
             )
         )
-    _say(describe(server, certificate), output)
+    output.report(describe(server, certificate))
 
 
 def describe(server: "RelayServer", certificate: "ServerCertificate | None") -> RelayReady:
@@ -112,12 +111,3 @@ def own_address(*, may_be_ipv6: bool) -> str:
                 if address and "%" not in address and not is_loopback(address):
                     return address
     return "127.0.0.1"
-
-
-def _say(ready: RelayReady, output: Output) -> None:
-    if output.is_json:
-        # One line by itself: no other status carries an object.
-        sys.stderr.write(json.dumps(ready.event) + "\n")
-        sys.stderr.flush()
-    else:
-        output.report(Instruction(ready.sentence))

@@ -16,8 +16,8 @@ USAGE = f"""\
 Let another machine connect to a TCP service that this machine reaches.
 
 The token for the other machine goes to standard error, on a line of its own.  Whoever has it can
-connect to TARGET, and to nothing else, as long as this command runs; Ctrl-C ends it.  When the
-token has expired, those who are connected stay, and the command ends when the last one has left.
+connect to TARGET, and to nothing else, while this command runs; Ctrl-C ends it.  When the token has
+expired, clients that are connected stay, and the command ends when the last one has left.
 
 USAGE:
     derphole share [options] [--] TARGET
@@ -29,7 +29,7 @@ OPTIONS:
     --print-token-only          Print the token on standard output
 {EXPIRES_OPTION}\
     --max-clients N             Machines that may use the token at once (default 1)
-    --max-connections N         Connections at once, of all of them together (default 1024)
+    --max-connections N         Connections at once, of all machines together (default 1024)
 {NETWORK_OPTIONS}
 EXAMPLES:
     derphole share 8080
@@ -47,17 +47,18 @@ def run(arguments: Arguments, output: Output) -> int:
     from derphole.cli.frame.file_limit import raise_file_limit
     from derphole.cli.frame.signals import EndingSignals
     from derphole.forwarding import share
+    from derphole.forwarding.limits import DEFAULT_CONNECTIONS, MOST_CLIENTS, MOST_CONNECTIONS
 
     clients = arguments.text("--max-clients")
     connections = arguments.text("--max-connections")
     wanted = share.ShareOptions(
         target,
         expires_at,
-        _count("--max-clients", clients, 1, share.MOST_CLIENTS),
-        _count("--max-connections", connections, share.DEFAULT_CONNECTIONS, share.MOST_CONNECTIONS),
+        _count("--max-clients", clients, 1, MOST_CLIENTS),
+        _count("--max-connections", connections, DEFAULT_CONNECTIONS, MOST_CONNECTIONS),
     )
     raise_file_limit(wanted.max_connections)
-    # What a person ends on purpose has not failed.
+    # A command that a person ends on purpose has not failed.
     with suppress(Interrupted), EndingSignals():
         share.share(options, wanted, report=token_reporter(arguments, output))
     return 0

@@ -75,7 +75,7 @@ class Scan:
 
     Args:
         options: value by option name; True for flags.
-        words: everything that is no option.
+        words: everything that is not an option.
         rest: what was not looked at because the scan stopped.
     """
 
@@ -90,7 +90,7 @@ def scan(line: Sequence[str], known: Mapping[str, Option], *, stop_at_word: bool
     Args:
         line: the words of the command line.
         known: option by each of its spellings.
-        stop_at_word: leave everything behind the first word that is no option in `rest`.
+        stop_at_word: leave everything after the first word that is not an option in `rest`.
 
     Raises `UsageError` for unknown options and for values that are missing or not wanted.
     """
@@ -186,7 +186,7 @@ def fit(usage: str, command: str, taken: Scan) -> dict[str, str | bool | None]:
     try:
         fitted = docopt.docopt(usage, argv=canonical, help=False)
     except docopt.DocoptExit as error:
-        raise UsageError(f"'{command}' was given arguments that do not go together") from error
+        raise UsageError(f"'{command}': these arguments cannot be combined") from error
     return {name: value for name, value in fitted.items() if name != "--"}
 
 

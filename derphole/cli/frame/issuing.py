@@ -11,8 +11,8 @@ from derphole.token.when import parse_when
 from tunnel.units import Seconds, WallTime
 
 EXPIRES_OPTION = """\
-    --expires WHEN              When the token ends: RFC3339, YYYY-MM-DD or a duration such
-                                as 8h; at most 7 days (without this option: 1 hour)
+    --expires WHEN              When the token expires: RFC3339, YYYY-MM-DD or a duration
+                                such as 8h; at most 7 days (default: 1 hour)
 """
 
 
@@ -35,7 +35,7 @@ def token_reporter(arguments: Arguments, output: Output) -> Report:
 def session_expiry(text: str | None, now: WallTime) -> WallTime | None:
     """Return the end of a session token; None leaves it at the usual life.
 
-    Raises `UsageError` for text that is no WHEN, `ExpiryRefused` for the past and beyond 7 days.
+    Raises `UsageError` for text that is not a WHEN, `ExpiryRefused` for the past and beyond 7 days.
     """
     if text is None:
         return None
@@ -46,9 +46,10 @@ def session_expiry(text: str | None, now: WallTime) -> WallTime | None:
             f'invalid --expires value "{text}"; use RFC3339, YYYY-MM-DD or a duration such as 8h'
         ) from error
     if expires_at <= now:
-        raise ExpiryRefused(f"expiry must be in the future; it is {utc_text(now)} now")
+        step = f"choose a later time with --expires (it is {utc_text(now)} now)"
+        raise ExpiryRefused("in the future", step)
     if expires_at - now > MAX_SESSION_LIFE_S:
-        raise ExpiryRefused("expiry must be within 7 days; use a derptun token for longer access")
+        raise ExpiryRefused("within 7 days", "use a derptun token for longer access")
     return expires_at
 
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import gevent
 
-from derphole.cli.frame.output import Level, Output
-from derphole.status import Notice
+from derphole.cli.frame.output import Output
+from derphole.status import Level, Notice
 from derphole.trace_bounds import Thinning
 from derphole.watchdog import Stall, Watchdog
 
@@ -37,7 +37,7 @@ class DebugLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Show one record, unless too many of its kind came in this second."""
         for kind, count in self._thinning.turn(record.created).items():
-            self._output.debug(f"{count} more lines in a second, left out: {kind}")
+            self._output.debug(f"{count} more lines within a second were left out: {kind}")
         if self._thinning.admit(f"{record.name}: {record.msg}"):
             self._output.debug(f"{record.name}: {record.getMessage()}")
 
@@ -50,7 +50,7 @@ class DebugLines(logging.Handler):
 
 @contextmanager
 def stall_lines(output: Output) -> Iterator[None]:
-    """Tell of every stall of the event loop within the context."""
+    """Report every stall of the event loop within the context."""
 
     def report(stall: Stall) -> None:
         for line in str(stall).splitlines():

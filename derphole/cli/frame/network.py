@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from derphole.cli.frame.arguments import Arguments, is_debug, parse_size
+from derphole.cli.frame.arguments import Arguments, parse_size
 from derphole.config import TRACE_SIZE, NetworkOptions, RelayAddress
 from derphole.errors import UsageError
 from derphole.token.hints import OwnRelay
@@ -26,6 +26,7 @@ def network_options(arguments: Arguments) -> NetworkOptions:
     environ = arguments.environ
     derp_map, relay = _relay_choice(arguments)
     timeout_s = _timeout(arguments.text("--timeout"))
+    _check_parallel(arguments.text("--parallel"))
     trace = arguments.text("--trace")
     if trace == "":
         raise UsageError("--trace requires the name of a file")
@@ -41,9 +42,6 @@ def network_options(arguments: Arguments) -> NetworkOptions:
         proxy_http=_either_case(environ, "HTTP_PROXY"),
         no_proxy=_no_proxy(_either_case(environ, "NO_PROXY")),
         cache_dir=cache_dir(environ),
-        npm_spec=environ.get("DERPHOLE_NPM") or None,
-        parallel=_parallel(arguments.text("--parallel")),
-        debug=is_debug(environ),
     )
 
 
@@ -60,12 +58,12 @@ def parse_relay(text: str) -> RelayAddress:
     if parts.scheme not in DEFAULT_PORTS:
         raise _bad_relay(text, "it must begin with https:// or http://")
     if not parts.hostname or parts.username is not None or parts.path not in ("", "/"):
-        raise _bad_relay(text, "only a host name and a port may follow")
+        raise _bad_relay(text, "nothing may follow the host name and the port")
     if parts.query or port == 0:
-        raise _bad_relay(text, "only a host name and a port may follow")
+        raise _bad_relay(text, "nothing may follow the host name and the port")
     pin = _pin(text, parts.fragment) if parts.fragment else None
     if pin and parts.scheme != "https":
-        raise _bad_relay(text, "a pin needs https")
+        raise _bad_relay(text, "a pin requires https")
     address = RelayAddress(
         parts.hostname, port or DEFAULT_PORTS[parts.scheme], parts.scheme == "https", pin
     )
@@ -103,7 +101,7 @@ def _relay_choice(arguments: Arguments) -> tuple[str | None, str | None]:
 
 def _pin(text: str, fragment: str) -> str:
     if not PIN.fullmatch(fragment):
-        raise _bad_relay(text, "a pin is #sha256: or #sha256-raw:, and 64 hexadecimal digits")
+        raise _bad_relay(text, "a pin must be #sha256: or #sha256-raw: and 64 hexadecimal digits")
     return fragment.lower()
 
 
@@ -117,7 +115,7 @@ def _timeout(text: str | None) -> Seconds | None:
         return None
     seconds = float(text) if SECONDS.fullmatch(text) else parse_duration(text)
     if seconds is None:
-        raise UsageError(f'invalid --timeout value "{text}"; use seconds, 0 for no limit')
+        raise UsageError(f'invalid --timeout value "{text}"; use seconds, or 0 for no limit')
     return seconds or None
 
 
@@ -126,23 +124,23 @@ def _trace_size(text: str | None, *, has_trace: bool) -> ByteCount:
     if text is None:
         return TRACE_SIZE
     if not has_trace:
-        raise UsageError("--trace-size needs --trace FILE", shows_help=False)
+        raise UsageError("--trace-size requires --trace FILE", shows_help=False)
     size = parse_size(text)
     if size is None or size < LEAST_SIZE:
         raise UsageError(
             f'invalid --trace-size value "{text}"; use bytes, such as 500K or 64M, '
-            f"{LEAST_SIZE // KIB}K at least",
+            f"and at least {LEAST_SIZE // KIB}K",
             shows_help=False,
         )
     return size
 
 
-def _parallel(text: str | None) -> int | None:
+def _check_parallel(text: str | None) -> None:
+    """Raise `UsageError` for what could not be a number of lanes; nothing uses several so far."""
     if text is None or text.lower() == "auto":
-        return None
+        return
     if not re.fullmatch(r"[0-9]{1,2}", text) or not 1 <= int(text) <= MAX_PARALLEL:
         raise UsageError(f"parallel must be 1-{MAX_PARALLEL} or auto")
-    return int(text)
 
 
 def _either_case(environ: Mapping[str, str], name: str) -> str | None:

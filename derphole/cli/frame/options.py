@@ -5,34 +5,34 @@ description, which docopt needs.
 """
 
 RELAY_OPTIONS = """\
-    --derp-map URL|FILE         Relay map to use in place of the public one
-    --relay URL                 One relay to use in place of a map:
+    --derp-map URL|FILE         Relay map to use instead of the public one
+    --relay URL                 One relay to use instead of a map:
                                 https://host[:port][#sha256:HEX] or http://host[:port];
                                 derper's pin is #sha256-raw:HEX
 """
 
 TRACE_OPTION = """\
     --trace FILE                Append a trace as JSON lines, without secrets
-    --trace-size SIZE           Keep the trace within this size: its first half and the newest
-                                lines (default 64M; K, M, G)
+    --trace-size SIZE           Limit the trace to this size; its first half and the newest
+                                lines are kept (default 64M; K, M, G)
 """
 
 NETWORK_OPTIONS = f"""\
 {RELAY_OPTIONS}\
-    --force-relay               Stay on the relay, take no direct path
+    --force-relay               Stay on the relay, use no direct path
     --timeout SECONDS           Give up waiting for the other side after this time (0: never,
-                                also where every relay refuses)
+                                even when every relay refuses)
 {TRACE_OPTION}"""
 
 SOURCE_OPTIONS = """\
-    --token TOKEN               Token, in place of the argument
+    --token TOKEN               Token, instead of the argument
     --token-file FILE           File that holds the token
     --token-stdin               Read the token from the first line of standard input
 """
 
 GLOBAL_OPTIONS = """\
     -v, --verbose               Print states and debug lines
-    -q, --quiet                 Print tokens, instructions, addresses and errors alone
+    -q, --quiet                 Print only tokens, instructions, addresses and errors
     -s, --silent                The same as --quiet
     --json                      Print one JSON event a line on standard error
     -h, --help                  Print this help

@@ -11,36 +11,16 @@ Text may come from the other side: every control character is escaped here.
 
 import json
 import unicodedata
-from collections.abc import Callable
-from enum import IntEnum
+from collections.abc import Callable, Mapping
 from typing import TextIO
 
 from derphole.cli.frame.writer import LineWriter
 from derphole.errors import DerpholeError, Interrupted, SinkClosed, SinkFailed, UsageError
-from derphole.status import (
-    ForwardingEnded,
-    Instruction,
-    JsonValue,
-    Listening,
-    PathTaken,
-    StateChanged,
-    Status,
-    TokenIssued,
-    as_event,
-    sentence,
-)
+from derphole.status import JsonValue, Level, Status
 from tunnel.units import WallTime
 
 # Chosen: at the end, how long a stalled standard error may hold us before its lines are lost.
 LAST_LINES_S = 2.0
-
-
-class Level(IntEnum):
-    """How much is said."""
-
-    QUIET = 0
-    NORMAL = 1
-    VERBOSE = 2
 
 
 class Output:
@@ -51,7 +31,7 @@ class Output:
         stderr: where everything else goes; None when the descriptor is closed.
         clock: wall clock for the time of events.
         level: how much is said.
-        is_json: one JSON event a line in place of lines for people.
+        is_json: one JSON event a line instead of lines for people.
     """
 
     def __init__(
@@ -70,15 +50,14 @@ class Output:
 
     def report(self, status: Status) -> None:
         """Show a status, if the level asks for it; never blocks."""
-        if self.level < self._level_of(status):
+        # Programs get states and paths at the usual level already.
+        needed = min(status.level, Level.NORMAL) if self.is_json else status.level
+        if self.level < needed:
             return
-        is_vital = isinstance(status, TokenIssued | Instruction | Listening)
+        is_vital = status.level is Level.QUIET
         if self.is_json:
-            name, keys = as_event(status)
-            self._event(name, keys, is_vital=is_vital)
-            return
-        line = sentence(status)
-        if line is not None:
+            self._event(status.event, status.keys, is_vital=is_vital)
+        elif (line := status.sentence) is not None:
             self._lines.write(escaped(line), is_vital=is_vital)
 
     def debug(self, text: str) -> None:
@@ -139,17 +118,7 @@ class Output:
         """Write what is left, for two seconds at most."""
         self._lines.close(LAST_LINES_S)
 
-    def _level_of(self, status: Status) -> Level:
-        """Return the lowest level that shows a status; programs always get states and paths."""
-        match status:
-            case TokenIssued() | Instruction() | Listening():
-                return Level.QUIET
-            case StateChanged() | PathTaken() | ForwardingEnded():
-                return Level.NORMAL if self.is_json else Level.VERBOSE
-            case _:
-                return Level.NORMAL
-
-    def _event(self, name: str, keys: dict[str, JsonValue], *, is_vital: bool = False) -> None:
+    def _event(self, name: str, keys: Mapping[str, JsonValue], *, is_vital: bool = False) -> None:
         event = {"event": name, "time": round(self._clock(), 3), **keys}
         self._lines.write(json.dumps(event), is_vital=is_vital)
 

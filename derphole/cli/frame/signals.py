@@ -15,11 +15,10 @@ from typing import Protocol
 
 import gevent
 
+from derphole.cli.frame.ending import ENDING_SIGNALS
 from derphole.errors import SIGNAL_EXIT_BASE, Interrupted
 from tunnel.net.clock import monotonic
 from tunnel.units import Instant, Seconds
-
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # Chosen: longer than the two signals of a shell and of a launcher that passes its own on.
 SECOND_SIGNAL_S: Seconds = 0.3
@@ -36,7 +35,7 @@ class EndingSignals:
     """A context in which the signals raise `Interrupted` in the greenlet that entered it.
 
     Args:
-        on_hangup: called at SIGHUP in place of that; must not block.
+        on_hangup: called at SIGHUP instead; must not block.
 
     Signals that were ignored when the program began (nohup, background jobs) stay ignored.
     """

@@ -14,7 +14,7 @@ from derphole.cli.frame.output import Output
 from derphole.errors import UsageError
 from derphole.status import Caution
 
-# Chosen: far above any token; what is larger is no token file.
+# Chosen: far above any token; a larger file is not a token file.
 MAX_TOKEN_FILE_SIZE = 64 << 10
 MAX_TOKEN_LINE_SIZE = 4096
 
@@ -61,7 +61,7 @@ def _from_file(path: Path, output: Output) -> str:
     mode = stat.S_IMODE(status.st_mode)
     if stat.S_ISREG(status.st_mode) and mode & 0o077:
         output.report(
-            Caution(f"others may use the token file {path} (mode {mode:04o}); run chmod 600 on it")
+            Caution(f"other users can use the token file {path} (mode {mode:04o}); run chmod 600")
         )
     if len(content) > MAX_TOKEN_FILE_SIZE:
         raise UsageError(f"--token-file: {path} is too large for a token", shows_help=False)
@@ -75,7 +75,7 @@ def _from_stdin(descriptor: int) -> str:
         while (byte := _read_byte(descriptor)) not in (b"", b"\n"):
             line += byte
             if len(line) > MAX_TOKEN_LINE_SIZE:
-                raise UsageError("--token-stdin: the first line is no token", shows_help=False)
+                raise UsageError("--token-stdin: the first line is not a token", shows_help=False)
     except OSError as error:
         raise _unreadable("--token-stdin", error) from error
     return _not_empty(line.decode("utf-8", "replace"), "--token-stdin")

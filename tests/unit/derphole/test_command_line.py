@@ -9,7 +9,7 @@ import pytest
 
 from derphole import __version__
 from derphole.cli.frame.arguments import Option, scan
-from derphole.cli.invocation import Invocation, error_code, tunnel_sentence
+from derphole.cli.invocation import TUNNEL_NEXT_STEP, Invocation, error_code, tunnel_sentence
 from derphole.cli.main import main
 from derphole.cli.usage import COMMANDS
 from derphole.errors import UsageError
@@ -165,7 +165,7 @@ WITH_HELP = [
     (["share"], "'share' requires 1 argument(s), got 0", "Let another"),
     (["share", "1", "2"], "'share' requires 1 argument(s), got 2", "Let another"),
     (["share", "host"], 'invalid target "host"; use HOST:PORT, PORT', "Let another"),
-    (["share", "http://x:1"], 'invalid target "http://x:1": leave out http://', "Let another"),
+    (["share", "http://x:1"], 'invalid target "http://x:1": remove http://', "Let another"),
     (["share", "80", "--max-clients", "0"], 'invalid --max-clients value "0"; use 1 to', "Let"),
     (["share", "80", "--max-clients", "x"], 'invalid --max-clients value "x"', "Let another"),
     (["share", "80", "--max-connections=9999"], "invalid --max-connections value", "Let another"),
@@ -249,7 +249,11 @@ REFUSED = [
     (["pipe", "nonsense"], "token-damaged", "the token is damaged"),
     (["pipe", "dts1_abc"], "token-foreign", "this token was made by the Go version"),
     (["pipe", minted(Capability.LISTEN, 1)], "token-expired", "the token expired at 1970"),
-    (["pipe", minted(Capability.SHARE)], "token-wrong-capability", "this token comes from `derp"),
+    (
+        ["pipe", minted(Capability.SHARE)],
+        "token-wrong-capability",
+        "this token was printed by `derp",
+    ),
     (["pipe", CLIENT], "token-wrong-role", "this is a client token"),
     (["pipe", "--token", SERVER], "token-wrong-role", "this is a server token"),
     (["listen", "--expires", "8d"], "expiry-refused", "expiry must be within 7 days"),
@@ -373,10 +377,12 @@ def test_a_developer_gets_the_traceback(capsys, monkeypatch):
 
 
 def test_tunnel_errors_are_told_by_their_class_and_their_words():
-    assert tunnel_sentence(RelayUnreachable("fra")) == "a relay could not be reached: fra"
-    assert tunnel_sentence(AuthenticationFailed()) == "a seal or proof did not verify"
-    assert error_code(AuthenticationFailed()) == "authentication-failed"
-    assert error_code(PeerError()) == "peer-error"
+    step = f"; {TUNNEL_NEXT_STEP}"
+
+    assert tunnel_sentence(RelayUnreachable("fra")) == f"a relay could not be reached: fra{step}"
+    assert tunnel_sentence(AuthenticationFailed()) == f"a seal or proof did not verify{step}"
+    assert error_code(AuthenticationFailed) == "authentication-failed"
+    assert error_code(PeerError) == "peer-error"
 
 
 # --- start-up --------------------------------------------------------------------------------

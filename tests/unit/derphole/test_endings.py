@@ -40,13 +40,13 @@ def test_the_library_s_codes_are_the_same_here():
     ("end", "error", "words"),
     [
         (PeerSilent(60.2), TimedOut, "60 s waiting for the confirmation"),
-        (ClosedHere(16), PeerLeft, "peer disconnected"),
+        (ClosedHere(16), PeerLeft, "the other side disconnected"),
         (PeerClosed(Ending.IN_USE, "x"), AlreadyInUse, "already in use"),
         (PeerClosed(Ending.OUTPUT_CLOSED, "x"), ReceiverOutputClosed, "receiver's output was closed"),
         (PeerClosed(Ending.REPLACED, "x"), PeerAborted, "another process took over"),
-        (PeerClosed(Ending.DONE, ""), PeerLeft, "before everything was confirmed"),
+        (PeerClosed(Ending.DONE, ""), PeerLeft, "before confirming everything"),
         (PeerClosed(Ending.FAILED, "it fell over"), PeerAborted, "it fell over"),
-        (PeerClosed(9999, ""), PeerAborted, "peer aborted"),
+        (PeerClosed(9999, ""), PeerAborted, "the other side stopped"),
     ],
 )  # fmt: skip
 def test_every_end_of_a_link_has_a_sentence(end, error, words):
@@ -64,12 +64,16 @@ def test_every_end_of_a_link_has_a_sentence(end, error, words):
         (Refusal.USED_UP, ClaimRefused, "used already"),
         (Refusal.LEAVING, ClaimRefused, "about to end"),
         (Refusal.REVOKED, ClaimRefused, "revoked"),
-        (Refusal.NOT_AWAITED, NotAwaited, "does not wait for this process"),
-        (Refusal.CLAIMER_LACKS, FeatureMissing, "update this one"),
-        (Refusal.CLAIMER_LACKS, FeatureMissing, f"this side is {PROGRAM}, the other one other 2.0"),
-        (Refusal.ISSUER_LACKS, FeatureMissing, "update the other one"),
+        (Refusal.NOT_AWAITED, NotAwaited, "no longer waits for this process"),
+        (Refusal.CLAIMER_LACKS, FeatureMissing, "update the program on this side"),
+        (
+            Refusal.CLAIMER_LACKS,
+            FeatureMissing,
+            f"this side runs {PROGRAM}, the other side other 2.0",
+        ),
+        (Refusal.ISSUER_LACKS, FeatureMissing, "update the program on the other side"),
         (200, OtherReason, "reason 200"),
-        (200, OtherReason, f"this one is {PROGRAM}, the other one other 2.0"),
+        (200, OtherReason, f"this side runs {PROGRAM}, the other side other 2.0"),
     ],
 )
 def test_every_refusal_has_a_sentence(verdict, error, words):
@@ -97,9 +101,11 @@ def test_a_time_out_tells_how_long_it_waited_even_below_a_second(after_s, text):
 def test_another_version_is_told_with_both_and_the_next_step():
     told = str(OtherVersion(2, "derphole 0.9.0"))
 
-    assert f"this one is {PROGRAM} (protocol 1), the other one derphole 0.9.0 (protocol 2)" in told
+    assert (
+        f"this side runs {PROGRAM} (protocol 1), the other side derphole 0.9.0 (protocol 2)" in told
+    )
     assert "update the older one" in told
-    assert "a program (protocol 2)" in str(OtherVersion(2, ""))
+    assert "an unnamed program (protocol 2)" in str(OtherVersion(2, ""))
     assert OtherVersion.code == "other-version"
 
 

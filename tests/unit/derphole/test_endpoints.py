@@ -58,9 +58,9 @@ def test_what_is_neither_is_a_usage_error_that_says_what_to_write(parse, text):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("http://localhost:80", "leave out http://"),
-        ("localhost:0", "port 0 is no port"),
-        ("0", "port 0 is no port"),
+        ("http://localhost:80", "remove http://"),
+        ("localhost:0", "port must be 1 to 65535"),
+        ("0", "port must be 1 to 65535"),
         (":80", "the host is missing"),
     ],
 )

@@ -29,8 +29,6 @@ def test_the_environment_gives_what_no_option_does():
         "HTTP_PROXY": "http://upper:2",
         "NO_PROXY": "localhost, .example.com ,",
         "XDG_CACHE_HOME": "/tmp/cache",
-        "DERPHOLE_NPM": "derphole@latest",
-        "DERPHOLE_DEBUG": "1",
     }
 
     assert options(environ) == NetworkOptions(
@@ -39,8 +37,6 @@ def test_the_environment_gives_what_no_option_does():
         proxy_http="http://upper:2",
         no_proxy=("localhost", ".example.com"),
         cache_dir=Path("/tmp/cache/derphole"),
-        npm_spec="derphole@latest",
-        debug=True,
     )
 
 
@@ -125,7 +121,7 @@ def test_the_size_of_a_trace_has_units_and_a_least():
     for text in ("", "0", "63K", "x", "-1", "1T"):
         with pytest.raises(UsageError, match="invalid --trace-size value"):
             options(trace="t", trace_size=text)
-    with pytest.raises(UsageError, match="--trace-size needs --trace FILE"):
+    with pytest.raises(UsageError, match="--trace-size requires --trace FILE"):
         options(trace_size="1M")
 
 
@@ -135,9 +131,9 @@ def test_another_timeout_is_refused(text):
         options(timeout=text)
 
 
-@pytest.mark.parametrize(("text", "lanes"), [("1", 1), ("16", 16), ("auto", None), ("AUTO", None)])
-def test_parallel_is_1_to_16_or_auto(text, lanes):
-    assert options(parallel=text).parallel == lanes
+@pytest.mark.parametrize("text", ["1", "16", "auto", "AUTO"])
+def test_parallel_is_1_to_16_or_auto(text):
+    assert options(parallel=text) == options()
 
 
 @pytest.mark.parametrize("text", ["0", "17", "-1", "x", "", "1.5", "٣"])

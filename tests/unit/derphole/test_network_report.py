@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from derphole.network.report import as_json, endpoint_text, lines
+from derphole.network.report import as_json, lines
 from derphole.network.verdict import (
     NetworkFindings,
     RelayFinding,
@@ -39,9 +39,9 @@ def missed(words, fault, **more):
 
 
 REFUSED = missed("refused our key", RelayFault.KEY_REFUSED)
-DISTRUSTED = missed("has a certificate that is not to be trusted", RelayFault.CERTIFICATE)
+DISTRUSTED = missed("has a certificate that cannot be trusted", RelayFault.CERTIFICATE)
 ELSEWHERE = missed(
-    "sends us to https://b/", RelayFault.REDIRECTED, redirected_to="https://b.example/derp"
+    "redirects us to https://b/", RelayFault.REDIRECTED, redirected_to="https://b.example/derp"
 )
 NO_DERP = missed("is not a DERP server", RelayFault.NOT_DERP)
 PAGE = SignInPage("http://login.test/")
@@ -74,12 +74,12 @@ PUBLIC_MAPPER = (mapper(MappingProtocol.UPNP, "5.5.5.10"),)
 # name, findings, verdict, words of the advice
 NETWORKS = [
     ("cone NAT", HOME, "direct-friendly", "most networks"),
-    ("open", replace(HOME, ipv4=OPEN), "direct-friendly", "every network that lets UDP out"),
+    ("open", replace(HOME, ipv4=OPEN), "direct-friendly", "every network that allows outgoing UDP"),
     (
         "cone NAT and a mapper",
         replace(HOME, mappers=PUBLIC_MAPPER),
         "direct-friendly",
-        "symmetric NATs among them: the router maps ports by UPnP",
+        "including symmetric NATs: the router maps ports by UPnP",
     ),
     (
         "symmetric NAT",
@@ -115,7 +115,7 @@ NETWORKS = [
         "symmetric NAT, then a mapper behind another NAT",
         replace(HOME, ipv4=SYMMETRIC, mappers=(mapper(MappingProtocol.PCP, "10.9.9.9"),)),
         "direct-limited",
-        "private address 10.9.9.9 itself: another NAT",
+        "own address 10.9.9.9 is private: there is another NAT",
     ),
     (
         "symmetric NAT and a mapper that refuses",
@@ -131,7 +131,7 @@ NETWORKS = [
         "symmetric NAT with IPv6",
         replace(HOME, ipv4=SYMMETRIC, ipv6=OPEN),
         "direct-limited",
-        "Peers that have IPv6, as you have",
+        "Peers with IPv6, which this machine has",
     ),
     ("one STUN server", replace(HOME, ipv4=seen(Mapping.UNKNOWN)), "unknown", "--derp-map"),
     (
@@ -140,24 +140,24 @@ NETWORKS = [
         "direct-friendly",
         "maps ports by UPnP",
     ),
-    ("IPv6 alone", replace(HOME, ipv4=None, ipv6=OPEN), "direct-limited", "IPv6 alone"),
+    ("only over IPv6", replace(HOME, ipv4=None, ipv6=OPEN), "direct-limited", "only over IPv6"),
     (
         "UDP blocked over IPv4",
         replace(HOME, ipv4=SILENT, ipv6=OPEN),
         "direct-limited",
-        "nothing answered over IPv4, where it seems to be blocked",
+        "seems to be blocked over IPv4, where nothing answered",
     ),
     (
         "UDP blocked",
         replace(HOME, ipv4=SILENT),
         "relay-only-likely",
-        "No STUN server answered, so UDP seems to be blocked: every run goes by the relay",
+        "No STUN server answered, so UDP seems to be blocked: every run uses the relay",
     ),
     (
         "one silent STUN server",
         replace(HOME, ipv4=NatFindings((ServerAnswer(A, None),), 1)),
         "relay-only-likely",
-        "or the one STUN server that was asked does not run",
+        "or the only STUN server that was asked is not running",
     ),
     ("no STUN server known", replace(HOME, ipv4=None), "unknown", "No STUN server is known"),
     (
@@ -176,27 +176,27 @@ NETWORKS = [
         "no map",
         replace(HOME, ipv4=None, relays=(), map_trouble="the relay map could not be fetched"),
         "no-relay",
-        "There is no map of relays: what keeps it from us stands above, or name a relay",
+        "There is no map of relays, for the reason given above: correct that, or give a relay",
     ),
     ("nothing at all", NetworkFindings(map_trouble="no map"), "no-network", "no address"),
     (
         "a sign-in page",
         replace(HOME, ipv4=SILENT, relays=(MISSED,), page=SignInPage(None)),
         "captive-portal",
-        "Something else answers in the place of the relays, as sign-in pages of hotels and trains "
+        "Something else answers instead of the relays, as sign-in pages of hotels and trains "
         "do. Open a browser, sign in",
     ),
     (
         "a sign-in page at another address, in place of relays with TLS",
         replace(HOME, ipv4=SILENT, relays=(DISTRUSTED, ELSEWHERE, NO_DERP, MISSED), page=PAGE),
         "captive-portal",
-        "Requests to the relays are sent to http://login.test/",
+        "Requests to the relays are redirected to http://login.test/",
     ),
     (
         "a relay that refuses our key",
         replace(HOME, relays=(REFUSED,)),
         "relay-refused",
-        "relay.example.com:443 speaks DERP and closed the connection upon our login",
+        "relay.example.com:443 speaks DERP and closed the connection when we logged in",
     ),
     (
         "a relay that refuses our key, and answers other pages as no derper does",
@@ -214,13 +214,13 @@ NETWORKS = [
         "a redirect",
         replace(HOME, relays=(ELSEWHERE, NO_DERP)),
         "redirected",
-        "What answers as relay.example.com:443 sends us to https://b.example/derp.",
+        "The server at relay.example.com:443 redirects us to https://b.example/derp.",
     ),
     (
         "a web server",
         replace(HOME, relays=(NO_DERP, MISSED)),
         "not-a-relay",
-        "is no DERP relay. Check host and port",
+        "is not a DERP relay. Check host and port",
     ),
     (
         "one refused and one that takes us",
@@ -232,17 +232,17 @@ NETWORKS = [
         "names that nobody knows",
         replace(HOME, relays=(missed("its name was not found", RelayFault.UNKNOWN_NAME),)),
         "no-relay",
-        "Their names lead to no address",
+        "Their names have no address",
     ),
     (
         "a proxy that says no",
         replace(HOME, relays=(missed("cannot be reached through", RelayFault.PROXY),)),
         "no-relay",
-        "The proxy says no: check HTTPS_PROXY",
+        "The proxy refused: check HTTPS_PROXY",
     ),
     (
         "a relay that cannot serve now",
-        replace(HOME, relays=(missed("does not take us now", RelayFault.BROKEN),)),
+        replace(HOME, relays=(missed("does not accept us now", RelayFault.BROKEN),)),
         "no-relay",
         "try again later",
     ),
@@ -256,7 +256,7 @@ NETWORKS = [
         "a relay on this machine",
         replace(HOME, is_all_here=True),
         "direct-friendly",
-        "says nothing of the network outside",
+        "says nothing about the network outside",
     ),
 ]
 FINDINGS = [pytest.param(each[1], id=each[0].replace(" ", "-")) for each in NETWORKS]
@@ -319,7 +319,7 @@ def test_the_report_of_a_home():
         "  STUN: yes",
         "  Public endpoint: 203.0.113.10:40000",
         "  Mapping: stable across STUN servers (endpoint-independent)",
-        "  Filtering: unknown (no STUN server offers the test)",
+        "  Filtering: unknown (no STUN server supports the test)",
         "  Port preservation: yes",
         "  Hairpin: no",
         "Candidates:",
@@ -345,7 +345,7 @@ def test_the_report_of_a_home():
             replace(HOME, ipv4=SYMMETRIC),
             "  Mapping: changes by STUN destination (address-and-port-dependent)",
         ),
-        (replace(HOME, ipv4=OPEN), "  Mapping: none, this machine has its public address itself"),
+        (replace(HOME, ipv4=OPEN), "  Mapping: none (public address)"),
         (replace(HOME, ipv4=SILENT), "  Mapping: unavailable"),
         (replace(HOME, ipv4=SILENT), "  Public endpoint: unavailable"),
         (replace(HOME, ipv4=SILENT), "  IPv4: no answer to UDP"),
@@ -357,19 +357,19 @@ def test_the_report_of_a_home():
         (replace(HOME, mappers=PUBLIC_MAPPER), "  UPnP: found, maps ports at 5.5.5.10"),
         (
             replace(HOME, mappers=(mapper(MappingProtocol.PCP, "10.9.9.9"),)),
-            "  PCP: found, maps ports at 10.9.9.9, which is no public address",
+            "  PCP: found, maps ports at 10.9.9.9, which is not a public address",
         ),
         (
             replace(HOME, mappers=(mapper(MappingProtocol.PCP, reason=Reason.NOT_ALLOWED),)),
-            "  PCP: found, but gives no port: the gateway does not allow it (result 2)",
+            "  PCP: found, but maps no port: the gateway does not allow it (result 2)",
         ),
         (
             replace(HOME, mappers=(replace(PUBLIC_MAPPER[0], is_given_back=False),)),
-            "  UPnP: found, maps ports at 5.5.5.10; it did not confirm taking the tested port back",
+            "  UPnP: found, maps ports at 5.5.5.10; it did not confirm the release of the tested port",
         ),
         (
             replace(HOME, mappers=None),
-            "  not asked: there is no router, no time left, or the relay is on this machine",
+            "  not tested: no router was found, no time was left, or the relay is on this machine",
         ),
         (
             replace(HOME, relays=(MISSED,)),
@@ -381,7 +381,7 @@ def test_the_report_of_a_home():
         ),
         (
             replace(HOME, ipv4=None),
-            "  not tried: no STUN server is known that this machine has a way to",
+            "  not tested: no reachable STUN server",
         ),
         (replace(HOME, map_trouble="no map could be fetched"), "  no map could be fetched"),
         (
@@ -396,10 +396,6 @@ def test_the_report_of_a_home():
 )
 def test_each_finding_has_its_line(found, line):
     assert line in list(lines(found))
-
-
-def test_ipv6_endpoints_stand_in_brackets():
-    assert endpoint_text(("2001:db8::1", 5)) == "[2001:db8::1]:5"
 
 
 # --- JSON ------------------------------------------------------------------------------------

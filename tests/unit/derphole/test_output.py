@@ -8,12 +8,13 @@ import threading
 
 import pytest
 
-from derphole.cli.frame.output import Level, Output, escaped
+from derphole.cli.frame.output import Output, escaped
 from derphole.cli.frame.writer import MAX_WAITING_LINES, LineWriter
 from derphole.errors import Interrupted, PeerAborted, SinkClosed, SinkFailed, UsageError
 from derphole.status import (
     Caution,
     Instruction,
+    Level,
     Listening,
     Notice,
     PathTaken,
@@ -103,8 +104,8 @@ def test_text_of_the_other_side_cannot_reach_the_terminal():
     output.close()
 
     assert stream.getvalue() == (
-        "peer aborted transfer: \\x1b[2Jgone\\r\\nfake line\\u202e\\x9b31m\\udc80; "
-        "see the messages on the other side\n"
+        "the other side stopped: \\x1b[2Jgone\\r\\nfake line\\u202e\\x9b31m\\udc80; "
+        "see its messages\n"
     )
 
 

@@ -15,9 +15,9 @@ SILENT = SideEvidence(is_silent=True)
 @pytest.mark.parametrize(
     ("here", "there", "reason"),
     [
-        (HARD, HARD, "both NATs are symmetric, as far as the STUN answers tell"),
-        (HARD, EASY, f"{NOT_IN_TIME}; the NAT of this side is symmetric by the STUN answers"),
-        (UNKNOWN, HARD, f"{NOT_IN_TIME}; the NAT of the other side is symmetric by the STUN answers"),
+        (HARD, HARD, "both NATs are symmetric according to the STUN answers"),
+        (HARD, EASY, f"{NOT_IN_TIME}; the NAT of this side is symmetric according to STUN"),
+        (UNKNOWN, HARD, f"{NOT_IN_TIME}; the NAT of the other side is symmetric according to STUN"),
         (SILENT, HARD, "UDP seems to be blocked on this side: no STUN server answered"),
         (EASY, SILENT, "UDP seems to be blocked on the other side: no STUN server answered"),
         (SILENT, SILENT, "UDP seems to be blocked on both sides: no STUN server answered"),

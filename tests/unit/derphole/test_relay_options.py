@@ -150,7 +150,7 @@ def test_other_files_are_refused_without_showing_what_they_hold(tmp_path, text):
     with pytest.raises(KeyFileUnusable) as refused:
         load_or_create(path, os.urandom)
 
-    assert "is no relay key file" in str(refused.value)
+    assert "is not a relay key file" in str(refused.value)
     assert SECRET not in str(refused.value)
 
 

@@ -4,10 +4,19 @@ import json
 
 import pytest
 
+from derphole.cli.commands.relay_ready import RelayReady
+from derphole.forwarding.statuses import (
+    ClientJoined,
+    ClientLeft,
+    Departure,
+    ForwardingEnded,
+    Reconnected,
+    Reconnecting,
+    TargetUnreachable,
+)
 from derphole.status import (
     Caution,
     Direction,
-    ForwardingEnded,
     Instruction,
     Listening,
     Notice,
@@ -19,11 +28,10 @@ from derphole.status import (
     Stalled,
     State,
     StateChanged,
+    Status,
     TokenIssued,
     Traffic,
     Waiting,
-    as_event,
-    sentence,
     size_text,
 )
 
@@ -46,8 +54,7 @@ CASES = [
     (Waiting("a claim", 2.0, 60.0), "waiting for a claim (2 s of at most 60 s)", "waiting"),
     (
         Stalled("64 KiB are unanswered", 5.0, 60.0),
-        "nothing heard from the other side for 5 s while 64 KiB are unanswered; "
-        "giving up after 60 s",
+        "no answer from the other side for 5 s; giving up after 60 s",
         "stalled",
     ),
     (Resumed(12.3), "the other side is back after 12 s", "resumed"),
@@ -62,21 +69,131 @@ CASES = [
         "1.0MiB direct and 4.0MiB relayed, 2 promotions, 1 stall, digest ab12",
         "receipt",
     ),
+    (ClientJoined(1, False), "client 1 is connected", "client-joined"),
+    (ClientJoined(2, True), "client 2 is back", "client-joined"),
+    (ClientLeft(1, Departure.LEFT), "client 1 left", "client-left"),
+    (
+        ClientLeft(1, Departure.LEFT, "it was interrupted"),
+        "client 1 left: it was interrupted",
+        "client-left",
+    ),
+    (
+        ClientLeft(1, Departure.RECONNECTING, may_come_back_s=600.0),
+        "client 1 is reconnecting",
+        "client-left",
+    ),
+    (
+        ClientLeft(1, Departure.LOST, None, 60.2, 600.0),
+        "client 1 has not answered for 60 s; it can reconnect within 10 min",
+        "client-left",
+    ),
+    (
+        ClientLeft(1, Departure.REPLACED),
+        "client 1 stopped answering, and another one took its place",
+        "client-left",
+    ),
+    (
+        ClientLeft(1, Departure.BROKE_PROTOCOL),
+        "client 1 was disconnected: protocol error",
+        "client-left",
+    ),
+    (
+        ClientLeft(1, Departure.BROKE_PROTOCOL, "FIN was sent"),
+        "client 1 was disconnected: protocol error (FIN was sent)",
+        "client-left",
+    ),
+    (
+        ClientLeft(1, Departure.ACCUSED_US, "FIN was sent"),
+        "client 1 left: it says that this side broke the protocol (FIN was sent)",
+        "client-left",
+    ),
+    (
+        TargetUnreachable("db:5432", "its name was not found"),
+        "warning: cannot connect to db:5432: its name was not found; "
+        "trying again for each new connection",
+        "target-unreachable",
+    ),
+    (
+        Reconnecting(),
+        "the link to the other side ended; the port stays open, reconnecting",
+        "reconnecting",
+    ),
+    (Reconnected(12.3456), "connected again", "reconnected"),
+    (
+        RelayReady("http://relay:1", "http://relay:1/derpmap", None, {"HostName": "relay"}),
+        "relay ready: http://relay:1 (no STUN)",
+        "relay-ready",
+    ),
+    (
+        ForwardingEnded(3, "127.0.0.1:5000", 90, 36_335, 0.25, "done", None),
+        "connection 3 of 127.0.0.1:5000: sent 90B, received 35.5KiB in 0.2 s, done",
+        "connection",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("status", "line", "name"), CASES)
 def test_a_status_has_a_line_and_an_event(status, line, name):
-    event, keys = as_event(status)
+    assert status.sentence == line
+    assert status.event == name
+    assert json.loads(json.dumps(status.keys)) == status.keys
+    assert not {"event", "time"} & set(status.keys)
 
-    assert sentence(status) == line
-    assert event == name
-    assert json.loads(json.dumps(keys)) == keys
-    assert not {"event", "time"} & set(keys)
+
+def test_every_kind_of_status_is_among_these():
+    # By name: a dataclass with slots is made twice.
+    kinds = {kind.__name__ for kind in Status.__subclasses__()}
+
+    assert {type(status).__name__ for status, _, _ in CASES} == kinds
+
+
+def test_no_two_kinds_of_status_have_the_same_event():
+    name_by_kind = {kind.__name__: kind.event for kind in Status.__subclasses__()}
+
+    assert len(set(name_by_kind.values())) == len(name_by_kind)
+
+
+def test_a_program_is_told_of_clients_in_fields():
+    lost = ClientLeft(4, Departure.LOST, None, 60.2, 600.0)
+
+    assert ClientJoined(4, True).keys == {
+        "client": 4,
+        "back": True,
+        "message": "client 4 is back",
+    }
+    assert lost.keys == {
+        "client": 4,
+        "reason": "lost",
+        "detail": None,
+        "may_come_back": True,
+        "may_come_back_s": 600.0,
+        "message": lost.sentence,
+    }
+    assert not ClientLeft(4, Departure.LEFT).may_come_back
+    assert Reconnected(12.3456).keys == {"after_s": 12.346, "message": "connected again"}
+
+
+def test_a_program_is_told_of_a_target_in_fields():
+    assert TargetUnreachable("db:5432", "it refused").keys == {
+        "target": "db:5432",
+        "reason": "it refused",
+        "message": "cannot connect to db:5432: it refused; trying again for each new connection",
+    }
+
+
+def test_a_program_gets_the_relay_as_an_object():
+    ready = RelayReady("http://relay:1", "http://relay:1/derpmap", "relay:2", {"HostName": "relay"})
+
+    assert ready.keys == {
+        "url": "http://relay:1",
+        "derp_map_url": "http://relay:1/derpmap",
+        "stun": "relay:2",
+        "node": {"HostName": "relay"},
+    }
 
 
 def test_the_receipt_event_has_every_figure():
-    assert as_event(RECEIPT)[1] == {
+    assert RECEIPT.keys == {
         "direction": "sent",
         "bytes": 3 << 20,
         "seconds": 2.0,
@@ -95,7 +212,7 @@ def test_a_receipt_of_nothing_has_a_rate_of_nothing():
     traffic = Traffic(300, 0, 1, 0)
     receipt = Receipt(Direction.RECEIVED, 0, 0.0, "direct 192.0.2.1:9", None, "00", traffic)
 
-    assert sentence(receipt) == (
+    assert receipt.sentence == (
         "received 0B in 0.0 s, 0B/s, by direct 192.0.2.1:9, "
         "300B direct and 0B relayed, 1 promotion, 0 stalls, digest 00"
     )
@@ -126,13 +243,11 @@ def test_the_end_of_a_connection_is_one_line_and_one_event():
     clean = ForwardingEnded(3, "127.0.0.1:5000", 90, 36_335, 0.25, "done", None)
     refused = ForwardingEnded(None, "client 2", 0, 0, 0.0, "too many connections", 5)
 
-    assert sentence(clean) == (
+    assert clean.sentence == (
         "connection 3 of 127.0.0.1:5000: sent 90B, received 35.5KiB in 0.2 s, done"
     )
-    assert sentence(refused).startswith("connection of client 2: sent 0B, received 0B")
-    name, keys = as_event(clean)
-    assert name == "connection"
-    assert keys == {
+    assert refused.sentence.startswith("connection of client 2: sent 0B, received 0B")
+    assert clean.keys == {
         "connection": 3,
         "peer": "127.0.0.1:5000",
         "sent": 90,

@@ -53,7 +53,7 @@ def test_a_token_file_that_others_can_use_is_warned_about(tmp_path, mode):
     text, printed = find({"--token-file": str(path)})
 
     assert text == "dhp1_x"
-    assert printed.startswith("warning: others may use the token file")
+    assert printed.startswith("warning: other users can use the token file")
     assert f"(mode {mode:04o})" in printed
 
 
@@ -129,7 +129,7 @@ def test_an_endless_first_line_is_refused(pipe):
     read_end, write_end = pipe
     os.write(write_end, b"A" * 5000)
 
-    with pytest.raises(UsageError, match="the first line is no token"):
+    with pytest.raises(UsageError, match="the first line is not a token"):
         find({"--token-stdin": True}, stdin_fd=read_end)
 
 

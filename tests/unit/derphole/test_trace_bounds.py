@@ -141,7 +141,7 @@ def test_a_large_file_that_is_no_trace_is_left_as_it_is(tmp_path):
     text = "what took me three years\n" * 4000
     path.write_text(text)
 
-    with pytest.raises(UsageError, match="is no trace"):
+    with pytest.raises(UsageError, match="is not a trace"):
         BoundedFile(path, LIMIT, cut_line)
     assert path.read_text() == text
 

@@ -2,10 +2,10 @@
 
     gateway:5351      one connected UDP socket; only the gateway is heard on it
     searches          one UDP socket, to gateway:1900 and 239.255.255.250:1900; any source is heard,
-                      the machine believes the gateway alone
+                      the machine believes only the gateway
     gateway HTTP      one short connection per request, 1 s each
 
-A gateway that cannot be reached, or is none, costs events and log lines, never an exception.  A
+A gateway that cannot be reached, or is not one, costs events and log lines, never an exception.  A
 socket that cannot be had now (an address that is not quite there yet, say) is tried for again with
 the next question.  One machine per mapped port; all of them share the sockets.
 """
@@ -334,7 +334,7 @@ def _without_zone(address: str) -> str:
 
 
 def _connected(gateway: str, port: int, local_ip: str) -> socket.socket:
-    """Return a UDP socket that hears one port of the gateway alone."""
+    """Return a UDP socket that hears only one port of the gateway."""
     ip, _, zone = gateway.partition("%")
     is_ipv6 = ":" in ip
     sock = socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET, socket.SOCK_DGRAM)

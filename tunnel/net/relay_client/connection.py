@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # Chosen: a relay that says it restarts is believed for a minute.
 MAX_RESTART_PAUSE_S = 60.0
-# Chosen: a relay that accepts us and hangs up at once is no reason to come back at once.
+# Chosen: after a relay that accepts us and hangs up at once we do not come back at once.
 PROVEN_AFTER_S = 5.0
 # Chosen: below it, copying a packet behind its header costs less than one more buffer to write.
 JOINED_BYTES = 4 << 10
@@ -86,7 +86,7 @@ class RelayConnection:
         node: the node in use or tried last; None before the first attempt.
         last_error: why it is not connected, a sentence; None while connected.
         refused_since: since when every node of the region answers what does not pass by itself
-            (our key or its certificate is no good); None else.
+            (our key or its certificate is not accepted); None else.
         health: what the relay says is wrong with it, or "".
         is_loopback: the connected relay is on this machine.
         leaf_pin: 16-byte pin of its certificate's key, if the certificate is not publicly trusted.
@@ -317,7 +317,7 @@ class RelayConnection:
             self._observer.relay_has_room(self)
 
     def session_event(self, event: ClientEvent) -> None:
-        """React to what is no packet."""
+        """React to what is not a packet."""
         match event:
             case Connected():
                 self._connected_at = monotonic()

@@ -17,22 +17,20 @@ from pathlib import Path
 import gevent
 from gevent import socket
 
+from tunnel.addresses import bracketed, host_and_port
 from tunnel.errors import (
     DecodeError,
+    HostUnreachable,
     RelayDistrusted,
     RelayError,
+    RelayNameUnknown,
     RelayNotDerp,
     RelayRedirected,
     RelayRefused,
     RelayUnreachable,
 )
 from tunnel.net.connect import connect_tcp
-from tunnel.net.relay_client.proxy import (
-    ProxyAddress,
-    ProxySettings,
-    host_and_port,
-    request_tunnel,
-)
+from tunnel.net.relay_client.proxy import ProxyAddress, ProxySettings, request_tunnel
 from tunnel.net.relay_client.tls import shown_pin, start_tls
 from tunnel.proto.relay_client.derp_client import DEFAULT_TIMING, ClientTiming
 from tunnel.units import Seconds
@@ -152,8 +150,7 @@ def limited(timeout_s: Seconds, sentence: str) -> Iterator[None]:
 def host_header(node: RelayNode) -> str:
     """Return the Host field for a relay: the port only where it is not the scheme's own."""
     is_default = node.derp_port == (443 if node.use_tls else 80)
-    bare = f"[{node.host}]" if ":" in node.host else node.host
-    return bare if is_default else host_and_port(node.host, node.derp_port)
+    return bracketed(node.host) if is_default else host_and_port(node.host, node.derp_port)
 
 
 def read_head(sock: socket.socket) -> tuple[ResponseHead, bytes]:
@@ -188,11 +185,18 @@ def location_of(head: ResponseHead) -> str | None:
 
 def _connect(node: RelayNode, proxy: ProxyAddress | None, timeout_s: Seconds) -> socket.socket:
     if proxy is None:
-        with limited(timeout_s, f"did not answer within {timeout_s:g} s"):
-            return connect_tcp(node.host, node.derp_port, node.ipv4, node.ipv6)
-    way = f" through the proxy {proxy.address}"
-    with limited(timeout_s, f"cannot be reached{way}, which did not answer in {timeout_s:g} s"):
-        return connect_tcp(proxy.host, proxy.port, source=way)
+        way, late = "", f"did not answer within {timeout_s:g} s"
+        host, port, ipv4, ipv6 = node.host, node.derp_port, node.ipv4, node.ipv6
+    else:
+        way = f" through the proxy {proxy.address}"
+        late = f"cannot be reached{way}, which did not answer in {timeout_s:g} s"
+        host, port, ipv4, ipv6 = proxy.host, proxy.port, "", ""
+    with limited(timeout_s, late):
+        try:
+            return connect_tcp(host, port, ipv4, ipv6)
+        except HostUnreachable as error:
+            kind = RelayNameUnknown if error.is_name_unknown else RelayUnreachable
+            raise kind(f"cannot be reached{way}: {error}") from error
 
 
 def _tune(sock: socket.socket) -> None:
@@ -211,10 +215,10 @@ def _upgrade(sock: socket.socket, node: RelayNode) -> bytes:
     answer = f"HTTP {head.status} {_printable(head.reason.encode('latin-1'))}".rstrip()
     location = location_of(head)
     if location is not None:
-        raise RelayRedirected(f"sends us to {location}: it answered {answer}", location)
+        raise RelayRedirected(f"redirects us to {location}: it answered {answer}", location)
     said = f"it answered {answer}" + (f" ({body})" if body else "")
     if head.status in _PASSING or head.status >= _FIRST_SERVER_ERROR:
-        raise RelayRefused(f"does not take us now: {said}")
+        raise RelayRefused(f"does not accept us now: {said}")
     raise RelayNotDerp(f"is not a DERP server: {said}")
 
 
@@ -226,11 +230,10 @@ def _with_pin(error: RelayDistrusted, node: RelayNode, options: DialOptions) -> 
     pin = error.seen_pin or _seen_pin(node, options)
     if pin is None:
         return error
-    host = f"[{node.host}]" if ":" in node.host else node.host
-    url = f"https://{host}:{node.derp_port}#{PIN_PREFIX}{pin.hex()}"
+    url = f"https://{node.address}#{PIN_PREFIX}{pin.hex()}"
     return RelayDistrusted(
-        f"{error}; if it is your own relay, compare this pin with the one of its certificate, and "
-        f"if they agree give {url} to --relay",
+        f"{error}; if it is your own relay, compare this pin with that of its certificate, and if "
+        f"they match use --relay {url}",
         pin,
     )
 

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from gevent import socket
 
+from tunnel.addresses import host_and_port
 from tunnel.errors import DecodeError, ProxyLoginRefused, ProxyRefused, RelayUnreachable
 from tunnel.wire.http_head import head_size, parse_response_head
 
@@ -58,7 +59,7 @@ class ProxySettings:
     no_proxy: str = ""
 
     def proxy_for(self, host: str, port: int, *, use_tls: bool) -> ProxyAddress | None:
-        """Return the proxy for a destination; raises `RelayUnreachable` if its URL is no good."""
+        """Return the proxy for a destination; raises `RelayUnreachable` if its URL is invalid."""
         url = self.https if use_tls else self.http
         if not url or _is_loopback(host) or self._is_exempt(host.lower().rstrip("."), port):
             return None
@@ -86,19 +87,14 @@ def parse_proxy_url(url: str) -> ProxyAddress:
         parts = urlsplit("")
     if parts.scheme != "http" or not host or not url.isascii() or not url.isprintable():
         raise RelayUnreachable(
-            "cannot be reached: the proxy setting is not of the form "
-            "http://[user:password@]host[:port], the one kind of proxy supported"
+            "cannot be reached: the proxy setting must have the form "
+            "http://[user:password@]host[:port], the only kind of proxy supported"
         )
     authorization = ""
     if parts.username is not None:
         credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization = "Basic " + b64encode(credentials.encode()).decode("ascii")
     return ProxyAddress(host, port or DEFAULT_PROXY_PORT, authorization)
-
-
-def host_and_port(host: str, port: int) -> str:
-    """Return `host:port`, an IPv6 literal in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def request_tunnel(sock: socket.socket, proxy: ProxyAddress, host: str, port: int) -> None:

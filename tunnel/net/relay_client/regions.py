@@ -9,7 +9,7 @@ from gevent import socket
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from tunnel.errors import DecodeError, RelayError, RelayUnreachable
+from tunnel.errors import DecodeError, HostUnreachable, RelayError, RelayUnreachable
 from tunnel.net.clock import monotonic
 from tunnel.net.connect import Address, resolve
 from tunnel.net.deadlines import Deadlines
@@ -115,7 +115,7 @@ def measure_by_https(
 def stun_addresses(node: RelayNode) -> list[Address]:
     """Return one address per family; a node with an address in the map is not looked up.
 
-    Raises `RelayUnreachable` for a node without an address.
+    Raises `HostUnreachable` for a node without an address.
     """
     ipv4, ipv6 = node.ipv4, node.ipv6
     if any(field not in ("", FAMILY_OFF) for field in (ipv4, ipv6)):
@@ -160,7 +160,7 @@ class _StunRun:
     def _send(self, probe: Probe) -> None:
         try:
             addresses = stun_addresses(probe.node)
-        except RelayUnreachable:
+        except HostUnreachable:
             return  # its name is unknown; the other nodes and regions are asked all the same
         request = encode_binding_request(probe.transaction_id)
         for family, address in addresses:

@@ -36,7 +36,7 @@ PUBLIC_MAP_URL = "https://controlplane.tailscale.com/derpmap/default"
 # Chosen.
 FETCH_TIMEOUT_S = 3.0
 
-_NEXT_STEP = "check the network, or name relays with --derp-map FILE or --relay URL"
+_NEXT_STEP = "check the network, or choose relays with --derp-map FILE or --relay URL"
 
 
 class MapOrigin(Enum):
@@ -94,7 +94,7 @@ def _read_map_file(path: Path) -> LoadedRelayMap:
             "--derp-map takes a URL or a file"
         ) from error
     except DecodeError as error:
-        raise RelayUnreachable(f"the file {path} is no relay map: {error}") from error
+        raise RelayUnreachable(f"the file {path} is not a relay map: {error}") from error
     if not relay_map.regions:
         raise RelayUnreachable(f"the relay map {path} has no regions")
     return LoadedRelayMap(relay_map, MapOrigin.FILE)
@@ -148,7 +148,7 @@ def _fetch(url: str, proxy: ProxySettings, timeout_s: Seconds) -> bytes:
 
 
 def _opener(proxy: ProxySettings) -> "OpenerDirector":
-    """Build an opener for http and https alone, which reads no environment."""
+    """Build an opener for only http and https, which reads no environment."""
     import ssl
     from urllib import request as urllib
 

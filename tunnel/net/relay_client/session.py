@@ -48,7 +48,7 @@ class SessionOwner(Protocol):
         """Note that everything of one socket read was delivered."""
 
     def session_event(self, event: ClientEvent) -> None:
-        """Take an event that is no packet."""
+        """Take an event that is not a packet."""
 
     def session_has_room(self) -> None:
         """Note that the backlog fell below the low-water mark."""

@@ -88,14 +88,14 @@ def _explained(
         reason = getattr(error, "verify_message", "") or error.strerror
         if getattr(error, "verify_code", 0) in (_NOT_YET_VALID, _EXPIRED):
             reason = f"{reason}, by this machine's clock"
-        return RelayDistrusted(f"has a certificate that is not to be trusted: {reason}")
+        return RelayDistrusted(f"has a certificate that cannot be trusted: {reason}")
     if isinstance(error, tls_error) and "EOF" not in str(error):
         reason = str(getattr(error, "reason", None) or error.strerror)
         if "ALERT" in reason or "UNRECOGNIZED_NAME" in reason:
             return RelayRefused(
-                f"broke the TLS handshake off ({reason}), as servers do for a name they do not know"
+                f"broke off the TLS handshake ({reason}), as servers do for a name they do not know"
             )
-        return RelayNotDerp(f"does not speak TLS as it should ({reason})")
+        return RelayNotDerp(f"does not speak TLS correctly ({reason})")
     return RelayUnreachable("closed the connection during the TLS handshake")
 
 
@@ -118,14 +118,14 @@ def _verify(node: RelayNode, leaf: bytes, parsed: dict[str, object] | None) -> N
             f"has a certificate that is not valid for {name}", public_key_pin(leaf)
         )
     raise RelayDistrusted(
-        "has another certificate than its pin says: it is not the relay that was meant, or its "
+        "has a certificate that does not match its pin: it is not the relay that was meant, or its "
         "certificate was renewed and the pin is out of date",
         public_key_pin(leaf),
     )
 
 
 def shown_pin(sock: socket.socket, host: str) -> bytes:
-    """Return the pin, 32 bytes, of the key that a TLS server shows; nothing of it is verified.
+    """Return the pin, 32 bytes, of the key that a TLS server shows; none of it is verified.
 
     The caller bounds the time.  Raises `OSError`, `DecodeError`.
     """

@@ -32,8 +32,8 @@ class ServerCertificate:
     Args:
         context: TLS 1.2 or newer, HTTP/1.1 only.
         key_pin: SHA-256 of the public key (SubjectPublicKeyInfo).
-        cert_name: for the map: a pin of the whole certificate if it stands alone in its file, so
-            is probably signed by itself; "" for a chain.
+        cert_name: for the map: a pin of the whole certificate if it is the only one in its file, so
+            that it is probably self-signed; "" for a chain.
     """
 
     context: "SSLContext"
@@ -53,7 +53,7 @@ def load_certificate(cert_file: Path, key_file: Path) -> ServerCertificate:
     blocks = _CERTIFICATE.findall(cert_file.read_bytes())
     key_file.open("rb").close()  # an OSError that names the file; OpenSSL's does not
     if not blocks:
-        raise CertificateUnusable(f"{cert_file} holds no PEM certificate")
+        raise CertificateUnusable(f"{cert_file} contains no PEM certificate")
     context = CooperativeContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
@@ -65,12 +65,14 @@ def load_certificate(cert_file: Path, key_file: Path) -> ServerCertificate:
         pin = public_key_pin(leaf)
     except ssl.SSLError as error:
         said = (error.reason or "").replace("_", " ").lower()
-        reason = said or "one of them is not what it should be"
+        reason = said or "one of them is invalid"
         raise CertificateUnusable(
             f"{cert_file} and {key_file} cannot be used together: {reason}"
         ) from error
     except (ValueError, DecodeError) as error:
-        raise CertificateUnusable(f"{cert_file} holds no readable certificate: {error}") from error
+        raise CertificateUnusable(
+            f"{cert_file} contains no readable certificate: {error}"
+        ) from error
     stands_alone = len(blocks) == 1
     cert_name = RAW_PIN_PREFIX + sha256(leaf).hexdigest() if stands_alone else ""
     return ServerCertificate(context, pin, cert_name)

@@ -118,7 +118,7 @@ class ClientConnection:
         self._reader.rawlink(self._release)
 
     def drain(self) -> None:
-        """End once what waits for this client is written; at once if it is none (any more)."""
+        """End once what waits for this client is written; at once if it is not one (any more)."""
         self._is_draining = True
         if self._is_client and not self._is_closing:
             self._wake.set()

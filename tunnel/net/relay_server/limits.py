@@ -17,7 +17,7 @@ class RelayLimits:
     Args:
         routing: clients, queues and rate.
         max_per_address: connections from one source address (IPv6: one /64), loopback excepted:
-            who is on this machine, or comes through its reverse proxy, counts in the total alone.
+            who is on this machine, or comes through its reverse proxy, counts only in the total.
         accept: connections begun with per second, of each network and in all; more wait their
             turn for a while, or are closed.
         handshake_timeout_s: for TLS.

@@ -3,8 +3,8 @@
     accept loop -> caps -> ClientConnection (tunnel.net.relay_server.connection) -> Relay
     (tunnel.proto)
 
-A failing connection ends alone.  The accept loop waits for nobody: who has to wait does so in a
-connection of its own (tunnel.proto.relay_server.connection_caps decides).  Only what the server
+A failing connection ends only itself.  The accept loop waits for nobody: who must wait does so in
+a connection of its own (tunnel.proto.relay_server.connection_caps decides).  Only what the server
 cannot do (sockets used up, say) delays the loop, with a doubling back-off.  Larger needs:
 Tailscale's derper.
 """
@@ -18,10 +18,11 @@ import gevent
 from gevent import socket
 from gevent.event import Event
 
+from tunnel.addresses import host_and_port
 from tunnel.crypto.keys import KeyPair
 from tunnel.net.clock import monotonic
 from tunnel.net.heap import give_back_freed_memory
-from tunnel.net.listening import ListenFailed, host_and_port, open_listener
+from tunnel.net.listening import ListenFailed, open_listener
 from tunnel.net.relay_server.certificate import (
     CertificateUnusable,
     ServerCertificate,
@@ -140,7 +141,7 @@ class RelayServer:
 
     @property
     def connections(self) -> int:
-        """All connections, those that are no clients (yet) included."""
+        """All connections, including those that are not clients (yet)."""
         return len(self._connection_of)
 
     @property

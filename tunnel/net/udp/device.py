@@ -4,8 +4,8 @@
     macOS      IP_BOUND_IF
     Windows    IP_UNICAST_IF
 
-An address alone does not do it: with two default routes the better one carries packets of either
-address.  Where rules route by source the address suffices, so a refusal here is no failure.
+An address is not enough: with two default routes the better one carries packets of either
+address.  Where rules route by source the address suffices, so a refusal here is not a failure.
 Sources: socket(7), ip(7); xnu bsd/netinet/in.h; Winsock's IPPROTO_IP socket options.
 """
 

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 def our_addresses() -> list[str]:
     """Return the addresses that others can use of interfaces that are up, sorted.
 
-    Link-local IPv6 is none of them: it needs a zone, and every container brings one and takes it
+    Link-local IPv6 is not among them: it needs a zone, and every container brings one and takes it
     away.
     """
     return sorted(each.ip for each in local_addresses() if each.is_up and not _needs_zone(each))

@@ -137,7 +137,7 @@ def offload() -> Offload:
 def _word(works: bool | None) -> str:
     if works is None:
         return "could not be tried out"
-    return "works" if works else "does not work and is left alone"
+    return "works" if works else "does not work and is not used"
 
 
 def _arrives_whole(with_gro: bool) -> bool | None:

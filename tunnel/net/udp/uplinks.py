@@ -4,9 +4,9 @@
                 and by this interface would take; also rules of policy routing count
     elsewhere   netifaces lists the gateways of every interface
 
-What leads nowhere (a bridge of containers, a network without a router) is no uplink.  Where a VPN
-takes what goes out, the interfaces beside it are none either, nor is the router before them one to
-ask: whoever sends everything by a VPN does not want to be seen past it.  Asking sends nothing.
+What leads nowhere (a bridge of containers, a network without a router) is not an uplink.  Where a
+VPN takes all traffic, the interfaces beside it are not either, and the router before them is not
+asked: whoever sends everything by a VPN does not want to be seen past it.  Asking sends nothing.
 Sources: rtnetlink(7), linux/rtnetlink.h.
 """
 
@@ -36,7 +36,7 @@ from tunnel.proto.paths.lane_plan import Uplink
 # Fixed by Linux.
 _ROUTE_FAMILY = 0  # NETLINK_ROUTE
 _GET_ROUTE, _NEW_ROUTE, _IS_REQUEST = 26, 24, 1
-_MATCH_TABLES = 0x2000  # RTM_F_FIB_MATCH: only a route that stands in a table counts
+_MATCH_TABLES = 0x2000  # RTM_F_FIB_MATCH: only a route that is in a table counts
 _DESTINATION, _SOURCE, _BY_INTERFACE, _GATEWAY = 1, 2, 4, 5
 _HEADER = struct.Struct("=IHHII")
 _ROUTE = struct.Struct("=BBBBBBBBI")
@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route that is there; `gateway_ip` is "" where the next machine is no router."""
+    """A route that is there; `gateway_ip` is "" where the next machine is not a router."""
 
     gateway_ip: str
 

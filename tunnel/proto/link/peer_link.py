@@ -10,7 +10,7 @@ when it must be called again; what goes out, and by which path, is the `Sender`'
 What it held goes with its end: the streams when the owner has taken the last event, the rest at
 once.  A peer that has no place yet (`admit`) can have nothing of streams stored here.
 
-A silent peer is no ending yet: see `tunnel.proto.link.liveness`.
+A silent peer is not an ending yet: see `tunnel.proto.link.liveness`.
 
 Path 0 is the relay: the relay connection that delivers authenticated packets carries what we send.
 The issuer follows the claimer at once; the claimer leaves a relay only when it is down or silent,

@@ -17,7 +17,7 @@ from tunnel.wire.packet import BULK_ALIGNMENT, BULK_HEADER_SIZE
 MAX_READ = 65536
 # Chosen: sizes of which layouts are kept; a path has one or two.
 MAX_LAYOUTS = 16
-# Chosen: shorter datagrams are no bulk packets, and somebody waits for them.
+# Chosen: shorter datagrams are not bulk packets, and somebody waits for them.
 LEAST_JOINED = 1000
 
 

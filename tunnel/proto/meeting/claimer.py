@@ -110,7 +110,7 @@ class Claimer:
         identity: who we are and what we claim.
         relays: the numbers of the relay connections, in the order of the token's hints.
         entropy: returns that many random bytes.
-        is_polite: tells of a relay, by its number, whether it is a public one.
+        is_polite: says whether a relay, given by its number, is a public one.
         trace: see `PeerLink`.
     """
 
@@ -157,7 +157,7 @@ class Claimer:
         return self._events.popleft() if self._events else None
 
     def claim_again(self, now: Instant, header: HeaderMaker, secret: bytes) -> None:
-        """Begin a new claim as the same process, in place of a link that is over.
+        """Begin a new claim as the same process, after a link that is over.
 
         The relay that the link used last has the first turn.  Raises `MisuseError` while a link
         lives.

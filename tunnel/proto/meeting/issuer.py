@@ -1,6 +1,6 @@
 """Issuer: answers claims and routes sealed packets to the links that come of them; without I/O.
 
-    claim, good MAC --> decision, one pending link     nothing is taken by a claim alone
+    claim, good MAC --> decision, one pending link     a claim by itself takes nothing
           of another version --> an answer that says which one we speak
     sealed packet   --> the link it names              the first one of a link asks for a place
 
@@ -114,7 +114,7 @@ class Issuer:
         identity: who we are.
         gate: who may come.
         entropy: returns that many random bytes.
-        is_polite: tells of a relay, by its number, whether it is a public one.
+        is_polite: says whether a relay, given by its number, is a public one.
         trace: see `PeerLink`.
     """
 

@@ -51,7 +51,7 @@ class RelayCheck:
 
 @dataclass(frozen=True, slots=True)
 class SignInPage:
-    """Something else answers plain HTTP in the place of a relay.
+    """Something else answers plain HTTP instead of a relay.
 
     Args:
         address: where it sends us; None when it shows a page at once.
@@ -80,9 +80,9 @@ class MapperCheck:
 
 
 def sign_in_page(status: int, location: str | None, host: str, port: int) -> SignInPage | None:
-    """Return the sign-in page that an answer tells of, None if it may be any server's.
+    """Return the sign-in page that an answer points to, None if it may be any server's.
 
-    A page of its own, or a way to another host, in place of the 204 of a relay.  Networks that want
+    A page of its own, or a way to another host, instead of the 204 of a relay.  Networks that want
     one to sign in answer for port 80; a page at another port is that of a server.
 
     Args:

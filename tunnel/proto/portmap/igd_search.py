@@ -1,8 +1,8 @@
 """Searching a UPnP gateway: which questions go out when, and which answers count.
 
-    0 ms     gateway devices        to the gateway alone
+    0 ms     gateway devices        to the gateway only
     200 ms   gateway devices        to everybody          only while nothing has answered
-             everything             to the gateway alone
+             everything             to the gateway only
     500 ms   gateway devices :1 :2  to everybody
 
 An answer counts if it comes from the gateway's own address, calls itself a gateway, and its
@@ -30,7 +30,7 @@ MAX_LOCATIONS = 3
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A question to send, to the gateway alone or to everybody; `target` is what is sought."""
+    """A question to send, only to the gateway, or to everybody; `target` is what is sought."""
 
     target: str
     is_multicast: bool

@@ -8,7 +8,7 @@
     release      everything that was made, and what may have been made, is deleted
 
 Design §8.  Sources: RFC 6886; RFC 6887; tailscale net/portmapper.  This module knows no sockets:
-whoever drives it delivers datagrams of the gateway alone, and answers every HTTP request.
+whoever drives it delivers datagrams only from the gateway, and answers every HTTP request.
 """
 
 from collections import deque
@@ -57,7 +57,7 @@ class PortMapMachine:
 
     Args:
         now: the beginning.
-        gateway_ip: whom to ask, without a zone; an IPv6 gateway is asked by PCP alone.
+        gateway_ip: whom to ask, without a zone; an IPv6 gateway is asked only by PCP.
         local_ip: our address towards it, of the same family.
         internal_port: the UDP port to map, 1 to 65535.
         entropy: returns that many random bytes.
@@ -185,7 +185,7 @@ class PortMapMachine:
         self._settle(now)
 
     def release(self, now: Instant) -> None:
-        """Delete what was made, and map nothing any more; no event tells of it."""
+        """Delete what was made, and map nothing any more; there is no event for it."""
         if self._is_released:
             return
         self._is_released = True
@@ -242,7 +242,7 @@ class PortMapMachine:
             self._events.append(NoMapping({}))
 
     def _dispatch(self, now: Instant, data: bytes) -> bool:
-        """Hand a datagram to its protocol; a complaint about the version tells of the other."""
+        """Hand a datagram to its protocol; a complaint about the version reveals the other."""
         version = data[0] if data else pcp.VERSION
         if version == natpmp.VERSION:
             answer = natpmp.decode_response(data)

@@ -9,7 +9,7 @@ A round of a path tells what was delivered and lost in it, at which rate and how
 A round lasts until a packet sent after it began is acknowledged, so what a round delivers was sent
 during the round before.  Its rate is taken over the longer of both spans: a bunch of late acks, or
 a gap between packets, makes it lower, never higher.  But a gap that our own process left, since it
-was not scheduled, says nothing of the path and is taken out of both.
+was not scheduled, says nothing about the path and is taken out of both.
 
 On the relay a flight may be two frames, too few for rounds.  There each frame remembers how much
 had been delivered when it was sent, and its acknowledgement tells how much has been since.
@@ -143,7 +143,7 @@ class AckGaps:
         return is_news
 
     def pass_by(self, now: Instant) -> None:
-        """Take an acknowledgement that tells nothing of gaps."""
+        """Take an acknowledgement that says nothing about gaps."""
         self._acked_at = now
         if now >= self._since + GAP_MEMORY_S:
             self._longest, self._since = (0.0, self._longest[0]), now
@@ -166,7 +166,7 @@ class FlightMark(NamedTuple):
 
 
 class DeliverySample(NamedTuple):
-    """What an acknowledgement tells of the path.
+    """What an acknowledgement says about the path.
 
     Args:
         newest: the newest record that it acknowledges.
@@ -191,7 +191,7 @@ class DeliveryMeter:
         self._dry_number = -1  # the newest frame with nothing behind it that might have left
 
     def begin(self, now: Instant) -> None:
-        """Note that nothing is in flight: the time until now says nothing of the path."""
+        """Note that nothing is in flight: the time until now says nothing about the path."""
         self._delivered_at = self._sent_from = now
 
     def on_sent(self, now: Instant, record: SentRecord, has_more: bool) -> None:

@@ -24,7 +24,7 @@ What the end of a round says, the first that is true; a lower ceiling begins wit
     nothing of this after PROBING    the ceiling goes up as the probe did
 
 Source: the model is BBR's (draft-ietf-ccwg-bbr), the rounds and the ceiling are ours.  Knows
-nothing of what is sent, of other paths, or whether the path still lives.
+nothing about what is sent, other paths, or whether the path still lives.
 """
 
 from collections import deque
@@ -37,7 +37,7 @@ from tunnel.proto.recovery.sent import SentRecord
 from tunnel.units import ByteCount, BytesPerSecond, Instant, Seconds
 
 # Fixed by the protocol.
-QUEUE_TOLERANCE_S: Seconds = 0.005  # a queue below max(this, QUEUE_TOLERANCE of the RTT) is none
+QUEUE_TOLERANCE_S: Seconds = 0.005  # below max(this, QUEUE_TOLERANCE of the RTT) there is no queue
 QUEUE_TOLERANCE = 0.25
 QUEUE_TOLERANCE_PACKETS = 8  # at a low rate a few packets, or a busy machine, look like a queue
 BACK_OFF = 0.7  # CUBIC's factor, RFC 9438: what a TCP flow beside us does
@@ -48,7 +48,7 @@ START_LEAD = (
     4.0  # STARTING runs at most two doublings ahead of what was delivered: one is in flight
 )
 START_GROWTH = 1.25  # delivery that grew by less has stopped growing
-START_FLAT_ROUNDS = 2  # rounds without growth: one alone may be a hiccup
+START_FLAT_ROUNDS = 2  # rounds without growth: a single one may be a hiccup
 HINT_SAMPLES = 8  # that many acks in a row, all late: STARTING has filled a queue
 DRAIN_GAIN = 0.5
 PROBE_GAIN = 1.25  # BBR's: what a probe that finds nothing leaves in the queue drains in one round
@@ -59,7 +59,7 @@ COURTEOUS_ROUNDS = 32  # while others keep a queue: a Reno flow wins that many p
 COURTEOUS_S: Seconds = 2.0  # but no longer, on long paths; BBR waits as long
 SAMPLE_ROUNDS = 10  # how long the best sample counts: longer than a cycle
 DELIVERY_FELL = 0.8  # of what was sent a round before
-FALLEN_ROUNDS = 2  # in a row: one alone is the gap that a cut leaves
+FALLEN_ROUNDS = 2  # in a row: a single one is the gap that a cut leaves
 MINIMUM_RTT_LIFE_S: Seconds = 10.0
 SPARE_BURSTS = 3  # in flight beyond the model: one at the sender, one at the receiver, one in acks
 QUEUE_SHARE = 0.75  # of the other side's receive buffer: what may wait there beside control
@@ -153,7 +153,7 @@ class DirectController:
         self._set_window()
 
     def set_peer_buffer(self, peer_buffer: ByteCount) -> None:
-        """Go on with what the other side tells of its receive buffer now."""
+        """Go on with what the other side says about its receive buffer now."""
         self._peer_buffer = peer_buffer
         self._pacer.set_peer_buffer(peer_buffer)
         self._set_window()
@@ -418,6 +418,6 @@ class DirectController:
 
     def _enter(self, now: Instant, state: RateState) -> None:
         if self.state is RateState.STARTING:
-            self._judged_from = now  # what it lost by overshooting says nothing of the estimate
+            self._judged_from = now  # what it lost by overshooting says nothing about the estimate
         self.state = state
         self._rounds_in_state = 0

@@ -5,7 +5,7 @@
     packet sent takes from it        +--less credit than one packet-------+
 
 Waiting for a whole burst before opening keeps the wake-ups few and the bursts long.  The depth is
-what a late wake-up may catch up with.  Sans-IO: the clock is an argument.  Knows nothing of acks.
+what a late wake-up may catch up with.  Sans-IO: the clock is an argument.  It knows no acks.
 """
 
 from tunnel.units import ByteCount, BytesPerSecond, Instant, Seconds
@@ -17,7 +17,7 @@ MAX_PACED_BURST = 45  # packets
 MAX_BURST_BYTES = 64_000  # of one segmented send: 45 packets of 1400 bytes, or two of 32000
 CATCH_UP_S: Seconds = 0.002
 BUFFER_SHARE = 4  # a burst takes at most a quarter of the other side's receive buffer
-# Chosen: at low rates 2 ms are no packet at all, and a sender whose timers are late by 5 ms would
+# Chosen: at low rates 2 ms are less than a packet, and a sender whose timers are late by 5 ms would
 # get stuck at a tenth of what it might send; RFC 6928 lets any sender begin with as many.
 CATCH_UP_PACKETS = 10
 # Chosen.
@@ -70,7 +70,7 @@ class Pacer:
         self._set_limits()
 
     def set_peer_buffer(self, peer_buffer: ByteCount) -> None:
-        """Keep bursts to what the other side tells of its receive buffer now."""
+        """Keep bursts to what the other side says about its receive buffer now."""
         self._peer_buffer = peer_buffer
         self._set_limits()
 

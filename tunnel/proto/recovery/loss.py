@@ -14,7 +14,7 @@ lost; the packet threshold then grows over that distance.
 
 A relay keeps the order, so a late packet there means a queue, not a loss, and only what was
 overtaken is missing.  Control goes before the data that waits in our own socket: that it has
-arrived says nothing of data that was sent before it.
+arrived says nothing about data that was sent before it.
 Source: RFC 9002, section 6; RFC 8985 for a threshold that learns.
 """
 
@@ -30,7 +30,7 @@ from tunnel.wire.frames import Ack
 
 # Fixed by RFC 9002.
 PACKET_THRESHOLD = 3
-# Chosen: beyond this the time threshold does it alone.
+# Chosen: beyond this only the time threshold counts.
 MAX_PACKET_THRESHOLD = 256
 # Chosen: pings in flight, which say nothing that another does not say as well.  A peer that is
 # heard and acknowledges nothing, or a relay that has us ask again and again, makes any number.
@@ -124,7 +124,7 @@ class SentLedger:
         """Return the records an ACK newly acknowledges; raises `ProtocolViolation`.
 
         `waited_s` is how long it had been on this machine before anybody read it.  One that is not
-        `is_own` came by a path of another kind: it says nothing of the round-trip time here, and
+        `is_own` came by a path of another kind: it says nothing about the round-trip time here, and
         that packets passed when they were sent, not that they do now.
         """
         largest = ack.ranges[0][1]

@@ -171,8 +171,8 @@ class DerpClient:
                 raise RelayUnreachable("closed the connection before its DERP greeting")
             case ClientState.AWAITS_ACCEPTANCE:
                 raise RelayKeyRefused(
-                    "refused our key: it closed the connection upon our login, as relays do that "
-                    "serve only clients their operator admits (derper's -verify-clients, "
+                    "refused our key: it closed the connection when we logged in, as relays do "
+                    "that serve only clients their operator admits (derper's -verify-clients, "
                     "Headscale's verify_clients); have that switched off, or use another relay"
                 )
             case ClientState.CONNECTED:

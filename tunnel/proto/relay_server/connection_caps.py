@@ -7,7 +7,7 @@
 A network is a /24 of IPv4 or a /64 of IPv6.  Besides these rates there are bounds on connections at
 once: for a source (an IPv4 address or an IPv6 /64), from which loopback is excepted, since who is
 on this machine, or comes through its reverse proxy, is not one sender; and in all.  When the server
-is full, a newcomer displaces the oldest connection that is no client yet of the network that has
+is full, a newcomer displaces the oldest connection, not yet a client, of the network that has
 most of them: a crowd of strangers keeps out its own kind only.
 """
 
@@ -80,7 +80,7 @@ class ConnectionCaps:
         self._all = TokenBucket(rates.total, now)
         self._held: set[Admitted] = set()
         self._count_by_source: Counter[bytes] = Counter()
-        # Those that are no clients yet, in order of arrival.
+        # Those that are not clients yet, in order of arrival.
         self._strangers_by_network: dict[bytes, dict[Admitted, None]] = {}
 
     def admit(self, now: Instant, address: str) -> Admitted | None:

@@ -70,7 +70,7 @@ class Counters:
 
 @dataclass(slots=True, eq=False)
 class Client:
-    """One connection; `key` is None until it has logged in.  Made and changed by `Relay` alone."""
+    """One connection; `key` is None until it has logged in.  Only `Relay` makes and changes it."""
 
     outbox: Outbox
     bucket: TokenBucket | None

@@ -24,10 +24,10 @@ def source_network(address: str) -> bytes:
 
 
 def is_loopback(address: str) -> bool:
-    """Tell whether a plain address belongs to this machine alone."""
+    """Tell whether a plain address belongs only to this machine."""
     return ip_address(address).is_loopback
 
 
 def is_unspecified(address: str) -> bool:
-    """Tell whether a plain address stands for every address of a machine."""
+    """Tell whether a plain address means every address of a machine."""
     return ip_address(address).is_unspecified

@@ -26,7 +26,7 @@ from tunnel.wire.frames import Credit, Recall, Return
 
 # Fixed by the protocol: what a stream may send before any CREDIT arrives.
 FLOOR = 16 << 10
-# Chosen (design: 32 MiB for a link that is alone, 16 MiB for one stream).
+# Chosen (design: 32 MiB for a single link, 16 MiB for one stream).
 POOL = 32 << 20
 MAX_WINDOW = 16 << 20
 # Chosen: the first step of a stream that has the pool to itself; a relay's first flight.

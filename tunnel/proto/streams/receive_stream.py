@@ -16,7 +16,7 @@ Buffer = bytes | bytearray | memoryview
 
 # Fixed by the protocol: a segment that would make one more gap is not stored and not acked.
 MAX_GAPS = 1024
-# Chosen: a gap costs up to 1 KiB of bookkeeping; all streams of a link that is alone get 16 MiB of
+# Chosen: a gap costs up to 1 KiB of bookkeeping; all streams of a single link get 16 MiB of
 # it together, all links of a process half as much again.
 MAX_GAPS_OF_LINK = 16 * MAX_GAPS
 # Chosen: segments up to this size are copied together.

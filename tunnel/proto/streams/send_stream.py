@@ -22,7 +22,7 @@ Buffer = bytes | bytearray | memoryview
 
 # Chosen: joined when they wait together, so that a thousand one-byte writes are one packet.
 SMALL_CHUNK = 4 << 10
-# Chosen: what waits for acknowledgement in all streams of a link that is alone, half as much again
+# Chosen: what waits for acknowledgement in all streams of a single link, half as much again
 # in all of a process; in one stream, which is more than a relay or a fast path has in flight; and
 # what each stream may have in any case, as much as it may send before any credit.
 HELD_OF_LINK = 16 << 20

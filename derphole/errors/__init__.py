@@ -1,0 +1,112 @@
+"""The error tree of the programs: what happened, on which side, and what to do next.
+
+`str(error)` is the sentence a person reads; `code` is the stable word of `--json`; `exit_code` is
+the exit status of the process; docs/errors.md lists them all.  Only `derphole.cli.invocation`
+catches the whole tree.  Text of the other side may be in a sentence as it came:
+`derphole.cli.frame.output` escapes it.
+
+    base          what every error has; wrong usage, bugs, signals
+    tokens        a token that cannot be made or used
+    peer          the other side refused, left, stopped, or never came
+    data          the bytes could not be read or written, or differ
+    relays        no relay can be used; our own relay cannot run
+    forwarding    `share` and `open`
+
+Everybody imports from here.
+"""
+
+from derphole.errors.base import (
+    SIGNAL_EXIT_BASE,
+    DerpholeError,
+    InternalError,
+    Interrupted,
+    UsageError,
+)
+from derphole.errors.data import (
+    DigestMismatch,
+    ReceiverOutputClosed,
+    SinkClosed,
+    SinkFailed,
+    SizeMismatch,
+    SourceFailed,
+    TransferError,
+)
+from derphole.errors.forwarding import (
+    BindFailed,
+    ShareEnded,
+    TargetFailed,
+)
+from derphole.errors.peer import (
+    AlreadyInUse,
+    ClaimRefused,
+    FeatureMissing,
+    NotAwaited,
+    OtherReason,
+    OtherVersion,
+    PeerAborted,
+    PeerBrokeProtocol,
+    PeerLeft,
+    TimedOut,
+    WeBrokeProtocol,
+)
+from derphole.errors.relays import (
+    KeyFileUnusable,
+    RelayNotStarted,
+    RelayRefusal,
+    RelayTrouble,
+)
+from derphole.errors.tokens import (
+    ExpiryRefused,
+    TokenCut,
+    TokenDamaged,
+    TokenError,
+    TokenExpired,
+    TokenForeign,
+    TokenUnclaimed,
+    TokenWrongCapability,
+    TokenWrongRole,
+    utc_text,
+)
+
+__all__ = [
+    "SIGNAL_EXIT_BASE",
+    "AlreadyInUse",
+    "BindFailed",
+    "ClaimRefused",
+    "DerpholeError",
+    "DigestMismatch",
+    "ExpiryRefused",
+    "FeatureMissing",
+    "InternalError",
+    "Interrupted",
+    "KeyFileUnusable",
+    "NotAwaited",
+    "OtherReason",
+    "OtherVersion",
+    "PeerAborted",
+    "PeerBrokeProtocol",
+    "PeerLeft",
+    "ReceiverOutputClosed",
+    "RelayNotStarted",
+    "RelayRefusal",
+    "RelayTrouble",
+    "ShareEnded",
+    "SinkClosed",
+    "SinkFailed",
+    "SizeMismatch",
+    "SourceFailed",
+    "TargetFailed",
+    "TimedOut",
+    "TokenCut",
+    "TokenDamaged",
+    "TokenError",
+    "TokenExpired",
+    "TokenForeign",
+    "TokenUnclaimed",
+    "TokenWrongCapability",
+    "TokenWrongRole",
+    "TransferError",
+    "UsageError",
+    "WeBrokeProtocol",
+    "utc_text",
+]

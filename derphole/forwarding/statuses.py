@@ -1,0 +1,211 @@
+"""What only `share` and `open` tell: who came and went, and how each connection ended.  Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from derphole.status import JsonValue, Level, Status, size_text
+from tunnel.units import ByteCount, Seconds
+
+
+class Departure(StrEnum):
+    """Why a client is not connected any more; the values are words of `--json`."""
+
+    LEFT = "left"
+    RECONNECTING = "reconnecting"
+    LOST = "lost"
+    REPLACED = "replaced"
+    BROKE_PROTOCOL = "broke-protocol"
+    ACCUSED_US = "accused-us"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientJoined(Status):
+    """A client of `share` is connected.
+
+    Args:
+        number: of the client in this run, from 1.
+        is_back: whether it was here before, and has come back.
+    """
+
+    event = "client-joined"
+    number: int
+    is_back: bool
+
+    @property
+    def sentence(self) -> str:
+        """Who, and whether for the first time."""
+        return f"client {self.number} is {'back' if self.is_back else 'connected'}"
+
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """The same, and the sentence."""
+        return {"client": self.number, "back": self.is_back, "message": self.sentence}
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLeft(Status):
+    """A client of `share` is not connected any more.
+
+    Args:
+        number: of the client in this run, from 1.
+        departure: why.
+        detail: the same in words of one of the sides; None without any.
+        silent_s: how long nothing was heard of it; 0 for one that said goodbye.
+        may_come_back_s: how long it may come back; None for never.
+    """
+
+    event = "client-left"
+    number: int
+    departure: Departure
+    detail: str | None = None
+    silent_s: Seconds = 0.0
+    may_come_back_s: Seconds | None = None
+
+    @property
+    def sentence(self) -> str:
+        """Who, why, and for how long it may come back."""
+        return f"client {self.number} {self._words()}"
+
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """The same, and the sentence."""
+        return {
+            "client": self.number,
+            "reason": self.departure.value,
+            "detail": self.detail,
+            "may_come_back": self.may_come_back,
+            "may_come_back_s": self.may_come_back_s,
+            "message": self.sentence,
+        }
+
+    @property
+    def may_come_back(self) -> bool:
+        """Whether it may come back with what it was given."""
+        return self.may_come_back_s is not None
+
+    def _words(self) -> str:
+        said = f" ({self.detail})" if self.detail else ""
+        match self.departure:
+            case Departure.LEFT:
+                return f"left: {self.detail}" if self.detail else "left"
+            case Departure.RECONNECTING:
+                return "is reconnecting"
+            case Departure.LOST:
+                minutes = (self.may_come_back_s or 0) / 60
+                return (
+                    f"has not answered for {self.silent_s:.0f} s; "
+                    f"it can reconnect within {minutes:.0f} min"
+                )
+            case Departure.REPLACED:
+                return "stopped answering, and another one took its place"
+            case Departure.BROKE_PROTOCOL:
+                return f"was disconnected: protocol error{said}"
+            case Departure.ACCUSED_US:
+                return f"left: it says that this side broke the protocol{said}"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetUnreachable(Status):
+    """The target of `share` cannot be connected to; told once until it works again.
+
+    Args:
+        target: the target.
+        reason: in words.
+    """
+
+    event = "target-unreachable"
+    target: str
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        """What, why, and what is done about it, marked as a warning."""
+        return f"warning: {self._text()}"
+
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """The same, and the text."""
+        return {"target": self.target, "reason": self.reason, "message": self._text()}
+
+    def _text(self) -> str:
+        return (
+            f"cannot connect to {self.target}: {self.reason}; trying again for each new connection"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnecting(Status):
+    """`open` has lost its link and makes a new one; its port stays open."""
+
+    event = "reconnecting"
+
+    @property
+    def sentence(self) -> str:
+        """What happens."""
+        return "the link to the other side ended; the port stays open, reconnecting"
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnected(Status):
+    """`open` has a link again, after `after_s` seconds without."""
+
+    event = "reconnected"
+    after_s: Seconds
+
+    @property
+    def sentence(self) -> str:
+        """What happened."""
+        return "connected again"
+
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """After how long, and the sentence."""
+        return {"after_s": round(self.after_s, 3), "message": self.sentence}
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardingEnded(Status):
+    """A forwarded connection is over.
+
+    Args:
+        number: of the connection in this run, from 1; None for one that found no place.
+        peer: whose it is, in words.
+        sent: bytes from here to the other side of the link.
+        received: bytes from there.
+        seconds: from its beginning.
+        reason: why it ended, in words.
+        code: of its reset; None when both ways ended cleanly.
+    """
+
+    event = "connection"
+    level = Level.VERBOSE
+    number: int | None
+    peer: str
+    sent: ByteCount
+    received: ByteCount
+    seconds: Seconds
+    reason: str
+    code: int | None
+
+    @property
+    def sentence(self) -> str:
+        """Whose, how much, how long, and why it ended."""
+        number = "" if self.number is None else f" {self.number}"
+        return (
+            f"connection{number} of {self.peer}: sent {size_text(self.sent)}, "
+            f"received {size_text(self.received)} in {self.seconds:.1f} s, {self.reason}"
+        )
+
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """Every figure."""
+        return {
+            "connection": self.number,
+            "peer": self.peer,
+            "sent": self.sent,
+            "received": self.received,
+            "seconds": round(self.seconds, 6),
+            "reason": self.reason,
+            "code": self.code,
+        }
