@@ -8,7 +8,7 @@
 
 A packet's content is sent again, under a new number, when the packet counts as lost, its path is
 doubted, or the path moves nothing on and data no longer takes it; packets themselves are never
-repeated.  How they are built: `tunnel.proto.packing`.  This module knows no keys, and nothing about
+repeated.  How they are built: `tunnel.proto.packing`.  This module knows no keys, and nothing of
 what the other side says but acknowledgements.
 """
 
@@ -128,7 +128,7 @@ class Sender:
         self._frames_due.append(frame)
 
     def offer(self, candidates: wire.Candidates) -> None:
-        """Send where we may be reached, instead of what was to be told before; again and again."""
+        """Send where we may be reached, in place of what was to be told before; again and again."""
         self._offer, self._offer_at = candidates, None
 
     def use_relay(self, now: Instant, relay: int) -> None:
