@@ -118,7 +118,7 @@ class Packer:
     def probe(
         self, now: Instant, path: SendPath, packed: bytes | bytearray
     ) -> tuple[SentRecord, Transmit]:
-        """Pack a probe; its loss is not a congestion signal, so it does not count as in flight.
+        """Pack what is not in flight: that it is lost says nothing of the path's rate.
 
         Nobody has to acknowledge it, but its number must be known when a later ack covers it.
         """
@@ -194,7 +194,7 @@ class Packer:
     def _took(self, stream: SendStream, stop: int, is_end: bool) -> None:
         """Note that the stream had its turn."""
         self._streams.took_turn()
-        if is_end:  # a bulk packet carries only bytes: the end follows in a frame
+        if is_end:  # a bulk packet carries bytes alone: the end follows in a frame
             stream.lost(stop, stop, is_end=True)
 
     def _sent(

@@ -128,7 +128,7 @@ class Sender:
         self._frames_due.append(frame)
 
     def offer(self, candidates: wire.Candidates) -> None:
-        """Send where we may be reached, instead of what was to be told before; again and again."""
+        """Send where we may be reached, in place of what was to be told before; again and again."""
         self._offer, self._offer_at = candidates, None
 
     def use_relay(self, now: Instant, relay: int) -> None:
