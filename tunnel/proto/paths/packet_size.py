@@ -57,9 +57,8 @@ class SizeSearch:
         self._lost_size: ByteCount = 0  # the smallest of them
         self._lost_packets = 0
 
-    @property
     def next_timeout(self) -> Instant | None:
-        """When `probe_to_send` has something to do."""
+        """Return when `probe_to_send` has something to do."""
         return self._due_at
 
     # -- probing ----------------------------------------------------------------------------
