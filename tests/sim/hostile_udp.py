@@ -80,7 +80,7 @@ class Witness:
         """Open with the key of whichever link of the host sealed it."""
         for link in reversed(host.links):
             sealer = sealer_of(link)
-            if layout.decode_general_header(memoryview(data))[3] != sealer._link_index:
+            if layout.link_index_of(data) != sealer._link_index:
                 continue
             opener = self._openers.get(id(sealer))
             if opener is None:

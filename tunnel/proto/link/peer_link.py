@@ -47,7 +47,7 @@ from tunnel.proto.link.path_talk import PathTalk
 from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.proto.link.rekey import Rekeying
 from tunnel.proto.link.sender import Sender
-from tunnel.proto.machine import RelayEndpoint, Trace, Transmit, UdpEndpoint
+from tunnel.proto.machine import Machine, RelayEndpoint, Trace, Transmit, UdpEndpoint
 from tunnel.proto.paths.table import PathTable
 from tunnel.proto.rate.relay import RelayController
 from tunnel.proto.streams.table import Buffer, Memory, Streams
@@ -64,7 +64,7 @@ CLOSE_REPEAT_S: Seconds = 0.25
 EARLY_FRAMES = wire.Ping | wire.Ack | wire.Close | wire.Challenge | wire.Answer | wire.Candidates
 
 
-class PeerLink:
+class PeerLink(Machine[LinkEvent]):
     """One link; see the module docstring.
 
     Args:

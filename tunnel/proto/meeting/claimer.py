@@ -29,7 +29,6 @@ from tunnel.proto.meeting.places import REPLACED
 from tunnel.proto.rate.relay import RELAY_GRANT_MINIMUM, RELAY_GRANT_TOTAL
 from tunnel.proto.streams.table import Memory
 from tunnel.units import Instant, Seconds
-from tunnel.wire import packet as layout
 from tunnel.wire.handshake import (
     ACCEPTED,
     INSTANCE_SIZE,
@@ -41,6 +40,7 @@ from tunnel.wire.handshake import (
     decode_message,
     is_handshake,
 )
+from tunnel.wire.packet import link_index_of
 
 # Chosen (design, sections 4 and 5).
 FIRST_RETRY_S = 0.25
@@ -236,9 +236,7 @@ class Claimer:
             if self.state is ClaimState.CLAIMING:
                 self._handle_answer(now, relay, data)
             return
-        if len(data) < layout.GENERAL_HEADER_SIZE:
-            return
-        index, link = layout.decode_general_header(data)[3], self.link
+        index, link = link_index_of(data), self.link
         if self._left is not None and index == self._left[0]:
             self._left[1].handle_packet(now, relay, data)
         if link is None or index != self._claim.payload.link_index:

@@ -13,6 +13,7 @@ what packets carry, of rates, or of whether the path still lives.
 
 from collections.abc import Iterable, Sequence
 
+from tunnel.proto.machine import Timed
 from tunnel.proto.recovery.sent import SentRecord
 from tunnel.units import ByteCount, Instant, Seconds
 
@@ -34,7 +35,7 @@ ALIGNMENT = 8  # bulk packets are filled in steps of 8 bytes, so that a probe is
 BLACK_HOLE_PACKETS = 3
 
 
-class SizeSearch:
+class SizeSearch(Timed):
     """Searches one path; a path that is new or came back gets a new one.
 
     Args:

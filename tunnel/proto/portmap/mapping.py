@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from ipaddress import ip_address
 from math import inf
+from typing import Protocol
 
+from tunnel.proto.machine import Clockwork
 from tunnel.units import Instant, Seconds
 
 # Chosen: two hours, as other programs ask for; a killed process leaves its mapping that long.
@@ -311,3 +313,32 @@ class MapperStatus:
         """Return, once, why a mapping was lost."""
         loss, self._loss = self._loss, None
         return loss
+
+
+class Mapper(Clockwork, Protocol):
+    """One protocol's way to one mapping, as the machine that chooses among them sees it."""
+
+    status: MapperStatus
+    head_start_ends_at: Instant  # until then other protocols wait for it
+
+    @property
+    def protocol(self) -> MappingProtocol:
+        """Which protocol it speaks."""
+
+    def start(self, now: Instant) -> None:
+        """Find out whether there is such a service."""
+
+    def proceed(self, now: Instant) -> None:
+        """Ask for the mapping, once there is."""
+
+    def renew(self, now: Instant) -> None:
+        """Ask for the mapping that is held once more."""
+
+    def stand_down(self) -> None:
+        """Stop: another protocol holds a mapping."""
+
+    def release(self, now: Instant) -> None:
+        """Delete whatever may exist."""
+
+    def next_timeout(self) -> Instant:
+        """Return when `handle_timeout` is due; infinity for never."""

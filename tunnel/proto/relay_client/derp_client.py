@@ -28,6 +28,7 @@ from tunnel.errors import (
     RelayRefused,
     RelayUnreachable,
 )
+from tunnel.proto.machine import Clockwork
 from tunnel.proto.token_bucket import Allowance
 from tunnel.units import Instant, Seconds
 from tunnel.wire import derp
@@ -98,7 +99,7 @@ class HealthChanged:
 ClientEvent = PacketArrived | Connected | PeerGone | Restarting | HealthChanged
 
 
-class DerpClient:
+class DerpClient(Clockwork):
     """Logs in to a DERP server and keeps the connection alive.
 
     Args:

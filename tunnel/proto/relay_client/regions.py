@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from tunnel.crypto.kdf import derive
 from tunnel.crypto.keys import DerpKey
+from tunnel.proto.machine import Timed
 from tunnel.units import Instant, Seconds
 from tunnel.wire.derpmap import STUN_OFF, RelayMap, RelayNode, RelayRegion
 
@@ -77,7 +78,7 @@ def fallback_regions(relay_map: RelayMap, issuer_key: DerpKey, count: int = 3) -
     return sorted(allowed or usable, key=rank)[:count]
 
 
-class StunMeasurement:
+class StunMeasurement(Timed):
     """Plans the probes of one measurement and collects the answers.
 
     Args:
