@@ -20,7 +20,7 @@ from derphole.network.verdict import NetworkFindings, RelayFinding, verdict
 from derphole.rendezvous.relays import dial_options, network_map, proxy_settings
 from derphole.status import Report, Waiting
 from derphole.trace import TraceFile
-from tunnel.crypto.keys import KEY_SIZE, KeyPair
+from tunnel.crypto.keys import KeyPair
 from tunnel.net.clock import monotonic
 from tunnel.net.ifaces import default_gateway, local_addresses
 from tunnel.net.netcheck import check_mappers, check_nat, check_relay, look_for_page
@@ -31,7 +31,7 @@ from tunnel.proto.netcheck.nat_behaviour import NatFindings
 from tunnel.proto.paths.candidates import is_overlay
 from tunnel.proto.portmap.mapping import is_public
 from tunnel.proto.relay_client.regions import RegionLatency, choose_regions, measurable_regions
-from tunnel.units import Instant, Seconds
+from tunnel.units import KEY_SIZE, Instant, Seconds
 from tunnel.wire.derpmap import RelayMap, RelayNode, RelayRegion
 
 # Chosen: a person waits for it; what has not answered by then would not be used either.

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from tunnel.crypto.keys import DerpKey
-from tunnel.units import Instant
+from tunnel.units import Buffer, Instant
 
 E_co = TypeVar("E_co", covariant=True)
 
@@ -81,7 +81,7 @@ class Transmit:
             packet.  A burst lies in memory that the next call of `packets_to_send` may use again.
     """
 
-    data: bytes | bytearray | memoryview
+    data: Buffer
     to: Destination
     is_control: bool
     segment_size: int = 0

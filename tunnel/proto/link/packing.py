@@ -64,7 +64,7 @@ class Packer:
         """Give the memory of bursts back."""
         self._bursts.clear()
 
-    # -- general packets ----------------------------------------------------------------------
+    # -- general packets --------------------------------------------------------------------
 
     def control(
         self,
@@ -149,7 +149,7 @@ class Packer:
         )
         return record, packet
 
-    # -- bulk packets -------------------------------------------------------------------------
+    # -- bulk packets -----------------------------------------------------------------------
 
     def bulk(self, now: Instant, path: Path, stream: SendStream, size: ByteCount) -> Transmit:
         """Pack up to `size` of a stream's next bytes, a multiple of 8, into one packet."""

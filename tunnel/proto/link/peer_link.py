@@ -50,8 +50,8 @@ from tunnel.proto.link.sender import Sender
 from tunnel.proto.machine import Machine, RelayEndpoint, Trace, Transmit, UdpEndpoint
 from tunnel.proto.paths.table import PathTable
 from tunnel.proto.rate.relay import RelayController
-from tunnel.proto.streams.table import Buffer, Memory, Streams
-from tunnel.units import ByteCount, Instant, Seconds
+from tunnel.proto.streams.table import Memory, Streams
+from tunnel.units import Buffer, ByteCount, Instant, Seconds
 from tunnel.wire import frames as wire
 from tunnel.wire import packet as layout
 
@@ -318,7 +318,7 @@ class PeerLink(Machine[LinkEvent]):
                 self.handle_packet(now, origin, datagram, burst.waited_s)
             return
         arrived_at = Instant(now - burst.waited_s)
-        missing = -(-burst.size // burst.segment_size)
+        missing = burst.count
         for opened in self._opener.open_burst(layout_of_tag, burst.size):
             missing -= opened.count if isinstance(opened, OpenedBulk) else 1
             self._take(now, arrived_at, origin, opened, burst.segment_size)
@@ -357,7 +357,7 @@ class PeerLink(Machine[LinkEvent]):
     def _path_back(
         self, now: Instant, origin: int | UdpEndpoint, path: int, size: ByteCount
     ) -> Path | None:
-        """Return the path that an authentic packet came by; None if it may not come by it."""
+        """Return the path to answer an authentic packet on, None if it may not come that way."""
         if isinstance(origin, UdpEndpoint) == (path == layout.RELAY_PATH):
             return None
         if isinstance(origin, UdpEndpoint) and not self.is_closed:

@@ -28,7 +28,7 @@ from tunnel.proto.meeting.handshake import Meeting, OutgoingClaim
 from tunnel.proto.meeting.places import REPLACED
 from tunnel.proto.rate.relay import RELAY_GRANT_MINIMUM, RELAY_GRANT_TOTAL
 from tunnel.proto.streams.table import Memory
-from tunnel.units import Instant, Seconds
+from tunnel.units import KEY_SIZE, Instant, Seconds
 from tunnel.wire.handshake import (
     ACCEPTED,
     INSTANCE_SIZE,
@@ -343,7 +343,7 @@ class Claimer:
             required=identity.required,
             program=identity.program,
         )
-        ephemeral = KeyPair.from_secret(self._entropy(32))
+        ephemeral = KeyPair.from_secret(self._entropy(KEY_SIZE))
         header = identity.header(ephemeral.public)
         return OutgoingClaim(identity.meeting, header, identity.secret, payload, ephemeral)
 

@@ -39,7 +39,7 @@ from tunnel.proto.meeting.places import (
 from tunnel.proto.rate.relay import RELAY_GRANT_MINIMUM
 from tunnel.proto.streams.table import Memory
 from tunnel.proto.token_bucket import Allowance, Buckets, TokenBucket
-from tunnel.units import Instant, Seconds, WallTime
+from tunnel.units import KEY_SIZE, Instant, Seconds, WallTime
 from tunnel.wire.handshake import (
     ACCEPTED,
     CLAIMER_LACKS,
@@ -315,7 +315,7 @@ class Issuer:
             lacking=lacking,
             program=identity.program,
         )
-        decision, root = incoming.decide(payload, KeyPair.from_secret(self._entropy(32)))
+        decision, root = incoming.decide(payload, KeyPair.from_secret(self._entropy(KEY_SIZE)))
         self._trace("claim.answered", {"verdict": verdict})
         applicant = None
         if verdict == ACCEPTED:

@@ -106,7 +106,7 @@ class SizeSearch(Timed):
         self._prove(now, max(self._probes.pop(number) for number in covered))
         return True
 
-    # -- black holes --------------------------------------------------------------------------
+    # -- black holes ------------------------------------------------------------------------
 
     def on_acked(self, records: Sequence[SentRecord]) -> None:
         """Note packets that passed."""
@@ -151,7 +151,7 @@ class SizeSearch(Timed):
         if self._is_settled:
             self._settle(now)
 
-    # -- the search ---------------------------------------------------------------------------
+    # -- the search -------------------------------------------------------------------------
 
     @property
     def _is_settled(self) -> bool:

@@ -1,7 +1,8 @@
 """What the port mappers share: what a mapping is, why there is none, leases, epochs, resending.
 
-    IDLE ─start─► PROBING ─answer─► READY ─proceed─► ASKING ─granted─► HOLDING ─release─► RELEASING
-                     └── silence ──────┴── refusal ─────┴──► FAILED ◄─ lost ─┘               └► IDLE
+    IDLE --start--> PROBING --answer--> READY --proceed--> ASKING --granted--> HOLDING
+                       +---silence--------+-----refusal------+-------lost---------+--> FAILED
+    HOLDING, or what may exist --release--> RELEASING --deleted--> IDLE
 
 Sources: RFC 6886 sections 3.3 to 3.7; RFC 6887 sections 8.5 and 11.2.1.  This module knows no
 message.

@@ -1,7 +1,7 @@
 """Which relay regions to use: a plan of STUN probes, and the choice by what came back.
 
     each region: probes at 0, 100 and 200 ms, round robin over its nodes; the first answer counts
-    done: all answered │ 3 answered, and twice the slowest of them (at most 300 ms) went by │ budget
+    done: all answered | 3 answered, and twice the slowest of them (at most 300 ms) went by | budget
     nothing at all after half the budget: UDP is dead, measure by HTTPS instead
 
 Source: tailscale net/netcheck/netcheck.go.  This module knows neither sockets nor names: the driver
