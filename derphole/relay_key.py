@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from derphole.errors import KeyFileUnusable
-from tunnel.crypto.keys import KEY_SIZE, KeyPair
+from tunnel.crypto.keys import KeyPair
+from tunnel.units import KEY_SIZE
 
 # Fixed by derper.
 PREFIX = "privkey:"

@@ -25,7 +25,7 @@ from gevent.hub import get_hub
 
 from derphole.edges.descriptor_thread import DescriptorThread
 from derphole.errors import SinkClosed, SinkFailed, SourceFailed, UsageError
-from tunnel.units import Seconds
+from tunnel.units import Buffer, Seconds
 
 # Chosen.
 MIN_READ_BYTES = 64 << 10  # what a pipe holds unless somebody enlarged it
@@ -39,7 +39,6 @@ NOT_SUPPORTED = frozenset((errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.E
 READER_GONE = frozenset((errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN))
 STANDARD_NAMES = {0: "standard input", 1: "standard output", 2: "standard error"}
 
-Buffer = bytes | bytearray | memoryview
 P = ParamSpec("P")
 
 

@@ -20,7 +20,7 @@ from derphole.network.verdict import NetworkFindings, RelayFinding, verdict
 from derphole.rendezvous.relays import dial_options, network_map, proxy_settings
 from derphole.status import Report, Waiting
 from derphole.trace import TraceFile
-from tunnel.crypto.keys import KEY_SIZE, KeyPair
+from tunnel.crypto.keys import KeyPair
 from tunnel.net.clock import monotonic
 from tunnel.net.netcheck import (
     check_mappers,
@@ -43,7 +43,7 @@ from tunnel.net.relay_client.regions import (
 )
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.netcheck.checks import MapperCheck, NatFindings, SignInPage, is_public
-from tunnel.units import Instant, Seconds
+from tunnel.units import KEY_SIZE, Instant, Seconds
 
 # Chosen: a person waits for it; what has not answered by then would not be used either.
 DEFAULT_LIMIT_S: Seconds = 5.0

@@ -36,9 +36,9 @@ from derphole.token.grant import (
     Mint,
 )
 from derphole.token.hints import RelayHints, decode_hints, encode_hints
-from tunnel.crypto.keys import KEY_SIZE, DerpKey, NoiseKey
+from tunnel.crypto.keys import DerpKey, NoiseKey
 from tunnel.errors import DecodeError, Truncated
-from tunnel.units import Seconds, WallTime
+from tunnel.units import KEY_SIZE, Seconds, WallTime
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.

@@ -245,15 +245,16 @@ def check_held(link: PeerLink, is_last: bool = False) -> None:
     assert len(streams._streams) <= known
     assert len(streams._due) <= 3 * known, "control frames without end"
     assert len(streams._turns) <= 2 * known
-    assert len(link._sender._acks) <= MAX_RECEIVE_PATHS
+    assert len(link._acks) <= MAX_RECEIVE_PATHS
     assert len(link._opener._windows) <= MAX_RECEIVE_PATHS
-    assert len(list(link._paths)) <= MAX_PATHS
-    assert len(link._paths._candidates) <= wire.MAX_CANDIDATES
+    assert len(list(link._paths.direct)) <= MAX_PATHS
+    assert len(link._paths.direct._candidates) <= wire.MAX_CANDIDATES
     assert all(
-        len(acks._received) <= wire.MAX_ACK_RANGES + 1 for acks in link._sender._acks.values()
+        len(acks._received) <= wire.MAX_ACK_RANGES + 1
+        for acks in link._acks._state_by_path.values()
     )
     assert len(link._events) <= known
-    assert len(link._sender._frames_due) <= 8
+    assert len(link._control._frames) <= 8
     assert len(link._opener._key_by_phase) <= 2
     if len(streams._streams) > COUNTED and not is_last:
         return  # counting takes as long as there are streams

@@ -81,7 +81,7 @@ class Client:
             assert self._reported.wait(deadline - time.monotonic()), self.connection.last_error
 
     def wait_connected(self) -> None:
-        assert self.connection.wait_connected(WAIT_S), self.connection.last_error
+        self.wait(lambda: self.connection.state is RelayState.CONNECTED)
 
 
 def connected_pair(region: RelayRegion, tasks: TaskGroup) -> tuple[Client, Client]:

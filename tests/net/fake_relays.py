@@ -234,8 +234,11 @@ class Recorder:
         self.room_calls += 1
         self._changed.set()
 
-    def wait_until(self, is_true: Callable[[], bool]) -> None:
-        with gevent.Timeout(WAIT_S):
+    def wait_connected(self, relay: RelayConnection, limit_s: float = WAIT_S) -> None:
+        self.wait_until(lambda: relay.state is RelayState.CONNECTED, limit_s)
+
+    def wait_until(self, is_true: Callable[[], bool], limit_s: float = WAIT_S) -> None:
+        with gevent.Timeout(limit_s):
             while not is_true():
                 self._changed.clear()
                 self._changed.wait()

@@ -39,7 +39,7 @@ def resident_bytes() -> int:
 
 def endpoints(link):
     """Return the address pairs a link knows; which of them is the fastest may change."""
-    return {path.endpoint for path in link.machine._paths}
+    return {path.endpoint for path in link.machine._paths.direct}
 
 
 class Forger:

@@ -59,7 +59,7 @@ def test_packets_go_there_and_back(connect, recorder, host):
     with running(serve_and_echo, host) as server:
         relay = connect(server.region())
 
-        assert relay.wait_connected(WAIT_S)
+        recorder.wait_connected(relay)
         relay.send(PEER, [b"he", bytearray(b"ll"), memoryview(b"o")], is_control=False)
         recorder.wait_until(lambda: recorder.packets)
 
@@ -76,7 +76,7 @@ def test_a_connection_over_tls_with_the_pin_of_the_certificate(connect, recorder
     with running(serve_and_echo, certificate=certificate) as server:
         relay = connect(server.region(cert_name=certificate.raw_pin))
 
-        assert relay.wait_connected(WAIT_S)
+        recorder.wait_connected(relay)
         payload = bytes(range(256)) * 256
         for _ in range(20):
             relay.send(PEER, [payload], is_control=False)
@@ -89,7 +89,7 @@ def test_a_connection_over_tls_with_the_pin_of_the_certificate(connect, recorder
 def test_megabytes_arrive_in_order_while_the_relay_talks_back(connect, recorder):
     with running(serve_and_echo) as server:
         relay = connect(server.region())
-        assert relay.wait_connected(WAIT_S)
+        recorder.wait_connected(relay)
 
         for number in range(300):
             if not relay.has_room:
@@ -113,7 +113,7 @@ def test_control_goes_before_data_that_waits(connect, recorder):
 
     with running(stall_then_echo) as server:
         relay = connect(server.region())
-        assert relay.wait_connected(WAIT_S)
+        recorder.wait_connected(relay)
 
         for _ in range(60):
             relay.send(PEER, [b"d" * 60000], is_control=False)
@@ -161,7 +161,7 @@ def test_a_refusal_is_lasting_once_every_node_refuses_and_until_one_takes_us(con
         recorder.wait_until(lambda: len(recorder.errors) > count + 4)
         assert relay.refused_since == since
         admits.set()
-        assert relay.wait_connected(WAIT_S)
+        recorder.wait_connected(relay)
         assert relay.refused_since is None
 
 
@@ -210,7 +210,7 @@ def test_the_second_node_serves_when_the_first_is_dead(connect, recorder):
 
         relay = connect(region)
 
-        assert relay.wait_connected(WAIT_S)
+        recorder.wait_connected(relay)
         assert relay.node == server.node()
         assert "the connection was refused" in recorder.errors[0]
         assert RelayState.DOWN not in recorder.states
@@ -244,7 +244,7 @@ def test_a_restarting_relay_is_left_alone_for_the_time_it_asked_for(connect, rec
         started_at = gevent.get_hub().loop.now()
 
         assert "is restarting" in str(relay.last_error)
-        assert relay.wait_connected(WAIT_S)
+        recorder.wait_connected(relay)
         assert gevent.get_hub().loop.now() - started_at > 0.1
 
 
@@ -290,7 +290,7 @@ def test_a_relay_that_sends_without_pause_lets_other_greenlets_run(connect, reco
 
     with running(flood) as server:
         relay = connect(server.region())
-        assert relay.wait_connected(WAIT_S)
+        recorder.wait_connected(relay)
 
         with gevent.Timeout(WAIT_S):
             for _ in range(20):
@@ -323,7 +323,7 @@ def test_a_relay_whose_packets_take_long_lets_other_greenlets_run_after_each_rea
     monkeypatch.setattr(recorder, "relay_packet", work)
     with running(flood) as server:
         relay = connect(server.region())
-        assert relay.wait_connected(WAIT_S)
+        recorder.wait_connected(relay)
         with gevent.Timeout(WAIT_S):
             while packets < 100:
                 before = packets
@@ -343,7 +343,8 @@ def test_packets_are_dropped_and_counted_while_not_connected(connect, recorder):
 
         assert relay.dropped_packets == 1
         assert not relay.has_room
-        assert not relay.wait_connected(0.05)
+        recorder.wait_until(lambda: RelayState.DOWN in recorder.states)
+        assert RelayState.CONNECTED not in recorder.states
 
 
 def test_a_packet_over_64_kib_is_a_bug_of_the_caller(connect):
@@ -361,7 +362,7 @@ def test_a_backlog_has_a_bound_even_if_the_relay_never_reads(connect, recorder):
 
     with running(stall) as server:
         relay = connect(server.region())
-        assert relay.wait_connected(WAIT_S)
+        recorder.wait_connected(relay)
 
         for _ in range(200):
             relay.send(PEER, [bytes(65536)], is_control=False)
@@ -382,7 +383,7 @@ def test_data_outstanding_and_a_silent_relay_bring_the_next_connection(connect, 
     timing = ClientTiming(awaited_silence_s=0.1, answer_limit_s=0.1)
     with running(go_silent_once) as server:
         relay = connect(server.region(), DialOptions(timing=timing))
-        assert relay.wait_connected(WAIT_S)
+        recorder.wait_connected(relay)
 
         relay.is_awaited = True
         recorder.wait_until(lambda: RelayState.DOWN in recorder.states)
@@ -425,7 +426,7 @@ def test_close_ends_a_connection_whose_relay_never_reads(recorder, tmp_path, has
         region = server.region(insecure_for_tests=True)
         relay = RelayConnection(region, KEYS, recorder, QUICK, tasks)
         relay.start()
-        assert relay.wait_connected(WAIT_S)
+        recorder.wait_connected(relay)
         for _ in range(70):
             relay.send(PEER, [bytes(60000)], is_control=False)
         gevent.sleep(0.02)  # until the writer waits for the socket
@@ -456,7 +457,7 @@ def test_close_lingers_until_the_relay_has_taken_what_was_queued(
     certificate = make_certificate(tmp_path) if has_tls else None
     with running(read_slowly, certificate=certificate) as server:
         relay = connect(server.region(insecure_for_tests=True))
-        assert relay.wait_connected(WAIT_S)
+        recorder.wait_connected(relay)
         for number in range(50):
             relay.send(PEER, [bytes([number]) * 30000], is_control=False)
 
@@ -471,7 +472,7 @@ def test_close_ends_every_greenlet(recorder):
     with running(serve_and_echo) as server, TaskGroup("test") as tasks:
         relay = RelayConnection(server.region(), KEYS, recorder, QUICK, tasks)
         relay.start()
-        assert relay.wait_connected(WAIT_S)
+        recorder.wait_connected(relay)
 
         relay.close()
 
@@ -513,7 +514,7 @@ def test_sending_keeps_to_the_rate_that_the_relay_asks_for(connect, recorder):
 
     with running(limited) as server:
         relay = connect(server.region())
-        assert relay.wait_connected(WAIT_S)
+        recorder.wait_connected(relay)
         started_at = gevent.get_hub().loop.now()
 
         for _ in range(6):
@@ -532,4 +533,4 @@ def test_check_alive_cuts_the_back_off_short(connect, recorder):
 
         relay.check_alive()
 
-        assert relay.wait_connected(1.0)
+        recorder.wait_connected(relay, limit_s=1.0)

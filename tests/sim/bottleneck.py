@@ -284,9 +284,9 @@ class Flow:
             ledger.probed(now)
             self._transmit(1, is_probe=True)
         while self.waiting > 0:
-            if not controller.may_send(now, ledger.in_flight_packets, ledger.in_flight_bytes):
-                break
             count = controller.sendable_packets(now, ledger.in_flight_bytes)
+            if not count:
+                break
             if self.is_one_by_one:
                 count = 1
             if self.waiting < count * PACKET:
@@ -334,14 +334,14 @@ class Flow:
     def _check_limits(self, count: int) -> None:
         now, controller = self.clock.now, self.controller
         size = count * PACKET
-        if count > controller.burst_packets():
+        if count > controller.pacer.burst_packets:
             self.faults.append(f"a burst of {count} packets")
         if self.ledger.in_flight_bytes + size > controller.window:
             self.faults.append(f"{self.ledger.in_flight_bytes + size} bytes in flight")
         at, before, limit = self._instant
         if at != now:
             before, limit = 0, 0.0
-        late_packets = max(controller.burst_packets(), CATCH_UP_PACKETS)
+        late_packets = max(controller.pacer.burst_packets, CATCH_UP_PACKETS)
         limit = max(limit, controller.rate_limit * CATCH_UP_S, late_packets * PACKET)
         self._instant = (now, before + size, limit)
         if before + size > limit + PACKET and self._next_number > 10:
@@ -351,7 +351,7 @@ class Flow:
         self.lost += sum(record.count for record in lost)
         if self.waiting != float("inf"):
             self.waiting += sum(record.count * record.size for record in lost)
-        self.controller.on_lost(self.clock.now, lost)
+        self.controller.on_lost(lost)
 
     def _arrive(self, ranges: list[tuple[int, int]]) -> None:
         if self._receives_when is None:

@@ -1,12 +1,14 @@
 """What a machine may hold, whatever was done to it."""
 
+from inside import direct_paths, relay_path
 from world import Host
 
 from tunnel.crypto.packets import MAX_RECEIVE_PATHS
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.meeting.issuer import MAX_PENDING, MAX_PENDING_OF_GRANT, MAX_RATED_GRANTS, Issuer
 from tunnel.proto.meeting.places import MAX_CLOSED, MAX_KNOCKING
-from tunnel.proto.paths.table import MAX_ANSWERS, MAX_CHALLENGES, MAX_PATHS
+from tunnel.proto.paths.direct_path import MAX_ANSWERS, MAX_CHALLENGES
+from tunnel.proto.paths.table import MAX_PATHS
 from tunnel.proto.streams.credit import FLOOR, POOL
 from tunnel.proto.streams.receive_stream import MAX_GAPS
 from tunnel.wire.frames import MAX_ACK_RANGES, MAX_CANDIDATES
@@ -41,12 +43,12 @@ def check_host(host: Host, grants: int = 1, has_direct: bool = False) -> None:
 
 def check_paths(link: PeerLink) -> None:
     """See that what a link knows of direct paths is bounded."""
-    sender, table = link._sender, link._paths
+    acks, table = link._acks, direct_paths(link)
     assert len(list(table)) <= MAX_PATHS
     assert len(table._candidates) <= MAX_CANDIDATES
-    assert len(sender._pings) <= 1 + MAX_PATHS
-    assert len(sender._acks) <= MAX_RECEIVE_PATHS
-    assert len(sender._ack_returns) <= MAX_RECEIVE_PATHS
+    assert len(link._control._pings) <= 1 + MAX_PATHS
+    assert len(acks) <= MAX_RECEIVE_PATHS
+    assert len(acks._return_by_path) <= MAX_RECEIVE_PATHS
     assert len(link._opener._windows) <= MAX_RECEIVE_PATHS
     for path in table:
         assert len(path.challenges) <= MAX_CHALLENGES
@@ -56,26 +58,26 @@ def check_paths(link: PeerLink) -> None:
 
 def check_no_paths(link: PeerLink) -> None:
     """See that a link that never left the relay holds nothing of direct paths."""
-    assert len(link._sender._pings) <= 1
-    assert len(link._sender._acks) <= 1
-    assert len(link._sender._ack_returns) <= 1
-    assert not list(link._paths)  # a relay makes no direct path
-    assert not len(link._paths._candidates)
+    assert len(link._control._pings) <= 1
+    assert len(link._acks) <= 1
+    assert len(link._acks._return_by_path) <= 1
+    assert not list(direct_paths(link))  # a relay makes no direct path
+    assert not len(direct_paths(link)._candidates)
     assert len(link._opener._windows) <= 1
 
 
 def check_link(link: PeerLink) -> None:
     """See that a link of a conversation, which has two streams, holds no more than its bounds."""
-    streams, sender, opener = link.streams, link._sender, link._opener
+    streams, opener = link.streams, link._opener
     assert len(streams._streams) <= 2
     assert len(streams._due) <= 6
     assert len(streams._turns) <= 2
     assert len(streams._events) <= 6
     assert len(link._events) <= 4
-    assert len(sender._frames_due) <= 2
+    assert len(link._control._frames) <= 2
     assert len(opener._key_by_phase) <= 2
-    assert len(sender.relay.ledger._records) <= MAX_IN_FLIGHT
-    for acks in sender._acks.values():
+    assert len(relay_path(link).ledger._records) <= MAX_IN_FLIGHT
+    for acks in link._acks._state_by_path.values():
         assert len(acks._received) <= MAX_ACK_RANGES
     for window in opener._windows.values():
         assert window._seen.bit_length() <= 8192

@@ -11,6 +11,7 @@ that nothing but proofs goes where no challenge was answered, and little of that
 from collections import Counter
 from collections.abc import Callable
 
+from inside import sealer_of
 from udp_network import Address, Datagram, UdpNetwork
 from world import Host
 
@@ -78,8 +79,8 @@ class Witness:
     def _open(self, host: Host, data: bytes) -> OpenedGeneral | OpenedBulk | None:
         """Open with the key of whichever link of the host sealed it."""
         for link in reversed(host.links):
-            sealer = link._sender._packer._sealer
-            if layout.decode_general_header(memoryview(data))[3] != sealer._link_index:
+            sealer = sealer_of(link)
+            if layout.link_index_of(data) != sealer._link_index:
                 continue
             opener = self._openers.get(id(sealer))
             if opener is None:

@@ -306,7 +306,7 @@ def test_single_packets_keep_to_the_same_limits_as_bursts():
 def test_a_small_receive_buffer_shortens_the_bursts():
     _, flow = run(line(1000, 5), 0.3, peer_buffer=24 * PACKET)
 
-    assert flow.controller.burst_packets() <= 6
+    assert flow.controller.pacer.burst_packets <= 6
 
 
 def test_a_flow_that_heard_nothing_for_10_s_goes_on_at_once():

@@ -1,7 +1,8 @@
 """Authenticated closes, and what breaks the protocol: the link ends on both sides, with a reason."""
 
 import pytest
-from world import World, patterned
+from inside import relay_path, sealer_of
+from world import World, forge, forge_bulk, patterned
 
 from tunnel.proto.link.events import LinkClosed
 from tunnel.proto.streams.table import MAX_PEER_STREAMS
@@ -18,19 +19,18 @@ from tunnel.wire.frames import (
     Stop,
     StreamData,
 )
+from tunnel.wire.packet import decode_general_header
 
 PROTOCOL_VIOLATION = 1
 
 
 def inject(world, sender, receiver, packed):
     """Deliver frames as an authenticated but misbehaving peer would send them."""
-    _, packet = sender.link._sender._packer._sealer.seal_general(0, packed)
-    receiver.receive(0, sender.key.public, bytes(packet))
+    receiver.receive(0, sender.key.public, forge(sender, packed))
 
 
 def inject_bulk(world, sender, receiver, stream, offset, data):
-    _, packet = sender.link._sender._packer._sealer.seal_bulk(0, stream, offset, data)
-    receiver.receive(0, sender.key.public, bytes(packet))
+    receiver.receive(0, sender.key.public, forge_bulk(sender, stream, offset, data))
 
 
 def only_closing(host):
@@ -197,10 +197,11 @@ def test_what_is_odd_but_allowed_ends_nothing(packed):
     issuer, claimer = world.linked_pair()
     world.run_for(1)
     claimer.link.streams.open()
-    number, packet = claimer.link._sender._packer._sealer.seal_general(0, packed)
-    claimer.link._sender.relay.ledger._next_number = number + 1  # as if it had been sent regularly
+    packet = forge(claimer, packed)
+    number = decode_general_header(packet)[4]
+    relay_path(claimer.link).ledger._next_number = number + 1  # as if it had been sent regularly
 
-    issuer.receive(0, claimer.key.public, bytes(packet))
+    issuer.receive(0, claimer.key.public, packet)
     world.run_for(1)
 
     assert not issuer.is_over
@@ -222,7 +223,7 @@ def test_numbers_that_jump_far_ahead_are_answered():
     world = World()
     issuer, claimer = world.linked_pair()
     for number in (1 << 33, 1 << 50, (1 << 62) - 10):
-        claimer.link._sender._packer._sealer._next_number[0] = number
+        sealer_of(claimer.link)._next_number[0] = number
         claimer.link.ping()
         world.run_for(0.5)
 

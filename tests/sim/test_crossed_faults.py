@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 from direct_world import drive_to_direct, world_of
+from inside import relay_path
 from seeds import check_all, chosen
 from udp_network import UdpNetwork
 from world import Host, World, patterned
@@ -306,7 +307,7 @@ def test_what_a_slow_relay_delivers_is_not_sent_again_by_the_direct_path():
     unsent = claimer.link.streams.sending(stream).unsent
     network.cut(claimer, is_cut=False)
     drive_to_direct(world, issuer, claimer)
-    in_flight = claimer.link._sender.relay.ledger.in_flight_bytes
+    in_flight = relay_path(claimer.link).ledger.in_flight_bytes
     assert in_flight > 100 * KIB
 
     world.drive(lambda: stream in issuer.ended, seconds=30)

@@ -4,8 +4,9 @@ import itertools
 
 import pytest
 from direct_world import direct_pair, world_of
+from inside import direct_paths, sealer_of
 from udp_network import UdpNetwork
-from world import World, patterned
+from world import World, forge, patterned
 
 from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.wire.frames import Ack, encode
@@ -98,16 +99,15 @@ def test_a_nat_that_rebinds_is_followed_after_a_challenge():
 def test_an_acknowledgement_may_name_a_probe():
     # As when a process stood still: it then acknowledges what it missed, a probe as the newest.
     world, network, issuer, claimer = direct_pair()
-    path, sealer = claimer.link._paths.active, claimer.link._sender._packer._sealer
+    path, sealer = direct_paths(claimer.link).active, sealer_of(claimer.link)
     number = sealer._next_number[path.id]
     claimer.link.suspect_paths(claimer.instant)
     claimer.run()
     assert sealer._next_number[path.id] == number + 1
 
     ack = encode(Ack(path.id, 0, 0, ((number, number),)))
-    theirs = issuer.link._paths.active
-    _, packet = issuer.link._sender._packer._sealer.seal_general(theirs.id, ack)
-    claimer.receive_udp((path.endpoint.ip, path.endpoint.port), bytes(packet))
+    packet = forge(issuer, ack, direct_paths(issuer.link).active.id)
+    claimer.receive_udp((path.endpoint.ip, path.endpoint.port), packet)
 
     assert not claimer.link.is_closed
 

@@ -1,6 +1,7 @@
 """Where a packet comes from is part of what it is: the wrong way in changes nothing."""
 
-from world import World
+from inside import direct_paths
+from world import World, forge
 
 from tunnel.crypto.keys import KeyPair
 from tunnel.proto.machine import UdpEndpoint
@@ -22,7 +23,7 @@ def linked():
 
 def sealed(host, path):
     """Seal an authentic packet of a host's next number on a path."""
-    return bytes(host.link._sender._packer._sealer.seal_general(path, FRAMES)[1])
+    return forge(host, FRAMES, path)
 
 
 def state(host):
@@ -87,10 +88,10 @@ def test_a_peer_that_uses_every_path_id_costs_no_more_than_one_that_uses_a_few()
         endpoint = UdpEndpoint(0, "192.0.2.7", 1024 + path % 60000)
         issuer.link.handle_packet(world.instant, endpoint, memoryview(packet))
 
-    sender = issuer.link._sender
-    assert len(sender._acks) <= 64
-    assert len(sender._ack_returns) <= 64
+    acks = issuer.link._acks
+    assert len(acks) <= 64
+    assert len(acks._return_by_path) <= 64
     assert len(issuer.link._opener._windows) <= 65
-    assert len(list(issuer.link._paths)) <= 64
+    assert len(list(direct_paths(issuer.link))) <= 64
     stream = claimer.send_all(bytes(100 * KIB))
     world.drive(lambda: stream in issuer.ended, seconds=5)

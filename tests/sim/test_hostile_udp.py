@@ -13,6 +13,7 @@ from bounds import check_host
 from conversation import Outcome, Receiver, Sender
 from hostile_relay import HostileRelay, Recording, record
 from hostile_udp import OWN_IP, TRICKS, HostileNode, Witness
+from inside import direct_paths
 from seeds import check_all, chosen
 from udp_network import HOST_PORT, UdpNetwork, nat_of
 from world import Host, World, patterned
@@ -204,7 +205,7 @@ def test_a_path_in_use_outlives_all_the_addresses_that_packets_were_passed_on_fr
         for wire in (*network.wires(host), *world.wires(host)):
             wire.rate = 3e4
     world.drive(lambda: receiver.host.link and receiver.host.link.direct_path)
-    paths = [host.link._paths.active for host in hosts]
+    paths = [direct_paths(host.link).active for host in hosts]
 
     def pass_on(datagram):
         """Have 1 in 5 arrive from an address that nobody knows, too, and first."""
@@ -223,8 +224,8 @@ def test_a_path_in_use_outlives_all_the_addresses_that_packets_were_passed_on_fr
     network.tamper, network.stray = None, lambda *_: None
     assert not receiver.is_over
 
-    assert min(host.link._paths._next_id for host in hosts) > MAX_RECEIVE_PATHS + 2
+    assert min(direct_paths(host.link)._next_id for host in hosts) > MAX_RECEIVE_PATHS + 2
     world.run_for(AGAIN_S)
-    assert [host.link._paths.active for host in hosts] == paths
+    assert [direct_paths(host.link).active for host in hosts] == paths
     world.drive(lambda: receiver.is_over and sender.is_over)
     assert receiver.outcome is sender.outcome is Outcome.SUCCEEDED

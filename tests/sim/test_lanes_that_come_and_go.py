@@ -1,5 +1,6 @@
 """A lane may be closed under a path in use, and another opened: no stream notices."""
 
+from inside import direct_paths
 from udp_network import UdpNetwork, nat_of
 from world import Host, World, patterned
 
@@ -54,14 +55,14 @@ def test_what_the_receiver_owes_by_a_lane_that_is_closed_goes_by_the_relay():
 
 def test_a_lane_that_is_opened_is_a_new_path_with_an_id_of_its_own():
     world, _, issuer, claimer = direct_pair()
-    old = claimer.link._paths.active
+    old = direct_paths(claimer.link).active
     claimer.link.use_lanes(claimer.instant, {}, allows_loopback=False)
     world.run_for(0.3)
 
     claimer.link.use_lanes(claimer.instant, {7: False}, allows_loopback=False)
     claimer.link.suspect_paths(claimer.instant)
 
-    opened = [path for path in claimer.link._paths if path.endpoint.lane == 7]
+    opened = [path for path in direct_paths(claimer.link) if path.endpoint.lane == 7]
     assert opened
     assert all(path.id > old.id for path in opened)
-    assert claimer.link._paths.by_id(old.id) is None
+    assert direct_paths(claimer.link).by_id(old.id) is None

@@ -5,6 +5,7 @@ host a --(its MTU)--> network --(its MTU)--> host b       larger packets vanish 
 
 import pytest
 from direct_world import direct_pair, world_of
+from inside import direct_paths
 from udp_network import RECEIVE_BUFFER
 from world import Host, World, patterned
 
@@ -13,7 +14,7 @@ BLACK_HOLE_S = 1.0  # a path is doubted after a second at the earliest
 
 
 def size_of(host: Host) -> int:
-    return host.link._paths.active.controller.packet_size()
+    return direct_paths(host.link).active.controller.packet_size()
 
 
 def sizes_noted(world: World) -> list[int]:
@@ -137,8 +138,8 @@ def test_both_sides_learn_how_much_may_wait_at_the_other():
     world.run_for(1)
 
     for host in (issuer, claimer):
-        assert host.link._paths._peer_buffer == RECEIVE_BUFFER
-        assert host.link._paths.active.controller._peer_buffer == RECEIVE_BUFFER
+        assert direct_paths(host.link)._peer_buffer == RECEIVE_BUFFER
+        assert direct_paths(host.link).active.controller._peer_buffer == RECEIVE_BUFFER
 
 
 def test_the_news_of_a_receive_buffer_is_repeated_until_it_arrives():
@@ -150,7 +151,7 @@ def test_the_news_of_a_receive_buffer_is_repeated_until_it_arrives():
     world.cut(claimer, is_cut=False)
     network.cut(claimer, is_cut=False)
 
-    world.drive(lambda: issuer.link._paths._peer_buffer == 5000, seconds=10)
+    world.drive(lambda: direct_paths(issuer.link)._peer_buffer == 5000, seconds=10)
 
 
 def test_a_path_that_comes_back_owes_its_new_model_nothing():
@@ -160,7 +161,7 @@ def test_a_path_that_comes_back_owes_its_new_model_nothing():
     world.run_for(0.5)
     network.cut(claimer)
     world.run_for(8)
-    path = next(path for path in claimer.link._paths if path.was_confirmed)
+    path = next(path for path in direct_paths(claimer.link) if path.was_confirmed)
 
     network.cut(claimer, is_cut=False)
     world.drive(lambda: claimer.link.direct_path is not None, seconds=5)

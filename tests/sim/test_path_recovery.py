@@ -10,7 +10,7 @@ from world import patterned
 MIB = 1 << 20
 AGAIN_S = 3.0  # traffic after a cut
 HEALED_S = 5.0  # direct after it healed
-WEARY_HEALED_S = 31.0  # the same after more than five minutes: probes are 30 s apart
+SLOW_HEALED_S = 31.0  # the same after more than five minutes: probes are 30 s apart
 
 
 def transfer_both_ways(issuer, claimer, size):
@@ -80,7 +80,7 @@ def test_a_path_that_was_lost_for_more_than_five_minutes_is_taken_again_in_half_
 
     network.cut(claimer, is_cut=False)
 
-    assert drive_to_direct(world, issuer, claimer, seconds=60) <= WEARY_HEALED_S
+    assert drive_to_direct(world, issuer, claimer, seconds=60) <= SLOW_HEALED_S
 
 
 def test_a_change_of_interfaces_or_a_sleep_ends_the_slow_probing():

@@ -1,13 +1,14 @@
 """Who holds the place: second claimers, silent holders, new links of the same process."""
 
 import pytest
-from world import World, patterned
+from world import World, forge, patterned
 
 from tunnel.proto.link.events import LinkClosed
 from tunnel.proto.meeting.claimer import ClaimState, LinkUp
 from tunnel.proto.meeting.owner import Declined
-from tunnel.proto.meeting.places import IN_USE, REPLACED, LinkAdmitted
+from tunnel.proto.meeting.places import IN_USE, REPLACED, ApplicantState, LinkAdmitted
 from tunnel.units import KIB, MIB
+from tunnel.wire import frames as wire
 
 
 def closings(host):
@@ -29,6 +30,28 @@ def test_a_second_claimer_is_refused_and_the_first_is_undisturbed():
     assert len(issuer.all(LinkAdmitted)) == 1
     assert issuer.all(Declined) == [Declined(IN_USE)]
     assert not first.is_over
+
+
+def test_who_is_refused_is_closing_and_heard_by_the_relay_alone():
+    """Direct paths belong to those who have a place; its close is repeated by the relay."""
+    world = World()
+    issuer, first = world.linked_pair()
+    second = world.claimer()
+    world.drive(lambda: second.is_over)
+
+    state_by_key = {each.claimer: each.state for each in issuer.machine.places.by_index.values()}
+    assert state_by_key[first.key.public] is ApplicantState.ADMITTED
+    assert state_by_key[second.key.public] is ApplicantState.CLOSING
+    (refused,) = (
+        each.link
+        for each in issuer.machine.places.by_index.values()
+        if each.state is ApplicantState.CLOSING
+    )
+    heard = refused.counters.packets_received
+    issuer.receive_udp(("192.0.2.7", 4000), forge(second, wire.encode(wire.Ping()), path=1))
+    assert refused.counters.packets_received == heard
+    issuer.receive(0, second.key.public, forge(second, wire.encode(wire.Ping())))
+    assert refused.counters.packets_received == heard + 1
 
 
 def test_an_idle_holder_that_answers_keeps_its_place():

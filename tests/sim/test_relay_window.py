@@ -1,6 +1,7 @@
 """What is in flight over a relay: never more than was granted, small at first, polite for long."""
 
 import pytest
+from inside import relay_path
 from world import World, patterned
 
 from tunnel.proto.link.events import LinkClosed
@@ -31,7 +32,7 @@ class Flight:
     def note(self, host, packet):
         if host is not self.host or is_handshake(packet.data) or not host.link:
             return
-        ledger = host.link._sender.relay.ledger
+        ledger = relay_path(host.link).ledger
         self.largest = max(self.largest, len(packet.data))
         if packet.data[0] == BULK:
             self.sizes.append(len(packet.data))
@@ -189,7 +190,7 @@ def test_a_frame_full_of_small_streams_has_room_for_its_acks():
     issuer, claimer = world.linked_pair()
     claimer.send_all(b"x")
     world.run_for(1)
-    acks = claimer.link._sender._acks[0]
+    acks = claimer.link._acks._state_by_path[0]
     for i in range(100):
         acks.received(world.instant, 1000 + 2 * i, 1, is_ack_eliciting=True)
     acks.deadline = Instant(world.now + 0.02)  # it waits for company
@@ -199,5 +200,5 @@ def test_a_frame_full_of_small_streams_has_room_for_its_acks():
     packets = claimer.link.packets_to_send(world.instant)
 
     assert not acks.is_waiting
-    size = claimer.link._sender.relay.controller.packet_size()
+    size = relay_path(claimer.link).controller.packet_size()
     assert size - KIB < max(len(packet.data) for packet in packets) <= size

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 from derper import Derper
+from inside import relay_path
 from world import Host, World, patterned
 
 from tunnel.units import KIB, MIB
@@ -198,7 +199,7 @@ def test_a_line_that_becomes_slow_is_known_within_seconds():
 
     assert world.relay.cuts == 0
     assert len(issuer.received[0]) - received >= 0.85 * 10 * 64e3
-    assert claimer.link._sender.relay.ledger.in_flight_bytes <= 2 * 64e3
+    assert relay_path(claimer.link).ledger.in_flight_bytes <= 2 * 64e3
     socket.rate = 1e6
     world.run_for(3)
     received = len(issuer.received[0])
@@ -231,13 +232,13 @@ def test_the_round_trip_that_our_own_queue_hides_is_found():
     world.relay.slow_down(issuer, rate, 128 * KIB)
     claimer.send_all(patterned(MIB))
     world.run_for(5)
-    controller = claimer.link._sender.relay.controller
+    controller = relay_path(claimer.link).controller
     controller.minimum_rtt_s = 4.0
 
     world.run_for(70)
 
     assert controller.minimum_rtt_s < 1.5
-    assert claimer.link._sender.relay.ledger.in_flight_bytes <= 2.5 * rate
+    assert relay_path(claimer.link).ledger.in_flight_bytes <= 2.5 * rate
 
 
 @pytest.mark.parametrize("kbit", [64, 256])

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from inside import sealer_of
+
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.proto.link.events import LinkClosed, LinkGivenUp
 from tunnel.proto.link.parameters import NO_FEATURE, Feature
@@ -28,6 +30,7 @@ from tunnel.proto.streams.receive_stream import ReceiveStream
 from tunnel.proto.streams.table import StreamOpened, StreamReadable
 from tunnel.units import Instant, WallTime
 from tunnel.wire.handshake import ACCEPTED, is_handshake
+from tunnel.wire.packet import RELAY_PATH
 
 E = TypeVar("E")
 HEADER = b"simulated grant".ljust(64, b"\0")
@@ -656,6 +659,18 @@ class World:
 
     def _note(self, name: str, values: dict[str, object]) -> None:
         self.trace.append((self.now, name, values))
+
+
+def forge(host: Host, frames: bytes, path: int = RELAY_PATH) -> bytes:
+    """Return a packet with any frames, as a peer that breaks the rules would seal it."""
+    assert host.link is not None
+    return bytes(sealer_of(host.link).seal_general(path, frames)[1])
+
+
+def forge_bulk(host: Host, stream: int, offset: int, data: bytes) -> bytes:
+    """Return a packet of path 0 with any stream bytes, a multiple of 8, sealed in the same way."""
+    assert host.link is not None
+    return bytes(sealer_of(host.link).seal_bulk(RELAY_PATH, stream, offset, data)[1])
 
 
 def patterned(size: int, seed: int = 1) -> bytes:

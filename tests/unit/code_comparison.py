@@ -25,8 +25,7 @@ from derphole.token.grant import (
 )
 from tunnel.crypto import aead, kdf, link_keys, noise, replay
 from tunnel.crypto.keys import DerpKey, KeyPair, Secret
-from tunnel.proto.link import liveness, parameters, rekey, sender
-from tunnel.proto.link import peer_link as link
+from tunnel.proto.link import in_flight, liveness, parameters, path, rekey
 from tunnel.proto.meeting import claimer, handshake, issuer, places
 from tunnel.proto.paths import packet_size
 from tunnel.proto.rate import relay as congestion
@@ -129,8 +128,8 @@ CONSTANTS = {
     "least_frames": congestion.LEAST_FRAMES,
     "polite_after": congestion.POLITE_AFTER,
     "polite_window": congestion.POLITE_WINDOW,
-    "relay_silence_s": link.RELAY_SILENCE_S,
-    "wide_probes": sender.WIDE_PROBES,
+    "relay_silence_s": path.RELAY_SILENCE_S,
+    "wide_probes": in_flight.WIDE_PROBES,
     "base_datagram": packet_size.BASE_DATAGRAM,
     "max_datagram": packet_size.MAX_DATAGRAM,
     "max_probes": packet_size.MAX_PROBES,

@@ -15,8 +15,9 @@ from typing import Any
 
 from nacl._sodium import ffi, lib
 
+from tunnel.units import KEY_SIZE
+
 NULL = ffi.NULL
-KEY_SIZE = 32
 
 if lib.sodium_init() < 0:
     raise ImportError("libsodium could not be initialised")

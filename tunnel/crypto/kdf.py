@@ -9,10 +9,12 @@ section "Key derivation".
 
 from hashlib import blake2b
 
+from tunnel.units import KEY_SIZE
+
 PERSONALISATION = b"derphole v1"
 
 
-def derive(key: bytes, label: str, *parts: bytes, size: int = 32) -> bytes:
+def derive(key: bytes, label: str, *parts: bytes, size: int = KEY_SIZE) -> bytes:
     """Return `size` (1 to 64) bytes derived from `key` (1 to 64 bytes) for one purpose.
 
     Args:
@@ -36,7 +38,7 @@ class Derivation:
         size: bytes wanted.
     """
 
-    def __init__(self, key: bytes, label: str, size: int = 32) -> None:
+    def __init__(self, key: bytes, label: str, size: int = KEY_SIZE) -> None:
         self._begun = blake2b(key=key, person=PERSONALISATION, digest_size=size)
         _mix(self._begun, label.encode("ascii"))
 

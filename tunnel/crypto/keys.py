@@ -10,8 +10,7 @@ from nacl import bindings
 from nacl.exceptions import CryptoError
 
 from tunnel.errors import AuthenticationFailed
-
-KEY_SIZE = 32
+from tunnel.units import KEY_SIZE
 
 DerpKey = NewType("DerpKey", bytes)  # a public DERP node key, 32 bytes
 NoiseKey = NewType("NoiseKey", bytes)  # a public Noise static or ephemeral key, 32 bytes

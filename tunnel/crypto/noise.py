@@ -17,11 +17,11 @@ from nacl.exceptions import CryptoError
 
 from tunnel.crypto.keys import KeyPair
 from tunnel.errors import AuthenticationFailed
+from tunnel.units import KEY_SIZE
 
 # Fixed by the protocol.
 PROTOCOL_NAME = b"Noise_NKpsk0_25519_ChaChaPoly_BLAKE2b"
 HASH_SIZE = 64
-KEY_SIZE = 32
 TAG_SIZE = 16
 
 

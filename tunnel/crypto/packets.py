@@ -19,6 +19,7 @@ from typing import Any
 
 from tunnel.crypto.aead import NULL, Aead, from_buffer, new_key
 from tunnel.crypto.replay import ReplayWindow
+from tunnel.units import Buffer
 from tunnel.wire import packet as wire
 
 # Chosen: 45 datagrams of 1400 bytes are the most one GSO call may carry (64000 bytes).
@@ -60,6 +61,18 @@ class OpenedBulk:
 
 class BurstBuffer:
     """Memory for a burst of equal bulk datagrams, with every pointer made once.
+
+    One store with a stride writes one field of all headers, or of all nonces:
+
+        words          0      1      2      3      4 .. stride-1        stride ...
+        (64 bits)   | type | number | stream | offset | payload, tag | type | number | ...
+                    |phase |                                         : the next datagram
+                    |path  |
+                    |index |
+
+        nonce_words    0      1      2      3 .. 7        8 ...
+        (32 bits)   | path | number       | zeros      | path | number ...
+                           | low  | high  |            : the next datagram's
 
     Args:
         payload_size: stream bytes a datagram, a multiple of 8.
@@ -140,9 +153,7 @@ class PacketSealer:
         header = wire.encode_general_header(self._phase, path, self._link_index, number)
         return number, self._seal(header, path, number, frames)
 
-    def seal_bulk(
-        self, path: int, stream: int, offset: int, data: bytes | bytearray | memoryview
-    ) -> tuple[int, bytearray]:
+    def seal_bulk(self, path: int, stream: int, offset: int, data: Buffer) -> tuple[int, bytearray]:
         """Return number and packet of `data`, whose size is a multiple of 8."""
         number = self._take_numbers(path, 1)
         header = wire.encode_bulk_header(
@@ -192,9 +203,7 @@ class PacketSealer:
         words[2:end:stride] = memoryview(array("Q", (stream,)) * count)
         words[3:end:stride] = memoryview(array("Q", range(offset, offset + count * size, size)))
 
-    def _seal(
-        self, header: bytes, path: int, number: int, data: bytes | bytearray | memoryview
-    ) -> bytearray:
+    def _seal(self, header: bytes, path: int, number: int, data: Buffer) -> bytearray:
         aead = self._aead
         size, header_size = len(data), len(header)
         packet = bytearray(header_size + size + aead.tag_size)

@@ -1,9 +1,9 @@
 """DirectPaths: gives the links of a pump their lanes and candidates, and keeps both fresh.
 
-    lanes (UDP) ──STUN answers──► Gatherer ──candidates──► links ──relay──► the other side
-           │                        ▲
-           │       routers ──mappings
-           └────everything else──► machine
+    lanes (UDP) --STUN answers--> Gatherer --candidates--> links --relay--> the other side
+           |                        ^
+           |       routers --mappings
+           +----everything else--> machine
 
 One greenlet asks the STUN servers of the relays in use, by every lane, follows the ways out when
 it is told that they may be others, and tells the links when something is new; no other opens or

@@ -26,13 +26,12 @@ from tunnel.proto.machine import Trace, UdpEndpoint
 from tunnel.proto.streams.receive_stream import ReceiveState, ReceiveStream
 from tunnel.proto.streams.send_stream import SendState, SendStream
 from tunnel.proto.streams.table import (
-    Buffer,
     StreamOpened,
     StreamOver,
     StreamReadable,
     StreamWritable,
 )
-from tunnel.units import ByteCount, Instant, Seconds
+from tunnel.units import Buffer, ByteCount, Instant, Seconds
 
 # Chosen: a write this short on a link where nothing is under way does not wait for the pump; on a
 # busy one it is joined with others.

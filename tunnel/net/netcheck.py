@@ -65,7 +65,7 @@ NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFN
 MAX_LOOKUPS = 8  # STUN servers whose names are looked up
 
 
-# -- NAT --------------------------------------------------------------------------------------
+# -- NAT ------------------------------------------------------------------------------------
 
 
 def check_nat(
@@ -191,7 +191,7 @@ def _is_usable(ip: str, is_ipv6: bool, *, allows_loopback: bool) -> bool:
     return allows_loopback or not address.is_loopback
 
 
-# -- relays -----------------------------------------------------------------------------------
+# -- relays ---------------------------------------------------------------------------------
 
 
 class _Watcher:
@@ -269,7 +269,7 @@ def look_for_page(node: RelayNode, options: DialOptions, budget_s: Seconds) -> S
     return sign_in_page(head.status, location_of(head), node.host, port)
 
 
-# -- port mappers -----------------------------------------------------------------------------
+# -- port mappers ---------------------------------------------------------------------------
 
 
 def check_mappers(

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from tunnel.errors import BadMagic, DecodeError, Truncated
+from tunnel.units import KEY_SIZE, Buffer
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
 MAGIC = bytes.fromhex("44455250f09f9491")  # "DERP" and U+1F511
 PROTOCOL_VERSION = 2
-KEY_SIZE = 32
 NONCE_SIZE = 24
 HEADER_SIZE = 5
 MAX_PACKET_SIZE = 64 << 10  # derp.go MaxPacketSize: only the packet, without its 32-byte key
@@ -113,7 +113,7 @@ def encode_header(frame_type: int, payload_size: int) -> bytes:
     return bytes((frame_type,)) + payload_size.to_bytes(4, "big")
 
 
-def encode_frame(frame_type: int, *payload: bytes | bytearray | memoryview) -> bytes:
+def encode_frame(frame_type: int, *payload: Buffer) -> bytes:
     """Return one whole frame; the payload parts are joined."""
     return b"".join((encode_header(frame_type, sum(map(len, payload))), *payload))
 
@@ -167,14 +167,6 @@ def decode_peer_gone(payload: memoryview | bytes) -> PeerGone:
     reason = reader.uint(1) if reader.remaining else GoneReason.DISCONNECTED
     is_not_here = reason == GoneReason.NOT_HERE
     return PeerGone(key, GoneReason.NOT_HERE if is_not_here else GoneReason.DISCONNECTED)
-
-
-def encode_restarting(value: Restarting) -> bytes:
-    """Return a RESTARTING frame; times are rounded to milliseconds."""
-    times = (value.reconnect_in_s, value.try_for_s)
-    return encode_frame(
-        FrameType.RESTARTING, *(round(1000 * time).to_bytes(4, "big") for time in times)
-    )
 
 
 def decode_restarting(payload: memoryview | bytes) -> Restarting:
@@ -244,7 +236,7 @@ class FrameSplitter:
         self._is_filled = self._end == len(self._buffer)
         self._small_reads = 0 if GROWTH * size > len(self._buffer) else self._small_reads + 1
 
-    def feed(self, data: bytes | bytearray | memoryview) -> None:
+    def feed(self, data: Buffer) -> None:
         """Append bytes that arrived elsewhere (the rest of an HTTP upgrade, or a test)."""
         view = memoryview(data)
         if self._end - self._start + len(view) > len(self._buffer):

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from tunnel.errors import DecodeError
+from tunnel.units import Buffer
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
@@ -305,7 +306,7 @@ def encode(frame: Frame) -> bytes:
             return bytes((_CLOSE,)) + _u(code, 2) + _u(len(packed_text), 1) + packed_text
 
 
-def decode_frames(data: bytes | bytearray | memoryview) -> list[Frame]:
+def decode_frames(data: Buffer) -> list[Frame]:
     """Read all frames of a general packet; raises `DecodeError` unless every byte belongs to one.
 
     The data of StreamData shares the memory of `data`.

@@ -30,12 +30,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from tunnel.errors import BadMagic, DecodeError, UnknownVersion
+from tunnel.units import KEY_SIZE
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
 MAGIC = bytes.fromhex("5453f09f92ac")
 VERSION = 1
-KEY_SIZE = 32
 TAG_SIZE = 16
 HEADER_SIZE = 64
 MAC_SIZE = 16

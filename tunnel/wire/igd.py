@@ -1,10 +1,10 @@
 """UPnP internet gateway devices: their description, and the SOAP calls that map a port.
 
-    GET description ─► services WANIPConnection:2 :1, WANPPPConnection:1, each with a control URL
-    POST control URL  GetExternalIPAddress     ─► NewExternalIPAddress
-                      AddPortMapping           ─► nothing
-                      AddAnyPortMapping (:2)   ─► NewReservedPort
-                      DeletePortMapping        ─► nothing
+    GET description --> services WANIPConnection:2 :1, WANPPPConnection:1, each with a control URL
+    POST control URL  GetExternalIPAddress     --> NewExternalIPAddress
+                      AddPortMapping           --> nothing
+                      AddAnyPortMapping (:2)   --> NewReservedPort
+                      DeletePortMapping        --> nothing
     any call may be answered by a fault with an errorCode
 
 What a gateway sends is foreign: the XML reader knows elements and their text, the five entities and

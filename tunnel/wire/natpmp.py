@@ -16,6 +16,7 @@ from enum import IntEnum
 from ipaddress import IPv4Address
 
 from tunnel.errors import DecodeError, UnknownVersion
+from tunnel.units import Buffer
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
@@ -85,7 +86,7 @@ def encode_map_request(internal_port: int, suggested_port: int, lifetime_s: int)
     return head + ports + lifetime_s.to_bytes(4, "big")
 
 
-def decode_response(data: bytes | bytearray | memoryview) -> Response:
+def decode_response(data: Buffer) -> Response:
     """Read a response; bytes behind it are ignored; raises `DecodeError`."""
     reader = Reader(data)
     if (version := reader.uint_be(1)) != VERSION:

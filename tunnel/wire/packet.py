@@ -63,6 +63,11 @@ def decode_general_header(data: memoryview | bytes) -> tuple[int, int, int, int,
     return _GENERAL.unpack_from(data)
 
 
+def link_index_of(data: memoryview | bytes) -> int | None:
+    """Return the link index of a packet, None if it is too short for one; nothing is checked."""
+    return _GENERAL.unpack_from(data)[3] if len(data) >= GENERAL_HEADER_SIZE else None
+
+
 def decode_bulk_fields(data: memoryview | bytes) -> tuple[int, int]:
     """Return (stream, offset) of at least 32 bytes of a bulk packet."""
     return struct.unpack_from("<QQ", data, GENERAL_HEADER_SIZE)

@@ -17,6 +17,7 @@ from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from tunnel.errors import DecodeError, UnknownVersion
+from tunnel.units import Buffer
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
@@ -103,7 +104,7 @@ def encode_map_request(client_ip: str, mapping: MapBody, lifetime_s: int) -> byt
     return head + _packed(client_ip) + body + _packed(mapping.external_ip)
 
 
-def decode_response(data: bytes | bytearray | memoryview) -> Response:
+def decode_response(data: Buffer) -> Response:
     """Read a response; options behind the body are ignored; raises `DecodeError`."""
     if len(data) > MAX_SIZE:
         raise DecodeError(f"a PCP response is longer than {MAX_SIZE} bytes")

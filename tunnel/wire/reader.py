@@ -8,6 +8,7 @@ from struct import Struct
 from typing import Any
 
 from tunnel.errors import DecodeError, Truncated
+from tunnel.units import Buffer
 
 # Chosen: long runs pass quickly, and many short ones copy little.
 _ZEROS_AT_ONCE = 256
@@ -22,7 +23,7 @@ class Reader:
 
     __slots__ = ("_data", "_end", "_position")
 
-    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+    def __init__(self, data: Buffer) -> None:
         self._data = memoryview(data)
         self._position = 0
         self._end = len(self._data)

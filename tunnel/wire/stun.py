@@ -23,6 +23,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from zlib import crc32
 
 from tunnel.errors import BadMagic, DecodeError, Truncated
+from tunnel.units import Buffer
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
@@ -105,7 +106,7 @@ class BindingError:
     code: int
 
 
-def is_stun(data: bytes | bytearray | memoryview) -> bool:
+def is_stun(data: Buffer) -> bool:
     """Tell whether a datagram wears the STUN header, whatever its type."""
     return len(data) >= HEADER_SIZE and data[0] & 0xC0 == 0 and data[4:8] == MAGIC_COOKIE
 
@@ -127,7 +128,7 @@ def encode_binding_request(transaction_id: bytes, change: Change = Change.NOTHIN
     return covered + _encode_attribute(FINGERPRINT, _fingerprint(covered))
 
 
-def decode_binding_request(data: bytes | bytearray | memoryview) -> BindingRequest:
+def decode_binding_request(data: Buffer) -> BindingRequest:
     """Read a request in Tailscale's or in the plain RFC 8489 form; raises `DecodeError`.
 
     Refused are requests that carry an attribute one must understand (a server would have to answer
@@ -181,7 +182,7 @@ def encode_binding_response(
     return _encode_header(BINDING_RESPONSE, len(attributes), transaction_id) + attributes
 
 
-def decode_binding_response(data: bytes | bytearray | memoryview) -> BindingResponse:
+def decode_binding_response(data: Buffer) -> BindingResponse:
     """Read a response of any STUN server; raises `DecodeError`.
 
     Bytes behind the stated length are ignored, and so are repeats of an attribute; a
@@ -211,7 +212,7 @@ def decode_binding_response(data: bytes | bytearray | memoryview) -> BindingResp
     raise DecodeError("a STUN response carries no address")
 
 
-def decode_binding_error(data: bytes | bytearray | memoryview) -> BindingError:
+def decode_binding_error(data: Buffer) -> BindingError:
     """Read a server's refusal; raises `DecodeError`."""
     reader = Reader(data)
     transaction_id, size = _decode_header(reader, BINDING_ERROR)

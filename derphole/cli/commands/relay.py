@@ -67,7 +67,8 @@ def run(arguments: Arguments, output: Output) -> int:
 
 def _keys(options: RelayOptions, output: Output) -> "KeyPair":
     from derphole.relay_key import load_or_create
-    from tunnel.crypto.keys import KEY_SIZE, KeyPair
+    from tunnel.crypto.keys import KeyPair
+    from tunnel.units import KEY_SIZE
 
     if options.key_file is None:
         return KeyPair.from_secret(os.urandom(KEY_SIZE))

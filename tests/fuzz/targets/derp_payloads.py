@@ -2,6 +2,7 @@
 from collections.abc import Callable, Iterator
 
 from fuzzing import Feed
+from support.restarting import encode_restarting
 
 from tunnel.errors import DecodeError
 from tunnel.wire import derp
@@ -10,7 +11,7 @@ PAIRS: tuple[tuple[Callable, Callable, bool], ...] = (  # decode, encode, whethe
     (derp.decode_server_key, derp.encode_server_key, True),
     (derp.decode_client_info, derp.encode_client_info, False),
     (derp.decode_server_info, derp.encode_server_info, False),
-    (derp.decode_restarting, derp.encode_restarting, True),
+    (derp.decode_restarting, encode_restarting, True),
 )
 
 
@@ -36,7 +37,7 @@ def seeds() -> Iterator[bytes]:
     yield b"\0" + derp.encode_server_key(derp.ServerKey(bytes(32)))[5:]
     yield b"\1" + derp.encode_client_info(derp.ClientInfo(bytes(32), bytes(24), b"sealed"))[5:]
     yield b"\2" + derp.encode_server_info(derp.ServerInfo(bytes(24), b"sealed"))[5:]
-    yield b"\3" + derp.encode_restarting(derp.Restarting(1.5, 30))[5:]
+    yield b"\3" + encode_restarting(derp.Restarting(1.5, 30))[5:]
     yield b"\4" + derp.encode_peer_gone(derp.PeerGone(bytes(32), derp.GoneReason.NOT_HERE))[5:]
     yield b"\4" + bytes(32)
     yield b"\5" + bytes(32) + b"packet"

@@ -54,7 +54,7 @@ class Path:
             _, record = self._due.pop(0)
             self._bursts += 1
             if self.lose_every and self._bursts % self.lose_every == 0:
-                self.controller.on_lost(self.now, [record])
+                self.controller.on_lost([record])
             else:
                 self.controller.on_acked(self.now, [record], 0.0)
 
@@ -184,7 +184,7 @@ def test_a_full_window_waits_for_an_acknowledgement_not_for_a_time():
     while path.send() or path._number < INITIAL_PACKETS:
         path.now += 0.001
 
-    assert not path.controller.may_send(path.now + 1, 10, INITIAL_PACKETS * PACKET)
+    assert path.controller.sendable_packets(path.now + 1, INITIAL_PACKETS * PACKET) == 0
     assert path.controller.next_send_at(path.now + 1) is None
 
 

@@ -33,8 +33,8 @@ class Path:
     def run(self, seconds=30.0):
         """Let the search do what it wants to for a while."""
         end = self.now + seconds
-        while self.search.next_timeout is not None and self.search.next_timeout <= end:
-            self.now = max(self.now, self.search.next_timeout)
+        while self.search.next_timeout() is not None and self.search.next_timeout() <= end:
+            self.now = max(self.now, self.search.next_timeout())
             size = self.search.probe_to_send(Instant(self.now))
             if size is None:
                 continue
@@ -109,7 +109,7 @@ def test_a_settled_search_is_silent_for_ten_minutes_and_looks_for_more_then():
 def test_the_largest_size_needs_no_more_probes():
     path = settled(65_536)
 
-    assert path.search.next_timeout is None
+    assert path.search.next_timeout() is None
 
 
 def test_an_acknowledgement_that_comes_late_proves_the_size_still():

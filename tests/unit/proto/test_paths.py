@@ -9,20 +9,15 @@ from tunnel.proto.paths.candidates import CANDIDATE_LIFE_S, MAX_PER_NETWORK, Pee
 from tunnel.proto.paths.direct_path import (
     DOUBT_CEILING_S,
     IDLE_TOGETHER_S,
+    KEEPALIVE_S,
     PROBE_TIMES_S,
     RECOVERY_PROBE_S,
     RECOVERY_TOGETHER_S,
-    PathState,
-)
-from tunnel.proto.paths.table import (
-    KEEPALIVE_S,
-    LAST_PATH_ID,
-    MAX_PATHS,
-    NEWCOMERS,
     ROUND_PAUSE_S,
     SILENT_S,
-    PathTable,
+    PathState,
 )
+from tunnel.proto.paths.table import LAST_PATH_ID, MAX_PATHS, NEWCOMERS, PathTable
 from tunnel.units import Instant
 from tunnel.wire.frames import MAX_CANDIDATES, Answer, Candidate, Challenge
 
@@ -74,7 +69,7 @@ class Table:
             if not sent:
                 self.now = Instant(max(self.now, self.paths.next_timeout()))
         frame = sent[-1]
-        assert self.paths.handle_answer(self.now, path, Answer(frame.token, "192.0.2.9", 9))
+        assert path.answered(self.now, Answer(frame.token, "192.0.2.9", 9))
         self.paths.choose(self.now)
         return path
 
@@ -227,7 +222,7 @@ def test_an_address_that_appeared_gets_at_most_three_times_what_came_from_it():
         table = Table()
         path = table.paths.heard(table.now, endpoint_of(PEER), size)
         for _ in range(3):
-            table.paths.handle_challenge(table.now, path, Challenge(bytes(8)))
+            path.challenged(table.now, Challenge(bytes(8)))
             table.run_for(1)
         assert path.sent_bytes <= 3 * size
 
@@ -271,7 +266,7 @@ def test_paths_in_use_are_never_forgotten_for_new_ones():
         table.confirm(endpoint)
         for path in table.paths:  # all answer, also the one in use, which was asked again
             for token in list(path.challenges):
-                table.paths.handle_answer(table.now, path, Answer(token, "192.0.2.9", 9))
+                path.answered(table.now, Answer(token, "192.0.2.9", 9))
             path.probe_at = None
         table.now = Instant(table.now + 1)
 
@@ -286,7 +281,7 @@ def test_every_one_of_many_challenges_that_come_at_once_is_answered():
     tokens = [bytes([number]) * 8 for number in range(16)]
 
     for token in tokens:
-        table.paths.handle_challenge(table.now, path, Challenge(token))
+        path.challenged(table.now, Challenge(token))
 
     answered = [frame.token for _, _, frame in table.run_for(0) if isinstance(frame, Answer)]
     assert answered == tokens
@@ -353,7 +348,7 @@ def answered_at_once(table, seconds):
         for _, path, frame in sent:
             if isinstance(frame, Challenge):
                 times.append(table.now)
-                table.paths.handle_answer(table.now, path, Answer(frame.token, "45.9.9.9", 1))
+                path.answered(table.now, Answer(frame.token, "45.9.9.9", 1))
     return times
 
 

@@ -68,6 +68,15 @@ def test_a_short_datagram_is_complete_by_itself():
     assert burst.is_complete
 
 
+@pytest.mark.parametrize(("size", "count"), [(1000, 1), (1001, 2), (2000, 2), (2999, 3)])
+def test_the_last_datagram_counts_however_short_it_is(size, count):
+    burst = ReceivedBurst()
+
+    burst.set(size, 1000)
+
+    assert burst.count == count == len(list(burst.datagrams()))
+
+
 def test_there_is_always_room_for_the_largest_read():
     burst = ReceivedBurst()
     for size in (1000, 1400, 8864, 32_000, MAX_READ):

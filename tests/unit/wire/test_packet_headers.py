@@ -26,6 +26,13 @@ def test_a_bulk_header_is_these_bytes_both_ways():
     assert packet.decode_bulk_fields(data) == (2, 4096)
 
 
+def test_the_link_index_is_read_from_either_header_and_from_nothing_shorter():
+    assert packet.link_index_of(bytes.fromhex(GENERAL)) == 0x03040405
+    assert packet.link_index_of(memoryview(bytes.fromhex(BULK))) == 0xDEADBEEF
+    assert packet.link_index_of(bytes.fromhex(GENERAL)[:-1]) is None
+    assert packet.link_index_of(b"") is None
+
+
 def test_the_first_word_is_the_first_eight_bytes_of_a_header():
     word = packet.first_word(packet.BULK, 5, 0xABCD, 0xDEADBEEF)
 

@@ -1,6 +1,6 @@
 """RouterPorts: keeps our lanes' ports mapped at the routers in front of them.
 
-    lane ──its gateway──► PortMapper ──events──► on_mapping(lane, mapping or None)
+    lane --its gateway--> PortMapper --events--> on_mapping(lane, mapping or None)
 
 A lane that any interface serves is mapped at the default gateway, one that is bound to an interface
 at that interface's own.  Gateways come and go: each look moves a mapping to where its lane leads

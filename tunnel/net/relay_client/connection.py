@@ -1,7 +1,7 @@
 """RelayConnection: a relay region that is kept connected, whatever happens to its servers.
 
-    DOWN ──► CONNECTING ──► CONNECTED ──connection ends──► DOWN ──back-off──► CONNECTING ...
-                 └──a node fails: the next one of the region; all failed: DOWN
+    DOWN --> CONNECTING --> CONNECTED --connection ends--> DOWN --back-off--> CONNECTING ...
+                 +--a node fails: the next one of the region; all failed: DOWN
 
 It tries for ever; `last_error` says in a sentence what went wrong last, and `refused_since` whether
 that can pass by itself.  Packets sent while not
@@ -25,8 +25,7 @@ from tunnel.net.relay_client.session import HIGH_WATER_BYTES, RelaySession
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_client.backoff import Backoff
 from tunnel.proto.relay_client.derp_client import ClientEvent, Connected, DerpClient, HealthChanged
-from tunnel.proto.relay_client.send_backlog import Buffer
-from tunnel.units import Instant, Seconds
+from tunnel.units import Buffer, Instant, Seconds
 from tunnel.wire import derp
 from tunnel.wire.derp import FrameType, GoneReason, PeerGone, Restarting
 from tunnel.wire.derpmap import RelayNode, RelayRegion
@@ -121,10 +120,9 @@ class RelayConnection:
         self._connected_at: Instant | None = None
         self._restart_pause_s: Seconds | None = None
         self._runner: Greenlet | None = None
-        self._connected = Event()
         self._hurry = Event()
 
-    # ---- commands ----
+    # -- commands ---------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to connect, in the background and for ever."""
@@ -144,7 +142,6 @@ class RelayConnection:
             session.finish(linger_s)
         self._is_closed = True
         self.state = RelayState.DOWN
-        self._connected.clear()
         if session is not None:
             session.end(RelayUnreachable("was closed by us"))
         elif self._runner is not None:
@@ -194,11 +191,7 @@ class RelayConnection:
         else:
             session.demand_answer()
 
-    def wait_connected(self, timeout_s: Seconds) -> bool:
-        """Wait until connected; returns False after `timeout_s`."""
-        return bool(self._connected.wait(timeout_s))
-
-    # ---- state ----
+    # -- state ------------------------------------------------------------------------------
 
     @property
     def has_room(self) -> bool:
@@ -220,7 +213,7 @@ class RelayConnection:
             if self._session is not None:
                 self._session.set_awaited(is_awaited=value)
 
-    # ---- the connecting greenlet ----
+    # -- the connecting greenlet ------------------------------------------------------------
 
     def _run(self) -> None:
         nodes = self.region.relay_nodes
@@ -261,7 +254,6 @@ class RelayConnection:
             return error.about(f"relay {node.address}")
         finally:
             self._session = None
-            self._connected.clear()
             if self._connected_at and monotonic() - self._connected_at > PROVEN_AFTER_S:
                 self._backoff.reset()
 
@@ -299,7 +291,7 @@ class RelayConnection:
             _log.info("connected to relay %s", self.node.address)
         self._observer.relay_changed(self)
 
-    # ---- what a session reports ----
+    # -- what a session reports -------------------------------------------------------------
 
     def session_packet(self, source: DerpKey, packet: memoryview) -> None:
         """Pass a packet on."""
@@ -324,7 +316,6 @@ class RelayConnection:
                 self.health = ""
                 self.refused_since = None
                 self._change(RelayState.CONNECTED, None)
-                self._connected.set()
             case PeerGone(key, reason):
                 self._observer.relay_peer_gone(self, DerpKey(key), reason)
             case Restarting(reconnect_in_s, _):

@@ -1,6 +1,6 @@
 """Dialling one relay: TCP, perhaps a proxy, perhaps TLS, and the HTTP upgrade to DERP.
 
-    connect_tcp ─► request_tunnel ─► start_tls ─► GET /derp, 101 ─► frames
+    connect_tcp --> request_tunnel --> start_tls --> GET /derp, 101 --> frames
 
 Everything that fails is a `RelayError` whose text continues a sentence that begins with the relay's
 name: "relay 192.0.2.1:443" + " has a certificate that ...".  Source: tailscale

@@ -1,7 +1,7 @@
 """The relay map at run time: fetched or read, and kept for the day when it cannot be fetched.
 
-    URL ─► fetch ─► decode ─► cache file        FILE ─► decode
-             └─ fails: the cache file, with a notice
+    URL --> fetch --> decode --> cache file        FILE --> decode
+              +-- fails: the cache file, with a notice
 
 Everything that may block runs in gevent's thread pool.  Only what decodes as a map is ever written
 to the cache, so that the sign-in page of a hotel's network never replaces a good copy.

@@ -1,7 +1,7 @@
 """RelaySession: one connection to a relay, from the upgrade to its end.
 
-    reader    recv_into ─► DerpClient ─► packets and events to the owner
-    writer    SendBacklog ─► socket, control first; keeps to the rate the relay asked for
+    reader    recv_into --> DerpClient --> packets and events to the owner
+    writer    SendBacklog --> socket, control first; keeps to the rate the relay asked for
     timer     DerpClient.handle_timeout: pings, and the end of a silent connection
 
 Three greenlets, since each can wait while the others must not; the reader is the caller of `run`.
@@ -23,9 +23,9 @@ from tunnel.net.ifaces import has_address
 from tunnel.net.relay_client.dial import RelayStream
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_client.derp_client import ClientEvent, Connected, DerpClient, PacketArrived
-from tunnel.proto.relay_client.send_backlog import Buffer, SendBacklog
+from tunnel.proto.relay_client.send_backlog import SendBacklog
 from tunnel.proto.token_bucket import TokenBucket
-from tunnel.units import ByteCount, Instant, Seconds
+from tunnel.units import Buffer, ByteCount, Instant, Seconds
 
 # Chosen.
 HIGH_WATER_BYTES = 128 << 10  # above it senders should wait; what waits here control overtakes
@@ -155,7 +155,7 @@ class RelaySession:
                 return  # the relay went first, and took what it took
             self._is_finished.wait()
 
-    # ---- reader ----
+    # -- reader -----------------------------------------------------------------------------
 
     def _read(self) -> None:
         self._deliver(0)
@@ -205,7 +205,7 @@ class RelaySession:
         for frame in self._client.frames_to_send():
             self.send((frame,), len(frame), is_control=True)
 
-    # ---- writer ----
+    # -- writer -----------------------------------------------------------------------------
 
     def _write(self) -> None:
         backlog = self._backlog
@@ -245,7 +245,7 @@ class RelaySession:
             now = monotonic()
             gevent.sleep(max(0.0, self._bucket.take(now, written) - now))
 
-    # ---- timer ----
+    # -- timer ------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         deadlines, worked_at = Deadlines("a relay connection"), Instant(-inf)

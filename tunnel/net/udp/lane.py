@@ -38,7 +38,7 @@ from tunnel.net.udp.segmentation import (
 )
 from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.proto.paths.lane_plan import Uplink
-from tunnel.units import Seconds
+from tunnel.units import Buffer, Seconds
 
 # Chosen: the kernel clamps it; wireguard-go gained a third from 7 MB.
 BUFFER_SIZE = 7 << 20
@@ -113,9 +113,7 @@ class UdpLane:
         """Read until closed or the task group ends."""
         self._reader = tasks.spawn(f"udp lane {self.number}", self._run)
 
-    def send(
-        self, ip: str, port: int, data: bytes | bytearray | memoryview, segment_size: int = 0
-    ) -> None:
+    def send(self, ip: str, port: int, data: Buffer, segment_size: int = 0) -> None:
         """Send a datagram, or a burst of datagrams of `segment_size`, now or never."""
         if not segment_size or len(data) <= segment_size:
             self._send_one((ip, port), data)
@@ -142,7 +140,7 @@ class UdpLane:
         if usable.joins:
             self._try_option(SOL_UDP, UDP_GRO, 1)
 
-    def _send_one(self, to: tuple[str, int], data: bytes | bytearray | memoryview) -> None:
+    def _send_one(self, to: tuple[str, int], data: Buffer) -> None:
         try:
             self._socket.sendto(data, to)
         except OSError:

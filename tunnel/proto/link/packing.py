@@ -12,9 +12,8 @@ from collections import deque
 from tunnel.crypto.packets import BurstBuffer, PacketSealer
 from tunnel.proto.link.liveness import Liveness
 from tunnel.proto.link.parameters import LinkCounters
-from tunnel.proto.link.send_path import RelayPath, SendPath
+from tunnel.proto.link.path import Path
 from tunnel.proto.machine import RelayEndpoint, Transmit
-from tunnel.proto.paths.direct_path import DirectPath
 from tunnel.proto.rate.pacer import MAX_BURST_BYTES, MAX_PACED_BURST
 from tunnel.proto.recovery.sent import SentRecord, StreamRange
 from tunnel.proto.streams.send_stream import SendStream
@@ -50,24 +49,27 @@ class Packer:
         self._counters = counters
         self._bursts: deque[BurstBuffer] = deque()  # the one unused for longest first
 
-    def capacity(self, path: SendPath) -> ByteCount:
+    def capacity(self, path: Path) -> ByteCount:
         """Return how many stream bytes the largest packet of a path carries."""
-        return layout.bulk_capacity(path.controller.packet_size(), self._sealer.tag_size)
+        return layout.bulk_capacity(path.packet_size, self._sealer.tag_size)
 
     def filled(self, frames: bytes | bytearray, size: ByteCount) -> bytes | bytearray:
-        """Return frames that fill a datagram of `size`: an answer then says that such pass."""
+        """Return frames that fill a datagram of `size`, which an answer then proves to pass.
+
+        Size 0 leaves them as they are.
+        """
         return frames.ljust(layout.general_capacity(size, self._sealer.tag_size), wire.PADDING)
 
     def let_go(self) -> None:
         """Give the memory of bursts back."""
         self._bursts.clear()
 
-    # -- general packets ----------------------------------------------------------------------
+    # -- general packets --------------------------------------------------------------------
 
     def control(
         self,
         now: Instant,
-        path: SendPath,
+        path: Path,
         packed: bytes | bytearray,
         frames: list[wire.Frame],
         *,
@@ -85,7 +87,7 @@ class Packer:
         return Transmit(packet, path.endpoint, is_control=True)
 
     def wide_ping(
-        self, now: Instant, path: RelayPath, to: RelayEndpoint, *, is_awaited: bool
+        self, now: Instant, path: Path, to: RelayEndpoint, *, is_awaited: bool
     ) -> Transmit:
         """Pack a ping on path 0 that goes by another relay than the one in use."""
         record, packet = self._general(now, path, wire.encode(wire.Ping()), is_ack_eliciting=True)
@@ -93,7 +95,7 @@ class Packer:
         self._sent(now, path, record, is_awaited=is_awaited)
         return Transmit(packet, to, is_control=True)
 
-    def tail_ping(self, now: Instant, path: RelayPath, *, is_awaited: bool) -> Transmit:
+    def tail_ping(self, now: Instant, path: Path, *, is_awaited: bool) -> Transmit:
         """Pack a ping that overtakes nothing: once it is answered, what went before has arrived.
 
         Or it was lost.
@@ -105,7 +107,7 @@ class Packer:
     def small_writes(
         self,
         now: Instant,
-        path: SendPath,
+        path: Path,
         packed: bytearray,
         ranges: list[StreamRange],
         frames: list[wire.Frame],
@@ -116,9 +118,9 @@ class Packer:
         return Transmit(packet, path.endpoint, is_control=False)
 
     def probe(
-        self, now: Instant, path: SendPath, packed: bytes | bytearray
+        self, now: Instant, path: Path, packed: bytes | bytearray
     ) -> tuple[SentRecord, Transmit]:
-        """Pack what is not in flight: that it is lost says nothing of the path's rate.
+        """Pack a probe; its loss is no sign of congestion, so it does not count as in flight.
 
         Nobody has to acknowledge it, but its number must be known when a later ack covers it.
         """
@@ -126,7 +128,7 @@ class Packer:
         path.ledger.sent(record)
         return record, Transmit(packet, path.endpoint, is_control=True)
 
-    def close(self, now: Instant, path: SendPath, close: wire.Close) -> Transmit:
+    def close(self, now: Instant, path: Path, close: wire.Close) -> Transmit:
         """Pack the end of the link; it never overtakes data in the socket."""
         _, packet = self._sealer.seal_general(path.id, wire.encode(close))
         self._liveness.sent(now, is_ack_eliciting=False)
@@ -135,7 +137,7 @@ class Packer:
     def _general(
         self,
         now: Instant,
-        path: SendPath,
+        path: Path,
         packed: bytes | bytearray,
         is_ack_eliciting: bool,
         ranges: list[StreamRange] | None = None,
@@ -147,9 +149,9 @@ class Packer:
         )
         return record, packet
 
-    # -- bulk packets -------------------------------------------------------------------------
+    # -- bulk packets -----------------------------------------------------------------------
 
-    def bulk(self, now: Instant, path: SendPath, stream: SendStream, size: ByteCount) -> Transmit:
+    def bulk(self, now: Instant, path: Path, stream: SendStream, size: ByteCount) -> Transmit:
         """Pack up to `size` of a stream's next bytes, a multiple of 8, into one packet."""
         offset, data, is_end = stream.take(size)
         stop = offset + len(data)
@@ -160,7 +162,7 @@ class Packer:
         return Transmit(packet, path.endpoint, is_control=False)
 
     def burst(
-        self, now: Instant, path: DirectPath, stream: SendStream, size: ByteCount, count: int
+        self, now: Instant, path: Path, stream: SendStream, size: ByteCount, count: int
     ) -> Transmit:
         """Pack a stream's next bytes into `count` equal datagrams of `size` bytes each.
 
@@ -179,12 +181,12 @@ class Packer:
         view = memoryview(burst.data)[: count * datagram]
         return Transmit(view, path.endpoint, is_control=False, segment_size=datagram)
 
-    def _next_buffer(self, path: DirectPath, size: ByteCount) -> BurstBuffer:
+    def _next_buffer(self, path: Path, size: ByteCount) -> BurstBuffer:
         bursts = self._bursts
         if bursts and bursts[0].payload_size != size:
             bursts.clear()  # what still waits in them keeps them alive
         if len(bursts) < BURSTS_AT_ONCE:
-            most = min(MAX_PACED_BURST, MAX_BURST_BYTES // path.controller.packet_size())
+            most = min(MAX_PACED_BURST, MAX_BURST_BYTES // path.packet_size)
             burst = BurstBuffer(size, self._sealer.tag_size, most)
         else:
             burst = bursts.popleft()
@@ -198,16 +200,13 @@ class Packer:
             stream.lost(stop, stop, is_end=True)
 
     def _sent(
-        self, now: Instant, path: SendPath, record: SentRecord, *, is_awaited: bool = True
+        self, now: Instant, path: Path, record: SentRecord, *, is_awaited: bool = True
     ) -> None:
         if record.is_ack_eliciting and not (record.ranges or record.frames):
             path.ledger.sent_ping(record)
         else:
             path.ledger.sent(record)
         if record.is_ack_eliciting:
-            is_alone = path.ledger.in_flight_packets == record.count
-            if is_alone and isinstance(path, RelayPath):
-                path.controller.on_idle_ended(now)
-            path.controller.on_sent(now, record, self._streams.next_sender() is not None)
+            path.on_sent(now, record, self._streams.next_sender() is not None)
         self._liveness.sent(now, record.is_ack_eliciting and is_awaited)
         self._counters.sent(path.id, record.count * record.size)

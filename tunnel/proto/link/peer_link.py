@@ -29,29 +29,29 @@ from tunnel.crypto.keys import Secret
 from tunnel.crypto.link_keys import packet_keys
 from tunnel.crypto.packets import OpenedBulk, OpenedGeneral
 from tunnel.errors import DecodeError, ProtocolViolation
+from tunnel.proto.link.ack_routes import AckRoutes
+from tunnel.proto.link.control_queue import ControlQueue
 from tunnel.proto.link.events import (
-    AddressSeen,
     LinkClosed,
     LinkEvent,
     LinkGivenUp,
     LinkResumed,
     LinkStalled,
-    PathChanged,
 )
+from tunnel.proto.link.in_flight import InFlight
 from tunnel.proto.link.liveness import Liveness
+from tunnel.proto.link.packing import Packer
 from tunnel.proto.link.parameters import Feature, LinkCounters, LinkParameters
+from tunnel.proto.link.path import Path, Paths, RelayPath
+from tunnel.proto.link.path_talk import PathTalk
 from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.proto.link.rekey import Rekeying
-from tunnel.proto.link.send_path import RelayPath, SendPath
 from tunnel.proto.link.sender import Sender
-from tunnel.proto.machine import RelayEndpoint, Trace, Transmit, UdpEndpoint
-from tunnel.proto.paths.candidates import CandidateKind, is_link_local
-from tunnel.proto.paths.direct_path import DirectPath
+from tunnel.proto.machine import Machine, RelayEndpoint, Trace, Transmit, UdpEndpoint
 from tunnel.proto.paths.table import PathTable
 from tunnel.proto.rate.relay import RelayController
-from tunnel.proto.recovery.loss import SentLedger
-from tunnel.proto.streams.table import Buffer, Memory, Streams
-from tunnel.units import ByteCount, Instant, Seconds
+from tunnel.proto.streams.table import Memory, Streams
+from tunnel.units import Buffer, ByteCount, Instant, Seconds
 from tunnel.wire import frames as wire
 from tunnel.wire import packet as layout
 
@@ -59,13 +59,12 @@ from tunnel.wire import packet as layout
 PROTOCOL_VIOLATION = 1  # the only close code this library sends by itself
 # Chosen.
 CLOSE_REPEAT_S: Seconds = 0.25
-RELAY_SILENCE_S: Seconds = 1.0  # a claimer whose relay is silent for so long follows the issuer
 # Fixed by the protocol: what a peer without a place may say; all else is not acknowledged, so that
 # it says it again.
 EARLY_FRAMES = wire.Ping | wire.Ack | wire.Close | wire.Challenge | wire.Answer | wire.Candidates
 
 
-class PeerLink:
+class PeerLink(Machine[LinkEvent]):
     """One link; see the module docstring.
 
     Args:
@@ -90,9 +89,9 @@ class PeerLink:
         self.parameters = replace(parameters, root=Secret(b""))
         self.streams = Streams(parameters.is_issuer, memory)
         self.counters = LinkCounters()
+        self._events: deque[LinkEvent] = deque()
         self.closed_at: Instant | None = None
         self._is_admitted = parameters.is_admitted
-        self._early_candidates: tuple[wire.Candidate, ...] = ()  # the last ones
         self.is_relay_only = bool(parameters.features & Feature.RELAY_ONLY)  # a side wants it so
         self._trace = trace
         self._relays_up = relays_up
@@ -104,42 +103,42 @@ class PeerLink:
             RelayEndpoint(parameters.relay, parameters.peer_key),
             RelayController(parameters.peer_grant, parameters.is_polite),
             now,
-            SentLedger(has_packet_threshold=False),
-        )
-        self._paths = PathTable(now, entropy, trace)
-        self._sender = Sender(
-            relay,
-            self._paths,
             relays_up,
-            sealer,
-            self.streams,
-            self._liveness,
-            self.counters,
-            trace,
         )
+        self._paths = Paths(relay, PathTable(now, entropy, trace))
+        self._packer = Packer(sealer, self.streams, self._liveness, self.counters)
+        self._control = ControlQueue(self.streams)
+        self._acks = AckRoutes(self._paths)
+        told = (self.streams, self._liveness, self.counters)
+        self._in_flight = InFlight(self._paths, self._control, *told, trace)
+        self._path_talk = PathTalk(
+            self._paths,
+            self._control,
+            self._in_flight,
+            self._events.append,
+            self.is_relay_only,
+            parameters.is_admitted,
+        )
+        self._sender = Sender(self._paths, self._packer, self._control, self._acks, *told)
         self.our_grant = parameters.our_grant
-        self._told_path: DirectPath | None = None
-        self._told_buffer: ByteCount | None = None
         self._close: wire.Close | None = None
         self._close_is_due_at: Instant | None = None
-        self._events: deque[LinkEvent] = deque()
 
     # -- commands ---------------------------------------------------------------------------
 
     def ping(self) -> None:
         """Ask the other side for a sign of life."""
-        self._sender.ping()
+        self._control.ping(self._paths.active)
 
     def search(self) -> None:
         """Ask the other side for a sign of life over every relay that is up."""
-        self._sender.search()
+        self._control.ping(self._paths.relay)
+        self._control.is_wide_ping_due = True
 
     def admit(self, now: Instant) -> None:
         """Take streams from now on: the peer has its place."""
         self._is_admitted = True
-        if self._early_candidates:
-            self._paths.handle_candidates(now, self._early_candidates)
-            self._early_candidates = ()
+        self._path_talk.admit(now)
 
     def close(self, now: Instant, code: int, text: str) -> None:
         """End the link and tell the other side why; what is in flight is not waited for."""
@@ -159,32 +158,22 @@ class PeerLink:
 
         What is in flight by a lane that is gone goes out again by another path.
         """
-        if self.is_relay_only:
-            return
-        self._paths.allows_loopback = allows_loopback
-        for path in self._paths.use_lanes(now, lanes):
-            self._sender.give_up_in_flight(path)
-        self._choose_path(now)
+        self._path_talk.use_lanes(now, lanes, allows_loopback)
 
     def tell_receive_buffer(self, size: ByteCount) -> None:
         """Tell the other side how many bytes of datagrams may wait at each lane, if that is new."""
-        if not self.is_relay_only and size != self._told_buffer:
-            self._told_buffer = size
-            self._sender.queue(wire.ReceiveBuffer(min(size, wire.MAX_RECEIVE_BUFFER)))
+        self._path_talk.tell_receive_buffer(size)
 
     def offer_candidates(self, candidates: tuple[wire.Candidate, ...]) -> None:
         """Tell the other side where we may be reached, so that it probes us at once.
 
         Its link-local addresses are probed only where an interface of ours has one too.
         """
-        hosts = (each.ip for each in candidates if each.kind == CandidateKind.HOST)
-        self._paths.allows_link_local = any(map(is_link_local, hosts))
-        if not self.is_relay_only and candidates:
-            self._sender.offer(wire.Candidates(candidates[: wire.MAX_CANDIDATES]))
+        self._path_talk.offer(candidates)
 
     def suspect_paths(self, now: Instant) -> None:
         """Challenge every direct path: the network, or the machine's sleep, may have broken it."""
-        self._paths.suspect_all(now)
+        self._paths.direct.suspect_all(now)
 
     def handle_relay_up(self, now: Instant, relay: int) -> None:
         """Start over on a relay connection that was made anew, if ours is that one or is down."""
@@ -198,7 +187,16 @@ class PeerLink:
             self.search()
 
     def _use_relay(self, now: Instant, relay: int) -> None:
-        self._sender.use_relay(now, relay)
+        """Send path 0 by another relay connection, or by one that was just made anew.
+
+        What is in flight there is sent again.
+        """
+        path = self._paths.relay
+        path.use(now, relay)
+        self.counters.relay_changes += 1
+        self._trace("path.relay_changed", {"relay": relay})
+        self._in_flight.give_up(path)
+        self._control.ping(path)
 
     # -- queries ----------------------------------------------------------------------------
 
@@ -210,36 +208,37 @@ class PeerLink:
     @property
     def relay(self) -> int:
         """The relay connection that path 0 uses."""
-        return self._sender.relay.endpoint.relay
+        return self._paths.relay.endpoint.relay
 
     @property
     def is_relay_full(self) -> bool:
         """Whether the relay takes no data now, only control; settable."""
-        return self._sender.is_relay_full
+        return self._paths.relay.is_full
 
     @is_relay_full.setter
     def is_relay_full(self, is_full: bool) -> None:
-        self._sender.is_relay_full = is_full
+        self._paths.relay.is_full = is_full
 
     @property
     def direct_path(self) -> UdpEndpoint | None:
         """The direct path that data takes now, None for the relay."""
-        return self._paths.active.endpoint if self._paths.active else None
+        active = self._paths.direct.active
+        return active.endpoint if active else None
 
     @property
     def promotions(self) -> int:
         """How often data moved from the relay to a direct path."""
-        return self._paths.promotions
+        return self._paths.direct.promotions
 
     @property
     def peer_candidates(self) -> tuple[wire.Candidate, ...]:
         """The addresses that the other side told us, as far as they may be probed."""
-        return self._paths.candidates
+        return self._paths.direct.candidates
 
     @property
     def candidates_since(self) -> Instant | None:
         """When the other side first told us addresses."""
-        return self._paths.candidates_since
+        return self._paths.direct.candidates_since
 
     @property
     def last_heard(self) -> Instant | None:
@@ -249,27 +248,27 @@ class PeerLink:
     @property
     def our_grant(self) -> int:
         """Relay frames we let the peer have in flight; settable."""
-        return self._sender.our_grant
+        return self._acks.our_grant
 
     @our_grant.setter
     def our_grant(self, grant: int) -> None:
-        self._sender.our_grant = grant
+        self._acks.our_grant = grant
 
     @property
     def rtt_s(self) -> Seconds:
         """The smoothed round-trip time of the path in use."""
-        return self._sender.active.ledger.rtt.smoothed_s
+        return self._paths.active.ledger.rtt.smoothed_s
 
     @property
     def minimum_rtt_s(self) -> Seconds | None:
         """The lowest round-trip time of the path in use, or None before the first sample."""
-        rtt = self._sender.active.ledger.rtt
+        rtt = self._paths.active.ledger.rtt
         return rtt.minimum_s if rtt.has_sample else None
 
     @property
     def is_awaiting(self) -> bool:
         """Whether something we sent by the relay is unanswered."""
-        return not self.is_closed and self._sender.relay.ledger.in_flight_packets > 0
+        return not self.is_closed and self._paths.relay.ledger.in_flight_packets > 0
 
     @property
     def has_unanswered(self) -> bool:
@@ -279,7 +278,7 @@ class PeerLink:
     @property
     def _is_held_back(self) -> bool:
         """Whether bytes wait for the other side's credit, and nothing is unanswered."""
-        return self.streams.has_waiting and not self._sender.has_in_flight
+        return self.streams.has_waiting and not self._in_flight.is_awaited
 
     def next_event(self) -> LinkEvent | None:
         """Return what happened next, or None."""
@@ -319,7 +318,7 @@ class PeerLink:
                 self.handle_packet(now, origin, datagram, burst.waited_s)
             return
         arrived_at = Instant(now - burst.waited_s)
-        missing = -(-burst.size // burst.segment_size)
+        missing = burst.count
         for opened in self._opener.open_burst(layout_of_tag, burst.size):
             missing -= opened.count if isinstance(opened, OpenedBulk) else 1
             self._take(now, arrived_at, origin, opened, burst.segment_size)
@@ -340,7 +339,7 @@ class PeerLink:
             self.counters.packets_dropped += count
             return False
         self._opener.mark(opened)
-        self.counters.received(count, size, is_relayed=by is self._sender.relay)
+        self.counters.received(count, size, is_relayed=by.is_relay)
         self._rekeying.handle_opened(now)
         self._heard(now, origin)
         if self.is_closed:
@@ -351,19 +350,19 @@ class PeerLink:
         except (ProtocolViolation, DecodeError) as error:
             self._trace("link.violation", {"reason": str(error)})
             self.close(now, PROTOCOL_VIOLATION, str(error))
-        if self._liveness.is_waiting and not self._sender.has_in_flight:
+        if self._liveness.is_waiting and not self._in_flight.is_awaited:
             self._liveness.all_answered()
         return True
 
     def _path_back(
         self, now: Instant, origin: int | UdpEndpoint, path: int, size: ByteCount
-    ) -> SendPath | None:
-        """Return the path that an authentic packet came by; None if it may not come by it."""
+    ) -> Path | None:
+        """Return the path to answer an authentic packet on, None if it may not come that way."""
         if isinstance(origin, UdpEndpoint) == (path == layout.RELAY_PATH):
             return None
         if isinstance(origin, UdpEndpoint) and not self.is_closed:
-            return None if self.is_relay_only else self._paths.heard(now, origin, size)
-        return self._sender.relay
+            return None if self.is_relay_only else self._paths.direct.heard(now, origin, size)
+        return self._paths.relay
 
     def _heard(self, now: Instant, origin: int | UdpEndpoint) -> None:
         """Note where a packet came from."""
@@ -373,22 +372,19 @@ class PeerLink:
         if isinstance(origin, UdpEndpoint):
             return
         if origin == self.relay:
-            self._sender.relay.heard_at = now
+            self._paths.relay.heard_at = now
         elif not self.is_closed and self._may_follow(now):
             self._use_relay(now, origin)
 
     def _may_follow(self, now: Instant) -> bool:
         """Tell whether a packet by another relay moves us there; see the module docstring."""
-        relay = self._sender.relay
-        patience_s = max(RELAY_SILENCE_S, 2 * relay.ledger.rtt.probe_timeout_s)
-        is_silent = now >= relay.heard_at + patience_s
-        return self.parameters.is_issuer or is_silent or self.relay not in self._relays_up
+        return self.parameters.is_issuer or self._paths.relay.is_silent(now)
 
     def _accept(
         self,
         now: Instant,
         arrived_at: Instant,
-        by: SendPath,
+        by: Path,
         opened: OpenedGeneral | OpenedBulk,
     ) -> None:
         if isinstance(opened, OpenedBulk):
@@ -398,7 +394,7 @@ class PeerLink:
             if self.streams.receive_data(
                 now, opened.stream, opened.offset, opened.data, is_end=False, rtt_s=self.rtt_s
             ):
-                self._sender.arrived(arrived_at, by, opened.path, opened.first, opened.count, True)
+                self._acks.arrived(arrived_at, by, opened.path, opened.first, opened.count, True)
             return
         is_ack_eliciting, is_stored = False, True
         for frame in wire.decode_frames(opened.frames):
@@ -409,11 +405,9 @@ class PeerLink:
             if self.is_closed:
                 return
         if is_stored:
-            self._sender.arrived(arrived_at, by, opened.path, opened.number, 1, is_ack_eliciting)
+            self._acks.arrived(arrived_at, by, opened.path, opened.number, 1, is_ack_eliciting)
 
-    def _accept_frame(
-        self, now: Instant, arrived_at: Instant, by: SendPath, frame: wire.Frame
-    ) -> bool:
+    def _accept_frame(self, now: Instant, arrived_at: Instant, by: Path, frame: wire.Frame) -> bool:
         """Take one frame; returns False if its packet must not be acknowledged."""
         if not (self._is_admitted or isinstance(frame, EARLY_FRAMES)):
             return False
@@ -422,7 +416,7 @@ class PeerLink:
                 self._liveness.carried(now)
                 return self.streams.receive_data(now, stream, offset, data, is_end, self.rtt_s)
             case wire.Ack():
-                self._sender.acked(now, arrived_at, by, frame)
+                self._in_flight.acked(now, arrived_at, by, frame)
             case wire.Reset() | wire.Stop() | wire.Credit() | wire.Recall() | wire.Return():
                 self.streams.receive_frame(frame)
             case wire.Close(code, text):
@@ -432,7 +426,7 @@ class PeerLink:
                 answer = self._rekeying.handle_rekey(now, frame)
                 if answer is not None:
                     self._trace("link.rekeyed", {"phase": self._rekeying.phase})
-                    self._sender.queue(answer)
+                    self._control.add(answer)
             case wire.RekeyAnswer():
                 if self._rekeying.handle_answer(now, frame):
                     self._trace("link.rekeyed", {"phase": self._rekeying.phase})
@@ -440,45 +434,32 @@ class PeerLink:
             case wire.Ping():
                 pass  # the acknowledgement is the answer
             case _:
-                self._accept_path_frame(now, by, frame)
+                self._path_talk.handle_frame(now, by, frame)
         return True
-
-    def _accept_path_frame(self, now: Instant, by: SendPath, frame: wire.Frame) -> None:
-        if self.is_relay_only:
-            raise ProtocolViolation("a frame about direct paths although both keep to the relay")
-        match frame:
-            case wire.Candidates(candidates) if self._is_admitted:
-                self._paths.handle_candidates(now, candidates)
-            case wire.Candidates(candidates):
-                self._early_candidates = candidates
-            case wire.ReceiveBuffer(size):
-                self._paths.handle_receive_buffer(size)
-            case wire.Challenge() if isinstance(by, DirectPath):
-                self._paths.handle_challenge(now, by, frame)
-            case wire.Answer() if isinstance(by, DirectPath):
-                if self._paths.handle_answer(now, by, frame):
-                    self._events.append(AddressSeen(by.endpoint.lane, frame.ip, frame.port))
-                self._choose_path(now)
-            case _:
-                raise ProtocolViolation("a frame that belongs to a feature not agreed on")
-
-    def _choose_path(self, now: Instant) -> None:
-        """Take the best path there is, and tell the owner if that is another one than before."""
-        chosen = self._paths.choose(now)
-        if chosen is not self._told_path:
-            self._told_path = chosen
-            self._events.append(PathChanged(chosen.endpoint if chosen else None))
 
     # -- time -------------------------------------------------------------------------------
 
     def next_timeout(self) -> Instant | None:
-        """Return when `handle_timeout` or `packets_to_send` has something to do."""
+        """Return when `handle_timeout` or `packets_to_send` has something to do.
+
+        stall, give up     the other side is silent, and owes an answer
+        keepalive          nothing was sent for a while, or what came has stopped
+        re-key             the keys are old, or the old phase may be dropped
+        in flight          a packet is lost, a path to be probed, left, challenged or doubted
+        to send            an acknowledgement, our addresses, a larger size to try
+        close              it was asked for and is not sent yet: nothing else wakes then
+        """
         if self.is_closed:
             return self._close_is_due_at
         liveness = self._liveness
-        times = [liveness.stall_at(), liveness.give_up_at()]
-        times.append(liveness.keepalive_at(self._is_held_back))
-        times += [self._sender.next_timeout(), self._rekeying.next_timeout()]
+        times = [
+            liveness.stall_at(),
+            liveness.give_up_at(),
+            liveness.keepalive_at(self._is_held_back),
+            self._rekeying.next_timeout(),
+            *self._in_flight.deadlines(),
+            *self._sender.deadlines(),
+        ]
         return min((time for time in times if time is not None), default=None)
 
     def next_pacing(self, now: Instant) -> Instant | None:
@@ -502,14 +483,14 @@ class PeerLink:
             self.counters.stalls += 1
             left_s = (give_up_at or now) - now
             self._events.append(LinkStalled(silent_s, left_s))
-        self._sender.handle_timeout(now)
-        self._choose_path(now)
+        self._in_flight.handle_timeout(now)
+        self._path_talk.choose(now)
         if now >= liveness.keepalive_at(self._is_held_back):
             liveness.pinged()
             self.ping()
         rekey = self._rekeying.handle_timeout(now, self.counters.bytes_total)
         if rekey is not None:
-            self._sender.queue(rekey)
+            self._control.add(rekey)
 
     # -- what goes out ----------------------------------------------------------------------
 
@@ -526,7 +507,11 @@ class PeerLink:
 
     def _finish(self, now: Instant, event: LinkEvent) -> None:
         self.closed_at = now
-        self._sender.let_go()
+        self._in_flight.forget_all()
+        self._paths.direct.keep_active_only()
+        self._packer.let_go()
+        self._control.clear()
+        self._acks.clear()
         self._liveness.is_stalled = False
         self._liveness.all_answered()
         self._events.append(event)

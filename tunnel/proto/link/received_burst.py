@@ -40,6 +40,11 @@ class ReceivedBurst:
         self.size, self.segment_size, self.waited_s = size, segment_size, waited_s
 
     @property
+    def count(self) -> int:
+        """How many datagrams there are."""
+        return len(range(0, self.size, self.segment_size))
+
+    @property
     def free(self) -> memoryview:
         """Where the next read goes: room for anything that one may bring."""
         return self.view[self.size :]

@@ -20,7 +20,7 @@ from tunnel.crypto.keys import KeyPair, Secret
 from tunnel.crypto.link_keys import traffic_key
 from tunnel.crypto.packets import PacketOpener, PacketSealer
 from tunnel.errors import AuthenticationFailed, ProtocolViolation
-from tunnel.units import ByteCount, Instant, Seconds
+from tunnel.units import KEY_SIZE, ByteCount, Instant, Seconds
 from tunnel.wire.frames import Rekey, RekeyAnswer
 
 # Fixed by the protocol: a side keeps the old receive key that long after the first new packet.
@@ -102,7 +102,7 @@ class Rekeying:
         )
         if not (self._is_issuer and is_due and self.state is RekeyState.SETTLED):
             return None
-        self._ephemeral = KeyPair.from_secret(self._entropy(32))
+        self._ephemeral = KeyPair.from_secret(self._entropy(KEY_SIZE))
         self.state = RekeyState.ASKED
         return Rekey(self._ephemeral.public)
 
@@ -114,7 +114,7 @@ class Rekeying:
             return None
         if self.state is not RekeyState.SETTLED:
             raise ProtocolViolation("a re-key before the last one was over")
-        ephemeral = KeyPair.from_secret(self._entropy(32))
+        ephemeral = KeyPair.from_secret(self._entropy(KEY_SIZE))
         self._peer_ephemeral = frame.ephemeral
         self._prepare(now, ephemeral, frame.ephemeral, ephemeral.public)
         return RekeyAnswer(ephemeral.public)

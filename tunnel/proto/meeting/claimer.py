@@ -29,8 +29,7 @@ from tunnel.proto.meeting.owner import HeaderMaker, NotHere, NotUnderstood, Refu
 from tunnel.proto.meeting.places import REPLACED
 from tunnel.proto.rate.relay import RELAY_GRANT_MINIMUM, RELAY_GRANT_TOTAL
 from tunnel.proto.streams.table import Memory
-from tunnel.units import Instant, Seconds, WallTime
-from tunnel.wire import packet as layout
+from tunnel.units import KEY_SIZE, Instant, Seconds, WallTime
 from tunnel.wire.handshake import (
     ACCEPTED,
     INSTANCE_SIZE,
@@ -42,6 +41,7 @@ from tunnel.wire.handshake import (
     decode_message,
     is_handshake,
 )
+from tunnel.wire.packet import link_index_of
 
 # Chosen (design, sections 4 and 5).
 FIRST_RETRY_S = 0.25
@@ -206,9 +206,7 @@ class Claimer:
             if self.state is ClaimState.CLAIMING:
                 self._handle_answer(now, relay, data)
             return
-        if len(data) < layout.GENERAL_HEADER_SIZE:
-            return
-        index, link = layout.decode_general_header(data)[3], self.link
+        index, link = link_index_of(data), self.link
         if self._left is not None and index == self._left[0]:
             self._left[1].handle_packet(now, relay, data)
         if link is None or index != self._claim.payload.link_index:
@@ -315,7 +313,7 @@ class Claimer:
             required=identity.required,
             program=identity.program,
         )
-        ephemeral = KeyPair.from_secret(self._entropy(32))
+        ephemeral = KeyPair.from_secret(self._entropy(KEY_SIZE))
         header = identity.header(ephemeral.public)
         return OutgoingClaim(identity.meeting, header, identity.secret, payload, ephemeral)
 

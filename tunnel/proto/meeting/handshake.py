@@ -21,8 +21,8 @@ from tunnel.crypto.kdf import derive
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.crypto.link_keys import root_key
 from tunnel.errors import AuthenticationFailed
+from tunnel.units import KEY_SIZE
 from tunnel.wire.handshake import (
-    KEY_SIZE,
     MAC_SIZE,
     PAYLOAD_SIZE,
     VERSION,

@@ -32,8 +32,7 @@ from tunnel.proto.meeting.places import Applicant, ApplicantState, IssuerEvent, 
 from tunnel.proto.rate.relay import RELAY_GRANT_MINIMUM
 from tunnel.proto.streams.table import Memory
 from tunnel.proto.token_bucket import Allowance, Buckets, TokenBucket
-from tunnel.units import Instant, Seconds, WallTime
-from tunnel.wire import packet as layout
+from tunnel.units import KEY_SIZE, Instant, Seconds, WallTime
 from tunnel.wire.handshake import (
     ACCEPTED,
     CLAIMER_LACKS,
@@ -45,6 +44,7 @@ from tunnel.wire.handshake import (
     decode_message,
     is_handshake,
 )
+from tunnel.wire.packet import link_index_of
 
 # Chosen (design, section 5).
 CLAIMS = Allowance(rate=20.0, burst=20.0)
@@ -183,9 +183,8 @@ class Issuer:
                 applicant.link.handle_packet(now, origin, datagram, burst.waited_s)
 
     def _applicant_of(self, data: memoryview) -> Applicant | None:
-        if len(data) < layout.GENERAL_HEADER_SIZE:
-            return None
-        return self.places.by_index.get(layout.decode_general_header(data)[3])
+        index = link_index_of(data)
+        return None if index is None else self.places.by_index.get(index)
 
     def handle_peer_gone(self, now: Instant, relay: int, key: DerpKey) -> None:
         """Ping at once, over every relay, whom a relay says is gone; a hint, never an end."""
@@ -281,7 +280,7 @@ class Issuer:
             lacking=lacking,
             program=identity.program,
         )
-        decision, root = incoming.decide(payload, KeyPair.from_secret(self._entropy(32)))
+        decision, root = incoming.decide(payload, KeyPair.from_secret(self._entropy(KEY_SIZE)))
         self._trace("claim.answered", {"verdict": verdict})
         applicant = None
         if verdict == ACCEPTED:

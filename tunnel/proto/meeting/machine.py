@@ -32,12 +32,3 @@ class MeetingMachine(Machine[E_co], Protocol[E_co]):
 
     def handle_peer_gone(self, now: Instant, relay: int, key: DerpKey) -> None:
         """Take a relay's word that it does not serve a key: a hint, never an end."""
-
-    def handle_relay_up(self, now: Instant, relay: int) -> None:
-        """Note that a relay connection is up, the first time or again."""
-
-    def handle_relay_down(self, now: Instant, relay: int) -> None:
-        """Note that a relay connection is down, or could not be made."""
-
-    def next_pacing(self, now: Instant) -> Instant | None:
-        """Return when pacing lets a link send on, if one waits for that."""

@@ -8,6 +8,11 @@
             all answer                     --> the newcomer is closed with IN_USE
             one is silent                  --> it is replaced
 
+    PENDING --knock--> ADMITTED                  a place is free
+                   --> KNOCKING --> ADMITTED     one became free
+                                --> CLOSING      none did, or it left
+                   --> CLOSING                   too many knock already
+
 Nothing is taken by a claim alone, nor by naming another process.  The frames that a relay holds for
 us are shared out among the holders.  This module knows no claims and no keys.  Source: design,
 sections 4 and 5.
@@ -55,7 +60,8 @@ class ApplicantState(IntEnum):
 
     PENDING = 0  # never heard
     KNOCKING = 1  # heard, while the holders are asked whether they live
-    ADMITTED = 2
+    ADMITTED = 2  # it has a place, until its link is closed
+    CLOSING = 3  # it left or was refused before it had one; our close goes out, again if need be
 
 
 @dataclass(slots=True, repr=False)
@@ -86,6 +92,11 @@ class Applicant:
     def is_holder(self) -> bool:
         """Whether it has a place."""
         return self.state is ApplicantState.ADMITTED and not self.link.is_closed
+
+    @property
+    def may_be_sent_to(self) -> bool:
+        """Whether its link may send: one that waits for a place says nothing."""
+        return self.state in (ApplicantState.ADMITTED, ApplicantState.CLOSING)
 
     @property
     def forget_at(self) -> Instant | None:
@@ -180,8 +191,8 @@ class Places:
                 self._settle(now, applicant, applicant.knocked_at)
 
     def _settle(self, now: Instant, applicant: Applicant, knocked_at: Instant) -> None:
-        if applicant.link.is_closed:  # it left while it waited; a close of ours still goes out
-            applicant.state = ApplicantState.ADMITTED
+        if applicant.link.is_closed:  # it left while it waited
+            applicant.state = ApplicantState.CLOSING
             return
         own = self._own(applicant)
         asked = own or self._in_the_way()
@@ -206,8 +217,7 @@ class Places:
         self._tell(LinkAdmitted(applicant.link, *who))
 
     def _refuse(self, now: Instant, applicant: Applicant) -> None:
-        # So that its close is sent; a closed link holds no place.
-        applicant.state = ApplicantState.ADMITTED
+        applicant.state = ApplicantState.CLOSING
         self._trace("place.refused", {"verdict": IN_USE})
         applicant.link.close(now, IN_USE, "already in use")
         self._tell(Declined(IN_USE))
@@ -224,7 +234,7 @@ class Places:
         times: list[Instant | None] = []
         for applicant in self.by_index.values():
             # A link that may not send yet would name deadlines that nobody can meet.
-            if applicant.state is ApplicantState.ADMITTED:
+            if applicant.may_be_sent_to:
                 times += [applicant.link.next_timeout(), applicant.forget_at]
             elif applicant.knocked_at is not None:
                 times.append(Instant(applicant.knocked_at + PROBE_S))
@@ -234,14 +244,14 @@ class Places:
         """Do what is due at `now`."""
         self.settle(now)
         for applicant in list(self.by_index.values()):
-            if applicant.state is ApplicantState.ADMITTED:
+            if applicant.may_be_sent_to:
                 applicant.link.handle_timeout(now)
                 self._forget_closed(now, applicant)
 
     def packets_to_send(self, now: Instant, limit: int) -> list[Transmit]:
         """Return about `limit` packets of links that may send; they take turns to be first."""
         self.settle(now)
-        links = [a.link for a in self.by_index.values() if a.state is ApplicantState.ADMITTED]
+        links = [each.link for each in self.by_index.values() if each.may_be_sent_to]
         packets: list[Transmit] = []
         self._turn += 1
         for i in range(len(links)):

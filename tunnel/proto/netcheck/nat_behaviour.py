@@ -20,6 +20,7 @@ from enum import Enum
 from ipaddress import ip_address
 
 from tunnel.errors import DecodeError
+from tunnel.proto.machine import Timed
 from tunnel.units import Instant, Seconds
 from tunnel.wire import stun
 from tunnel.wire.stun import Change, SocketAddress
@@ -151,7 +152,7 @@ class _Question:
         return True
 
 
-class NatCheck:
+class NatCheck(Timed):
     """Asks the STUN servers of one address family from two sockets, and draws the conclusions.
 
     Args:

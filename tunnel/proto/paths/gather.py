@@ -13,6 +13,7 @@ whom to ask, sends the requests and hands the answers in.  Sources: design §8; 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from tunnel.proto.machine import Timed
 from tunnel.proto.paths.candidates import CandidateKind, is_overlay
 from tunnel.proto.paths.stun_evidence import StunEvidence
 from tunnel.units import Instant, Seconds
@@ -38,7 +39,7 @@ class StunQuestion:
     port: int
 
 
-class Gatherer:
+class Gatherer(Timed):
     """Collects our candidates.
 
     Args:

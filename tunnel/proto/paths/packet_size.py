@@ -13,6 +13,7 @@ what packets carry, of rates, or of whether the path still lives.
 
 from collections.abc import Iterable, Sequence
 
+from tunnel.proto.machine import Timed
 from tunnel.proto.recovery.sent import SentRecord
 from tunnel.units import ByteCount, Instant, Seconds
 
@@ -34,7 +35,7 @@ ALIGNMENT = 8  # bulk packets are filled in steps of 8 bytes, so that a probe is
 BLACK_HOLE_PACKETS = 3
 
 
-class SizeSearch:
+class SizeSearch(Timed):
     """Searches one path; a path that is new or came back gets a new one.
 
     Args:
@@ -57,9 +58,8 @@ class SizeSearch:
         self._lost_size: ByteCount = 0  # the smallest of them
         self._lost_packets = 0
 
-    @property
     def next_timeout(self) -> Instant | None:
-        """When `probe_to_send` has something to do."""
+        """Return when `probe_to_send` has something to do."""
         return self._due_at
 
     # -- probing ----------------------------------------------------------------------------
@@ -106,7 +106,7 @@ class SizeSearch:
         self._prove(now, max(self._probes.pop(number) for number in covered))
         return True
 
-    # -- black holes --------------------------------------------------------------------------
+    # -- black holes ------------------------------------------------------------------------
 
     def on_acked(self, records: Sequence[SentRecord]) -> None:
         """Note packets that passed."""
@@ -151,7 +151,7 @@ class SizeSearch:
         if self._is_settled:
             self._settle(now)
 
-    # -- the search ---------------------------------------------------------------------------
+    # -- the search -------------------------------------------------------------------------
 
     @property
     def _is_settled(self) -> bool:

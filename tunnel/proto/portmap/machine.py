@@ -17,6 +17,7 @@ from ipaddress import ip_address
 from math import inf, isinf
 
 from tunnel.errors import DecodeError
+from tunnel.proto.machine import Clockwork
 from tunnel.proto.portmap.igd_calls import HttpRequest
 from tunnel.proto.portmap.igd_search import Search
 from tunnel.proto.portmap.mapper_igd import IgdMapper
@@ -24,6 +25,7 @@ from tunnel.proto.portmap.mapper_natpmp import NatPmpMapper
 from tunnel.proto.portmap.mapper_pcp import PcpMapper
 from tunnel.proto.portmap.mapping import (
     Failure,
+    Mapper,
     MapperState,
     MappingEvent,
     MappingLost,
@@ -35,8 +37,6 @@ from tunnel.proto.portmap.mapping import (
 )
 from tunnel.units import Instant, Seconds
 from tunnel.wire import natpmp, pcp, ssdp
-
-Mapper = PcpMapper | NatPmpMapper | IgdMapper
 
 ALL_PROTOCOLS = frozenset(MappingProtocol)
 # Chosen, as upstream: a service that answered within this time is asked before all others.
@@ -52,7 +52,7 @@ MAX_EVENTS = 16
 _BUSY = (MapperState.PROBING, MapperState.ASKING)
 
 
-class PortMapMachine:
+class PortMapMachine(Clockwork):
     """Keeps one port mapped.
 
     Args:

@@ -76,7 +76,7 @@ class DatagramMapper:
         """Take what is to be sent to the gateway."""
         return self._exchange.datagrams_to_send()
 
-    # -- for the subclasses -------------------------------------------------------------------
+    # -- for the subclasses -----------------------------------------------------------------
 
     def _encode_request(self) -> bytes:
         """Return the words that ask for the mapping, or for more time with it."""

@@ -1,9 +1,9 @@
 """UPnP: finding the gateway's service, and one mapping of one port, kept alive.
 
-    search ─► READY ─► description ─► external address of each service ─► AddPortMapping ─► HOLDING
-                                      (the first public one, else the       │ conflict: another
-                                       first that has any)                  │ external port
-                                                                            └ 402, 725: for ever
+    search --> READY --> description --> an external address --> AddPortMapping --> HOLDING
+                                         of the services: the      | conflict: another
+                                         first public one, else    |   external port
+                                         the first there is        + 402, 725: for ever
 
 One HTTP request is out at a time; whoever carries it out answers each with `handle_response` or
 `handle_no_response`.  What was added is deleted one by one at the end, also what may have been

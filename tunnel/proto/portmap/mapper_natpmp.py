@@ -1,7 +1,7 @@
 """NAT-PMP: the gateway's external address, and one mapping of one port, kept alive.
 
-    address request ─► READY ─► map request ─► granted: renewed at half of its life, and the
-                                               address asked for again; deleted by lifetime 0
+    address request --> READY --> map request --> granted: renewed at half of its life, and the
+                                                  address asked for again; deleted by lifetime 0
 
 Source: RFC 6886 section 3.  This module knows neither the other protocols nor sockets.
 """

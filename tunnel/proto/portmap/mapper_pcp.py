@@ -1,7 +1,7 @@
 """PCP: one mapping of one port, kept alive.
 
-    MAP(nonce, lifetime 7200) ─► granted: renewed at half of its life, deleted by lifetime 0
-                              └► refused: not asked again before the refusal's own lifetime is over
+    MAP(nonce, lifetime 7200) --> granted: renewed at half of its life, deleted by lifetime 0
+                              --> refused: not asked again before the refusal's own life is over
 
 The nonce is drawn once and proves that renewals and the deletion are ours.  Source: RFC 6887
 sections 8 and 11.  This module knows neither the other protocols nor sockets.

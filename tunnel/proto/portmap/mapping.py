@@ -1,7 +1,8 @@
 """What the port mappers share: what a mapping is, why there is none, leases, epochs, resending.
 
-    IDLE ─start─► PROBING ─answer─► READY ─proceed─► ASKING ─granted─► HOLDING ─release─► RELEASING
-                     └── silence ──────┴── refusal ─────┴──► FAILED ◄─ lost ─┘               └► IDLE
+    IDLE --start--> PROBING --answer--> READY --proceed--> ASKING --granted--> HOLDING
+                       +---silence--------+-----refusal------+-------lost---------+--> FAILED
+    HOLDING, or what may exist --release--> RELEASING --deleted--> IDLE
 
 Sources: RFC 6886 sections 3.3 to 3.7; RFC 6887 sections 8.5 and 11.2.1.  This module knows no
 message.
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from ipaddress import ip_address
 from math import inf
+from typing import Protocol
 
+from tunnel.proto.machine import Clockwork
 from tunnel.units import Instant, Seconds
 
 # Chosen: two hours, as other programs ask for; a killed process leaves its mapping that long.
@@ -311,3 +314,32 @@ class MapperStatus:
         """Return, once, why a mapping was lost."""
         loss, self._loss = self._loss, None
         return loss
+
+
+class Mapper(Clockwork, Protocol):
+    """One protocol's way to one mapping, as the machine that chooses among them sees it."""
+
+    status: MapperStatus
+    head_start_ends_at: Instant  # until then other protocols wait for it
+
+    @property
+    def protocol(self) -> MappingProtocol:
+        """Which protocol it speaks."""
+
+    def start(self, now: Instant) -> None:
+        """Find out whether there is such a service."""
+
+    def proceed(self, now: Instant) -> None:
+        """Ask for the mapping, once there is."""
+
+    def renew(self, now: Instant) -> None:
+        """Ask for the mapping that is held once more."""
+
+    def stand_down(self) -> None:
+        """Stop: another protocol holds a mapping."""
+
+    def release(self, now: Instant) -> None:
+        """Delete whatever may exist."""
+
+    def next_timeout(self) -> Instant:
+        """Return when `handle_timeout` is due; infinity for never."""

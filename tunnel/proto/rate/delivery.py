@@ -194,9 +194,8 @@ class DeliveryMeter:
         """Note that nothing is in flight: the time until now says nothing about the path."""
         self._delivered_at = self._sent_from = now
 
-    def on_sent(self, now: Instant, record: SentRecord, has_more: bool) -> None:
+    def on_sent(self, record: SentRecord, has_more: bool) -> None:
         """Mark a record; `has_more`: the sender would send more if it might."""
-        del now
         if not has_more:
             self._dry_number = record.first
         is_limited = self._dry_number > self._acked_number

@@ -95,7 +95,7 @@ class DirectController:
         self._packet_size = packet_size
         self._start_rate = INITIAL_PACKETS * packet_size / INITIAL_ROUND_S
         self._peer_buffer = peer_buffer
-        self._pacer = Pacer(now, self._start_rate, packet_size, peer_buffer)
+        self.pacer = Pacer(now, self._start_rate, packet_size, peer_buffer)
         self._samples: deque[BytesPerSecond] = deque(maxlen=SAMPLE_ROUNDS)
         self._throughputs: deque[BytesPerSecond] = deque(maxlen=SAMPLE_ROUNDS)  # pauses included
         self._ceiling: BytesPerSecond = float("inf")
@@ -122,10 +122,6 @@ class DirectController:
 
     # -- queries ----------------------------------------------------------------------------
 
-    def burst_packets(self) -> int:
-        """Return how many packets may leave in one burst."""
-        return self._pacer.burst_packets
-
     def packet_size(self) -> ByteCount:
         """Return the largest packet to send now, header and tag included."""
         return self._packet_size
@@ -133,29 +129,24 @@ class DirectController:
     def sendable_packets(self, now: Instant, bytes_in_flight: ByteCount) -> int:
         """Return how many full packets may leave now as one burst: pacing and window allow it."""
         room = (self.window - bytes_in_flight) // self._packet_size
-        return min(room, self._pacer.sendable_packets(now)) if room > 0 else 0
-
-    def may_send(self, now: Instant, packets_in_flight: int, bytes_in_flight: ByteCount) -> bool:
-        """Tell whether one more ack-eliciting packet may go out now."""
-        del packets_in_flight
-        return self.sendable_packets(now, bytes_in_flight) > 0
+        return min(room, self.pacer.sendable_packets(now)) if room > 0 else 0
 
     def next_send_at(self, now: Instant) -> Instant | None:
         """Return when pacing lets the next packet go, or None if only an ack will."""
         if self._in_flight + self._packet_size > self.window:
             return None
-        return self._pacer.next_send_at(now)
+        return self.pacer.next_send_at(now)
 
     def set_packet_size(self, packet_size: ByteCount) -> None:
         """Go on with packets of another size; the model is in bytes and stays."""
         self._packet_size = packet_size
-        self._pacer.set_packet_size(packet_size)
+        self.pacer.set_packet_size(packet_size)
         self._set_window()
 
     def set_peer_buffer(self, peer_buffer: ByteCount) -> None:
         """Go on with what the other side says about its receive buffer now."""
         self._peer_buffer = peer_buffer
-        self._pacer.set_peer_buffer(peer_buffer)
+        self.pacer.set_peer_buffer(peer_buffer)
         self._set_window()
 
     # -- what happened ----------------------------------------------------------------------
@@ -169,7 +160,7 @@ class DirectController:
         The mark of a record says so.
         """
         size = record.count * record.size
-        wasted_s = self._pacer.on_sent(now, size)
+        wasted_s = self.pacer.on_sent(now, size)
         if not self._has_run_dry and (not self._is_blocked or self._is_bound_by_buffer):
             self._overslept_s += wasted_s
         record.mark = Mark(self._has_run_dry and wasted_s > 0, self._overslept_s)
@@ -206,9 +197,8 @@ class DirectController:
             self._enter(now, RateState.CRUISING)
             self._decide(now)
 
-    def on_lost(self, now: Instant, records: Sequence[SentRecord]) -> None:
+    def on_lost(self, records: Sequence[SentRecord]) -> None:
         """Note records that were called lost together."""
-        del now
         for record in records:
             self._in_flight -= record.count * record.size
             self._round.lost_packets += record.count
@@ -231,7 +221,7 @@ class DirectController:
             case RateState.CRUISING | RateState.MEASURING:
                 self.rate_limit = self.rate
         self._round.lowest_pace = min(self._round.lowest_pace, self.rate_limit)
-        self._pacer.set_rate(now, self.rate_limit)
+        self.pacer.set_rate(now, self.rate_limit)
         self._set_window()
 
     def _more_than(self, rate: BytesPerSecond) -> BytesPerSecond:
@@ -240,7 +230,7 @@ class DirectController:
     def _set_window(self) -> None:
         """Allow about what fits the path twice; the queue it tolerates where that is little."""
         span_s = max(self._round_span_s, self._gaps.longest_s)
-        spare = SPARE_BURSTS * self._pacer.burst_packets * self._packet_size
+        spare = SPARE_BURSTS * self.pacer.burst_packets * self._packet_size
         if self._minimum_rtt_s is None:
             self.window = INITIAL_PACKETS * self._packet_size
         elif self.state is RateState.STARTING:

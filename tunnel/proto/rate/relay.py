@@ -1,4 +1,4 @@
-"""How much may be in flight on a path: the interface of rate controllers, and the relay's.
+"""How much may be in flight on the relay.
 
 The relay's window is the least of three:
 
@@ -16,7 +16,6 @@ Source: BBR's model (draft-ietf-ccwg-bbr), without its pacing: a relay's TCP pac
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from tunnel.proto.rate.delivery import AckGaps, BestRate, DeliveryMeter
 from tunnel.proto.recovery.acks import PACKETS_PER_ACK
@@ -49,35 +48,10 @@ POLITE_AFTER = 8 << 20
 POLITE_WINDOW = 256 << 10
 
 
-class RateController(Protocol):
-    """Decides for one path; fed with what was sent, acknowledged and lost on it.
-
-    A controller may keep what it wants to know of a record in `SentRecord.mark`.
-    """
-
-    def packet_size(self) -> ByteCount:
-        """Return the largest packet to send now, header and tag included."""
-
-    def may_send(self, now: Instant, packets_in_flight: int, bytes_in_flight: ByteCount) -> bool:
-        """Tell whether one more ack-eliciting packet may go out now."""
-
-    def next_send_at(self, now: Instant) -> Instant | None:
-        """Return when pacing lets the next packet go, or None if only an ack will."""
-
-    def on_sent(self, now: Instant, record: SentRecord, has_more: bool) -> None:
-        """Note an ack-eliciting record; `has_more`: the sender would send more if it might."""
-
-    def on_acked(
-        self, arrived_at: Instant, records: Sequence[SentRecord], delay_s: Seconds
-    ) -> None:
-        """Note records acknowledged together, when, and how long the other side held the newest."""
-
-    def on_lost(self, now: Instant, records: Sequence[SentRecord]) -> None:
-        """Note records that were called lost together."""
-
-
 class RelayController:
     """The window of relay frames: see the module docstring.
+
+    A loss changes nothing: a relay drops when others overfill its queue, or when it fails.
 
     Args:
         grant: ack-eliciting frames the other side lets us have in flight.
@@ -122,19 +96,13 @@ class RelayController:
         """Return 16 KiB before the first round trip is known, then what the rate asks for."""
         return self._packet_size
 
-    def may_send(self, now: Instant, packets_in_flight: int, bytes_in_flight: int) -> bool:
+    def may_send(self, packets_in_flight: int, bytes_in_flight: ByteCount) -> bool:
         """Tell whether the window has room for one more frame."""
-        del now
         if self.minimum_rtt_s is None:
             return packets_in_flight < min(FIRST_RELAY_WINDOW, self._grant)
         if packets_in_flight >= self._grant:
             return False
         return packets_in_flight == 0 or bytes_in_flight + self._packet_size <= self.window
-
-    def next_send_at(self, now: Instant) -> Instant | None:
-        """Return None: the relay is not paced."""
-        del now
-        return None
 
     # -- what happened ----------------------------------------------------------------------
 
@@ -146,9 +114,9 @@ class RelayController:
             self.is_measuring, self._measured_from = False, 0
         self._decide()
 
-    def on_sent(self, now: Instant, record: SentRecord, has_more: bool) -> None:
+    def on_sent(self, record: SentRecord, has_more: bool) -> None:
         """Note an ack-eliciting record; `has_more`: the sender would send more if it might."""
-        self._meter.on_sent(now, record, has_more and not self.is_measuring)
+        self._meter.on_sent(record, has_more and not self.is_measuring)
         if self.is_measuring and self._measured_from is None and record.ranges:
             self._measured_from = record.first  # a ping would have waited for no room
 
@@ -165,10 +133,6 @@ class RelayController:
         if not sample.is_limited and (has_fallen or self._has_expired(arrived_at)):
             self.is_measuring = True
         self._decide()
-
-    def on_lost(self, now: Instant, records: Sequence[SentRecord]) -> None:
-        """Change nothing: a relay drops when others overfill its queue, or when it fails."""
-        del now, records
 
     # -- the model --------------------------------------------------------------------------
 

@@ -217,9 +217,9 @@ class SentLedger:
     @property
     def may_probe_early_s(self) -> Seconds:
         """How much before its deadline a probe may go out along with another."""
-        is_weary = self.probe_count > 0 and self.probe_timeout_s >= MAX_PROBE_TIMEOUT_S
+        is_slow = self.probe_count > 0 and self.probe_timeout_s >= MAX_PROBE_TIMEOUT_S
         # Where answers take long, the probe before may still be answered.
-        return PROBE_TOGETHER_S if is_weary and self.rtt.probe_timeout_s < PROBE_TOGETHER_S else 0.0
+        return PROBE_TOGETHER_S if is_slow and self.rtt.probe_timeout_s < PROBE_TOGETHER_S else 0.0
 
     def _overtaken(self) -> Iterator[SentRecord]:
         """Yield the records in flight that were sent before one that has arrived, oldest first."""

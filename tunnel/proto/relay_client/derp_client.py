@@ -1,8 +1,8 @@
 """DerpClient: one connection to a DERP server, after the HTTP upgrade; a machine without I/O.
 
-    AWAITS_GREETING ──SERVER_KEY, we send CLIENT_INFO──► AWAITS_ACCEPTANCE
-                                                             │ SERVER_INFO
-                                                             ▼
+    AWAITS_GREETING --SERVER_KEY, we send CLIENT_INFO--> AWAITS_ACCEPTANCE
+                                                             | SERVER_INFO
+                                                             v
                                                          CONNECTED
 
 A driver receives into `writable()`, walks `received()` to its end, writes `frames_to_send()` and
@@ -28,8 +28,9 @@ from tunnel.errors import (
     RelayRefused,
     RelayUnreachable,
 )
+from tunnel.proto.machine import Clockwork
 from tunnel.proto.token_bucket import Allowance
-from tunnel.units import Instant, Seconds
+from tunnel.units import KEY_SIZE, Instant, Seconds
 from tunnel.wire import derp
 from tunnel.wire.derp import FrameType, PeerGone, Restarting
 
@@ -98,7 +99,7 @@ class HealthChanged:
 ClientEvent = PacketArrived | Connected | PeerGone | Restarting | HealthChanged
 
 
-class DerpClient:
+class DerpClient(Clockwork):
     """Logs in to a DERP server and keeps the connection alive.
 
     Args:
@@ -132,7 +133,7 @@ class DerpClient:
         self._awaited_since: Instant | None = None
         self._asked_at: Instant | None = None  # a ping whose silence means death
 
-    # ---- bytes in ----
+    # -- bytes in ---------------------------------------------------------------------------
 
     def writable(self) -> memoryview:
         """Return room to receive into."""
@@ -178,7 +179,7 @@ class DerpClient:
             case ClientState.CONNECTED:
                 raise RelayUnreachable("closed the connection")
 
-    # ---- commands ----
+    # -- commands ---------------------------------------------------------------------------
 
     def set_awaited(self, now: Instant, *, is_awaited: bool) -> None:
         """Say whether data is outstanding, which makes silence suspicious."""
@@ -192,7 +193,7 @@ class DerpClient:
         if self.state is ClientState.CONNECTED and self._asked_at is None:
             self._ask(now)
 
-    # ---- time ----
+    # -- time -------------------------------------------------------------------------------
 
     def next_timeout(self) -> Instant:
         """Return when `handle_timeout` is due; it moves whenever bytes arrive."""
@@ -223,14 +224,14 @@ class DerpClient:
         if now >= max(self._heard_at, self._pinged_at) + self._idle_ping_s:
             self._ping(now)
 
-    # ---- frames out ----
+    # -- frames out -------------------------------------------------------------------------
 
     def frames_to_send(self) -> list[bytes]:
         """Return the login, pings and pongs due now; they go before any packet."""
         frames, self._outbox = self._outbox, []
         return frames
 
-    # ---- inner steps ----
+    # -- inner steps ------------------------------------------------------------------------
 
     def _handle_frame(self, kind: int, payload: memoryview) -> ClientEvent | None:
         match self.state:
@@ -266,7 +267,7 @@ class DerpClient:
         # Absent: KEEP_ALIVE, which only has to arrive, and PONG, for any frame proves life.
         # Unknown types are for newer clients than us.
         match kind:
-            case FrameType.PEER_GONE if len(payload) >= derp.KEY_SIZE:
+            case FrameType.PEER_GONE if len(payload) >= KEY_SIZE:
                 return derp.decode_peer_gone(payload)
             case FrameType.RESTARTING if len(payload) >= 8:
                 return derp.decode_restarting(payload)

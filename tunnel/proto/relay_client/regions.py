@@ -1,7 +1,7 @@
 """Which relay regions to use: a plan of STUN probes, and the choice by what came back.
 
     each region: probes at 0, 100 and 200 ms, round robin over its nodes; the first answer counts
-    done: all answered │ 3 answered, and twice the slowest of them (at most 300 ms) went by │ budget
+    done: all answered | 3 answered, and twice the slowest of them (at most 300 ms) went by | budget
     nothing at all after half the budget: UDP is dead, measure by HTTPS instead
 
 Source: tailscale net/netcheck/netcheck.go.  This module knows neither sockets nor names: the driver
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from tunnel.crypto.kdf import derive
 from tunnel.crypto.keys import DerpKey
+from tunnel.proto.machine import Timed
 from tunnel.units import Instant, Seconds
 from tunnel.wire.derpmap import STUN_OFF, RelayMap, RelayNode, RelayRegion
 
@@ -77,7 +78,7 @@ def fallback_regions(relay_map: RelayMap, issuer_key: DerpKey, count: int = 3) -
     return sorted(allowed or usable, key=rank)[:count]
 
 
-class StunMeasurement:
+class StunMeasurement(Timed):
     """Plans the probes of one measurement and collects the answers.
 
     Args:

@@ -1,8 +1,8 @@
 """SendBacklog: whole frames waiting to be written to one TCP connection, control before data.
 
-    append ─► control ─┐
-                       ├─► gather(limit) ─► written to the socket ─► advance(size)
-    append ─► data ────┘
+    append --> control --+
+                         +--> gather(limit) --> written to the socket --> advance(size)
+    append --> data -----+
 
 A socket may take any part of what was gathered.  The frame it cut stays in front, since frames
 never interleave; the whole frames behind it go back to their queues, so that control which arrives
@@ -13,7 +13,7 @@ never copied here.  This module does not know what a frame means or how it is wr
 from collections import deque
 from collections.abc import Iterable
 
-from tunnel.units import ByteCount
+from tunnel.units import Buffer, ByteCount
 
 # Chosen: more than the largest permitted flight of a link (24 relay frames of 60 KiB), so a caller
 # that minds `has_room` never meets it; a caller that does not loses its newest frames.
@@ -23,7 +23,6 @@ MAX_CONTROL_BYTES = 256 << 10
 # Chosen: half of what sendmsg takes on Linux and macOS (IOV_MAX 1024).
 MAX_BUFFERS = 512
 
-Buffer = bytes | bytearray | memoryview
 _Frame = tuple[int, tuple[Buffer, ...]]  # size in bytes, parts
 
 

@@ -19,7 +19,7 @@ from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.errors import DecodeError, ProtocolViolation
 from tunnel.proto.relay_server.derp_outbox import QUEUE_BYTES, QUEUE_PACKETS, Outbox, QueueBudget
 from tunnel.proto.token_bucket import Allowance, TokenBucket
-from tunnel.units import KIB, ByteCount, BytesPerSecond, Instant, Seconds
+from tunnel.units import KEY_SIZE, KIB, ByteCount, BytesPerSecond, Instant, Seconds
 from tunnel.wire import derp
 from tunnel.wire.derp import FrameType, GoneReason
 
@@ -226,10 +226,10 @@ class Relay:
         self._send_control(client, derp.encode_server_info(derp.ServerInfo(nonce, sealed)))
 
     def _route(self, now: Instant, client: Client, place: Place, payload: memoryview) -> None:
-        if not derp.KEY_SIZE <= len(payload) <= derp.MAX_SEND_PAYLOAD:
+        if not KEY_SIZE <= len(payload) <= derp.MAX_SEND_PAYLOAD:
             raise ProtocolViolation(f"a packet frame of {len(payload)} bytes")
-        key = DerpKey(bytes(payload[: derp.KEY_SIZE]))
-        packet = payload[derp.KEY_SIZE :]
+        key = DerpKey(bytes(payload[:KEY_SIZE]))
+        packet = payload[KEY_SIZE:]
         looks_like_disco = len(packet) >= DISCO_MIN_SIZE and packet[:6] == DISCO_MAGIC
         destination = self._place_by_key.get(key)
         if destination is None:

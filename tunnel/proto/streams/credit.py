@@ -10,6 +10,12 @@ lasts.  Once a stream wants more than is left, the pool is contested for a while
     idle windows are recalled        RECALL --> the sender keeps what it has used --> RETURN
     windows above an equal share     shrink as they are read, since no new credit is given
 
+A window has three amounts, in bytes:
+
+    held     what may still come, or waits to be read   reading takes; CREDIT adds, RETURN takes
+    size     what `held` is to be filled up to          twice as much with use; less when contested
+    lease    what it takes of the pool                  the larger of the two
+
 Memory is bounded by the process's budget + floor x streams: what was granted counts until it was
 read or returned.
 """
@@ -45,7 +51,7 @@ class _Window:
     granted_at: Instant
     used_at: Instant
     size: ByteCount = FLOOR  # how far the limit is to be ahead of the reader
-    lease: ByteCount = FLOOR  # how far it may be ahead: more than `size` while it shrinks
+    lease: ByteCount = FLOOR  # how far it may be ahead: more than `size` while that shrinks
     recalls: int = 0  # how often credit was recalled and returned
     is_recalled: bool = False  # a RECALL is unanswered
 

@@ -11,8 +11,7 @@ from enum import Enum
 
 from tunnel.errors import ProtocolViolation
 from tunnel.proto.budget import Account, Budget
-
-Buffer = bytes | bytearray | memoryview
+from tunnel.units import Buffer
 
 # Fixed by the protocol: a segment that would make one more gap is not stored and not acked.
 MAX_GAPS = 1024

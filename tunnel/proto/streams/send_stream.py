@@ -17,8 +17,7 @@ from tunnel.errors import MisuseError, ProtocolViolation
 from tunnel.proto.budget import Account, Budget
 from tunnel.proto.ranges import RangeSet
 from tunnel.proto.streams.receive_stream import MAX_GAPS, MAX_GAPS_OF_LINK
-
-Buffer = bytes | bytearray | memoryview
+from tunnel.units import Buffer
 
 # Chosen: joined when they wait together, so that a thousand one-byte writes are one packet.
 SMALL_CHUNK = 4 << 10

@@ -14,10 +14,8 @@ from tunnel.proto.recovery.sent import StreamRange
 from tunnel.proto.streams.credit import FLOOR, POOL, CreditPool
 from tunnel.proto.streams.receive_stream import MAX_GAPS_OF_LINK, ReceiveState, ReceiveStream
 from tunnel.proto.streams.send_stream import HELD_OF_LINK, SendState, SendStream
-from tunnel.units import Instant, Seconds
+from tunnel.units import Buffer, Instant, Seconds
 from tunnel.wire.frames import MAX_OFFSET, Credit, Frame, Recall, Reset, Return, Stop
-
-Buffer = bytes | bytearray | memoryview
 
 # Chosen: forwarding allows 1024 connections by default; more streams than this is abuse.
 MAX_PEER_STREAMS = 4096
