@@ -11,7 +11,7 @@ from gevent import socket
 from derphole.errors import BindFailed, UsageError
 from derphole.forwarding.endpoints import ServiceAddress, TcpEndpoint, UnixEndpoint
 from derphole.forwarding.presence import is_held
-from tunnel.net.listening import BACKLOG, ListenFailed, open_listener
+from tunnel.net.sockets import BACKLOG, ListenFailed, open_listener
 
 OWNER_ONLY = 0o177  # umask under which a socket file is made
 

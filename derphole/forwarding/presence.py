@@ -23,7 +23,7 @@ from derphole.forwarding.dial import LOCAL_ADDRESSES
 from derphole.forwarding.endpoints import LOCALHOST, ServiceAddress, UnixEndpoint
 from derphole.forwarding.listeners import IpAddress, decode_listeners, plain_ip
 from tunnel.errors import DecodeError
-from tunnel.net.ifaces import local_addresses
+from tunnel.net.sockets import is_own_address
 
 # Fixed by Linux: the tables of the network namespace that this process is in.
 PROC_NET = Path("/proc/self/net")
@@ -73,7 +73,7 @@ def addresses_here(host: str) -> tuple[IpAddress, ...]:
         return ()
     if ip.is_unspecified:  # dialling it leads to the loopback
         return tuple(each for each in LOOPBACK if each.version == ip.version)
-    is_here = ip.is_loopback or any(str(ip) == each.ip for each in local_addresses())
+    is_here = ip.is_loopback or is_own_address(str(ip))
     return (ip,) if is_here else ()
 
 

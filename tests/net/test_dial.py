@@ -24,10 +24,10 @@ from tunnel.errors import (
     RelayRefused,
     RelayUnreachable,
 )
-from tunnel.net.connect import EAI_NODATA, _lookup_reason
 from tunnel.net.pins import public_key_pin
 from tunnel.net.relay_client.dial import DialOptions, dial_relay
 from tunnel.net.relay_client.proxy import ProxySettings
+from tunnel.net.sockets import EAI_NODATA, _lookup_reason
 from tunnel.wire.derpmap import FAMILY_OFF, RelayNode
 
 pytestmark = pytest.mark.net

@@ -16,8 +16,8 @@ from derphole.forwarding.bind import BindFailed, bound
 from derphole.forwarding.dial import DIAL_S, dial
 from derphole.forwarding.endpoints import TcpEndpoint, UnixEndpoint, parse_bind, parse_target
 from derphole.forwarding.presence import addresses_here, expected_failure, has_listener, is_held
-from tunnel.net.connect import STAGGER_S
 from tunnel.net.ifaces import local_addresses
+from tunnel.net.sockets import STAGGER_S
 
 pytestmark = pytest.mark.net
 

@@ -15,10 +15,10 @@ from gevent.ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from raw_derp_client import FAST_START, PATIENCE_S, UPGRADE, RawClient
 
 from tunnel.crypto.keys import KeyPair
-from tunnel.net.listening import ListenFailed
 from tunnel.net.relay_server.certificate import CertificateUnusable, load_certificate
 from tunnel.net.relay_server.limits import RelayLimits
 from tunnel.net.relay_server.server import RelayServer
+from tunnel.net.sockets import ListenFailed
 from tunnel.proto.relay_server.connection_caps import AcceptRates
 from tunnel.proto.relay_server.derp_relay import DISCO_MAGIC, RoutingLimits
 from tunnel.proto.token_bucket import Allowance

@@ -21,13 +21,13 @@ from tunnel.addresses import host_and_port
 from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.errors import HostUnreachable, RelayError, RelayFault, RelayRedirected
 from tunnel.net.clock import monotonic
-from tunnel.net.connect import connect_tcp
 from tunnel.net.deadlines import Deadlines
 from tunnel.net.ifaces import Gateway, default_gateway, local_addresses
 from tunnel.net.ports.portmap import GatewayPorts, PortMapper
 from tunnel.net.relay_client.connection import RelayConnection, RelayState
 from tunnel.net.relay_client.dial import DialOptions, limited, location_of, read_head
 from tunnel.net.relay_client.regions import stun_addresses
+from tunnel.net.sockets import connect_tcp
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.netcheck.checks import (
     PLAIN_HTTP_PORT,

@@ -29,9 +29,9 @@ from tunnel.errors import (
     RelayRefused,
     RelayUnreachable,
 )
-from tunnel.net.connect import connect_tcp
 from tunnel.net.relay_client.proxy import ProxyAddress, ProxySettings, request_tunnel
 from tunnel.net.relay_client.tls import shown_pin, start_tls
+from tunnel.net.sockets import connect_tcp
 from tunnel.proto.relay_client.derp_client import DEFAULT_TIMING, ClientTiming
 from tunnel.units import Seconds
 from tunnel.wire.derpmap import PIN_PREFIX, RelayNode

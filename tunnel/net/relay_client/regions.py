@@ -11,11 +11,11 @@ from gevent.lock import BoundedSemaphore
 
 from tunnel.errors import DecodeError, HostUnreachable, RelayError, RelayUnreachable
 from tunnel.net.clock import monotonic
-from tunnel.net.connect import Address, resolve
 from tunnel.net.deadlines import Deadlines
 from tunnel.net.relay_client.dial import DialOptions, host_header, limited, open_stream, read_head
 from tunnel.net.relay_client.proxy import ProxySettings
 from tunnel.net.relay_client.relay_map import FETCH_TIMEOUT_S, load_relay_map
+from tunnel.net.sockets import Address, resolve
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_client.regions import (
     Probe,

@@ -22,7 +22,6 @@ from tunnel.addresses import host_and_port
 from tunnel.crypto.keys import KeyPair
 from tunnel.net.clock import monotonic
 from tunnel.net.heap import give_back_freed_memory
-from tunnel.net.listening import ListenFailed, open_listener
 from tunnel.net.relay_server.certificate import (
     CertificateUnusable,
     ServerCertificate,
@@ -31,6 +30,7 @@ from tunnel.net.relay_server.certificate import (
 from tunnel.net.relay_server.connection import ClientConnection, SharedState
 from tunnel.net.relay_server.limits import SPARE_CONNECTIONS, RelayLimits
 from tunnel.net.relay_server.stun import StunServer
+from tunnel.net.sockets import ListenFailed, open_listener
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_server import pages
 from tunnel.proto.relay_server.connection_caps import Admitted, ConnectionCaps

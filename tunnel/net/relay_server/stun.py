@@ -10,7 +10,7 @@ import gevent
 from gevent import socket
 
 from tunnel.net.clock import monotonic
-from tunnel.net.listening import open_listener
+from tunnel.net.sockets import open_listener
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_server.stun_responder import MAX_REQUEST_SIZE, StunResponder
 

@@ -12,8 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from tunnel.crypto.kdf import derive
-from tunnel.crypto.keys import DerpKey
+from tunnel.crypto.keys import DerpKey, derive
 from tunnel.proto.machine import Timed
 from tunnel.units import Instant, Seconds
 from tunnel.wire.derpmap import STUN_OFF, RelayMap, RelayNode, RelayRegion

@@ -1,21 +1,27 @@
-"""One TCP connection to a host that may have many addresses: the first that answers wins.
+"""TCP connections to hosts with many addresses, and sockets that listen.
 
-    addresses in turn IPv6, IPv4, IPv6, ...; number n starts at n times 200 ms, or at once when the
-    one before it failed
+    connecting   addresses in turn IPv6, IPv4, IPv6, ...; number n starts at n times 200 ms, or at
+                 once when the one before it failed: the first that answers wins
+    listening    an empty host means every address of this machine, IPv4 and IPv6 by one socket
+                 where the system can
 
-So IPv4 waits for IPv6 only where there is an IPv6 address, and a dead address costs 200 ms.
-Source: RFC 8305; derphttp_client.go dialNode.  This module knows neither relays nor TLS: whoever
-dials says in its own words what could not be reached.
+So IPv4 waits for IPv6 only where there is an IPv6 address, and a dead address costs 200 ms.  This
+module knows neither relays nor TLS: whoever dials says in its own words what could not be reached.
+Source: RFC 8305; derphttp_client.go dialNode.
 """
 
+import errno
 import ipaddress
+import os
 from itertools import chain, zip_longest
 
 from gevent import socket
 from gevent.event import Event
 from gevent.queue import Empty, SimpleQueue
 
-from tunnel.errors import HostUnreachable
+from tunnel.addresses import host_and_port
+from tunnel.errors import HostUnreachable, TunnelError
+from tunnel.net.ifaces import local_addresses
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import Seconds
 from tunnel.wire.derpmap import FAMILY_OFF
@@ -28,6 +34,11 @@ MAX_ADDRESSES = 6  # the last starts one second after the first
 EAI_NODATA = int(getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 
 Address = tuple[int, str]  # socket family, address literal
+
+
+def is_own_address(ip: str) -> bool:
+    """Tell whether an interface of this machine has this address, a literal without a zone."""
+    return any(ip == each.ip for each in local_addresses())
 
 
 def connect_tcp(host: str, port: int, ipv4: str = "", ipv6: str = "") -> socket.socket:
@@ -198,3 +209,75 @@ def _close_rest(results: "SimpleQueue[socket.socket | OSError]") -> None:
             return
         if not isinstance(result, OSError):
             result.close()
+
+
+# Chosen: connections that wait while the accept loop is held back by its rate limit.
+BACKLOG = 512
+
+
+class ListenFailed(TunnelError):
+    """An address could not be listened on.
+
+    Args:
+        purpose: what was to listen ("relay", "STUN").
+        host: as given.
+        port: as given.
+        cause: what the system said.
+    """
+
+    def __init__(self, purpose: str, host: str, port: int, cause: OSError) -> None:
+        super().__init__(f"cannot listen on {host_and_port(host, port)}: {_reason(cause)}")
+        self.purpose = purpose
+        self.host = host
+        self.port = port
+        self.is_taken = cause.errno == errno.EADDRINUSE
+        self.is_forbidden = cause.errno in (errno.EACCES, errno.EPERM)
+
+
+def open_listener(purpose: str, host: str, port: int, kind: int) -> socket.socket:
+    """Return a bound socket, listening if `kind` is SOCK_STREAM; raises `ListenFailed`.
+
+    Args:
+        purpose: for the error.
+        host: an address, a name, or "" for every address of this machine.
+        port: 0 for any.
+        kind: SOCK_STREAM or SOCK_DGRAM.
+    """
+    try:
+        if host:
+            family, _, _, _, address = socket.getaddrinfo(host, port, type=kind)[0]
+            return _bound(family, kind, address)
+        try:
+            return _bound(socket.AF_INET6, kind, ("::", port))
+        except OSError as error:
+            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                raise
+            return _bound(socket.AF_INET, kind, ("0.0.0.0", port))  # noqa: S104 - asked for by an empty host
+    except OSError as error:
+        raise ListenFailed(purpose, host, port, error) from error
+
+
+def _bound(family: int, kind: int, address: tuple[str, int]) -> socket.socket:
+    sock = socket.socket(family, kind)
+    try:
+        if family == socket.AF_INET6:
+            is_any = address[0] == "::"
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if is_any else 1)
+        if kind == socket.SOCK_STREAM and os.name != "nt":
+            # On Windows the option means that two programs may share the port.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        if kind == socket.SOCK_STREAM:
+            sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _reason(cause: OSError) -> str:
+    if cause.errno == errno.EADDRINUSE:
+        return "another program listens there"
+    if cause.errno == errno.EADDRNOTAVAIL:
+        return "it is not an address of this machine"
+    return cause.strerror or str(cause)
