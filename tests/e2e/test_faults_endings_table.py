@@ -196,7 +196,7 @@ def loses_its_relay(desk: Desk) -> Played:
 
 DONE = (End(0, "^received 13B"), End(0, "^sent 13B"))
 ABORTED = "^the other side stopped: it "
-GONE = r"^timed out after 6\d s waiting for {} \(nothing was heard from the other side\)"
+GONE = r"^timed out after 6\d s waiting for {} \(no answer from the other side\)"
 FULL_DISK = "no space left on device"
 ROWS = [
     Row("done", "both", is_done, *DONE),

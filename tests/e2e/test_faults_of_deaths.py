@@ -34,8 +34,8 @@ LATEST_S = 3.0  # after the sender's start: 24 MiB at 8 MB/s, and the time that 
 LATEST_UNDER_WAY_S = 1.5  # after the first byte: the relay's rate lets no transfer be done by then
 END_S = GIVE_UP_S + 5.0
 AWAITED = {
-    "listen": r"timed out after 6\d s waiting for the sender \(nothing was heard",
-    "pipe": r"timed out after 6\d s waiting for the listener's confirmation \(nothing was heard",
+    "listen": r"timed out after 6\d s waiting for the sender \(no answer from the other side",
+    "pipe": r"timed out after 6\d s waiting for the listener's confirmation \(no answer from the other side",
 }
 # Before there is a link the survivor waits for the first word of the other side.
 UNMET = {

@@ -77,7 +77,7 @@ def test_a_relay_whose_certificate_nobody_trusts_is_named(desk: Desk) -> None:
         )
         pinned.ends_with(
             1,
-            where + "has another certificate than its pin says",
+            where + "has a certificate that does not match its pin",
             "^timed out after 3 s waiting for a relay",
         )
 

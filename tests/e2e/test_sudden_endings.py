@@ -100,7 +100,7 @@ def test_the_survivor_of_a_kill_says_what_it_waits_for(
     if is_full:
         survivor.ends_with(
             1,
-            r"^timed out after 6\d s waiting for .*nothing was heard",
+            r"^timed out after 6\d s waiting for .*no answer from the other side",
             timeout_s=GIVE_UP_S + SLACK_S,
         )
     else:

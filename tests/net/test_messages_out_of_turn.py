@@ -178,7 +178,7 @@ def test_listen_that_has_everything_waits_no_longer_and_has_succeeded(
         assert clock.seconds < AT_ONCE_S
         assert_said(link, name)
     (warning,) = [each for each in listening.statuses if isinstance(each, Caution)]
-    assert "everything is written" in warning.text
+    assert "all data was written and verified" in warning.text
     assert word_for(name) in warning.text
     assert (tmp_path / "out").read_bytes() == DATA
 

@@ -61,7 +61,7 @@ def test_other_kinds_of_proxy_are_refused_without_showing_a_password(url):
     with pytest.raises(RelayUnreachable) as caught:
         parse_proxy_url(url)
 
-    assert "the one kind of proxy supported" in str(caught.value)
+    assert "the only kind of proxy supported" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 

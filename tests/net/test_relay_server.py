@@ -519,7 +519,7 @@ def test_unusable_certificates_are_told_in_a_sentence(tmp_path):
     empty = tmp_path / "empty.pem"
     empty.write_bytes(b"")
 
-    with pytest.raises(CertificateUnusable, match="holds no PEM certificate"):
+    with pytest.raises(CertificateUnusable, match="contains no PEM certificate"):
         load_certificate(empty, KEY)
     with pytest.raises(CertificateUnusable, match="cannot be used together"):
         load_certificate(CERT, CERT)

@@ -85,7 +85,7 @@ def _explained(
     if isinstance(error, DecodeError):
         return RelayDistrusted(f"has a certificate that cannot be read: {error}")
     if isinstance(error, wrong_certificate):
-        reason = getattr(error, "verify_message", "") or error.strerror
+        reason = str(getattr(error, "verify_message", "") or error.strerror).rstrip(".")
         if getattr(error, "verify_code", 0) in (_NOT_YET_VALID, _EXPIRED):
             reason = f"{reason}, by this machine's clock"
         return RelayDistrusted(f"has a certificate that cannot be trusted: {reason}")
