@@ -101,9 +101,12 @@ def test_everything_is_told_once_more_by_a_path_that_becomes_active(paths, direc
 def test_the_path_unused_for_longest_is_forgotten_and_never_the_relay(paths, direct):
     acks = AckRoutes(paths)
     acks.arrived(NOW, paths.relay, 0, 0, 2, True)
-    for path_id in range(1, MAX_RECEIVE_PATHS + 1):
+    for path_id in range(1, MAX_RECEIVE_PATHS):
         acks.arrived(NOW, direct, path_id, 0, 2, True)
+    acks.arrived(NOW, direct, 1, 2, 2, True)
+
+    acks.arrived(NOW, direct, MAX_RECEIVE_PATHS, 0, 2, True)
 
     assert len(acks) == MAX_RECEIVE_PATHS
     assert told(acks, paths.relay) == [0]
-    assert 1 not in told(acks, direct)
+    assert told(acks, direct)[:2] == [1, 3]
