@@ -1,7 +1,13 @@
 """PeerLink: the authenticated, encrypted association of two peers; a machine without I/O.
 
 It opens what arrives, feeds the streams, has acknowledgements sent for what is stored, and says
-when it must be called again; what goes out, and by which path, is the `Sender`'s matter.
+when it must be called again.  The rest is its parts' matter:
+
+    packets --> opener --> frames --> streams
+                                  --> AckRoutes       what is owed for them
+                                  --> InFlight        what they acknowledge of ours
+                                  --> PathTalk        what they say of direct paths
+    packets <-- Packer <-- Sender <-- streams, AckRoutes, ControlQueue, probes of the paths
 
     OPEN --close()--> CLOSED    we ended it
      |  --CLOSE-----> CLOSED    they ended it
@@ -89,10 +95,10 @@ class PeerLink(Machine[LinkEvent]):
         self.parameters = replace(parameters, root=Secret(b""))
         self.streams = Streams(parameters.is_issuer, memory)
         self.counters = LinkCounters()
-        self._events: deque[LinkEvent] = deque()
         self.closed_at: Instant | None = None
-        self._is_admitted = parameters.is_admitted
         self.is_relay_only = bool(parameters.features & Feature.RELAY_ONLY)  # a side wants it so
+        self._events: deque[LinkEvent] = deque()
+        self._is_admitted = parameters.is_admitted
         self._trace = trace
         self._relays_up = relays_up
         root, aead, is_issuer = parameters.root, parameters.aead, parameters.is_issuer
