@@ -39,7 +39,6 @@ PURE_DERPHOLE = {
     "forwarding.statuses",
     "network.report",
     "network.verdict",
-    "rendezvous.receipt_paths",
     "speech.decisions",
     "speech.endings",
     "speech.stream_proof",

@@ -7,12 +7,10 @@ The reason is told in words, no stronger than what is known; the first that is t
     NATs that cannot be punched   as far as STUN answers tell, ours and those that the peer told us
     UDP is blocked                STUN servers were asked and none answered by UDP
     none of these                 no direct path was found in time
-
-Pure.
 """
 
 from derphole.status import Direction, Traffic
-from tunnel.proto.link.path_facts import LinkCounters, PathFacts, SeenMapping, SideEvidence
+from tunnel.net.endpoint import LinkCounters, PathFacts, SeenMapping, SideEvidence
 
 NOT_IN_TIME = "no direct path was found in time"
 

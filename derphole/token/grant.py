@@ -17,7 +17,8 @@ module does not know how a token is written (`derphole.token`) nor who is let in
 from dataclasses import dataclass
 from enum import IntEnum
 
-from tunnel.crypto.keys import Derivation, KeyPair, derive
+from tunnel.crypto.kdf import Derivation, derive
+from tunnel.crypto.keys import KeyPair
 
 # Fixed by the protocol.
 SEED_SIZE = 32

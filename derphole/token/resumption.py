@@ -16,7 +16,7 @@ from enum import Enum
 from hmac import compare_digest
 
 from derphole.token.grant import resumption_proofs, resumption_secret
-from tunnel.crypto.keys import Derivation
+from tunnel.crypto.kdf import Derivation
 
 # Design, section 4.
 MAX_LOST = 64

@@ -34,10 +34,10 @@ def main() -> int:
         return wrapper
 
     os.urandom = keeping("random", os.urandom)
-    from tunnel.crypto import keys, noise
+    from tunnel.crypto import kdf, noise
     from tunnel.crypto.keys import KeyPair
 
-    derived = keys.derive
+    derived = kdf.derive
 
     @functools.wraps(derived)
     def derive(key: bytes, label: str, *parts: bytes, size: int = 32) -> bytes:
@@ -47,7 +47,7 @@ def main() -> int:
             keep(label.replace(" ", "-"), result)
         return result
 
-    keys.derive = derive  # before anything imports it by name
+    kdf.derive = derive  # before anything imports it by name
     noise._hkdf = keeping("noise", noise._hkdf)
     KeyPair.exchange = keeping("exchange", KeyPair.exchange)
     for fault in faults:

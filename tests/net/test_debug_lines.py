@@ -77,7 +77,7 @@ def test_lines_of_one_kind_are_thinned_and_the_others_are_not():
     assert kept[-1] == f"tunnel.net.relay_server.server: connection of {KIND_PER_S - 1} ended"
     assert lines[KIND_PER_S:] == [
         "tunnel.net.relay_server.server: too many",
-        f"{500 - KIND_PER_S} more lines in a second, left out: tunnel.net.relay_server.server: "
+        f"{500 - KIND_PER_S} more lines within a second were left out: tunnel.net.relay_server.server: "
         "connection of %s ended",
         "tunnel.net.relay_server.server: too many",
     ]

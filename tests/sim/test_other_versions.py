@@ -6,7 +6,8 @@ import pytest
 from test_meeting import Knocker, Sent, pair_of
 from world import HEADER, SECRET, World
 
-from tunnel.crypto.keys import DerpKey, derive
+from tunnel.crypto.kdf import derive
+from tunnel.crypto.keys import DerpKey
 from tunnel.proto.link.parameters import Feature
 from tunnel.proto.meeting import issuer as issuer_module
 from tunnel.proto.meeting.claimer import ClaimState, LinkUp

@@ -23,7 +23,7 @@ from derphole.token.grant import (
     resumption_proof,
     resumption_secret,
 )
-from tunnel.crypto import aead, keys, link_keys, noise, replay
+from tunnel.crypto import aead, kdf, link_keys, noise, replay
 from tunnel.crypto.keys import DerpKey, KeyPair, Secret
 from tunnel.proto.link import in_flight, liveness, parameters, path, rekey
 from tunnel.proto.meeting import claimer, handshake, issuer, places
@@ -39,7 +39,7 @@ from tunnel.wire import handshake as wire
 from tunnel.wire.derpmap import RelayMap, RelayNode, RelayRegion
 
 CONSTANTS = {
-    "kdf_personalisation": keys.PERSONALISATION,
+    "kdf_personalisation": kdf.PERSONALISATION,
     "kdf_length_size": 2,
     "checksum_size": token.CHECKSUM_SIZE,
     "grant_id_size": GRANT_ID_SIZE,

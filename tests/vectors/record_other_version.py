@@ -15,7 +15,8 @@ from nacl import bindings
 
 from derphole.token.admission import ClaimHeader, SessionGate, encode_header
 from derphole.token.grant import Capability, Grant, Mint
-from tunnel.crypto.keys import DerpKey, KeyPair, derive
+from tunnel.crypto.kdf import derive
+from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.proto.link.parameters import NO_FEATURE
 from tunnel.proto.meeting.issuer import Issuer, IssuerIdentity
 from tunnel.units import Instant, WallTime

@@ -7,7 +7,7 @@ docs/protocol.md, "Keys of a link".
 """
 
 from tunnel.crypto.aead import BY_ID, AeadId
-from tunnel.crypto.keys import derive
+from tunnel.crypto.kdf import derive
 from tunnel.crypto.packets import PacketOpener, PacketSealer
 
 

@@ -53,7 +53,7 @@ from tunnel.net.tasks import TaskGroup
 from tunnel.net.udp.network_watch import NetworkWatch
 from tunnel.proto.link.events import AddressSeen, LinkResumed, LinkStalled, PathChanged
 from tunnel.proto.link.parameters import LinkCounters
-from tunnel.proto.link.path_facts import PathFacts, facts_of
+from tunnel.proto.link.path_facts import PathFacts, SeenMapping, SideEvidence, facts_of
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.machine import Trace
 from tunnel.proto.meeting.claimer import Claimer, ClaimerEvent, ClaimerIdentity, LinkUp
@@ -89,10 +89,13 @@ __all__ = [
     "NotAdmitted",
     "OneSecret",
     "PathChanged",
+    "PathFacts",
     "RelayChanged",
     "RelayState",
     "RelayStatus",
     "Relays",
+    "SeenMapping",
+    "SideEvidence",
     "Stream",
     "Wait",
 ]

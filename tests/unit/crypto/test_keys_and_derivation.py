@@ -5,7 +5,8 @@ from hashlib import blake2b
 import pytest
 
 from tunnel.crypto import box
-from tunnel.crypto.keys import Derivation, KeyPair, Secret, derive
+from tunnel.crypto.kdf import Derivation, derive
+from tunnel.crypto.keys import KeyPair, Secret
 from tunnel.errors import AuthenticationFailed
 
 # RFC 7748, section 6.1.

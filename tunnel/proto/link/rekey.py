@@ -15,7 +15,8 @@ from collections.abc import Callable
 from enum import Enum
 
 from tunnel.crypto.aead import AeadId
-from tunnel.crypto.keys import KeyPair, Secret, derive
+from tunnel.crypto.kdf import derive
+from tunnel.crypto.keys import KeyPair, Secret
 from tunnel.crypto.link_keys import traffic_key
 from tunnel.crypto.packets import PacketOpener, PacketSealer
 from tunnel.errors import AuthenticationFailed, ProtocolViolation

@@ -17,7 +17,8 @@ from nacl import bindings
 from nacl.exceptions import CryptoError
 
 from tunnel.crypto import noise
-from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey, derive
+from tunnel.crypto.kdf import derive
+from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.crypto.link_keys import root_key
 from tunnel.errors import AuthenticationFailed
 from tunnel.units import KEY_SIZE

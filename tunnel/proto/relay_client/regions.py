@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from tunnel.crypto.keys import DerpKey, derive
+from tunnel.crypto.kdf import derive
+from tunnel.crypto.keys import DerpKey
 from tunnel.proto.machine import Timed
 from tunnel.units import Instant, Seconds
 from tunnel.wire.derpmap import STUN_OFF, RelayMap, RelayNode, RelayRegion
