@@ -68,6 +68,7 @@ def debug_lines(output: Output, *, shows_tracebacks: bool = False) -> Iterator[N
     hub = gevent.get_hub()
     stream, hub.exception_stream = hub.exception_stream, handler
     loggers = [logging.getLogger(name) for name in PACKAGES]
+    levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.addHandler(handler)
         logger.setLevel(level)
@@ -76,6 +77,7 @@ def debug_lines(output: Output, *, shows_tracebacks: bool = False) -> Iterator[N
         yield
     finally:
         hub.exception_stream = stream
-        for logger in loggers:
+        for logger, before in zip(loggers, levels, strict=True):
             logger.removeHandler(handler)
+            logger.setLevel(before)
             logger.propagate = True

@@ -1,18 +1,16 @@
 """TLS of the embedded relay: certificate and key files into a context, and what pins them.
 
 A pin on the printed URL names the public key, so it outlives a renewal with the same key; the pin
-in the map names the whole certificate, which is what Tailscale's clients check.  `ssl` is imported
-here only when a relay serves TLS.
+in the map names the whole certificate, which is what Tailscale's clients check.  What loads OpenSSL
+is imported only when a relay serves TLS: a crowd of strangers costs less than it does.
 """
 
 import re
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunnel.errors import DecodeError, TunnelError
-from tunnel.net.pins import public_key_pin
 from tunnel.wire.derpmap import RAW_PIN_PREFIX
 
 if TYPE_CHECKING:
@@ -47,8 +45,11 @@ def load_certificate(cert_file: Path, key_file: Path) -> ServerCertificate:
     Blocks on the disk: for start-up only.
     """
     import ssl
+    from hashlib import sha256
 
     from gevent.ssl import SSLContext as CooperativeContext
+
+    from tunnel.net.pins import public_key_pin
 
     blocks = _CERTIFICATE.findall(cert_file.read_bytes())
     key_file.open("rb").close()  # an OSError that names the file; OpenSSL's does not
