@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from derphole.cli.catalogue import COMMANDS, Program
 from derphole.cli.frame.arguments import (
     GLOBAL_FLAGS,
     Arguments,
@@ -24,7 +25,7 @@ from derphole.cli.frame.arguments import (
     scan,
 )
 from derphole.cli.frame.output import Output
-from derphole.cli.usage import COMMANDS, Program, command_help, markdown_reference, root_help
+from derphole.cli.help import command_help, markdown_reference, root_help
 from derphole.errors import DerpholeError, InternalError, Interrupted, UsageError
 from derphole.status import Level
 from tunnel.errors import MisuseError, TunnelError

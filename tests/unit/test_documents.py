@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from derphole.cli.catalogue import COMMANDS
 from derphole.cli.frame.arguments import GLOBAL_FLAGS, check_count, fit, known_options, scan
-from derphole.cli.usage import COMMANDS
 from derphole.errors import UsageError
 from derphole.network.verdict import Verdict
 from derphole.status import State

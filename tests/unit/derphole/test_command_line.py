@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from derphole import __version__
+from derphole.cli.catalogue import COMMANDS
 from derphole.cli.frame.arguments import Option, scan
 from derphole.cli.invocation import TUNNEL_NEXT_STEP, Invocation, error_code, tunnel_sentence
 from derphole.cli.main import main
-from derphole.cli.usage import COMMANDS
 from derphole.errors import UsageError
 from derphole.token.grant import Capability, Grant, Mint
 from derphole.token.hints import RegionHints

@@ -1,36 +1,22 @@
-"""The commands of both programs, and the help texts around them.
+"""The commands of both programs.
 
 A command is a module with a usage text and `run`; it is imported when it is called or when its
 help is, so that `version` starts at once.  The imports are in functions, not in strings: the
 frozen binary finds what it must contain by reading import statements.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from derphole.cli.frame.arguments import Arguments
-from derphole.cli.frame.options import GLOBAL_OPTIONS
 from derphole.cli.frame.output import Output
-
-COMMAND_COLUMN = 12
 
 # Accepted for those who know it from the Go tool; it is in the help once it does something.
 PARALLEL_OPTION = """
 
 OPTIONS:
     -P, --parallel N            Use at most N direct lanes: 1-16 or auto
-"""
-
-HELP_USAGE = """\
-Print the help of a command.
-
-USAGE:
-    derphole help [COMMAND]
-
-ARGUMENTS:
-    COMMAND             Name of a command
 """
 
 
@@ -166,63 +152,3 @@ COMMANDS: Mapping[str, Program] = {
         ("derptun netcheck", "derptun version"),
     ),
 }
-
-
-def root_help(program: Program, spoken: str) -> str:
-    """Return the help of a whole program; `spoken` is what people type to start it."""
-    summaries = {name: command.summary for name, command in program.commands.items()}
-    summaries["help"] = "Print the help of a command"
-    if program.name == "derphole":
-        summaries["derptun"] = "Run the other program, derptun"
-    lines = [
-        f"{program.name} - {program.description}",
-        "",
-        "USAGE:",
-        f"    {spoken} COMMAND [options]",
-        "",
-        "COMMANDS:",
-        *(f"    {name:<{COMMAND_COLUMN}}{text}" for name, text in sorted(summaries.items())),
-        "",
-        "GLOBAL OPTIONS:",
-        GLOBAL_OPTIONS,
-        "EXAMPLES:",
-        *(f"    {_as_spoken(example, program, spoken)}" for example in program.examples),
-        "",
-        f"Run '{spoken} COMMAND --help' for more information on a specific command.",
-    ]
-    return "\n".join(lines)
-
-
-def command_help(program: Program, spoken: str, name: str) -> str:
-    """Return the help of one command: its usage text with the global options."""
-    usage = HELP_USAGE if name == "help" else program.commands[name].load().USAGE
-    before, heading, examples = usage.rstrip("\n").partition("\nEXAMPLES:")
-    text = f"{before.rstrip()}\n\nGLOBAL OPTIONS:\n{GLOBAL_OPTIONS}{heading}{examples}"
-    return _as_spoken(text.rstrip("\n"), program, spoken)
-
-
-def markdown_reference() -> str:
-    """Return the help of every command of both programs as one Markdown document."""
-    parts = []
-    for program in COMMANDS.values():
-        parts += [f"# {program.name}", f"{program.description.capitalize()}.", ""]
-        for name in sorted(program.commands):
-            text = command_help(program, program.name, name)
-            parts += [f"## {program.name} {name}", "", "```text", text, "```", ""]
-    parts += [
-        "## Exit codes and streams",
-        "",
-        "- 0 done, 1 failed, 2 wrong usage or an unreadable token source, 128+n ended by signal n.",
-        "- Standard output carries only payload; everything else goes to standard error.",
-        '- With `--json` each line of standard error is an event: `{"event": ..., "time": ...}`;',
-        "  errors have `code`, `message` and `exit_code`.",
-        "- `DERPHOLE_TOKEN` and `DERPTUN_TOKEN` give the token when no other source does;",
-        "  `DERPHOLE_RELAY` and `DERPHOLE_DERP_MAP` are defaults of `--relay` and `--derp-map`.",
-    ]
-    return "\n".join(parts)
-
-
-def _as_spoken(text: str, program: Program, spoken: str) -> str:
-    """Write the commands in a text as people must type them here; both programs share some."""
-    names = "|".join((*program.commands, "help"))
-    return re.sub(rf"\b(?:derphole|derptun) (?=(?:{names})\b)", lambda _: f"{spoken} ", text)
