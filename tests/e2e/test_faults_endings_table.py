@@ -228,18 +228,18 @@ ROWS = [
     ),
     Row(
         "input unreadable", "pipe", cannot_read,
-        End(1, f"{ABORTED}could not read its input: it is closed, or open for the other "),
-        End(1, "^reading from standard input failed: it is closed, or open for the other "),
+        End(1, f"{ABORTED}could not read its input: it is closed, or open only for the other "),
+        End(1, "^reading from standard input failed: it is closed, or open only for the other "),
     ),
     Row(
         "a bug", "listen", fails_unexpectedly("listen"),
-        End(1, "^unexpected ZeroDivisionError .*: this is a bug in the program; "),
+        End(1, "^unexpected ZeroDivisionError .*, which is a bug in the program; "),
         End(1, f"{ABORTED}failed; see the messages on the other side$"),
     ),
     Row(
         "a bug", "pipe", fails_unexpectedly("pipe"),
         End(1, f"{ABORTED}failed; see the messages on the other side$"),
-        End(1, "^unexpected ZeroDivisionError .*: this is a bug in the program; "),
+        End(1, "^unexpected ZeroDivisionError .*, which is a bug in the program; "),
     ),
     Row("second claimer", "pipe", comes_second, DONE[0], End(1, "^already in use: ")),
     Row(
