@@ -80,14 +80,6 @@ class Run:
     def is_over(self) -> bool:
         return self.receiver.is_over and self.sender.is_over
 
-
-@dataclass(frozen=True)
-class RunOutcome:
-    """What was tried in a run, and how soon it was direct again, where that can be said."""
-
-    tricks: frozenset[str]
-    again_s: float | None
-
     @property
     def has_ended(self) -> bool:
         """Whether one of them is over: then there is nobody to be direct with."""
@@ -103,6 +95,14 @@ class RunOutcome:
         port = self.network.ports[them]
         ips = port.ips if port.nat is None else [port.nat.ip]
         return path is not None and path.ip in ips
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What was tried in a run, and how soon it was direct again, where that can be said."""
+
+    tricks: frozenset[str]
+    again_s: float | None
 
 
 def begin_transfer(
