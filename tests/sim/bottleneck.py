@@ -298,7 +298,7 @@ class Flow:
     def _arm(self, now: float) -> None:
         times = [self.ledger.loss_deadline(), self.ledger.probe_deadline()]
         if self.waiting > 0:
-            times.append(self.controller.next_send_at(now))
+            times.append(self.controller.next_send_at(now, self.ledger.in_flight_bytes))
         due = [time for time in times if time is not None]
         when = min(due, default=float("inf"))
         if self.waiting > 0 and when < now - 0.002 - 1e-9:
@@ -326,7 +326,7 @@ class Flow:
             self._check_limits(count)
         self._next_number += count
         self.ledger.sent(record)
-        controller.on_sent(now, record, self.waiting > 0)
+        controller.on_sent(now, record, self.waiting > 0, self.ledger.in_flight_bytes)
         batch = self.link.send(self.id, record.first, count, PACKET, self.tally)
         if batch is not None:
             self.clock.at(batch.arrival, lambda: self._arrive(batch.ranges))
@@ -351,7 +351,7 @@ class Flow:
         self.lost += sum(record.count for record in lost)
         if self.waiting != float("inf"):
             self.waiting += sum(record.count * record.size for record in lost)
-        self.controller.on_lost(lost)
+        self.controller.on_lost(lost, self.ledger.in_flight_bytes)
 
     def _arrive(self, ranges: list[tuple[int, int]]) -> None:
         if self._receives_when is None:
@@ -407,7 +407,10 @@ class Flow:
     def _take(self, arrived_at: float, ack: Ack) -> None:
         newly = self.ledger.acked(self.clock.now, ack, self.clock.now - arrived_at)
         if newly:
-            self.controller.on_acked(Instant(arrived_at), newly, self.ledger.peer_delay_s)
+            ledger = self.ledger
+            self.controller.on_acked(
+                Instant(arrived_at), newly, ledger.peer_delay_s, ledger.in_flight_bytes
+            )
         self.wake()
 
 

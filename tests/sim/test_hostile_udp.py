@@ -22,6 +22,7 @@ from tunnel.crypto.keys import KeyPair
 from tunnel.crypto.packets import MAX_RECEIVE_PATHS
 
 RUNS, CUT_RUNS = 2000, 60
+FOUND = (187,)  # seeds whose runs have failed: tried at every size
 ISSUER_KEYS = KeyPair.from_secret(b"\x11" * 32), KeyPair.from_secret(b"\x22" * 32)
 CLAIMER_KEY = KeyPair.from_secret(b"\x33" * 32)
 NATS = (
@@ -184,7 +185,7 @@ def check_run(seed: int) -> Run:
 @pytest.mark.timeout(3600)
 def test_no_hostile_node_on_the_path_deceives_diverts_or_stops_a_transfer(is_full):
     only = chosen()
-    seeds = range(RUNS if is_full else CUT_RUNS) if only is None else [only]
+    seeds = [*range(RUNS if is_full else CUT_RUNS), *FOUND] if only is None else [only]
 
     runs = check_all(lambda seed: check_run(seed).outcome, seeds, __name__)
 

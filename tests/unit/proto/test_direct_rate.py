@@ -25,6 +25,10 @@ class Path:
         self._due = []
         self._bursts = 0
 
+    @property
+    def in_flight(self):
+        return sum(record.count * PACKET for _, record in self._due)
+
     def run(self, seconds, until=None):
         """Step by half a millisecond; returns the states that were seen, each once in a row."""
         states, end = [self.controller.state], self.now + seconds
@@ -38,13 +42,13 @@ class Path:
         return states
 
     def send(self, count=None):
-        in_flight = sum(record.count * PACKET for _, record in self._due)
+        in_flight = self.in_flight
         count = count or self.controller.sendable_packets(self.now, in_flight)
         if not count:
             return False
         record = SentRecord(self._number, count, self.now, PACKET, is_ack_eliciting=True)
         self._number += count
-        self.controller.on_sent(self.now, record, self.has_more)
+        self.controller.on_sent(self.now, record, self.has_more, in_flight + count * PACKET)
         self._free_at = max(self._free_at, self.now) + count * PACKET / self.rate
         self._due.append((self._free_at + self.rtt + self.extra_rtt, record))
         return True
@@ -54,9 +58,9 @@ class Path:
             _, record = self._due.pop(0)
             self._bursts += 1
             if self.lose_every and self._bursts % self.lose_every == 0:
-                self.controller.on_lost([record])
+                self.controller.on_lost([record], self.in_flight)
             else:
-                self.controller.on_acked(self.now, [record], 0.0)
+                self.controller.on_acked(self.now, [record], 0.0, self.in_flight)
 
 
 def settled(rate=12.5e6):
@@ -170,11 +174,11 @@ def test_a_sender_without_data_neither_lowers_nor_raises_the_estimate():
 def test_the_mark_tells_whether_the_sender_was_short_of_data():
     path = settled()
     record = SentRecord(10**6, 1, path.now, PACKET, True)
-    path.controller.on_sent(path.now, record, has_more=False)
+    path.controller.on_sent(path.now, record, False, PACKET)
     late = SentRecord(10**6 + 1, 1, path.now + 1, PACKET, True)
-    path.controller.on_sent(path.now + 1, late, has_more=True)
+    path.controller.on_sent(path.now + 1, late, True, 2 * PACKET)
     soon = SentRecord(10**6 + 2, 1, path.now + 1, PACKET, True)
-    path.controller.on_sent(path.now + 1, soon, has_more=True)
+    path.controller.on_sent(path.now + 1, soon, True, 3 * PACKET)
 
     assert [each.mark.is_app_limited for each in (record, late, soon)] == [False, True, False]
 
@@ -185,7 +189,7 @@ def test_a_full_window_waits_for_an_acknowledgement_not_for_a_time():
         path.now += 0.001
 
     assert path.controller.sendable_packets(path.now + 1, INITIAL_PACKETS * PACKET) == 0
-    assert path.controller.next_send_at(path.now + 1) is None
+    assert path.controller.next_send_at(path.now + 1, INITIAL_PACKETS * PACKET) is None
 
 
 def test_another_packet_size_keeps_the_model():

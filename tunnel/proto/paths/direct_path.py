@@ -337,11 +337,11 @@ class DirectPath:
 
     def next_send_at(self, now: Instant) -> Instant | None:
         """Return when pacing lets the next packet go, or None if only an acknowledgement will."""
-        return self.controller.next_send_at(now)
+        return self.controller.next_send_at(now, self.ledger.in_flight_bytes)
 
     def on_sent(self, now: Instant, record: SentRecord, has_more: bool) -> None:
         """Note an ack-eliciting record; `has_more`: the sender would send more if it might."""
-        self.controller.on_sent(now, record, has_more)
+        self.controller.on_sent(now, record, has_more, self.ledger.in_flight_bytes)
 
     def on_acked(
         self,
@@ -359,7 +359,8 @@ class DirectPath:
             self.controller.set_packet_size(self.search.size)
             self._tell_size()
         if newly:
-            self.controller.on_acked(arrived_at, newly, self.ledger.peer_delay_s)
+            ledger = self.ledger
+            self.controller.on_acked(arrived_at, newly, ledger.peer_delay_s, ledger.in_flight_bytes)
 
     def on_lost(self, now: Instant, records: Sequence[SentRecord]) -> bool:
         """Note records called lost together; returns whether all in flight is to be given up.
@@ -367,7 +368,7 @@ class DirectPath:
         So it is when it swallows what was proved before: another network is below it now.
         """
         if not self.search.on_lost(now, records):
-            self.controller.on_lost(records)
+            self.controller.on_lost(records, self.ledger.in_flight_bytes)
             return False
         self._restart_controller(now)
         self._tell_size()

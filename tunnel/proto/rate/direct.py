@@ -131,9 +131,9 @@ class DirectController:
         room = (self.window - bytes_in_flight) // self._packet_size
         return min(room, self.pacer.sendable_packets(now)) if room > 0 else 0
 
-    def next_send_at(self, now: Instant) -> Instant | None:
+    def next_send_at(self, now: Instant, bytes_in_flight: ByteCount) -> Instant | None:
         """Return when pacing lets the next packet go, or None if only an ack will."""
-        if self._in_flight + self._packet_size > self.window:
+        if bytes_in_flight + self._packet_size > self.window:
             return None
         return self.pacer.next_send_at(now)
 
@@ -151,10 +151,15 @@ class DirectController:
 
     # -- what happened ----------------------------------------------------------------------
 
-    def on_sent(self, now: Instant, record: SentRecord, has_more: bool) -> None:
+    # Each is told what is in flight afterwards: the path's ledger counts it, and knows what was
+    # given up without an answer.
+
+    def on_sent(
+        self, now: Instant, record: SentRecord, has_more: bool, bytes_in_flight: ByteCount
+    ) -> None:
         """Note an ack-eliciting record; `has_more`: the sender would send more if it might.
 
-        Probes and control count too, though they need not ask: what is acked was noted here.
+        Probes and control count too, though they need not ask.
         When credit was lost it was a side, not the path, that set the time of sending: the sender
         had no data, or a process was not scheduled, be it ours, or theirs while its socket filled.
         The mark of a record says so.
@@ -165,25 +170,27 @@ class DirectController:
             self._overslept_s += wasted_s
         record.mark = Mark(self._has_run_dry and wasted_s > 0, self._overslept_s)
         self._has_run_dry = not has_more
-        self._in_flight += size
+        self._in_flight = bytes_in_flight
         self._is_blocked = self._in_flight + self._packet_size > self.window
 
     def on_acked(
-        self, arrived_at: Instant, records: Sequence[SentRecord], delay_s: Seconds
+        self,
+        arrived_at: Instant,
+        records: Sequence[SentRecord],
+        delay_s: Seconds,
+        bytes_in_flight: ByteCount,
     ) -> None:
         """Note records newly acknowledged together, at least one.
 
         `arrived_at` is when the acknowledgement came to this machine, and `delay_s` how long the
         newest record had been at the other one then: waiting for a process is not being queued.
         """
-        now = arrived_at
+        now, self._in_flight = arrived_at, bytes_in_flight
         due_at = min(record.sent_at for record in records) + (self._minimum_rtt_s or 0.0)
         if self._gaps.learn(now, due_at):
             self._set_window()
         rtt_s = now - max(record.sent_at for record in records)
         rtt_s -= delay_s if delay_s < rtt_s else 0.0
-        for record in records:
-            self._in_flight -= record.count * record.size
         self._round.add(now, rtt_s, records)
         self._learn_rtt(now, rtt_s)
         awake_s = now - self._round.began - self._round.overslept_s
@@ -197,11 +204,10 @@ class DirectController:
             self._enter(now, RateState.CRUISING)
             self._decide(now)
 
-    def on_lost(self, records: Sequence[SentRecord]) -> None:
+    def on_lost(self, records: Sequence[SentRecord], bytes_in_flight: ByteCount) -> None:
         """Note records that were called lost together."""
-        for record in records:
-            self._in_flight -= record.count * record.size
-            self._round.lost_packets += record.count
+        self._in_flight = bytes_in_flight
+        self._round.lost_packets += sum(record.count for record in records)
 
     # -- what follows from the model --------------------------------------------------------
 
