@@ -234,11 +234,11 @@ ROWS = [
     Row(
         "a bug", "listen", fails_unexpectedly("listen"),
         End(1, "^unexpected ZeroDivisionError .*, which is a bug in the program; "),
-        End(1, f"{ABORTED}failed; see the messages on the other side$"),
+        End(1, f"{ABORTED}failed; see its messages$"),
     ),
     Row(
         "a bug", "pipe", fails_unexpectedly("pipe"),
-        End(1, f"{ABORTED}failed; see the messages on the other side$"),
+        End(1, f"{ABORTED}failed; see its messages$"),
         End(1, "^unexpected ZeroDivisionError .*, which is a bug in the program; "),
     ),
     Row("second claimer", "pipe", comes_second, DONE[0], End(1, "^already in use: ")),

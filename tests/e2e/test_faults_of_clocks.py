@@ -83,7 +83,7 @@ def test_a_clock_that_is_so_early_that_the_token_looks_expired_is_named(desk: De
     pipe = claimer.derphole("pipe", "pipe", token_of(listen), stdin=b"never read")
 
     pipe.ends_with(
-        1, rf"^the token expired at {UTC} \(this machine's clock says {UTC}\); .* set the clock"
+        1, rf"^the token expired at {UTC} \(this machine's clock says {UTC}\); .* correct the clock"
     )
     listen.send_signal(signal.SIGTERM)
     listen.ends_with(143)
