@@ -30,7 +30,7 @@ FAULTS = [
     ("a pure module uses an impure one", "derphole/speech/turns.py", "from derphole.speech import control", "below the I/O line"),
     ("a pure module uses the blocking layer", "derphole/token/grant.py", "import tunnel.net.clock", "below the I/O line"),
     ("a pure module deep in a package", "derphole/derptun/keeper.py", "import random", "below the I/O line"),
-    ("a pure module asks for the date", "derphole/token/when.py", "import datetime\nx = datetime.datetime.now()", "below the I/O line"),
+    ("a pure module asks for the date", "derphole/token/typed_times.py", "import datetime\nx = datetime.datetime.now()", "below the I/O line"),
     ("a machine opens a file", "tunnel/proto/a.py", "x = open('y')", "below the I/O line"),
     ("a claim that nobody checks", "derphole/pipe.py", '"""Moves bytes.  Pure."""', "nothing checks it"),
     ("a name of yesterday", "tunnel/net/a.py", "# see `tunnel.net.gone`", "there is no tunnel.net.gone"),

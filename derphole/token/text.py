@@ -21,10 +21,7 @@ from derphole import PROGRAM
 from derphole.errors import (
     TokenCut,
     TokenDamaged,
-    TokenExpired,
     TokenForeign,
-    TokenWrongCapability,
-    TokenWrongRole,
 )
 from derphole.token.grant import (
     GRANT_ID_SIZE,
@@ -38,7 +35,7 @@ from derphole.token.grant import (
 from derphole.token.hints import RelayHints, decode_hints, encode_hints
 from tunnel.crypto.keys import DerpKey, NoiseKey
 from tunnel.errors import DecodeError, Truncated
-from tunnel.units import KEY_SIZE, Seconds, WallTime
+from tunnel.units import KEY_SIZE, Seconds
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
@@ -51,8 +48,6 @@ MAX_SESSION_LIFE_S: Seconds = 7 * 86400.0
 SERVER_LIFE_S: Seconds = 180 * 86400.0
 CLIENT_LIFE_S: Seconds = 90 * 86400.0
 
-# Chosen: the issuer's clock decides; a reader whose clock is a little fast must not refuse.
-READER_GRACE_S: Seconds = 600.0
 # Chosen: the longest token has an own relay of 253 characters and is under 500.
 MAX_TOKEN_CHARACTERS = 1024
 
@@ -177,30 +172,6 @@ def parse_token(text: str) -> Token:
         if prefix.startswith(text):
             raise TokenCut(len(text))
     raise _not_ours(text)
-
-
-def check_session(token: Token, capability: Capability, now: WallTime) -> SessionToken:
-    """Return `token` if it is a session token that allows `capability` and is not long expired.
-
-    Raises `TokenWrongRole`, `TokenWrongCapability` or `TokenExpired`, in this order.
-    """
-    match token:
-        case ServerToken():
-            raise TokenWrongRole("a server token", "a session token", "derptun serve")
-        case ClientToken():
-            raise TokenWrongRole("a client token", "a session token", "derptun open")
-        case SessionToken():
-            pass
-    if token.grant.capability is not capability:
-        raise TokenWrongCapability(*MADE_AND_USED_BY[token.grant.capability])
-    check_not_expired(token.grant.expires_at, now)
-    return token
-
-
-def check_not_expired(expires_at: int, now: WallTime) -> None:
-    """Raise `TokenExpired` when the expiry is more than ten minutes ago by the reader's clock."""
-    if now - expires_at > READER_GRACE_S:
-        raise TokenExpired(expires_at, now)
 
 
 def _armour(prefix: str, body: bytes) -> str:

@@ -13,7 +13,8 @@ from derphole.speech.endings import refusal_error
 from derphole.token.admission import ClaimHeader, Refusal, SessionGate, encode_header
 from derphole.token.grant import Capability, Grant, Mint
 from derphole.token.hints import RegionHints
-from derphole.token.text import check_session, session_token
+from derphole.token.text import session_token
+from derphole.token.validity import check_session
 from tunnel.proto.link.events import LinkGivenUp, LinkResumed, LinkStalled
 from tunnel.proto.meeting.claimer import LinkUp
 from tunnel.proto.meeting.owner import Declined, Refused

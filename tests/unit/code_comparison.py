@@ -10,7 +10,7 @@ from derphole.speech import messages, stream_proof, turns
 from derphole.speech.endings import Ending
 from derphole.speech.messages import Resumption
 from derphole.speech.resets import ResetCode
-from derphole.token import hints
+from derphole.token import hints, validity
 from derphole.token import resumption as resumption_
 from derphole.token import text as token
 from derphole.token.admission import FLAG_RESUMING, Refusal
@@ -53,7 +53,7 @@ CONSTANTS = {
     "host_alphabet": hints.HOST_ALPHABET[1:].encode(),
     "session_life_s": token.SESSION_LIFE_S,
     "max_session_life_s": token.MAX_SESSION_LIFE_S,
-    "reader_grace_s": token.READER_GRACE_S,
+    "reader_grace_s": validity.READER_GRACE_S,
     "derp_magic": derp.MAGIC,
     "derp_not_here": derp.GoneReason.NOT_HERE,
     "handshake_magic": wire.MAGIC,

@@ -13,7 +13,8 @@ from derphole.errors import Interrupted
 from derphole.forwarding.endpoints import DEFAULT_BIND, ServiceAddress, parse_bind
 from derphole.status import Caution
 from derphole.token.grant import Capability
-from derphole.token.text import check_session, parse_token
+from derphole.token.text import parse_token
+from derphole.token.validity import check_session
 from tunnel.net.clock import wall
 
 USAGE = f"""\

@@ -9,7 +9,8 @@ from derphole.cli.frame.options import NETWORK_OPTIONS, SOURCE_OPTIONS
 from derphole.cli.frame.output import Output
 from derphole.status import Notice
 from derphole.token.grant import Capability
-from derphole.token.text import check_session, parse_token
+from derphole.token.text import parse_token
+from derphole.token.validity import check_session
 from tunnel.net.clock import wall
 
 USAGE = f"""\

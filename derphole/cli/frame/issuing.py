@@ -7,7 +7,7 @@ from derphole.cli.frame.output import Output
 from derphole.errors import ExpiryRefused, UsageError, utc_text
 from derphole.status import Report, Status, TokenIssued
 from derphole.token.text import MAX_SESSION_LIFE_S
-from derphole.token.when import parse_when
+from derphole.token.typed_times import parse_when
 from tunnel.units import Seconds, WallTime
 
 EXPIRES_OPTION = """\

@@ -10,7 +10,7 @@ from derphole.cli.frame.arguments import Arguments, parse_size
 from derphole.config import TRACE_SIZE, NetworkOptions, RelayAddress
 from derphole.errors import UsageError
 from derphole.token.hints import OwnRelay
-from derphole.token.when import parse_duration
+from derphole.token.typed_times import parse_duration
 from derphole.trace_bounds import LEAST_SIZE
 from tunnel.units import KIB, ByteCount, Seconds
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from derphole.cli.frame.issuing import local_utc_offset_s
 from derphole.errors import UsageError
 from derphole.token.grant import MAX_EXPIRY
-from derphole.token.when import parse_duration, parse_when
+from derphole.token.typed_times import parse_duration, parse_when
 from tunnel.units import WallTime
 
 NOW = WallTime(1_900_000_000.0)

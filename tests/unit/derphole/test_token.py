@@ -17,14 +17,8 @@ from derphole.errors import (
 )
 from derphole.token.grant import Capability, Grant, Mint
 from derphole.token.hints import OwnRelay, RegionHints
-from derphole.token.text import (
-    ServerToken,
-    check_session,
-    client_token,
-    parse_token,
-    session_token,
-    token_text,
-)
+from derphole.token.text import ServerToken, client_token, parse_token, session_token, token_text
+from derphole.token.validity import check_session
 
 ISSUER = Mint.from_seed(bytes(range(32)))
 EXPIRY = 0x6A000000

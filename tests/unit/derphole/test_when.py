@@ -5,7 +5,7 @@ import datetime
 import pytest
 
 from derphole.errors import UsageError
-from derphole.token.when import parse_duration, parse_when
+from derphole.token.typed_times import parse_duration, parse_when
 
 NOW = 1_800_000_000.5  # 2027-01-15T08:00:00.5Z
 
