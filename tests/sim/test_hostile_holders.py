@@ -82,6 +82,8 @@ def test_links_that_are_refused_and_pinged_for_ever_leave_an_issuer_as_it_was(is
             stuff(holder)
             holders.append(holder)
             accepted.append(world.now)
+            for gone in holders[:-KEPT]:
+                gone.leave()
             del holders[:-KEPT]
 
     def ping_all():

@@ -52,6 +52,10 @@ class Holder:
         """Whether its claim was answered, and with yes."""
         return self._keys is not None
 
+    def leave(self) -> None:
+        """Hear nothing any more."""
+        _listeners(self.world).pop(self.key.public, None)
+
     def hear(self, data: bytes) -> None:
         """Take what the issuer sent us."""
         if is_handshake(data):
