@@ -5,6 +5,7 @@ from udp_network import UdpNetwork, nat_of
 from world import Host, World
 
 from derphole.rendezvous.receipt_paths import NOT_IN_TIME, reason_relayed
+from tunnel.proto.link.path_facts import facts_of
 
 
 def sides_of(kind_a: str, kind_b: str, servers: int) -> tuple[UdpNetwork, Host, Host]:
@@ -20,7 +21,8 @@ def sides_of(kind_a: str, kind_b: str, servers: int) -> tuple[UdpNetwork, Host, 
 
 
 def reason_of(network: UdpNetwork, host: Host) -> str | None:
-    return reason_relayed(host.link, network.drivers[host].evidence, False, host.instant)
+    facts = facts_of(host.link, network.drivers[host].evidence, host.instant)
+    return reason_relayed(facts, is_forced_here=False)
 
 
 @pytest.mark.parametrize(
