@@ -229,7 +229,8 @@ def test_a_killed_relay_makes_nobody_say_a_secret(watched: Watched) -> None:
     pipe.send_signal(signal.SIGINT)
     listen.send_signal(signal.SIGTERM)
 
-    assert (pipe.wait(), listen.wait()) == (130, 143)
+    assert pipe.wait() == 130
+    assert listen.wait() in (143, 1)  # by the signal, or by the goodbye of the other side
     os.close(write_end)
     watched.assert_silent()
 
