@@ -26,7 +26,6 @@ from namespaces import LabError, Namespace
 
 # Chosen.
 DELAY_LINE = Path(__file__).with_name("delay_line.py")
-TBF_BURST = "32kb"
 # Parts in a hundred thousand, so that percentages with three decimals count.
 PARTS = 100_000
 PARTS_PER_PERCENT = PARTS // 100
@@ -61,6 +60,7 @@ class Impairment:
         reorder_ms: see there.
         rate: as tc writes it, such as "50mbit"; None for no limit.
         queue_ms: how much of that rate waits before packets are dropped.
+        burst: how much a line that was idle lets pass at once, as tc writes it.
         match: the nft expression that loss, drops and duplicates are limited to, such as `UDP`.
     """
 
@@ -73,6 +73,7 @@ class Impairment:
     reorder_ms: float = 5.0
     rate: str | None = None
     queue_ms: int = 50
+    burst: str = "32kb"
     match: str = ANY_PACKET
 
     @property
@@ -221,11 +222,12 @@ class Wire:
 
     def _shape(self, way: Way, wanted: Impairment) -> None:
         now = self._impairments[way]
-        if (now.rate, now.queue_ms) == (wanted.rate, wanted.queue_ms):
+        shape = (wanted.rate, wanted.queue_ms, wanted.burst)
+        if (now.rate, now.queue_ms, now.burst) == shape:
             return
         qdisc, device = ["tc", "qdisc"], ["dev", self._ends(way)[1], "root"]
         if wanted.rate is not None:
-            limits = ["rate", wanted.rate, "burst", TBF_BURST, "latency", f"{wanted.queue_ms}ms"]
+            limits = ["rate", wanted.rate, "burst", wanted.burst, "latency", f"{wanted.queue_ms}ms"]
             self._namespace.run(*qdisc, "replace", *device, "tbf", *limits)
         elif now.rate is not None:
             self._namespace.run(*qdisc, "del", *device)

@@ -29,17 +29,20 @@ class Socket:
     Args:
         rate: bytes a second that the client's line takes, headers included.
         room: how much the kernel holds, what the client has not acknowledged included.
+        burst: how much a line that was idle carries at once, as a token bucket does.
+        held: what waits now; below zero it is what may still leave at once.
     """
 
     rate: float
     room: float
+    burst: float = 0.0
     held: float = 0.0
     looked_at: float = 0.0
 
     def write(self, now: float, size: float) -> tuple[float, float]:
         """Put a frame in; returns when the last byte is in, and when it has left the line."""
         rate = self.rate * WIRE_SHARE
-        self.held = max(0.0, self.held - (now - self.looked_at) * rate)
+        self.held = max(-self.burst, self.held - (now - self.looked_at) * rate)
         at = now
         while size > self.room - self.held:
             size -= self.room - self.held
@@ -47,7 +50,7 @@ class Socket:
             self.held = self.room * (1 - WAKE_SHARE)
         self.held += size
         self.looked_at = at
-        return at, at + self.held / rate
+        return at, at + max(0.0, self.held) / rate
 
 
 class Derper(Relay):
@@ -63,9 +66,10 @@ class Derper(Relay):
         self.sockets: dict[bytes, Socket] = {}
         self.cuts = 0
 
-    def slow_down(self, host: Host, rate: float, room: float) -> None:
-        """Put a host behind a slow line."""
-        self.sockets[host.key.public] = Socket(rate, room, looked_at=self.world.now)
+    def slow_down(self, host: Host, rate: float, room: float, burst: float = 0.0) -> None:
+        """Put a host behind a slow line, which has been idle."""
+        socket = Socket(rate, room, burst, held=-burst, looked_at=self.world.now)
+        self.sockets[host.key.public] = socket
 
     def drain(self, port: Port) -> None:
         """Write the next packet, if the client takes it in time."""
@@ -92,7 +96,7 @@ class Derper(Relay):
     def _cut(self, port: Port, socket: Socket) -> None:
         self.cuts += 1
         host = port.host
-        socket.held, socket.looked_at = 0.0, self.world.now
+        socket.held, socket.looked_at = min(0.0, socket.held), self.world.now
         self.disconnect(host)
         again = Port(port.up, port.down, host)
         self.world.at(self.world.now + RECONNECT_S, lambda: self._reconnect(again))

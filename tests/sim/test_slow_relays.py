@@ -280,3 +280,27 @@ def test_the_last_frame_that_a_relay_loses_is_missed_by_the_ping_behind_it():
     assert claimer.link.counters.packets_lost == 1
     assert world.now - began <= 0.6  # a probe timeout and two round trips
     assert issuer.received[stream] == patterned(3 * KIB)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("burst", [16 * KIB, 32 * KIB, 64 * KIB])
+def test_a_burst_that_a_slow_line_lets_pass_costs_one_cut_at_most(burst, is_full):
+    """Throttled lines do that: the first answers come as quickly as from a line without limits."""
+    grid = [
+        (kbit, delay, room)
+        for kbit in (64, 128, 256)
+        for delay in (0.001, 0.05)
+        for room in (48 * KIB, 128 * KIB)
+    ]
+    for kbit, delay, room in grid if is_full else grid[::4]:
+        rate, what = kbit * KBIT, f"{kbit} kbit/s, {delay} s, room {room}"
+        world = World(relay_kind=Derper)
+        issuer, claimer = world.linked_pair(delay=delay)
+        world.relay.slow_down(issuer, rate, room, burst)
+
+        run = measure(world, claimer, issuer, rate, int(rate * LONG_ENOUGH_S) + burst)
+
+        assert run.goodput >= 0.85, what
+        assert run.sent <= 1.6, what
+        assert run.cuts <= 1, what

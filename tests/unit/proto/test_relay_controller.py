@@ -8,6 +8,8 @@ from tunnel.crypto.keys import DerpKey
 from tunnel.proto.link.path import RelayPath
 from tunnel.proto.machine import RelayEndpoint
 from tunnel.proto.rate.relay import (
+    AGAIN_FRAME,
+    AGAIN_SHARE,
     BEST_FOR_S,
     FIRST_RELAY_FRAME,
     FIRST_RELAY_WINDOW,
@@ -18,7 +20,8 @@ from tunnel.proto.rate.relay import (
     MINIMUM_RTT_LIFE_S,
     POLITE_AFTER,
     POLITE_WINDOW,
-    START_GAIN,
+    START_DOUBLES_S,
+    START_GROWTH,
     WINDOW_GAIN,
     RelayController,
 )
@@ -110,6 +113,8 @@ def test_the_same_bytes_in_small_frames_once_a_round_trip_is_known():
 def test_a_grant_of_two_frames_makes_the_first_frames_larger():
     path = Path(rate=1e9, rtt_s=0.05, grant=2)
     path.ping()
+    path.send(FIRST_RELAY_FRAME)
+    path.answer()
 
     assert path.controller.packet_size() > FIRST_RELAY_FRAME
 
@@ -286,17 +291,36 @@ def test_half_of_what_fits_is_in_flight_while_the_minimum_is_measured():
     assert not controller.is_measuring
 
 
-def test_growth_is_bolder_until_the_first_queue_is_seen():
+def test_until_the_first_queue_is_seen_each_byte_acknowledged_makes_room_for_two_more():
     path = Path(rate=1e9, rtt_s=0.1)
     path.ping()
     path.fill(0.15)
-    controller = path.controller
 
-    assert controller.window == pytest.approx(
-        START_GAIN * controller.rate * (controller.minimum_rtt_s + MAX_ACK_DELAY_S)
-        + controller.packet_size(),
-        rel=0.01,
-    )
+    most, size = FIRST_BYTES * (1 + START_GROWTH), path.controller.packet_size()
+    assert most <= path.controller.window <= most + 3 * size
+
+
+def test_answers_that_come_at_once_double_the_window_no_faster_than_every_ten_milliseconds():
+    path = Path(rate=1e9, rtt_s=0.0005)
+    path.ping()
+    path.fill(START_DOUBLES_S)
+
+    assert path.most_in_flight <= 2 * FIRST_BYTES + path.controller.packet_size()
+
+
+def test_a_flight_that_was_lost_is_followed_by_small_frames_and_half_as_much():
+    path = Path(rate=1e9, rtt_s=0.02)
+    path.ping()
+    path.fill(1)
+    lost_bytes, path.in_flight, path.most_in_flight = path.bytes_in_flight, [], 0
+
+    path.controller.start_again(lost_bytes)
+    assert path.controller.packet_size() == AGAIN_FRAME
+    path.fill(0.3)
+
+    assert FIRST_BYTES < path.most_in_flight <= lost_bytes * AGAIN_SHARE * 2**0.3
+    path.fill(3)
+    assert path.most_in_flight >= lost_bytes
 
 
 def test_a_polite_window_after_the_start_and_always_one_frame():

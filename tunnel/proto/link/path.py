@@ -21,6 +21,7 @@ from tunnel.wire.packet import RELAY_PATH
 
 # Chosen: a claimer whose relay is silent for so long follows the issuer.
 RELAY_SILENCE_S: Seconds = 1.0
+FLIGHT_FRAMES = 2  # lost, and nothing else on its way: a flight, not a frame that was dropped
 
 
 class Path(Protocol):
@@ -188,8 +189,15 @@ class RelayPath:
             self.controller.on_acked(arrived_at, newly, self.ledger.peer_delay_s)
 
     def on_lost(self, now: Instant, records: Sequence[SentRecord]) -> bool:
-        """Change nothing: a relay drops when others overfill its queue, or when it fails."""
-        del now, records
+        """Start again if all there was is lost: the relay had cut the other side off.
+
+        It may have been too much for their line.  Fewer losses change nothing: a relay drops when
+        others overfill its queue.
+        """
+        del now
+        lost = [record.size for record in records if record.ranges]
+        if len(lost) >= FLIGHT_FRAMES and not self.ledger.has_content:
+            self.controller.start_again(sum(lost))
         return False
 
 
