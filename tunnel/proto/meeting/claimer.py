@@ -323,7 +323,9 @@ class Claimer:
         """Return when `handle_timeout` is due."""
         times = [self._admission_ends_at]
         if self.state is ClaimState.CLAIMING:
-            times += [self._send_at, self._turn_ends_at]
+            times.append(self._send_at)
+            if len(self._relays) > 1:  # or there is nobody else to have a turn
+                times.append(self._turn_ends_at)
         if self.link is not None:
             times.append(self.link.next_timeout())
         if self._left is not None:
