@@ -50,10 +50,26 @@ def command_help(program: Program, spoken: str, name: str) -> str:
     return _as_spoken(text.rstrip("\n"), program, spoken)
 
 
-def markdown_reference() -> str:
-    """Return the help of every command of both programs as one Markdown document."""
+def usage_line(program: Program, spoken: str, name: str | None) -> str:
+    """Return the line of the help that shows how to call a command, or a whole program."""
+    text = root_help(program, spoken) if name is None else command_help(program, spoken, name)
+    return text.partition("\nUSAGE:\n")[2].partition("\n")[0].strip()
+
+
+def not_yet(program: Program, spoken: str, name: str) -> str:
+    """Return what is said of a command that people know and this version does not have."""
+    until = _as_spoken(program.planned[name], program, spoken)
+    return f"`{spoken} {name}` is not in this version yet; {until}"
+
+
+def markdown_reference(first: Program) -> str:
+    """Return the help of every command of both programs as one Markdown document.
+
+    Args:
+        first: the program that was called, whose commands come first.
+    """
     parts = []
-    for program in COMMANDS.values():
+    for program in sorted(COMMANDS.values(), key=lambda each: each is not first):
         parts += [f"# {program.name}", f"{program.description.capitalize()}.", ""]
         for name in sorted(program.commands):
             text = command_help(program, program.name, name)

@@ -1,7 +1,7 @@
 """Where a command takes its token from: argument, option, file, standard input, environment.
 
 Exactly one source counts; the environment (DERPHOLE_TOKEN, DERPTUN_TOKEN) only when no other is
-given.  A source that cannot be read is a usage error (exit 2), without the help text.
+given.  A source that cannot be read is a usage error (exit 2), without the usage line.
 """
 
 import os
