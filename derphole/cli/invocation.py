@@ -109,6 +109,10 @@ class Invocation:
         taken = self._scan_rest(leading, usage if command.takes_options else None)
         if self._has_answered(taken):
             return 0
+        if "[TOKEN]" in usage:
+            from derphole.cli.frame.sources import unlabelled
+
+            taken.words = unlabelled(taken.words)
         check_count(name, taken.words, command.least, command.most)
         if not command.takes_options:
             return module.run(Arguments({}, self._environ, self._program.name), self._output)

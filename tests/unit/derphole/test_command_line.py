@@ -29,6 +29,9 @@ def minted(capability, expires_at=FAR):
 
 
 GOOD = minted(Capability.LISTEN)
+EXPIRED = minted(Capability.LISTEN, 1)
+SHARED = minted(Capability.SHARE, 1)
+LATER = minted(Capability.LISTEN, FAR + 1)
 CLIENT = token_text(
     client_token(ISSUER, Grant(bytes(8), FAR, Capability.TUNNEL), RegionHints((1,)))
 )
@@ -384,7 +387,10 @@ def test_json_behind_the_separator_is_a_word(run):
 REFUSED = [
     (["pipe", GOOD[:-3]], "token-cut", "the token is cut short"),
     (["pipe", GOOD[:30] + "AAAA" + GOOD[34:]], "token-damaged", "the token is damaged"),
-    (["pipe", "nonsense"], "token-damaged", "the token is damaged"),
+    (["pipe", "nonsense"], "not-a-token", "this is not a token (it does not begin with dhp1_"),
+    (["pipe", "TOKEN"], "not-a-token", "this is not a token (TOKEN stands for the text that"),
+    (["open", "http://x:1"], "not-a-token", "this is not a token (it is a URL); use the token"),
+    (["pipe", f"{GOOD} {LATER}"], "several-tokens", "there are 2 tokens in what was given"),
     (["pipe", "dts1_abc"], "token-foreign", "this token was made by the Go version"),
     (["pipe", minted(Capability.LISTEN, 1)], "token-expired", "the token expired at 1970"),
     (
@@ -414,6 +420,37 @@ def test_a_refusal_is_one_sentence_and_one_code(run, line, code, sentence):
     assert event["message"].startswith(sentence)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["pipe", "token:", EXPIRED],
+        ["pipe", f"token: {EXPIRED}"],
+        ["pipe", "derphole", "pipe", EXPIRED],
+        ["pipe", "--token", f"derphole pipe {EXPIRED} < file"],
+        ["pipe", "--", f"<{EXPIRED}>"],
+        ["open", f"token: {SHARED}"],
+        ["open", "derphole", "open", SHARED, "8080"],
+    ],
+)
+def test_the_token_is_found_in_what_was_pasted(run, line):
+    exit_code, out, err = run(*line)
+
+    assert (exit_code, out) == (1, "")
+    assert err.startswith("the token expired at 1970")
+
+
+def test_the_token_is_found_in_the_environment_and_in_a_file(run, tmp_path):
+    path = tmp_path / "token.txt"
+    path.write_text(f"On the other machine, run:\n  derphole pipe {EXPIRED[:70]}\n{EXPIRED[70:]}\n")
+    path.chmod(0o600)
+
+    for environ, line in (
+        ({"DERPHOLE_TOKEN": f"'{EXPIRED}'"}, []),
+        ({}, ["--token-file", str(path)]),
+    ):
+        assert run("pipe", *line, environ=environ)[2].startswith("the token expired at 1970")
+
+
 def test_a_refused_token_is_not_repeated_in_the_message(run):
     assert minted(Capability.SHARE)[10:60] not in run("pipe", minted(Capability.SHARE))[2]
 
@@ -435,12 +472,12 @@ def test_the_environment_gives_the_token(run):
 
 
 def test_the_last_repeat_of_an_option_wins(run):
-    assert run("pipe", "x", "-P99", "-P", "8")[2].startswith("the token is damaged")
+    assert run("pipe", "x", "-P99", "-P", "8")[2].startswith("this is not a token")
 
 
 def test_a_word_behind_the_separator_may_look_like_an_option(run):
-    assert run("pipe", "--", "--verbose")[2].startswith("the token is damaged")
-    assert run("--", "pipe", "--verbose")[2].startswith("the token is damaged")
+    assert run("pipe", "--", "--verbose")[2].startswith("this is not a token")
+    assert run("--", "pipe", "--verbose")[2].startswith("this is not a token")
 
 
 def test_control_characters_of_the_command_line_are_escaped(run):
