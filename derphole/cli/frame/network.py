@@ -88,7 +88,7 @@ def _one_url(text: str) -> str:
             "https://relay.example.com, and the token says itself which relay to use",
             shows_help=False,
         )
-    urls = list(dict.fromkeys(url.rstrip(".,;") for url in URL.findall(text)))
+    urls: list[str] = list(dict.fromkeys(url.rstrip(".,;") for url in URL.findall(text)))
     if len(urls) == 1:
         return urls[0]
     if urls:

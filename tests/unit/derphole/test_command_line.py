@@ -112,7 +112,22 @@ def test_each_command_prints_its_help(run, name):
     assert f"\nUSAGE:\n    derphole {name}" in out
     assert out == run(name, "--help")[1]
     assert out == run("-h", name)[1]
-    assert max(map(len, out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("program", COMMANDS)
+def test_every_option_is_explained_behind_28_columns(run, program):
+    for name in COMMANDS[program].commands:
+        options = run("help", name, program=program)[1].partition("OPTIONS:\n")[2]
+        for line in options.partition("\nEXAMPLES:")[0].splitlines():
+            if line.startswith("    -"):
+                assert re.fullmatch(r"    -.{25}  [A-Z].*", line), line
+
+
+@pytest.mark.parametrize("program", COMMANDS)
+def test_help_fits_80_columns(run, program):
+    for name in (None, "help", *COMMANDS[program].commands):
+        out = run("help", *([name] if name else []), program=program)[1]
+        assert [line for line in out.splitlines() if len(line) > 80] == []
 
 
 def test_commands_of_both_programs_are_written_for_the_one_that_was_called(run):
