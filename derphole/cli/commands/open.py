@@ -70,13 +70,14 @@ def run(arguments: Arguments, output: Output) -> int:
 
 
 def _told_apart(arguments: Arguments) -> Arguments:
-    """Tell a single BIND from a single TOKEN."""
-    alone = arguments.text("TOKEN")
-    if alone is None or arguments.text("BIND") is not None or has_token(alone):
+    """Tell TOKEN from BIND where only one of them is given, or the second one first."""
+    first, second = arguments.text("TOKEN"), arguments.text("BIND")
+    if first is None or has_token(first):
         return arguments
-    if not BIND_ALONE.fullmatch(alone):
+    is_swapped = second is not None and has_token(second)
+    if not is_swapped and (second is not None or not BIND_ALONE.fullmatch(first)):
         return arguments
-    return replace(arguments, values={**arguments.values, "TOKEN": None, "BIND": alone})
+    return replace(arguments, values={**arguments.values, "TOKEN": second, "BIND": first})
 
 
 def _warn_of(where: ServiceAddress, output: Output) -> None:

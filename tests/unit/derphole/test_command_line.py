@@ -445,6 +445,8 @@ def test_a_refusal_is_one_sentence_and_one_code(run, line, code, sentence):
         ["pipe", "--", f"<{EXPIRED}>"],
         ["open", f"token: {SHARED}"],
         ["open", "derphole", "open", SHARED, "8080"],
+        ["open", "8080", SHARED],
+        ["open", "127.0.0.1:8080", SHARED],
     ],
 )
 def test_the_token_is_found_in_what_was_pasted(run, line):
