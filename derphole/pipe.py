@@ -69,7 +69,7 @@ def listen(
         while (receiver := _receive(rendezvous, link, sink, report)).proof.is_replaced:
             link = rendezvous.wait_link(SENDER_AWAITED)
         receiver.finish()
-        report(StateChanged(State.STREAM_COMPLETE))
+        rendezvous.complete()
         return receiver.receipt()
 
 
@@ -86,7 +86,7 @@ def pipe(
         rendezvous.report_path(link)
         sender = _Sender(rendezvous, link, source)
         sender.run()
-        report(StateChanged(State.STREAM_COMPLETE))
+        rendezvous.complete()
         return sender.receipt()
 
 

@@ -34,7 +34,7 @@ class LoadedKey:
 
     Args:
         keys: the pair.
-        is_new: the file did not exist and was written.
+        is_new: there is no file; `write_new` makes it.
         is_exposed: others on this machine may read the file.
     """
 
@@ -43,12 +43,15 @@ class LoadedKey:
     is_exposed: bool = False
 
 
-def load_or_create(path: Path, entropy: Callable[[int], bytes]) -> LoadedKey:
-    """Read a key file, or write a new one for its owner only; raises `KeyFileUnusable`."""
+def load_or_make(path: Path, entropy: Callable[[int], bytes]) -> LoadedKey:
+    """Read a key file, or make a key for one that is still to be written.
+
+    Raises `KeyFileUnusable`.
+    """
     try:
         return _load(path)
     except FileNotFoundError:
-        return _create(path, entropy)
+        return LoadedKey(KeyPair.from_secret(entropy(KEY_SIZE)), is_new=True)
     except OSError as error:
         raise KeyFileUnusable(f"{path} cannot be read: {error.strerror}") from error
 
@@ -78,9 +81,9 @@ def _decode(path: Path, data: bytes) -> bytes:
     return secret
 
 
-def _create(path: Path, entropy: Callable[[int], bytes]) -> LoadedKey:
-    secret = entropy(KEY_SIZE)
-    text = json.dumps({"PrivateKey": PREFIX + secret.hex()}) + "\n"
+def write_new(path: Path, keys: KeyPair) -> None:
+    """Write a key into a new file for its owner only; raises `KeyFileUnusable`."""
+    text = json.dumps({"PrivateKey": PREFIX + keys.secret.hex()}) + "\n"
     try:
         # O_EXCL: two relays that start at once must not end up with one file and two keys.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
@@ -92,4 +95,3 @@ def _create(path: Path, entropy: Callable[[int], bytes]) -> LoadedKey:
         ) from error
     except OSError as error:
         raise KeyFileUnusable(f"{path} cannot be written: {error.strerror}") from error
-    return LoadedKey(KeyPair.from_secret(secret), is_new=True)

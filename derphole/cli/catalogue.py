@@ -61,12 +61,14 @@ class Program:
         description: half a sentence.
         commands: by name, without `help`.
         examples: command lines.
+        planned: what does the work of commands that people know and that come later, by name.
     """
 
     name: str
     description: str
     commands: Mapping[str, Command]
     examples: tuple[str, ...]
+    planned: Mapping[str, str]
 
 
 def _load_version() -> CommandModule:
@@ -132,6 +134,26 @@ DERPHOLE_COMMANDS: Mapping[str, Command] = {
 }
 DERPTUN_COMMANDS: Mapping[str, Command] = {"netcheck": NETCHECK, "version": VERSION}
 
+_PIPE_INSTEAD = (
+    "until then run `derphole listen > FILE` on the receiving machine and "
+    "`derphole pipe TOKEN < FILE` on the sending one"
+)
+_SHARE_INSTEAD = (
+    "until then run `derphole share HOST:PORT` where the service is and `derphole open TOKEN` on "
+    "the other machine; a token lasts up to 7 days"
+)
+PLANNED: Mapping[str, Mapping[str, str]] = {
+    "derphole": {
+        **dict.fromkeys(
+            ("send", "tx", "receive", "rx", "recv", "recieve"),
+            _PIPE_INSTEAD,
+        ),
+        "ssh": "until then send the public key: `derphole listen > key.pub` on the machine that "
+        "lets in, `derphole pipe TOKEN < ~/.ssh/id_ed25519.pub` on the other one",
+    },
+    "derptun": dict.fromkeys(("token", "serve", "open", "connect", "service"), _SHARE_INSTEAD),
+}
+
 COMMANDS: Mapping[str, Program] = {
     "derphole": Program(
         "derphole",
@@ -144,11 +166,13 @@ COMMANDS: Mapping[str, Program] = {
             "derphole open TOKEN",
             "derphole help pipe",
         ),
+        PLANNED["derphole"],
     ),
     "derptun": Program(
         "derptun",
         "keep an encrypted link between two machines for months",
         DERPTUN_COMMANDS,
         ("derptun netcheck", "derptun version"),
+        PLANNED["derptun"],
     ),
 }

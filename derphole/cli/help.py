@@ -1,11 +1,17 @@
 """The help texts: of a program, of a command, and of everything as one document."""
 
 import re
+from collections.abc import Iterator
 
 from derphole.cli.catalogue import COMMANDS, Program
 from derphole.cli.frame.options import GLOBAL_OPTIONS
 
 COMMAND_COLUMN = 12
+HELP_COLUMNS = 80
+# An entry of a list in a help text: what is explained, two blanks at least, the explanation.
+ENTRY = re.compile(r"( {4}\S.*? {2,})(\S.*)")
+# What stands in these sections can be typed, and is left as it is.
+VERBATIM = ("USAGE:", "EXAMPLES:")
 HELP_USAGE = """\
 Print the help of a command.
 
@@ -39,7 +45,7 @@ def root_help(program: Program, spoken: str) -> str:
         "",
         f"Run '{spoken} COMMAND --help' for more information on a specific command.",
     ]
-    return "\n".join(lines)
+    return fitted("\n".join(lines))
 
 
 def command_help(program: Program, spoken: str, name: str) -> str:
@@ -47,13 +53,65 @@ def command_help(program: Program, spoken: str, name: str) -> str:
     usage = HELP_USAGE if name == "help" else program.commands[name].load().USAGE
     before, heading, examples = usage.rstrip("\n").partition("\nEXAMPLES:")
     text = f"{before.rstrip()}\n\nGLOBAL OPTIONS:\n{GLOBAL_OPTIONS}{heading}{examples}"
-    return _as_spoken(text.rstrip("\n"), program, spoken)
+    return fitted(_as_spoken(text.rstrip("\n"), program, spoken))
 
 
-def markdown_reference() -> str:
-    """Return the help of every command of both programs as one Markdown document."""
+def fitted(text: str, columns: int = HELP_COLUMNS) -> str:
+    """Return a help text with its paragraphs and explanations wrapped."""
+    blocks, section = [], ""
+    for block in text.split("\n\n"):
+        lines = block.split("\n")
+        if lines[0].isupper():
+            section = lines[0]
+        is_verbatim = section in VERBATIM and lines[-1].startswith(" ")
+        blocks.append(block if is_verbatim else "\n".join(_wrapped(lines, columns)))
+    return "\n\n".join(blocks)
+
+
+def _wrapped(lines: list[str], columns: int) -> Iterator[str]:
+    """Yield the lines of a heading with its entries, or of a paragraph, no wider than `columns`."""
+    from textwrap import wrap
+
+    whole: list[str] = []  # entries and paragraphs, each with its further lines
+    for line in lines:
+        is_new = not whole or ENTRY.fullmatch(line) or whole[-1].endswith(":")
+        if is_new and not line.startswith(" " * 5):
+            whole.append(line)
+        else:
+            whole[-1] += " " + line.strip()
+    for each in whole:
+        entry = ENTRY.fullmatch(each)
+        head, explanation = (entry[1], entry[2]) if entry else ("", each)
+        yield from wrap(
+            explanation,
+            columns,
+            initial_indent=head,
+            subsequent_indent=" " * len(head),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+
+def usage_line(program: Program, spoken: str, name: str | None) -> str:
+    """Return the line of the help that shows how to call a command, or a whole program."""
+    text = root_help(program, spoken) if name is None else command_help(program, spoken, name)
+    return text.partition("\nUSAGE:\n")[2].partition("\n")[0].strip()
+
+
+def not_yet(program: Program, spoken: str, name: str) -> str:
+    """Return what is said of a command that people know and this version does not have."""
+    until = _as_spoken(program.planned[name], program, spoken)
+    return f"`{spoken} {name}` is not in this version yet; {until}"
+
+
+def markdown_reference(first: Program) -> str:
+    """Return the help of every command of both programs as one Markdown document.
+
+    Args:
+        first: the program that was called, whose commands come first.
+    """
     parts = []
-    for program in COMMANDS.values():
+    for program in sorted(COMMANDS.values(), key=lambda each: each is not first):
         parts += [f"# {program.name}", f"{program.description.capitalize()}.", ""]
         for name in sorted(program.commands):
             text = command_help(program, program.name, name)

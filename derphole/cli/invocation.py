@@ -24,8 +24,9 @@ from derphole.cli.frame.arguments import (
     known_options,
     scan,
 )
+from derphole.cli.frame.near_words import meant
 from derphole.cli.frame.output import Output
-from derphole.cli.help import command_help, markdown_reference, root_help
+from derphole.cli.help import command_help, markdown_reference, not_yet, root_help, usage_line
 from derphole.errors import DerpholeError, InternalError, Interrupted, UsageError
 from derphole.status import Level
 from tunnel.errors import MisuseError, TunnelError
@@ -73,7 +74,7 @@ class Invocation:
         except UsageError as error:
             self._output.error(error)
             if error.shows_help:
-                self._output.help_after_error(self._help())
+                self._output.usage_after_error(*self._usage())
             return error.exit_code
         except (DerpholeError, Interrupted) as error:
             self._output.error(error)
@@ -97,8 +98,7 @@ class Invocation:
         name = leading.words[0]
         if name == "help":
             return self._help_command(leading)
-        if name not in self._program.commands:
-            raise self._unknown(name)
+        self._check_known(name)
         self._command = name
         return self._run_command(name, leading)
 
@@ -107,8 +107,12 @@ class Invocation:
         module = command.load()
         usage = module.USAGE + command.unlisted
         taken = self._scan_rest(leading, usage if command.takes_options else None)
-        if self._said_help(taken):
+        if self._has_answered(taken):
             return 0
+        if "[TOKEN]" in usage:
+            from derphole.cli.frame.sources import unlabelled
+
+            taken.words = unlabelled(taken.words)
         check_count(name, taken.words, command.least, command.most)
         if not command.takes_options:
             return module.run(Arguments({}, self._environ, self._program.name), self._output)
@@ -130,30 +134,32 @@ class Invocation:
 
     def _root(self, leading: Scan) -> int:
         self._output.level = chosen_level(leading)
-        if not self._said_help(leading):
+        if not self._has_answered(leading):
             self._output.payload_line(self._help())
         return 0
 
     def _help_command(self, leading: Scan) -> int:
         taken = self._scan_rest(leading, None)
         if "--help-llm" in taken.options:
-            self._output.payload_line(markdown_reference())
+            self._output.payload_line(markdown_reference(self._program))
             return 0
+        if taken.words:
+            self._check_known(taken.words[0])
         check_count("help", taken.words, 0, 1)
         if taken.words:
-            name = taken.words[0]
-            if name != "help" and name not in self._program.commands:
-                raise self._unknown(name)
-            self._command = name
+            self._command = taken.words[0]
         elif "--help" in taken.options:
             self._command = "help"
         self._output.payload_line(self._help())
         return 0
 
-    def _said_help(self, taken: Scan) -> bool:
-        """Print the help that was asked for; tell whether there was any."""
+    def _has_answered(self, taken: Scan) -> bool:
+        """Print the help or the version that a flag asked for; tell whether one did."""
         if "--help-llm" in taken.options:
-            self._output.payload_line(markdown_reference())
+            self._output.payload_line(markdown_reference(self._program))
+        elif "--version" in taken.options:
+            arguments = Arguments({}, self._environ, self._program.name)
+            self._program.commands["version"].load().run(arguments, self._output)
         elif "--help" in taken.options:
             self._output.payload_line(self._help())
         else:
@@ -165,9 +171,23 @@ class Invocation:
             return root_help(self._program, self._spoken)
         return command_help(self._program, self._spoken, self._command)
 
-    def _unknown(self, name: str) -> UsageError:
+    def _usage(self) -> tuple[str, str]:
+        """Return how the command is called, and where its help is."""
+        usage = usage_line(self._program, self._spoken, self._command)
+        words = self._spoken if self._command is None else f"{self._spoken} {self._command}"
+        return f"usage: {usage}", f"Run '{words} --help' for help"
+
+    def _check_known(self, name: str) -> None:
+        """Raise `UsageError` for the name of no command."""
+        known = {*self._program.commands, "help"}
+        if name in known:
+            return
+        if name in self._program.planned:
+            raise UsageError(not_yet(self._program, self._spoken, name), shows_help=False)
         hint = f"Run '{self._spoken} --help' for usage"
-        return UsageError(f"unknown command: {name}", hint=hint, shows_help=False)
+        raise UsageError(
+            f"unknown command: {name}{meant(name, sorted(known))}", hint=hint, shows_help=False
+        )
 
     def _bug(self, error: Exception) -> int:
         """Say that this is a bug; the traceback goes only where it was asked for."""
@@ -186,8 +206,9 @@ def choose_program(
     name = os.path.basename(argv[0]) if argv else "derphole"
     line = list(argv[1:])
     spoken = program = "derptun" if name.startswith("derptun") else "derphole"
-    if program == "derphole" and line[:1] == ["derptun"]:
-        program, spoken, line = "derptun", "derphole derptun", line[1:]
+    if program == "derphole" and (line[:1] == ["derptun"] or line[:2] == ["help", "derptun"]):
+        program, spoken = "derptun", "derphole derptun"
+        line.remove("derptun")
     if npm_spec := environ.get("DERPHOLE_NPM"):
         through_other = " derptun" if spoken == "derphole derptun" else ""
         spoken = f"npx -y {npm_spec}{through_other}"

@@ -57,6 +57,8 @@ from derphole.errors.relays import (
 )
 from derphole.errors.tokens import (
     ExpiryRefused,
+    NotAToken,
+    SeveralTokens,
     TokenCut,
     TokenDamaged,
     TokenError,
@@ -80,6 +82,7 @@ __all__ = [
     "InternalError",
     "Interrupted",
     "KeyFileUnusable",
+    "NotAToken",
     "NotAwaited",
     "OtherReason",
     "OtherVersion",
@@ -90,6 +93,7 @@ __all__ = [
     "RelayNotStarted",
     "RelayRefusal",
     "RelayTrouble",
+    "SeveralTokens",
     "ShareEnded",
     "SinkClosed",
     "SinkFailed",

@@ -44,7 +44,7 @@ class UsageError(DerpholeError):
     Args:
         sentence: what is wrong with the call.
         hint: a second line for people.
-        shows_help: whether the help text of the command follows.
+        shows_help: whether the usage line of the command, and where its help is, follow.
     """
 
     code = "usage"
@@ -54,7 +54,7 @@ class UsageError(DerpholeError):
 
     def __init__(self, sentence: str, *, hint: str | None = None, shows_help: bool = True) -> None:
         Exception.__init__(self, sentence)
-        self.sentence = sentence  # what to do is in it, or in the help that follows
+        self.sentence = sentence  # what to do is in it, or in the usage line that follows
         self.hint = hint
         self.shows_help = shows_help
 

@@ -42,6 +42,37 @@ class TokenDamaged(TokenError):
         super().__init__(detail=detail)
 
 
+class NotAToken(TokenError):
+    """What was given is something else.
+
+    Args:
+        detail: what it is, or why it cannot be a token.
+        next_step: what the person can do.
+    """
+
+    code = "not-a-token"
+    says = "this is not a token ({detail})"
+    next_step = "use the text that the other side printed"
+
+    def __init__(self, detail: str, next_step: str | None = None) -> None:
+        super().__init__(detail=detail, next_step=next_step)
+
+
+class SeveralTokens(TokenError):
+    """More than one token was given at once.
+
+    Args:
+        count: how many.
+    """
+
+    code = "several-tokens"
+    says = "there are {count} tokens in what was given"
+    next_step = "give one, the last that the other side printed"
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count=count)
+
+
 class TokenCut(TokenDamaged):
     """The token's end is missing.
 

@@ -6,6 +6,7 @@ The link outlives the relays it met on.  Closing a rendezvous sends what is queu
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
+from weakref import WeakKeyDictionary
 
 from derphole import PROGRAM
 from derphole.config import NetworkOptions
@@ -30,6 +31,7 @@ from tunnel.net.endpoint import (
     RelayChanged,
     Relays,
 )
+from tunnel.proto.machine import UdpEndpoint
 
 
 def endpoint_options(options: NetworkOptions) -> EndpointOptions:
@@ -70,6 +72,7 @@ class Rendezvous:
         self._endpoint = endpoint
         self._relays = RelayWords(options, report, endpoint)
         self._waiter = Waiter(report, endpoint, self._relays)
+        self._told_paths: WeakKeyDictionary[Link, str | None] = WeakKeyDictionary()
         self._on_failure: Callable[[], None] | None = None
         endpoint.watch(self._failed)
 
@@ -92,9 +95,16 @@ class Rendezvous:
         return reason_relayed(self._endpoint.path_facts(link), self.options.force_relay)
 
     def report_path(self, link: Link) -> None:
-        """Tell which path a new link uses."""
+        """Tell that a new link is up, on the relay first; from now on its changes are told, too."""
+        self._told_paths[link] = None
         self.report(StateChanged(State.CONNECTED_RELAY))
         self.report(PathTaken(relay_text(self._endpoint.relay_of(link)), is_direct=False))
+        self._tell_path(link, link.direct_path)
+
+    def complete(self) -> None:
+        """Tell that everything was confirmed; no path is told after that."""
+        self._told_paths.clear()
+        self.report(StateChanged(State.STREAM_COMPLETE))
 
     def notice(self) -> None:
         """Have what somebody waits for looked at again: something has changed."""
@@ -126,15 +136,24 @@ class Rendezvous:
                 self.report(Stalled("something sent is unanswered", silent_s, limit_s))
             case LinkTold(news=LinkResumed(silent_s)):
                 self.report(Resumed(silent_s))
-            case LinkTold(news=PathChanged(None)):
-                self.report(StateChanged(State.CONNECTED_RELAY))
-                self.report(PathTaken("relay", is_direct=False))
-            case LinkTold(news=PathChanged(direct)) if direct is not None:
-                self.report(StateChanged(State.CONNECTED_DIRECT))
-                self.report(PathTaken(f"direct {direct.address}", is_direct=True))
+            case LinkTold(link, PathChanged(direct)):
+                self._tell_path(link, direct)
             case _:
                 self._take_claims(event)
         self._waiter.notice()
+
+    def _tell_path(self, link: Link, direct: UdpEndpoint | None) -> None:
+        """Tell the path of a link that was told of, unless that is what was told last."""
+        address = None if direct is None else str(direct.address)
+        if link not in self._told_paths or self._told_paths[link] == address:
+            return
+        self._told_paths[link] = address
+        if address is None:
+            self.report(StateChanged(State.CONNECTED_RELAY))
+            self.report(PathTaken("relay", is_direct=False))
+        else:
+            self.report(StateChanged(State.CONNECTED_DIRECT))
+            self.report(PathTaken(f"direct {address}", is_direct=True))
 
     def _take_claims(self, event: EndpointEvent) -> None:
         """Take what happens to claims."""

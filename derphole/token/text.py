@@ -19,6 +19,7 @@ from hashlib import blake2b
 
 from derphole import PROGRAM
 from derphole.errors import (
+    NotAToken,
     TokenCut,
     TokenDamaged,
     TokenForeign,
@@ -161,10 +162,11 @@ def parse_token(text: str) -> Token:
     """Read a token; white space, also where a mail program broke the line, is dropped.
 
     Raises `TokenForeign` for tokens of the Go tool or of another version, `TokenCut` when the end
-    is missing, `TokenDamaged` for everything else that is not exactly a token.
+    is missing, `NotAToken` for text that begins otherwise, `TokenDamaged` for everything else that
+    is not exactly a token.  What people paste around it: `derphole.token.pasted`.
     """
     if len(text) > MAX_TOKEN_CHARACTERS:
-        raise TokenDamaged(f"it has {len(text)} characters, more than any token")
+        raise NotAToken(f"it has {len(text)} characters, more than any token")
     text = "".join(text.split())
     for prefix in (SESSION_PREFIX, SERVER_PREFIX, CLIENT_PREFIX):
         if text.startswith(prefix):
@@ -270,7 +272,7 @@ def _read_grant_token(
     return kind(noise, derp, grant, secret, decode_hints(reader))
 
 
-def _not_ours(text: str) -> TokenDamaged | TokenForeign:
+def _not_ours(text: str) -> NotAToken | TokenForeign:
     is_plain = bool(BASE64URL.fullmatch(text))
     if text.startswith(GO_TOOL_PREFIXES) or (is_plain and len(text) == GO_SESSION_TOKEN_CHARACTERS):
         return TokenForeign(
@@ -279,9 +281,7 @@ def _not_ours(text: str) -> TokenDamaged | TokenForeign:
         )
     if OTHER_VERSION.match(text):
         return _other_version()
-    return TokenDamaged(
-        f"it does not begin with {SESSION_PREFIX}, {SERVER_PREFIX} or {CLIENT_PREFIX}"
-    )
+    return NotAToken(f"it does not begin with {SESSION_PREFIX}, {SERVER_PREFIX} or {CLIENT_PREFIX}")
 
 
 def _other_version() -> TokenForeign:

@@ -14,6 +14,9 @@ import tempfile
 
 def main() -> int:
     """Send the file that the first argument names; return derphole's exit code."""
+    if len(sys.argv) != 2:
+        print("usage: echo TOKEN | events.py FILE", file=sys.stderr)
+        return 2
     token = sys.stdin.readline().strip()
     with tempfile.NamedTemporaryFile("w", suffix=".token") as file, open(sys.argv[1], "rb") as data:
         file.write(token + "\n")

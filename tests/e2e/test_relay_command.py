@@ -113,6 +113,34 @@ def test_a_key_file_keeps_the_key_over_restarts(tmp_path):
     assert heads[0] == heads[1]
 
 
+@pytest.mark.parametrize("trouble", ["option", "certificate", "address"])
+def test_no_key_file_is_written_by_a_relay_that_cannot_run(tmp_path, trouble):
+    path = tmp_path / "relay.json"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        arguments = {
+            "option": (*ANY_PORTS, "--rate", "fast"),
+            "certificate": (*ANY_PORTS, "--tls-cert", "absent.pem", "--tls-key", "absent.key"),
+            "address": ("--listen", address, "--stun-port", "off"),
+        }[trouble]
+
+        ended = failing(*arguments, "--key-file", path)
+
+    assert ended.returncode in (1, 2)
+    assert not path.exists()
+    assert "relay key" not in ended.stderr
+
+
+def test_a_key_file_that_cannot_be_written_ends_the_relay(tmp_path):
+    ended = failing(*ANY_PORTS, "--key-file", tmp_path / "absent" / "relay.json")
+
+    assert ended.returncode == 1
+    assert "cannot be written" in ended.stderr
+    assert "relay ready" not in ended.stderr
+
+
 def test_a_taken_address_is_exit_code_1_and_a_sentence_with_a_next_step():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -161,11 +189,11 @@ def test_listening_beyond_this_machine_is_announced():
     "arguments",
     [("--listen", "nowhere"), ("--tls-cert", "a.pem"), ("--rate", "fast"), ("--max-clients", "0")],
 )
-def test_wrong_options_are_exit_code_2_with_help(arguments):
+def test_wrong_options_are_exit_code_2_with_the_usage_line(arguments):
     ended = failing(*arguments)
 
     assert ended.returncode == 2
-    assert "USAGE:" in ended.stderr
+    assert "\nusage: derphole relay [options]\n" in ended.stderr
     assert ended.stdout == ""
 
 

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.e2e
 
 INPUT = b"not for this token\n"
 GOOD = session_text(Capability.LISTEN, port=9)
+OTHER = session_text(Capability.LISTEN, port=10)
 MIDDLE = len(GOOD) // 2
 EXPIRES_S = 8  # a busy machine takes seconds to start two processes
 OTHER_LETTER = "A" if GOOD[MIDDLE] != "A" else "B"
@@ -28,7 +29,8 @@ REFUSED = {
         "token-damaged",
         "the token is damaged .*copy it again",
     ),
-    "no token at all": ("hello", "token-damaged", "it does not begin with dhp1_"),
+    "no token at all": ("hello", "not-a-token", "it does not begin with dhp1_"),
+    "two tokens": (f"{GOOD}\n{OTHER}", "several-tokens", "there are 2 tokens .*; give one"),
     "end missing": (GOOD[:-7], "token-cut", "the token is cut short .*to its very end"),
     "expired an hour ago": (
         session_text(Capability.LISTEN, port=9, expires_in_s=-3600),
@@ -82,6 +84,8 @@ def test_every_kind_of_refusal_has_a_code_and_a_sentence_of_its_own() -> None:
     codes = {code for _, code, _ in REFUSED.values()}
 
     assert codes == {
+        "not-a-token",
+        "several-tokens",
         "token-damaged",
         "token-cut",
         "token-expired",

@@ -263,7 +263,7 @@ def test_a_token_file_that_others_can_read_is_warned_about(desk: Desk, tmp_path:
         (["listen", "--relay", "ftp://127.0.0.1"], "^invalid relay .* https:// or http://"),
         (["listen", "--timeout", "soon"], '^invalid --timeout value "soon"'),
         (["listen", "-q", "-v"], "^only one of --verbose, --quiet, or --silent may be set$"),
-        (["lisen"], "^unknown command: lisen$"),
+        (["lisen"], "^unknown command: lisen; did you mean listen[?]$"),
     ],
 )
 def test_a_wrong_call_ends_with_2_and_reads_nothing(

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -308,3 +309,18 @@ def test_lines_are_no_wider_than_a_screen(path: Path) -> None:
     lines = prose(path.read_text()).splitlines()
 
     assert not [line for line in lines if len(line) > COLUMNS and not line.startswith("|")]
+
+
+@pytest.mark.parametrize("name", ["events.py", "folder.sh", "ssh.sh"])
+def test_an_example_without_arguments_tells_how_it_is_called(name: str) -> None:
+    done = subprocess.run(
+        [ROOT / "docs/examples" / name],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.match(rf"[Uu]sage: .*\b{name} [A-Z]", done.stderr)

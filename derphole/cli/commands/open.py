@@ -13,7 +13,7 @@ from derphole.errors import Interrupted
 from derphole.forwarding.endpoints import DEFAULT_BIND, ServiceAddress, parse_bind
 from derphole.status import Caution
 from derphole.token.grant import Capability
-from derphole.token.text import parse_token
+from derphole.token.pasted import has_token, pasted_token
 from derphole.token.validity import check_session
 from tunnel.net.clock import wall
 
@@ -41,8 +41,8 @@ EXAMPLES:
     derphole open --token-file token.txt unix:/tmp/service.sock
 """
 
-# A port or something with a colon; no token looks like that.
-BIND_ALONE = re.compile(r"[0-9]{1,5}|.*:.*")
+# A port or something with a colon that is no URL.
+BIND_ALONE = re.compile(r"[0-9]{1,5}|(?!.*://).*:.*")
 
 
 def run(arguments: Arguments, output: Output) -> int:
@@ -50,7 +50,7 @@ def run(arguments: Arguments, output: Output) -> int:
     options = network_options(arguments)
     arguments = _told_apart(arguments)
     where = parse_bind(arguments.text("BIND") or DEFAULT_BIND)
-    token = parse_token(sources.token_text(arguments, output))
+    token = pasted_token(sources.token_text(arguments, output))
     session = check_session(token, Capability.SHARE, wall())
 
     from derphole.cli.frame.file_limit import raise_file_limit
@@ -70,11 +70,14 @@ def run(arguments: Arguments, output: Output) -> int:
 
 
 def _told_apart(arguments: Arguments) -> Arguments:
-    """Tell a single BIND from a single TOKEN."""
-    alone = arguments.text("TOKEN")
-    if alone is None or arguments.text("BIND") is not None or not BIND_ALONE.fullmatch(alone):
+    """Tell TOKEN from BIND where only one of them is given, or the second one first."""
+    first, second = arguments.text("TOKEN"), arguments.text("BIND")
+    if first is None or has_token(first):
         return arguments
-    return replace(arguments, values={**arguments.values, "TOKEN": None, "BIND": alone})
+    is_swapped = second is not None and has_token(second)
+    if not is_swapped and (second is not None or not BIND_ALONE.fullmatch(first)):
+        return arguments
+    return replace(arguments, values={**arguments.values, "TOKEN": second, "BIND": first})
 
 
 def _warn_of(where: ServiceAddress, output: Output) -> None:

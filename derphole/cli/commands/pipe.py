@@ -9,7 +9,7 @@ from derphole.cli.frame.options import NETWORK_OPTIONS, SOURCE_OPTIONS
 from derphole.cli.frame.output import Output
 from derphole.status import Notice
 from derphole.token.grant import Capability
-from derphole.token.text import parse_token
+from derphole.token.pasted import pasted_token
 from derphole.token.validity import check_session
 from tunnel.net.clock import wall
 
@@ -37,7 +37,7 @@ EXAMPLES:
 def run(arguments: Arguments, output: Output) -> int:
     """Send one stream."""
     options = network_options(arguments)
-    token = parse_token(sources.token_text(arguments, output))
+    token = pasted_token(sources.token_text(arguments, output))
     session = check_session(token, Capability.LISTEN, wall())
 
     from derphole import pipe

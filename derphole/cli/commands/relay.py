@@ -11,6 +11,7 @@ from derphole.errors import Interrupted, RelayNotStarted
 from derphole.status import Caution, Notice
 
 if TYPE_CHECKING:
+    from derphole.relay_key import LoadedKey
     from tunnel.crypto.keys import KeyPair
     from tunnel.net.relay_server.server import ListenFailed, RelayServer, ServerCertificate
 
@@ -38,7 +39,8 @@ OPTIONS:
 EXAMPLES:
     derphole relay
     derphole relay --listen :3340
-    derphole relay --listen :443 --tls-cert relay.crt --tls-key relay.key --key-file relay.json
+    derphole relay --key-file relay.json
+    derphole relay --listen :443 --tls-cert relay.crt --tls-key relay.key
 """
 
 
@@ -51,13 +53,14 @@ def run(arguments: Arguments, output: Output) -> int:
     from derphole.cli.frame.signals import EndingSignals
     from tunnel.net.relay_server.server import SPARE_CONNECTIONS
 
-    keys = _keys(options, output)
     certificate = _certificate(options)
+    loaded = _key(options, output)
     raise_file_limit(options.max_clients + SPARE_CONNECTIONS)
     # A command that a person ends on purpose has not failed.
     with suppress(Interrupted), EndingSignals():
-        server = _started(options, keys, certificate, output)
+        server = _started(options, loaded.keys, certificate, output)
         try:
+            _keep_key(options, loaded, output)
             announce(server, certificate, output)
             server.wait()
         finally:
@@ -65,16 +68,15 @@ def run(arguments: Arguments, output: Output) -> int:
     return 0
 
 
-def _keys(options: RelayOptions, output: Output) -> "KeyPair":
-    from derphole.relay_key import load_or_create
+def _key(options: RelayOptions, output: Output) -> "LoadedKey":
+    """Return the relay's key, a new one where there is no file; nothing is written yet."""
+    from derphole.relay_key import LoadedKey, load_or_make
     from tunnel.crypto.keys import KeyPair
     from tunnel.units import KEY_SIZE
 
     if options.key_file is None:
-        return KeyPair.from_secret(os.urandom(KEY_SIZE))
-    loaded = load_or_create(options.key_file, os.urandom)
-    if loaded.is_new:
-        output.report(Notice(f"wrote a new relay key to {options.key_file}"))
+        return LoadedKey(KeyPair.from_secret(os.urandom(KEY_SIZE)))
+    loaded = load_or_make(options.key_file, os.urandom)
     if loaded.is_exposed:
         output.report(
             Caution(
@@ -82,7 +84,17 @@ def _keys(options: RelayOptions, output: Output) -> "KeyPair":
                 f"run chmod 600 {options.key_file}"
             )
         )
-    return loaded.keys
+    return loaded
+
+
+def _keep_key(options: RelayOptions, loaded: "LoadedKey", output: Output) -> None:
+    """Write a new key to its file, once the relay runs; raises `KeyFileUnusable`."""
+    if not loaded.is_new or options.key_file is None:
+        return
+    from derphole.relay_key import write_new
+
+    write_new(options.key_file, loaded.keys)
+    output.report(Notice(f"wrote a new relay key to {options.key_file}"))
 
 
 def _certificate(options: RelayOptions) -> "ServerCertificate | None":

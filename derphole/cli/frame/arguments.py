@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from derphole.cli.frame.near_words import meant
 from derphole.errors import UsageError
 from tunnel.units import GIB, KIB, MIB
 
@@ -36,9 +37,18 @@ GLOBAL_FLAGS: Mapping[str, Option] = {
     "-q": Option("--quiet"),
     "-s": Option("--silent"),
     "-h": Option("--help"),
+    "-V": Option("--version"),
     **{
         name: Option(name)
-        for name in ("--verbose", "--quiet", "--silent", "--json", "--help", "--help-llm")
+        for name in (
+            "--verbose",
+            "--quiet",
+            "--silent",
+            "--json",
+            "--help",
+            "--help-llm",
+            "--version",
+        )
     },
 }
 
@@ -120,7 +130,7 @@ def _scan_long(word: str, known: Mapping[str, Option], waiting: list[str], resul
     name, equals, value = word.partition("=")
     option = known.get(name)
     if option is None:
-        raise UsageError(f"unknown flag: {name}")
+        raise UsageError(f"unknown flag: {name}{meant(name, known)}")
     if option.takes_value:
         result.options[option.name] = value if equals else _next_value(name, waiting)
     elif not equals or value.lower() in TRUE_WORDS:
@@ -139,7 +149,7 @@ def _scan_short(word: str, known: Mapping[str, Option], waiting: list[str], resu
         position += 1
         option = known.get(name)
         if option is None:
-            raise UsageError(f"unknown flag: {word}")
+            raise UsageError(f"unknown flag: {word}{meant(word, known)}")
         if option.takes_value:
             glued = word[position:].removeprefix("=")
             has_value = position < len(word)

@@ -10,6 +10,7 @@ from derphole.cli.frame.arguments import Arguments, parse_size
 from derphole.config import TRACE_SIZE, NetworkOptions, RelayAddress
 from derphole.errors import UsageError
 from derphole.token.hints import OwnRelay
+from derphole.token.pasted import has_token
 from derphole.token.typed_times import parse_duration
 from derphole.trace_bounds import LEAST_SIZE
 from tunnel.units import KIB, ByteCount, Seconds
@@ -17,6 +18,9 @@ from tunnel.units import KIB, ByteCount, Seconds
 DEFAULT_PORTS = {"https": 443, "http": 80}
 # 16 bytes are what a token carries; derper prints the hash of its whole certificate.
 PIN = re.compile(r"sha256:([0-9a-fA-F]{32}|[0-9a-fA-F]{64})|sha256-raw:[0-9a-fA-F]{64}")
+URL = re.compile(r"https?://[^\s\"'`<>()]+", re.IGNORECASE)
+BARE_HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.%]+\])(?::[0-9]{1,5})?/?(?:#\S+)?")
+MAP_PATH = "/derpmap"
 MAX_PARALLEL = 16
 SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 
@@ -48,15 +52,17 @@ def network_options(arguments: Arguments) -> NetworkOptions:
 def parse_relay(text: str) -> RelayAddress:
     """Read `https://host[:port][#PIN]` or `http://host[:port]`; raises `UsageError`.
 
-    PIN is `sha256:HEX`, or `sha256-raw:HEX` as derper prints it.
+    PIN is `sha256:HEX`, or `sha256-raw:HEX` as derper prints it.  The one URL in a whole line, such
+    as the one that `derphole relay` prints, is enough.
     """
+    text = _one_url(text)
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
         raise _bad_relay(text, str(error)) from error
-    if parts.scheme not in DEFAULT_PORTS:
-        raise _bad_relay(text, "it must begin with https:// or http://")
+    if parts.path == MAP_PATH:
+        raise _bad_relay(text, "it is the URL of a relay map, which goes to --derp-map")
     if not parts.hostname or parts.username is not None or parts.path not in ("", "/"):
         raise _bad_relay(text, "nothing may follow the host name and the port")
     if parts.query or port == 0:
@@ -72,6 +78,28 @@ def parse_relay(text: str) -> RelayAddress:
     except ValueError as error:
         raise _bad_relay(text, str(error)) from error
     return address
+
+
+def _one_url(text: str) -> str:
+    """Return the one URL in what was pasted as a relay; raises `UsageError`."""
+    if has_token(text):  # which is secret
+        raise UsageError(
+            "what was given as a relay holds a token; a relay is a URL such as "
+            "https://relay.example.com, and the token says itself which relay to use",
+            shows_help=False,
+        )
+    urls: list[str] = list(dict.fromkeys(url.rstrip(".,;") for url in URL.findall(text)))
+    if len(urls) == 1:
+        return urls[0]
+    if urls:
+        raise _bad_relay(text, f"there are {len(urls)} URLs in it; give one")
+    if BARE_HOST.fullmatch(host := text.strip(" \t\r\n\"'`<>()")):
+        raise _bad_relay(
+            text,
+            f"its scheme is missing; write http://{host} if the relay has no certificate, or "
+            f"https://{host} if it has one",
+        )
+    raise _bad_relay(text, "it must begin with https:// or http://")
 
 
 def cache_dir(environ: Mapping[str, str]) -> Path | None:

@@ -36,5 +36,6 @@ GLOBAL_OPTIONS = """\
     -s, --silent                The same as --quiet
     --json                      Print one JSON event a line on standard error
     -h, --help                  Print this help
+    -V, --version               Print the version
     --help-llm                  Print a Markdown reference of all commands
 """

@@ -94,10 +94,10 @@ class Output:
         for line in (text, *([hint] if hint else []), *more):
             self._lines.write(escaped(line), is_vital=True)
 
-    def help_after_error(self, text: str) -> None:
-        """Show the help text that follows a usage error; programs that read JSON get none."""
-        if not self.is_json:
-            self._lines.write("\n" + text.rstrip("\n"), is_vital=True)
+    def usage_after_error(self, *lines: str) -> None:
+        """Show what follows a usage error; programs that read JSON get nothing."""
+        for line in () if self.is_json else lines:
+            self._lines.write(escaped(line), is_vital=True)
 
     def payload_line(self, text: str) -> None:
         """Write a line to standard output and flush it; blocks.

@@ -1,18 +1,21 @@
 """Where a command takes its token from: argument, option, file, standard input, environment.
 
 Exactly one source counts; the environment (DERPHOLE_TOKEN, DERPTUN_TOKEN) only when no other is
-given.  A source that cannot be read is a usage error (exit 2), without the help text.
+given.  A source that cannot be read is a usage error (exit 2), without the usage line.
 """
 
 import os
+import re
 import select
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.output import Output
 from derphole.errors import UsageError
 from derphole.status import Caution
+from derphole.token.pasted import has_token
 
 # Chosen: far above any token; a larger file is not a token file.
 MAX_TOKEN_FILE_SIZE = 64 << 10
@@ -20,6 +23,20 @@ MAX_TOKEN_LINE_SIZE = 4096
 
 ENVIRONMENT_NAMES = {"derphole": "DERPHOLE_TOKEN", "derptun": "DERPTUN_TOKEN"}
 OPTION_NAMES = ("--token", "--token-file", "--token-stdin")
+LABEL = re.compile(r"token[:=]?|derphole(@\S*)?|derptun(@\S*)?|npx|pipe|open", re.IGNORECASE)
+
+
+def unlabelled(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line without what was pasted in front of a token.
+
+    `derphole pipe derphole pipe TOKEN` and `derphole pipe token: TOKEN` mean `derphole pipe TOKEN`.
+    """
+    for place, word in enumerate(words):
+        if has_token(word):
+            return list(words[place:])
+        if not LABEL.fullmatch(word):
+            break
+    return list(words)
 
 
 def token_text(arguments: Arguments, output: Output, argument: str | None = "TOKEN") -> str:

@@ -9,7 +9,8 @@ import pytest
 
 from derphole import __version__
 from derphole.cli.catalogue import COMMANDS
-from derphole.cli.frame.arguments import Option, scan
+from derphole.cli.frame.arguments import GLOBAL_FLAGS, Option, known_options, scan
+from derphole.cli.frame.near_words import meant
 from derphole.cli.invocation import TUNNEL_NEXT_STEP, Invocation, error_code, tunnel_sentence
 from derphole.cli.main import main
 from derphole.errors import UsageError
@@ -28,6 +29,9 @@ def minted(capability, expires_at=FAR):
 
 
 GOOD = minted(Capability.LISTEN)
+EXPIRED = minted(Capability.LISTEN, 1)
+SHARED = minted(Capability.SHARE, 1)
+LATER = minted(Capability.LISTEN, FAR + 1)
 CLIENT = token_text(
     client_token(ISSUER, Grant(bytes(8), FAR, Capability.TUNNEL), RegionHints((1,)))
 )
@@ -53,6 +57,22 @@ def run(capsys):
 @pytest.mark.parametrize("program", ["derphole", "/usr/bin/derptun", "derptun-1.0-linux"])
 def test_version_is_one_line_on_standard_output(run, program, line):
     assert run(*line, program=program) == (0, f"v{__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "line", [["--version"], ["-V"], ["listen", "--version"], ["pipe", "a", "b", "c", "-V"]]
+)
+def test_the_version_can_be_asked_for_with_a_flag(run, line):
+    assert run(*line) == (0, f"v{__version__}\n", "")
+
+
+@pytest.mark.parametrize("line", [["version", "--json"], ["--json", "--version"]])
+@pytest.mark.parametrize("program", ["derphole", "derptun"])
+def test_the_version_in_json_is_one_object_on_standard_output(run, program, line):
+    exit_code, out, err = run(*line, program=program)
+
+    assert (exit_code, err) == (0, "")
+    assert json.loads(out) == {"program": program, "version": f"v{__version__}"}
 
 
 def test_main_takes_the_program_s_name_and_its_arguments(capsys):
@@ -92,7 +112,22 @@ def test_each_command_prints_its_help(run, name):
     assert f"\nUSAGE:\n    derphole {name}" in out
     assert out == run(name, "--help")[1]
     assert out == run("-h", name)[1]
-    assert max(map(len, out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("program", COMMANDS)
+def test_every_option_is_explained_behind_28_columns(run, program):
+    for name in COMMANDS[program].commands:
+        options = run("help", name, program=program)[1].partition("OPTIONS:\n")[2]
+        for line in options.partition("\nEXAMPLES:")[0].splitlines():
+            if line.startswith("    -"):
+                assert re.fullmatch(r"    -.{25}  [A-Z].*", line), line
+
+
+@pytest.mark.parametrize("program", COMMANDS)
+def test_help_fits_80_columns(run, program):
+    for name in (None, "help", *COMMANDS[program].commands):
+        out = run("help", *([name] if name else []), program=program)[1]
+        assert [line for line in out.splitlines() if len(line) > 80] == []
 
 
 def test_commands_of_both_programs_are_written_for_the_one_that_was_called(run):
@@ -118,6 +153,22 @@ def test_the_reference_for_language_models_is_markdown(run):
     assert out == run("pipe", "--help-llm")[1] == run("help", "--help-llm")[1]
 
 
+@pytest.mark.parametrize(
+    "line", [["--help-llm"], ["help", "--help-llm"], ["netcheck", "--help-llm"]]
+)
+def test_the_reference_begins_with_the_program_that_was_called(run, line):
+    by_name = run(*line, program="derptun")[1]
+
+    assert by_name.startswith("# derptun\n")
+    assert "\n# derphole\n" in by_name
+    assert run("derptun", *line)[1] == by_name
+
+
+def test_help_knows_the_other_program(run):
+    assert run("help", "derptun") == run("derptun", "help")
+    assert run("help", "derptun", "netcheck") == run("derptun", "help", "netcheck")
+
+
 def test_derptun_is_chosen_by_name_or_by_word(run):
     by_name = run(program="derptun")[1]
     by_word = run("derptun")[1]
@@ -137,66 +188,171 @@ def test_printed_commands_start_the_way_the_npm_shim_does(run):
 
 # --- usage errors: exit 2 --------------------------------------------------------------------
 
-WITH_HELP = [
-    (["--bogus"], "unknown flag: --bogus", "derphole - "),
-    (["-x"], "unknown flag: -x", "derphole - "),
-    (["--force-relay", "listen"], "unknown flag: --force-relay", "derphole - "),
-    (["listen", "--forc"], "unknown flag: --forc", "Receive one"),
-    (["listen", "--verb"], "unknown flag: --verb", "Receive one"),
-    (["listen", "--bogus=1"], "unknown flag: --bogus", "Receive one"),
-    (["listen", "-verbose"], "unknown flag: -verbose", "Receive one"),
-    (["listen", "--expires"], "--expires requires a value", "Receive one"),
-    (["listen", "--expires", "--verbose"], "--expires requires a value", "Receive one"),
-    (["listen", "extra"], "'listen' requires 0 argument(s), got 1", "Receive one"),
-    (["listen", "--", "-x"], "'listen' requires 0 argument(s), got 1", "Receive one"),
-    (["listen", "--force-relay=x"], 'invalid bool value "x"', "Receive one"),
-    (["listen", "--expires", "soon"], 'invalid --expires value "soon"; use RFC3339', "Receive one"),
-    (["listen", "--timeout", "x"], 'invalid --timeout value "x"', "Receive one"),
-    (["netcheck", "extra"], "'netcheck' requires 0 argument(s), got 1", "Check this network"),
-    (["netcheck", "--timeout", "x"], 'invalid --timeout value "x"', "Check this network"),
-    (["pipe", "a", "b"], "'pipe' requires 0-1 argument(s), got 2", "Send standard"),
-    (["pipe"], "exactly one of TOKEN, --token, --token-file, or --token-stdin", "Send standard"),
-    (["pipe", "a", "--token", "b"], "at most one of TOKEN, --token,", "Send standard"),
-    (["pipe", "a", "-P", "17"], "parallel must be 1-16 or auto", "Send standard"),
-    (["pipe", "a", "-P17"], "parallel must be 1-16 or auto", "Send standard"),
-    (["pipe", "a", "-P=17"], "parallel must be 1-16 or auto", "Send standard"),
-    (["pipe", "a", "--parallel=no"], "parallel must be 1-16 or auto", "Send standard"),
-    (["pipe", "a", "-P"], "-P requires a value", "Send standard"),
-    (["share"], "'share' requires 1 argument(s), got 0", "Let another"),
-    (["share", "1", "2"], "'share' requires 1 argument(s), got 2", "Let another"),
-    (["share", "host"], 'invalid target "host"; use HOST:PORT, PORT', "Let another"),
-    (["share", "http://x:1"], 'invalid target "http://x:1": remove http://', "Let another"),
-    (["share", "80", "--max-clients", "0"], 'invalid --max-clients value "0"; use 1 to', "Let"),
-    (["share", "80", "--max-clients", "x"], 'invalid --max-clients value "x"', "Let another"),
-    (["share", "80", "--max-connections=9999"], "invalid --max-connections value", "Let another"),
-    (["share", "80", "--expires", "soon"], 'invalid --expires value "soon"', "Let another"),
-    (["open", "a", "b", "c"], "'open' requires 0-2 argument(s), got 3", "Open a local"),
-    (["open"], "exactly one of TOKEN, --token, --token-file, or --token-stdin", "Open a local"),
-    (["open", "8080"], "exactly one of TOKEN, --token, --token-file, or", "Open a local"),
-    (["open", "a", "nowhere"], 'invalid address to listen on "nowhere"', "Open a local"),
-    (["open", "a", "--token", "b"], "at most one of TOKEN, --token,", "Open a local"),
-    (["open", "a", "1", "--token", "b"], "at most one of TOKEN, --token,", "Open a local"),
-    (["help", "a", "b"], "'help' requires 0-1 argument(s), got 2", "derphole - "),
-    (["version", "--bogus"], "unknown flag: --bogus", "Print the version"),
+WITH_USAGE = [
+    (["--bogus"], "unknown flag: --bogus", None),
+    (["-x"], "unknown flag: -x", None),
+    (["--force-relay", "listen"], "unknown flag: --force-relay", None),
+    (["listen", "--forc"], "unknown flag: --forc; did you mean --force-relay?", "listen"),
+    (["listen", "--verb"], "unknown flag: --verb; did you mean --verbose?", "listen"),
+    (["listen", "--realy", "x"], "unknown flag: --realy; did you mean --relay?", "listen"),
+    (["listen", "--realy=x"], "unknown flag: --realy; did you mean --relay?", "listen"),
+    (["listen", "--tokn"], "unknown flag: --tokn", "listen"),
+    (["listen", "-help"], "unknown flag: -help; did you mean --help?", "listen"),
+    (["pipe", "--tokn", "x"], "unknown flag: --tokn; did you mean --token?", "pipe"),
+    (["relay", "--LISTEN", ":1"], "unknown flag: --LISTEN; did you mean --listen?", "relay"),
+    (["--verion"], "unknown flag: --verion; did you mean --version?", None),
+    (["listen", "--bogus=1"], "unknown flag: --bogus", "listen"),
+    (["listen", "-verbose"], "unknown flag: -verbose; did you mean --verbose?", "listen"),
+    (["listen", "--expires"], "--expires requires a value", "listen"),
+    (["listen", "--expires", "--verbose"], "--expires requires a value", "listen"),
+    (["listen", "extra"], "'listen' requires 0 argument(s), got 1", "listen"),
+    (["listen", "--", "-x"], "'listen' requires 0 argument(s), got 1", "listen"),
+    (["listen", "--force-relay=x"], 'invalid bool value "x"', "listen"),
+    (["listen", "--expires", "soon"], 'invalid --expires value "soon"; use RFC3339', "listen"),
+    (["listen", "--timeout", "x"], 'invalid --timeout value "x"', "listen"),
+    (["netcheck", "extra"], "'netcheck' requires 0 argument(s), got 1", "netcheck"),
+    (["netcheck", "--timeout", "x"], 'invalid --timeout value "x"', "netcheck"),
+    (["pipe", "a", "b"], "'pipe' requires 0-1 argument(s), got 2", "pipe"),
+    (["pipe"], "exactly one of TOKEN, --token, --token-file, or --token-stdin", "pipe"),
+    (["pipe", "a", "--token", "b"], "at most one of TOKEN, --token,", "pipe"),
+    (["pipe", "a", "-P", "17"], "parallel must be 1-16 or auto", "pipe"),
+    (["pipe", "a", "-P17"], "parallel must be 1-16 or auto", "pipe"),
+    (["pipe", "a", "-P=17"], "parallel must be 1-16 or auto", "pipe"),
+    (["pipe", "a", "--parallel=no"], "parallel must be 1-16 or auto", "pipe"),
+    (["pipe", "a", "-P"], "-P requires a value", "pipe"),
+    (["share"], "'share' requires 1 argument(s), got 0", "share"),
+    (["share", "1", "2"], "'share' requires 1 argument(s), got 2", "share"),
+    (["share", "host"], 'invalid target "host"; use HOST:PORT, PORT', "share"),
+    (["share", "http://x:1"], 'invalid target "http://x:1": remove http://', "share"),
+    (["share", "80", "--max-clients", "0"], 'invalid --max-clients value "0"; use 1 to', "share"),
+    (["share", "80", "--max-clients", "x"], 'invalid --max-clients value "x"', "share"),
+    (["share", "80", "--max-connections=9999"], "invalid --max-connections value", "share"),
+    (["share", "80", "--expires", "soon"], 'invalid --expires value "soon"', "share"),
+    (["open", "a", "b", "c"], "'open' requires 0-2 argument(s), got 3", "open"),
+    (["open"], "exactly one of TOKEN, --token, --token-file, or --token-stdin", "open"),
+    (["open", "8080"], "exactly one of TOKEN, --token, --token-file, or", "open"),
+    (["open", "a", "nowhere"], 'invalid address to listen on "nowhere"', "open"),
+    (["open", "a", "--token", "b"], "at most one of TOKEN, --token,", "open"),
+    (["open", "a", "1", "--token", "b"], "at most one of TOKEN, --token,", "open"),
+    (["help", "pipe", "b"], "'help' requires 0-1 argument(s), got 2", None),
+    (["version", "--bogus"], "unknown flag: --bogus", "version"),
 ]
 
 
-@pytest.mark.parametrize(("line", "sentence", "help_start"), WITH_HELP)
-def test_a_usage_error_is_a_sentence_and_the_help(run, line, sentence, help_start):
+USAGE_LINES = {
+    None: "usage: derphole COMMAND [options]",
+    "listen": "usage: derphole listen [options]",
+    "pipe": "usage: derphole pipe [options] [--] [TOKEN]",
+    "share": "usage: derphole share [options] [--] TARGET",
+    "open": "usage: derphole open [options] [--] [TOKEN] [BIND]",
+    "relay": "usage: derphole relay [options]",
+    "netcheck": "usage: derphole netcheck [options]",
+    "version": "usage: derphole version",
+}
+
+
+@pytest.mark.parametrize(("line", "sentence", "command"), WITH_USAGE)
+def test_a_usage_error_is_a_sentence_the_usage_line_and_where_help_is(run, line, sentence, command):
     exit_code, out, err = run(*line)
-    first, blank, help_text = err.split("\n", 2)
+    first, *more = err.splitlines()
+    named = f"derphole {command}" if command else "derphole"
 
-    assert (exit_code, out, blank) == (2, "", "")
+    assert (exit_code, out) == (2, "")
     assert first.startswith(sentence)
-    assert help_text.startswith(help_start)
+    assert ("did you mean" in first) == ("did you mean" in sentence)
+    assert more == [USAGE_LINES[command], f"Run '{named} --help' for help"]
 
 
-@pytest.mark.parametrize("name", ["frob", "listne", "-", "relay-x", ""])
+def test_the_usage_line_is_written_for_the_program_that_was_called(run):
+    by_name = run("netcheck", "x", program="derptun")[2].splitlines()
+    by_npm = run("share", environ={"DERPHOLE_NPM": "derphole@latest"})[2].splitlines()
+
+    assert by_name[1:] == [
+        "usage: derptun netcheck [options]",
+        "Run 'derptun netcheck --help' for help",
+    ]
+    assert by_npm[1:] == [
+        "usage: npx -y derphole@latest share [options] [--] TARGET",
+        "Run 'npx -y derphole@latest share --help' for help",
+    ]
+
+
+@pytest.mark.parametrize("name", ["frob", "-", "x", "transfer", ""])
 def test_an_unknown_command_points_at_the_help(run, name):
     expected = f"unknown command: {name}\nRun 'derphole --help' for usage\n"
 
     assert run(name) == (2, "", expected)
     assert run("help", name) == (2, "", expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("listn", "listen"),
+        ("listne", "listen"),
+        ("Listen", "listen"),
+        ("pip", "pipe"),
+        ("opne", "open"),
+        ("net", "netcheck"),
+        ("relay-x", "relay"),
+    ],
+)
+def test_the_command_that_was_meant_is_suggested(run, name, near):
+    expected = f"unknown command: {name}; did you mean {near}?\nRun 'derphole --help' for usage\n"
+
+    assert run(name) == (2, "", expected)
+    assert run("help", name) == (2, "", expected)
+
+
+def test_no_two_words_of_a_command_are_mistaken_for_each_other():
+    for program in COMMANDS.values():
+        for name, command in program.commands.items():
+            flags = known_options(command.load().USAGE) if command.takes_options else GLOBAL_FLAGS
+            assert [meant(each, flags) for each in flags if len(each) > 4] == [
+                f"; did you mean {each}?" for each in flags if len(each) > 4
+            ], name
+
+
+@pytest.mark.parametrize(
+    ("program", "line"),
+    [
+        ("derphole", ["send", "file"]),
+        ("derphole", ["receive"]),
+        ("derphole", ["recieve", "--help"]),
+        ("derphole", ["ssh", "invite", "--user", "me"]),
+        ("derptun", ["serve", "--tcp", "127.0.0.1:22"]),
+        ("derptun", ["token", "server"]),
+        ("derptun", ["connect", "--stdio"]),
+    ],
+)
+def test_a_command_that_comes_later_is_told_from_an_unknown_one(run, program, line):
+    sentence = f"`{program} {line[0]}` is not in this version yet; until then "
+    exit_code, out, err = run(*line, program=program)
+
+    assert (exit_code, out) == (2, "")
+    assert err.startswith(sentence)
+    assert err.count("\n") == 1
+    assert run("help", line[0], program=program) == (2, "", err)
+
+
+def test_help_of_a_later_command_s_own_command_tells_the_same(run):
+    assert run("help", "ssh", "invite") == run("ssh", "invite")
+    assert run("help", "token", "server", program="derptun") == run("token", program="derptun")
+
+
+def test_no_command_that_is_there_is_told_to_come_later():
+    for program in COMMANDS.values():
+        assert not set(program.planned) & set(program.commands)
+
+
+def test_what_does_the_work_of_a_later_command_can_be_typed(run):
+    for program in COMMANDS.values():
+        for name, until in program.planned.items():
+            lines = re.findall(r"`derphole ([^`]*)`", until)
+            assert len(lines) == 2, name
+            for line in lines:
+                command = line.split()[0]
+                assert run(command, "--help")[0] == 0
 
 
 def test_an_unknown_command_of_derptun_points_at_its_help(run):
@@ -233,7 +389,7 @@ def test_a_usage_error_in_json_is_one_event_without_help(run):
     assert (exit_code, out) == (2, "")
     assert event["event"] == "error"
     assert event["code"] == "usage"
-    assert event["message"] == "unknown flag: --forc"
+    assert event["message"] == "unknown flag: --forc; did you mean --force-relay?"
     assert event["exit_code"] == 2
 
 
@@ -246,7 +402,10 @@ def test_json_behind_the_separator_is_a_word(run):
 REFUSED = [
     (["pipe", GOOD[:-3]], "token-cut", "the token is cut short"),
     (["pipe", GOOD[:30] + "AAAA" + GOOD[34:]], "token-damaged", "the token is damaged"),
-    (["pipe", "nonsense"], "token-damaged", "the token is damaged"),
+    (["pipe", "nonsense"], "not-a-token", "this is not a token (it does not begin with dhp1_"),
+    (["pipe", "TOKEN"], "not-a-token", "this is not a token (TOKEN stands for the text that"),
+    (["open", "http://x:1"], "not-a-token", "this is not a token (it is a URL); use the token"),
+    (["pipe", f"{GOOD} {LATER}"], "several-tokens", "there are 2 tokens in what was given"),
     (["pipe", "dts1_abc"], "token-foreign", "this token was made by the Go version"),
     (["pipe", minted(Capability.LISTEN, 1)], "token-expired", "the token expired at 1970"),
     (
@@ -276,6 +435,39 @@ def test_a_refusal_is_one_sentence_and_one_code(run, line, code, sentence):
     assert event["message"].startswith(sentence)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["pipe", "token:", EXPIRED],
+        ["pipe", f"token: {EXPIRED}"],
+        ["pipe", "derphole", "pipe", EXPIRED],
+        ["pipe", "--token", f"derphole pipe {EXPIRED} < file"],
+        ["pipe", "--", f"<{EXPIRED}>"],
+        ["open", f"token: {SHARED}"],
+        ["open", "derphole", "open", SHARED, "8080"],
+        ["open", "8080", SHARED],
+        ["open", "127.0.0.1:8080", SHARED],
+    ],
+)
+def test_the_token_is_found_in_what_was_pasted(run, line):
+    exit_code, out, err = run(*line)
+
+    assert (exit_code, out) == (1, "")
+    assert err.startswith("the token expired at 1970")
+
+
+def test_the_token_is_found_in_the_environment_and_in_a_file(run, tmp_path):
+    path = tmp_path / "token.txt"
+    path.write_text(f"On the other machine, run:\n  derphole pipe {EXPIRED[:70]}\n{EXPIRED[70:]}\n")
+    path.chmod(0o600)
+
+    for environ, line in (
+        ({"DERPHOLE_TOKEN": f"'{EXPIRED}'"}, []),
+        ({}, ["--token-file", str(path)]),
+    ):
+        assert run("pipe", *line, environ=environ)[2].startswith("the token expired at 1970")
+
+
 def test_a_refused_token_is_not_repeated_in_the_message(run):
     assert minted(Capability.SHARE)[10:60] not in run("pipe", minted(Capability.SHARE))[2]
 
@@ -297,12 +489,12 @@ def test_the_environment_gives_the_token(run):
 
 
 def test_the_last_repeat_of_an_option_wins(run):
-    assert run("pipe", "x", "-P99", "-P", "8")[2].startswith("the token is damaged")
+    assert run("pipe", "x", "-P99", "-P", "8")[2].startswith("this is not a token")
 
 
 def test_a_word_behind_the_separator_may_look_like_an_option(run):
-    assert run("pipe", "--", "--verbose")[2].startswith("the token is damaged")
-    assert run("--", "pipe", "--verbose")[2].startswith("the token is damaged")
+    assert run("pipe", "--", "--verbose")[2].startswith("this is not a token")
+    assert run("--", "pipe", "--verbose")[2].startswith("this is not a token")
 
 
 def test_control_characters_of_the_command_line_are_escaped(run):
@@ -411,4 +603,4 @@ def test_the_module_runs_as_a_program_also_without_docstrings(optimise):
     )
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("unknown flag: --forc\n\nReceive one byte stream")
+    assert done.stderr.startswith("unknown flag: --forc; did you mean --force-relay?\nusage: ")

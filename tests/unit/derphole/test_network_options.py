@@ -101,6 +101,57 @@ def test_another_relay_address_is_refused(text):
         parse_relay(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "relay ready: http://127.0.0.1:3340 (no STUN)",
+        "relay ready: http://127.0.0.1:3340 (STUN on 127.0.0.1:3478)",
+        "http://127.0.0.1:3340\n",
+        "'http://127.0.0.1:3340'",
+        "<http://127.0.0.1:3340>",
+        "--relay http://127.0.0.1:3340",
+        "export DERPHOLE_RELAY=http://127.0.0.1:3340",
+        "http://127.0.0.1:3340, http://127.0.0.1:3340.",
+        "HTTP://127.0.0.1:3340",
+    ],
+)
+def test_the_relay_is_found_in_what_was_pasted(text):
+    assert parse_relay(text) == RelayAddress("127.0.0.1", 3340, tls=False)
+    assert options({"DERPHOLE_RELAY": text}).relay == parse_relay(text)
+
+
+def test_a_pin_stays_with_the_relay_that_was_pasted():
+    line = f"relay ready: https://192.0.2.1:443#sha256:{HEX * 2} (STUN on 192.0.2.1:3478)"
+
+    assert parse_relay(line) == RelayAddress("192.0.2.1", 443, True, f"sha256:{HEX * 2}")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("127.0.0.1:3340", "its scheme is missing; write http://127.0.0.1:3340 if .* or https://"),
+        ("[::1]:3340", "its scheme is missing; write http://\\[::1\\]:3340 if"),
+        ("relay.example", "its scheme is missing; write http://relay.example if"),
+        ("'my_relay:80'", "its scheme is missing; write http://my_relay:80 if"),
+        ("http://a:1 http://b:2", "there are 2 URLs in it; give one"),
+        ("http://127.0.0.1:3340/derpmap", "it is the URL of a relay map, which goes to --derp-map"),
+        ("ftp://a", "it must begin with https:// or http://"),
+        ("https://", "it must begin with https:// or http://"),
+        ("some relay", "it must begin with https:// or http://"),
+        ("https://a/path", "nothing may follow the host name and the port"),
+    ],
+)
+def test_every_other_text_for_a_relay_has_its_sentence(text, sentence):
+    with pytest.raises(UsageError, match=f"^invalid relay .*: {sentence}"):
+        parse_relay(text)
+
+
+def test_a_token_given_as_a_relay_is_not_repeated():
+    with pytest.raises(UsageError, match="what was given as a relay holds a token") as caught:
+        parse_relay("token: dhp1_SecretSecret")
+    assert "Secret" not in caught.value.sentence
+
+
 def test_a_relay_address_is_written_as_people_write_it():
     assert parse_relay("http://[::1]:3340").url == "http://[::1]:3340"
     assert parse_relay(f"https://a#sha256:{HEX}").url == "https://a:443"

@@ -85,7 +85,7 @@ def test_an_error_event_has_code_sentence_and_exit_code():
     stream = io.StringIO()
     output = Output(None, stream, lambda: 1.0, is_json=True)
     output.error(Interrupted(15, "SIGTERM"))
-    output.help_after_error("never shown to programs")
+    output.usage_after_error("never shown to programs")
     output.close()
 
     assert json.loads(stream.getvalue()) == {

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from derphole.cli.commands import relay
 from derphole.cli.commands.relay_options import (
     parse_listen,
     parse_max_clients,
@@ -17,7 +16,7 @@ from derphole.cli.commands.relay_options import (
 )
 from derphole.cli.frame.arguments import Arguments
 from derphole.errors import UsageError
-from derphole.relay_key import KeyFileUnusable, load_or_create
+from derphole.relay_key import KeyFileUnusable, load_or_make, write_new
 
 SECRET = "22" * 32
 
@@ -93,18 +92,13 @@ def test_certificate_and_key_go_together():
             options(**half)
 
 
-def test_the_usage_text_names_every_option_in_its_column():
-    lines = relay.USAGE.partition("OPTIONS:\n")[2].partition("\n\n")[0].splitlines()
-
-    assert [line[32] for line in lines if line.startswith("    --")] == list("WUCICBT")
-    assert all(line[30:32] == "  " for line in lines if line.startswith("    --"))
-
-
 def test_a_key_file_is_made_for_its_owner_alone_and_read_again(tmp_path):
     path = tmp_path / "relay.json"
 
-    made = load_or_create(path, lambda size: b"\x22" * size)
-    read = load_or_create(path, lambda size: b"\x33" * size)
+    made = load_or_make(path, lambda size: b"\x22" * size)
+    assert not path.exists()
+    write_new(path, made.keys)
+    read = load_or_make(path, lambda size: b"\x33" * size)
 
     assert made.is_new
     assert not read.is_new
@@ -119,7 +113,7 @@ def test_the_key_file_of_a_derper_is_read(tmp_path):
     path.write_text('{\n\t"PrivateKey": "privkey:' + SECRET + '"\n}')
     os.chmod(path, 0o644)
 
-    loaded = load_or_create(path, os.urandom)
+    loaded = load_or_make(path, os.urandom)
 
     # The public key that derper itself shows for this secret.
     assert loaded.keys.public.hex() == (
@@ -148,7 +142,7 @@ def test_other_files_are_refused_without_showing_what_they_hold(tmp_path, text):
     path.write_text(text)
 
     with pytest.raises(KeyFileUnusable) as refused:
-        load_or_create(path, os.urandom)
+        load_or_make(path, os.urandom)
 
     assert "is not a relay key file" in str(refused.value)
     assert SECRET not in str(refused.value)
@@ -156,6 +150,17 @@ def test_other_files_are_refused_without_showing_what_they_hold(tmp_path, text):
 
 def test_folders_and_absent_folders_are_refused(tmp_path):
     with pytest.raises(KeyFileUnusable, match="cannot be read"):
-        load_or_create(tmp_path, os.urandom)
+        load_or_make(tmp_path, os.urandom)
+    keys = load_or_make(tmp_path / "absent" / "file", os.urandom).keys
     with pytest.raises(KeyFileUnusable, match="cannot be written"):
-        load_or_create(tmp_path / "absent" / "file", os.urandom)
+        write_new(tmp_path / "absent" / "file", keys)
+
+
+def test_a_key_file_that_came_meanwhile_is_never_overwritten(tmp_path):
+    path = tmp_path / "relay.json"
+    keys = load_or_make(path, os.urandom).keys
+    path.write_text("of another relay")
+
+    with pytest.raises(KeyFileUnusable, match="written by another program just now"):
+        write_new(path, keys)
+    assert path.read_text() == "of another relay"

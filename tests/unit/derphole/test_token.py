@@ -7,6 +7,8 @@ from hashlib import blake2b
 import pytest
 
 from derphole.errors import (
+    NotAToken,
+    SeveralTokens,
     TokenCut,
     TokenDamaged,
     TokenError,
@@ -193,12 +195,12 @@ def test_tokens_of_another_version_are_told_so(text):
 
 @pytest.mark.parametrize("text", ["hello world", "7-purple-sausages", "x" * 199, "http://x", "é"])
 def test_other_text_is_no_token(text):
-    with pytest.raises(TokenDamaged, match="does not begin with"):
+    with pytest.raises(NotAToken, match="does not begin with"):
         parse_token(text)
 
 
 def test_endless_text_is_refused_by_its_length():
-    with pytest.raises(TokenDamaged, match="more than any token"):
+    with pytest.raises(NotAToken, match="more than any token"):
         parse_token("dhp1_" + "A" * 5000)
 
 
@@ -240,6 +242,8 @@ def test_a_clock_that_says_nonsense_is_shown_all_the_same():
 
 def test_the_kinds_of_refusal_have_codes_of_their_own():
     kinds = (
+        NotAToken,
+        SeveralTokens,
         TokenDamaged,
         TokenCut,
         TokenForeign,

@@ -7,7 +7,7 @@ import pytest
 
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.output import Output
-from derphole.cli.frame.sources import MAX_TOKEN_FILE_SIZE, token_text
+from derphole.cli.frame.sources import MAX_TOKEN_FILE_SIZE, token_text, unlabelled
 from derphole.errors import UsageError
 
 
@@ -181,3 +181,24 @@ def test_without_an_argument_the_sentence_names_the_options():
 def test_two_sources_are_a_usage_error(values):
     with pytest.raises(UsageError, match="at most one of TOKEN, --token, --token-file, or"):
         find(values)
+
+
+PASTED = "dhp1_AAAABBBBCCCC"
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ([PASTED], [PASTED]),
+        ([PASTED, "8080"], [PASTED, "8080"]),
+        (["token:", PASTED], [PASTED]),
+        (["derphole", "pipe", PASTED], [PASTED]),
+        (["npx", "derphole@latest", "open", PASTED, "8080"], [PASTED, "8080"]),
+        (["8080"], ["8080"]),
+        (["file.bin", PASTED], ["file.bin", PASTED]),
+        (["derphole", "pipe"], ["derphole", "pipe"]),
+        ([], []),
+    ],
+)
+def test_a_command_pasted_behind_a_command_is_dropped(words, left):
+    assert unlabelled(words) == left
