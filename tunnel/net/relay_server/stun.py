@@ -57,16 +57,15 @@ class StunServer:
         return self._address
 
     def start(self, tasks: TaskGroup) -> None:
-        """Bind, and answer in greenlets of `tasks`; raises `ListenFailed` and holds nothing then."""
+        """Bind, and answer in greenlets of `tasks`; raises `ListenFailed` holding nothing."""
         sock = open_listener("STUN", *self._listen, socket.SOCK_DGRAM)
-        self._address = sock.getsockname()[:2]
-        has_many = is_unspecified(plain_address(self._address[0]))
+        host, port = self._address = sock.getsockname()[:2]
+        has_many = is_unspecified(plain_address(host))
         tells = has_many and self._asks_destination and ask_for_destination(sock)
         if has_many and not tells:
             sock.close()
-            every = self._address
-            self._sockets = _one_for_each(every) or [
-                open_listener("STUN", *every, socket.SOCK_DGRAM)
+            self._sockets = _one_for_each(host, port) or [
+                open_listener("STUN", host, port, socket.SOCK_DGRAM)
             ]
         else:
             self._sockets = [sock]
@@ -111,9 +110,8 @@ class StunServer:
             _log.debug("a STUN answer was not sent: %s", error)
 
 
-def _one_for_each(every: tuple[str, int]) -> list[socket.socket]:
+def _one_for_each(host: str, port: int) -> list[socket.socket]:
     """Return a socket of each address of this machine that a wildcard stands for, on one port."""
-    host, port = every
     sockets: list[socket.socket] = []
     for each in local_addresses():
         if not each.is_up or (":" in each.ip and ":" not in host):
