@@ -46,7 +46,7 @@ def _udp_lines(found: NetworkFindings) -> Iterator[str]:
     if not found.is_udp_tried:
         yield "  not tested: no reachable STUN server"
         return
-    yield f"  Outbound UDP: {_yes_no(found.has_udp)}"
+    yield f"  Outbound UDP: {_yes_no(found.udp)}"
     yield f"  IPv4: {_family_words(found.ipv4)}"
     yield f"  IPv6: {_family_words(found.ipv6)}"
     yield f"  STUN: {_yes_no(found.has_udp)}"
@@ -120,7 +120,6 @@ def _yes_no(value: bool | None) -> str:
 def as_json(found: NetworkFindings) -> dict[str, JsonValue]:
     """Return the report for a program; keys are only ever added."""
     nat = found.nat
-    has_udp = found.has_udp if found.is_udp_tried else None
     is_known = nat is not None and nat.is_udp_working and nat.mapping is not Mapping.UNKNOWN
     endpoints: list[JsonValue] = [host_and_port(*each) for each in found.public_endpoints]
     own_public: list[JsonValue] = [*found.public_addresses]
@@ -129,14 +128,14 @@ def as_json(found: NetworkFindings) -> dict[str, JsonValue]:
         "verdict": verdict(found).value,
         "recommendation": recommendation(found),
         "udp": {
-            "outbound": has_udp,
-            "stun": has_udp,
+            "outbound": found.udp,
+            "stun": found.has_udp if found.is_udp_tried else None,
             "public_endpoints": endpoints,
             "mapping_stable": not nat.mapping.is_dependent if nat and is_known else None,
             "port_preserving": nat.keeps_port if nat else None,
         },
-        "ipv4": _family_json(found.ipv4),
-        "ipv6": _family_json(found.ipv6),
+        "ipv4": _family_json(found.ipv4, found),
+        "ipv6": _family_json(found.ipv6, found),
         "candidates": {
             "lan": lan,
             "overlay": [*found.overlay],
@@ -154,11 +153,11 @@ def as_json(found: NetworkFindings) -> dict[str, JsonValue]:
     }
 
 
-def _family_json(nat: NatFindings | None) -> JsonValue:
+def _family_json(nat: NatFindings | None, found: NetworkFindings) -> JsonValue:
     if nat is None:
         return None
     return {
-        "udp": nat.is_udp_working,
+        "udp": nat.is_udp_working if found.udp is not None else None,
         "translated": nat.is_translated,
         "mapping": nat.mapping.value,
         "filtering": nat.filtering.value,

@@ -7,7 +7,7 @@
       sends us to another address            redirected
       is a server of another kind            not-a-relay
     nothing answered in any relay's place    no-network or no-relay
-    no STUN server answered                  relay-only-likely
+    several STUN servers, and none answered  relay-only-likely
     IPv4: the NAT keeps one port for all     direct-friendly
     IPv4: another port for each peer         direct-limited, unless the router maps ports for us
     only IPv6 carries UDP                    direct-limited
@@ -21,6 +21,7 @@ changes the port is "limited" too, which keeps no path from being found.  Pure:
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tunnel.addresses import host_and_port
 from tunnel.errors import RelayFault
 from tunnel.proto.netcheck.checks import (
     Filtering,
@@ -128,6 +129,21 @@ class NetworkFindings:
         return any(each.is_udp_working for each in self.families)
 
     @property
+    def is_udp_blocked(self) -> bool:
+        """Whether nothing else explains the silence: a single server may as well not be running.
+
+        One relay has an address of each family, so only those of the same family count.
+        """
+        if self.has_udp:
+            return False
+        return any(len({answer.server[0] for answer in each.answers}) > 1 for each in self.families)
+
+    @property
+    def udp(self) -> bool | None:
+        """Whether UDP gets out and back; None where that cannot be told."""
+        return True if self.has_udp else False if self.is_udp_blocked else None
+
+    @property
     def has_relay(self) -> bool:
         """Whether any relay took us."""
         return any(relay.is_reachable for relay in self.relays)
@@ -165,7 +181,7 @@ def verdict(found: NetworkFindings) -> Verdict:
     if not found.has_relay:
         return _verdict_without_relay(found)
     if not found.has_udp:
-        return Verdict.RELAY_ONLY if found.is_udp_tried else Verdict.UNKNOWN
+        return Verdict.RELAY_ONLY if found.is_udp_blocked else Verdict.UNKNOWN
     ipv4 = found.ipv4
     if ipv4 is None or not ipv4.is_udp_working:
         return Verdict.DIRECT_LIMITED
@@ -291,15 +307,11 @@ def _mapper_advice(found: NetworkFindings) -> str:
     return "Turn on UPnP, NAT-PMP or PCP in the router, or use a network with IPv6."
 
 
-def _relay_only_words(found: NetworkFindings) -> str:
-    servers = {answer.server for each in found.families for answer in each.answers}
-    doubt = ""
-    if len(servers) == 1:
-        doubt = " (or the only STUN server that was asked is not running)"
+def _relay_only_words(_: NetworkFindings) -> str:
     return (
-        f"No STUN server answered, so UDP seems to be blocked{doubt}: every run uses the relay, "
-        "which works but is slower. For direct paths allow outgoing UDP in the firewall, or use "
-        "another network."
+        "No STUN server answered, so UDP seems to be blocked: every run uses the relay, which "
+        "works but is slower. For direct paths allow outgoing UDP in the firewall, or use another "
+        "network."
     )
 
 
@@ -385,11 +397,24 @@ def _names_with(found: NetworkFindings, fault: RelayFault) -> str:
 def _unknown_words(found: NetworkFindings) -> str:
     if not found.has_udp:
         return (
-            "A relay was reached, so every run works. No STUN server is known, so it is unknown "
-            "whether direct paths will work: use relays with STUN, or try it."
+            f"A relay was reached, so every run works. {_why_udp_is_unknown(found)}, so it is "
+            "unknown whether direct paths will work. What would tell: netcheck with relays whose "
+            "STUN servers run, best several (--derp-map, or the public map), or the receipt of a "
+            "run, which says which path it took."
         )
     return (
         "UDP works. A single STUN server cannot tell whether your NAT keeps one port for all "
         "peers: use a map with several relays (--derp-map), or try it; the receipt of a run says "
         "which path it took."
+    )
+
+
+def _why_udp_is_unknown(found: NetworkFindings) -> str:
+    asked = [answer.server for each in found.families for answer in each.answers]
+    if not asked:
+        return "No STUN server is known"
+    names = " and ".join(dict.fromkeys(host_and_port(*server) for server in asked))
+    return (
+        f"Its STUN server ({names}) did not answer: either it is not running, as on a relay that "
+        'says "no STUN" at its start, or UDP is blocked'
     )

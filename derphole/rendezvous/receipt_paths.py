@@ -5,7 +5,9 @@ The reason is told in words, no stronger than what is known; the first that is t
     a side asked for it           --force-relay
     the direct path broke         it was there once
     NATs that cannot be punched   as far as STUN answers tell, ours and those that the peer told us
-    UDP is blocked                STUN servers were asked and none answered by UDP
+    UDP is blocked                several STUN servers were asked and none answered, or one that
+                                  answers the other side
+    no STUN server answered       the only one was asked; it may as well not be there
     none of these                 no direct path was found in time
 """
 
@@ -39,15 +41,17 @@ def reason_relayed(facts: PathFacts, is_forced_here: bool) -> str | None:
 
 def reason_of(here: SideEvidence, there: SideEvidence) -> str:
     """Return why no direct path came about, by what is known of both sides."""
-    silent = [name for name, side in (("this", here), ("the other", there)) if side.is_silent]
-    if len(silent) == 2:
+    blocked = [name for name, side in (("this", here), ("the other", there)) if side.is_blocked]
+    if len(blocked) == 2:
         return "UDP seems to be blocked on both sides: no STUN server answered"
-    if silent:
-        return f"UDP seems to be blocked on {silent[0]} side: no STUN server answered"
+    if blocked:
+        return f"UDP seems to be blocked on {blocked[0]} side: no STUN server answered"
     is_here, is_there = (side.mapping is SeenMapping.BY_DESTINATION for side in (here, there))
     if is_here and is_there:
         return "both NATs are symmetric according to the STUN answers"
     if is_here or is_there:
         side_name = "this" if is_here else "the other"
         return f"{NOT_IN_TIME}; the NAT of {side_name} side is symmetric according to STUN"
+    if here.is_unanswered:
+        return f"{NOT_IN_TIME}; the relay's STUN server did not answer"
     return NOT_IN_TIME

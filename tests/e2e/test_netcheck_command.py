@@ -81,8 +81,11 @@ def test_a_relay_without_stun_is_reached_and_the_rest_doubted(desk: Desk):
     assert report["relay_reachable"]
     assert report["relay_forced"]
     assert report["relays"][0]["latency_by"] == "http"
-    assert report["verdict"] == "relay-only-likely"
-    assert "or the only STUN server that was asked is not running" in report["recommendation"]
+    assert report["verdict"] == "unknown"
+    assert (report["udp"]["outbound"], report["udp"]["stun"]) == (None, False)
+    assert report["ipv4"]["udp"] is None
+    assert "UDP seems to be blocked" not in report["recommendation"]
+    assert "either it is not running" in report["recommendation"]
 
 
 def test_without_a_relay_the_report_comes_and_the_exit_code_is_1(desk: Desk):

@@ -121,11 +121,9 @@ def test_hairpin_is_seen(lab: Lab, bare_stage: Stage, checks: Checks, expected: 
     assert checked.report["ipv4"]["hairpin"] is expected, checked.story
 
 
-@pytest.mark.parametrize("topology", [Topology(nat_a=NatKind.SYMMETRIC)], ids=["symmetric"])
-def test_two_relays_of_a_map_tell_a_symmetric_nat(
-    lab: Lab, bare_stage: Stage, checks: Checks, tmp_path: Path
-):
-    relays = [bare_stage.start_relay(address) for address in lab.public_addresses]
+def map_of_two(lab: Lab, stage: Stage, folder: Path) -> tuple[list[Process], str]:
+    """Start a relay on both addresses of the internet, and return them with their map's path."""
+    relays = [stage.start_relay(address) for address in lab.public_addresses]
     nodes = [
         {"Name": f"{n}a", "RegionID": n, "HostName": address, "DERPPort": 3340, "PlainHTTP": True}
         for n, address in enumerate(lab.public_addresses, 1)
@@ -134,10 +132,18 @@ def test_two_relays_of_a_map_tell_a_symmetric_nat(
         str(node["RegionID"]): {"RegionID": node["RegionID"], "RegionCode": "r", "Nodes": [node]}
         for node in nodes
     }
-    derp_map = tmp_path / "map.json"
+    derp_map = folder / "map.json"
     derp_map.write_text(json.dumps({"Regions": regions}))
+    return relays, str(derp_map)
 
-    checked = checks.run("--derp-map", str(derp_map))
+
+@pytest.mark.parametrize("topology", [Topology(nat_a=NatKind.SYMMETRIC)], ids=["symmetric"])
+def test_two_relays_of_a_map_tell_a_symmetric_nat(
+    lab: Lab, bare_stage: Stage, checks: Checks, tmp_path: Path
+):
+    relays, derp_map = map_of_two(lab, bare_stage, tmp_path)
+
+    checked = checks.run("--derp-map", derp_map)
 
     assert all(relay.is_running for relay in relays)
     assert checked.exit_code == 0, checked.story
@@ -148,17 +154,29 @@ def test_two_relays_of_a_map_tell_a_symmetric_nat(
 
 
 @pytest.mark.parametrize("topology", [Topology(nat_a=NatKind.UDP_BLOCKED)], ids=["udp-blocked"])
-def test_blocked_udp_is_told_and_the_relay_is_reached(lab: Lab, stage: Stage, checks: Checks):
-    process = checks.start("--relay", stage.url)
+def test_blocked_udp_is_told_and_the_relay_is_reached(
+    lab: Lab, bare_stage: Stage, checks: Checks, tmp_path: Path
+):
+    _, derp_map = map_of_two(lab, bare_stage, tmp_path)
+
+    process = checks.start("--derp-map", derp_map)
 
     assert process.wait() == 0, process.story
     report = process.stderr
     assert "Network check: relay-only-likely\n" in report, report
     assert "\n  Outbound UDP: no\n" in report, report
     assert "UDP seems to be blocked" in report
-    assert re.search(r"\n  own \(203\.0\.113\.1\): [0-9.]+ ms by HTTP, connected in", report), (
-        report
-    )
+    assert re.search(r"\n  r: [0-9.]+ ms by HTTP, connected in", report), report
+
+
+@pytest.mark.parametrize("topology", [Topology(nat_a=NatKind.UDP_BLOCKED)], ids=["udp-blocked"])
+def test_the_silence_of_a_single_stun_server_is_not_called_blocking(stage: Stage, checks: Checks):
+    checked = checks.run("--relay", stage.url)
+
+    assert checked.exit_code == 0, checked.story
+    assert checked.report["verdict"] == "unknown", checked.story
+    assert checked.report["udp"]["outbound"] is None
+    assert "What would tell: " in checked.report["recommendation"]
 
 
 @pytest.mark.parametrize("topology", [Topology(family=Family.IPV6)], ids=["ipv6"])

@@ -89,6 +89,22 @@ def test_hosts_without_udp_work_on_the_relay(lab: Lab, stage: Stage):
     assert lab.wire("b").counts(Way.DOWN)["tcp"].size_bytes > len(payload)
 
 
+def test_a_relay_without_stun_does_not_pass_for_blocked_udp(lab: Lab, tmp_path: Path):
+    stage = Stage(lab, tmp_path)
+    try:
+        stage.start_relay(stun_port=None)
+        lab.wire("a").impair(SLOW)  # long enough to learn that nobody answers
+
+        outcome = stage.transfer(os.urandom(8 * MIB)).finish()
+    finally:
+        stage.close()
+
+    assert outcome.is_exact, outcome.reason
+    assert outcome.reason == (
+        "no direct path was found in time; the relay's STUN server did not answer"
+    )
+
+
 # -- faults in the middle --------------------------------------------------------------------
 
 

@@ -18,7 +18,9 @@ from tunnel.crypto.keys import KeyPair
 from tunnel.net.relay_server.certificate import CertificateUnusable, load_certificate
 from tunnel.net.relay_server.limits import RelayLimits
 from tunnel.net.relay_server.server import RelayServer
+from tunnel.net.relay_server.stun import StunServer
 from tunnel.net.sockets import ListenFailed
+from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_server.connection_caps import AcceptRates
 from tunnel.proto.relay_server.derp_relay import DISCO_MAGIC, RoutingLimits
 from tunnel.proto.token_bucket import Allowance
@@ -419,6 +421,39 @@ def test_stun_answers_beside_the_relay():
         answer = stun.decode_binding_response(client.recv(1500))
 
         assert answer == stun.BindingResponse(transaction, *client.getsockname())
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0", pytest.param("", marks=needs_ipv6)])
+def test_stun_answers_from_the_address_that_it_was_asked_at(listen):
+    with relay(stun_at=(listen, 0)) as server:
+        for asked in ("127.0.0.2", "127.0.0.1"):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.bind(LOOPBACK)
+                client.settimeout(PATIENCE_S)
+
+                client.sendto(
+                    stun.encode_binding_request(bytes(12)), (asked, server.stun_address[1])
+                )
+
+                assert client.recvfrom(1500)[1] == (asked, server.stun_address[1])
+
+
+@needs_ipv6
+def test_where_the_system_does_not_tell_the_address_asked_each_has_a_stun_socket_of_its_own():
+    server = StunServer(("", 0), asks_destination=False)
+    with TaskGroup("stun") as tasks:
+        server.start(tasks)
+        port = server.address[1]
+        for asked in ("127.0.0.1", "::1"):
+            family = socket.AF_INET6 if ":" in asked else socket.AF_INET
+            with socket.socket(family, socket.SOCK_DGRAM) as client:
+                client.settimeout(PATIENCE_S)
+
+                client.sendto(stun.encode_binding_request(bytes(12)), (asked, port))
+
+                assert client.recvfrom(1500)[1][:2] == (asked, port)
+        tasks.kill()
+    server.close()
 
 
 @needs_ipv6

@@ -49,6 +49,13 @@ def reason_of(network: UdpNetwork, host: Host) -> str | None:
             "blocked",
             1,
             "UDP seems to be blocked on the other side: no STUN server answered",
+            f"{NOT_IN_TIME}; the relay's STUN server did not answer",
+        ),
+        (
+            "port-restricted",
+            "blocked",
+            2,
+            "UDP seems to be blocked on the other side: no STUN server answered",
             "UDP seems to be blocked on this side: no STUN server answered",
         ),
     ],

@@ -47,6 +47,8 @@ NO_DERP = missed("is not a DERP server", RelayFault.NOT_DERP)
 PAGE = SignInPage("http://login.test/")
 SILENT = NatFindings((ServerAnswer(A, None), ServerAnswer(B, None)), 40000)
 
+ALONE = NatFindings((ServerAnswer(A, None),), 40000)
+
 
 def seen(mapping, filtering=Filtering.UNKNOWN, **fields):
     answers = (ServerAnswer(A, (PUBLIC, 40000)), ServerAnswer(B, (PUBLIC, 40000)))
@@ -155,9 +157,17 @@ NETWORKS = [
     ),
     (
         "one silent STUN server",
-        replace(HOME, ipv4=NatFindings((ServerAnswer(A, None),), 1)),
-        "relay-only-likely",
-        "or the only STUN server that was asked is not running",
+        replace(HOME, ipv4=ALONE),
+        "unknown",
+        "Its STUN server (192.0.2.1:3478) did not answer: either it is not running",
+    ),
+    (
+        "one silent STUN server with both families",
+        replace(
+            HOME, ipv4=ALONE, ipv6=NatFindings((ServerAnswer(("2001:db8::1", 3478), None),), 1)
+        ),
+        "unknown",
+        "What would tell: netcheck with relays whose STUN servers run",
     ),
     ("no STUN server known", replace(HOME, ipv4=None), "unknown", "No STUN server is known"),
     (
@@ -349,6 +359,8 @@ def test_the_report_of_a_home():
         (replace(HOME, ipv4=SILENT), "  Mapping: unavailable"),
         (replace(HOME, ipv4=SILENT), "  Public endpoint: unavailable"),
         (replace(HOME, ipv4=SILENT), "  IPv4: no answer to UDP"),
+        (replace(HOME, ipv4=SILENT), "  Outbound UDP: no"),
+        (replace(HOME, ipv4=ALONE), "  Outbound UDP: unknown"),
         (
             replace(HOME, ipv4=seen(Mapping.UNKNOWN, hairpin=None)),
             "  Mapping: unknown (one STUN address answered)",

@@ -9,7 +9,8 @@ from tunnel.proto.paths.stun_evidence import SeenMapping
 UNKNOWN = SideEvidence()
 EASY = SideEvidence(SeenMapping.SHARED)
 HARD = SideEvidence(SeenMapping.BY_DESTINATION)
-SILENT = SideEvidence(is_silent=True)
+SILENT = SideEvidence(is_unanswered=True, is_blocked=True)
+UNANSWERED = SideEvidence(is_unanswered=True)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,8 @@ SILENT = SideEvidence(is_silent=True)
         (SILENT, HARD, "UDP seems to be blocked on this side: no STUN server answered"),
         (EASY, SILENT, "UDP seems to be blocked on the other side: no STUN server answered"),
         (SILENT, SILENT, "UDP seems to be blocked on both sides: no STUN server answered"),
+        (UNANSWERED, EASY, f"{NOT_IN_TIME}; the relay's STUN server did not answer"),
+        (UNANSWERED, UNKNOWN, f"{NOT_IN_TIME}; the relay's STUN server did not answer"),
         (EASY, EASY, NOT_IN_TIME),
         (UNKNOWN, UNKNOWN, NOT_IN_TIME),
     ],

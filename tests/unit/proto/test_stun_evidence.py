@@ -16,7 +16,7 @@ HOME = "203.0.113.10"
 
 def evidence_of(*answers: tuple[Instant, int, str, int]) -> StunEvidence:
     evidence = StunEvidence()
-    evidence.asked(START)
+    evidence.asked(START, ("192.0.2.1", "192.0.2.2"))
     for asked_at, server, ip, port in answers:
         evidence.answered(asked_at, 0, server, ip, port)
     return evidence
@@ -60,6 +60,24 @@ def test_silence_is_told_only_after_a_while_and_only_if_somebody_was_asked():
     assert not evidence_of().is_silent(Instant(START + 1.0))
     assert evidence_of().is_silent(LATER)
     assert not evidence_of((START, 0, HOME, 5000)).is_silent(LATER)
+
+
+@pytest.mark.parametrize(
+    ("servers", "several"),
+    [
+        ((), False),
+        (("192.0.2.1",), False),
+        (("192.0.2.1", "2001:db8::1"), False),  # one host with both families
+        (("192.0.2.1", "192.0.2.2"), True),
+        (("2001:db8::1", "2001:db8::2"), True),
+    ],
+)
+def test_one_host_is_not_several_servers(servers, several):
+    evidence = StunEvidence()
+    for server in servers:
+        evidence.asked(START, (server,))
+
+    assert evidence.asked_several is several
 
 
 def test_the_gatherer_keeps_the_evidence_and_believes_only_what_it_asked():

@@ -27,11 +27,14 @@ class SideEvidence:
 
     Args:
         mapping: how its NAT maps.
-        is_silent: whether UDP to and from it seems to be blocked.
+        is_unanswered: whether it asked STUN servers, and none answered.
+        is_blocked: whether UDP to and from it seems to be blocked: several did not answer, or one
+            did not that answers us.
     """
 
     mapping: SeenMapping = SeenMapping.UNKNOWN
-    is_silent: bool = False
+    is_unanswered: bool = False
+    is_blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,8 @@ def facts_of(link: PeerLink, evidence: StunEvidence | None, now: Instant) -> Pat
     """Return what is known at `now`; `evidence` is what STUN servers told us, if any were asked."""
     here = there = None
     if evidence is not None:
-        here = SideEvidence(evidence.mapping, evidence.is_silent(now))
+        is_silent = evidence.is_silent(now)
+        here = SideEvidence(evidence.mapping, is_silent, is_silent and evidence.asked_several)
         there = _evidence_of_peer(link, evidence, now)
     return PathFacts(
         link.direct_path, link.promotions > 0, link.is_relay_only, here, there or SideEvidence()
@@ -71,4 +75,4 @@ def _evidence_of_peer(link: PeerLink, evidence: StunEvidence, now: Instant) -> S
     had_time = since is not None and now >= since + TELLING_S
     is_seen_outside = any(candidate.kind != CandidateKind.HOST for candidate in told)
     is_silent = evidence.has_answer and had_time and bool(told) and not is_seen_outside
-    return SideEvidence(mapping_told(told), is_silent)
+    return SideEvidence(mapping_told(told), is_silent, is_silent)

@@ -112,7 +112,7 @@ class Gatherer(Timed):
         if not questions:
             self._turn, self._ask_at = 0, Instant(now + self._pause_s)
             return []
-        self.evidence.asked(now)
+        self.evidence.asked(now, {question.ip for question in questions})
         if self._turn == 0:
             self._answered.clear()
         due = [question for question in questions if question not in self._answered]

@@ -1,7 +1,7 @@
 """StunEvidence: what the answers of STUN servers tell about the network between us and them.
 
     requests of one lane to several servers, at about the same time
-      no answer at all              UDP is blocked, or the servers are away
+      no answer at all              UDP is blocked, or the servers are away: a single one may be
       two answers, one port         the NAT maps a port of ours alike for every destination
       two answers, two ports        it maps each destination to another port ("symmetric")
 
@@ -20,6 +20,8 @@ from tunnel.wire.frames import Candidate
 SILENCE_S: Seconds = 1.5
 # Chosen: requests that are repeated belong together.
 TOGETHER_S: Seconds = 1.0
+# Chosen: two of a family are several; relays come and go for months.
+MAX_ASKED = 16
 
 
 class SeenMapping(Enum):
@@ -35,6 +37,7 @@ class StunEvidence:
 
     def __init__(self) -> None:
         self._first_asked_at: Instant | None = None
+        self._asked: set[str] = set()  # addresses of servers
         self._has_answer = False
         # lane and server -> when it was asked, and the address that it saw the lane at
         self._seen: dict[tuple[int, Hashable], tuple[Instant, tuple[str, int]]] = {}
@@ -55,10 +58,18 @@ class StunEvidence:
         asked_at = self._first_asked_at
         return asked_at is not None and not self._has_answer and now >= asked_at + SILENCE_S
 
-    def asked(self, now: Instant) -> None:
-        """Note that requests went out."""
+    @property
+    def asked_several(self) -> bool:
+        """Whether several hosts were asked; one may have an address of each family."""
+        of_ipv6 = sum(":" in ip for ip in self._asked)
+        return max(of_ipv6, len(self._asked) - of_ipv6) > 1
+
+    def asked(self, now: Instant, servers: Iterable[str]) -> None:
+        """Note that requests went out to servers at these addresses."""
         if self._first_asked_at is None:
             self._first_asked_at = now
+        if len(self._asked) < MAX_ASKED:
+            self._asked.update(servers)
 
     def answered(self, asked_at: Instant, lane: int, server: Hashable, ip: str, port: int) -> None:
         """Note what a server answered to the request that a lane sent at `asked_at`."""
