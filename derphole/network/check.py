@@ -54,6 +54,8 @@ SIGN_OF_LIFE_S: Seconds = 3.5
 # Chosen: with --timeout 0, or while a relay that answers is slow; each part has its own bound too.
 NO_LIMIT_S: Seconds = 30.0
 MAP_LIMIT_S: Seconds = 2.0
+MAP_PATIENCE_S: Seconds = 15.0  # without a copy and without a limit given
+LEAST_AFTER_MAP_S: Seconds = 2.7
 STUN_LIMIT_S: Seconds = 2.0  # half of it if nothing answers
 HTTPS_LIMIT_S: Seconds = 1.0
 NAT_LIMIT_S: Seconds = 4.5
@@ -144,11 +146,16 @@ class _Check:
     def _load_map(self) -> RelayMap:
         """Return the relays to try; without a map there are none, and its absence is a finding."""
         try:
-            return network_map(self._options, self._report, self._left_s(MAP_LIMIT_S))
+            limit_s = self._left_s(MAP_LIMIT_S)
+            patience_s = MAP_PATIENCE_S if self._may_be_slow else limit_s
+            relay_map = network_map(self._options, self._report, limit_s, patience_s)
         except RelayTrouble as error:
             self._map_trouble = error.detail
             self._trace("netcheck.no_map", {"error": error.detail})
             return RelayMap({})
+        if self._may_be_slow:  # what a slow map took is not taken from the rest
+            self._deadline = Instant(max(self._deadline, monotonic() + LEAST_AFTER_MAP_S))
+        return relay_map
 
     def _check_router(self) -> None:
         """Ask the router for ports, unless everything happens on this machine."""

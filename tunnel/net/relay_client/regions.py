@@ -15,7 +15,7 @@ from tunnel.net.deadlines import Deadlines
 from tunnel.net.names import Address
 from tunnel.net.relay_client.dial import Dialling, DialOptions, host_header, limited, read_head
 from tunnel.net.relay_client.proxy import ProxySettings
-from tunnel.net.relay_client.relay_map import FETCH_TIMEOUT_S, load_relay_map
+from tunnel.net.relay_client.relay_map import FETCH_PATIENCE_S, FETCH_TIMEOUT_S, load_relay_map
 from tunnel.net.sockets import resolve
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_client.regions import (
@@ -41,6 +41,7 @@ from tunnel.wire.stun import decode_binding_response, encode_binding_request
 __all__ = [
     "DEFAULT_STUN_PORT",
     "FAMILY_OFF",
+    "FETCH_PATIENCE_S",
     "FETCH_TIMEOUT_S",
     "STUN_OFF",
     "ProxySettings",
