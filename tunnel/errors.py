@@ -94,6 +94,10 @@ class RelayUnreachable(RelayError):
     """A relay could not be reached."""
 
 
+class RelayLate(RelayUnreachable):
+    """A relay did not answer in time."""
+
+
 class RelayNameUnknown(RelayUnreachable):
     """The name of a relay has no address."""
 

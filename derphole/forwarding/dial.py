@@ -10,7 +10,8 @@ from derphole.errors import TargetFailed
 from derphole.forwarding.endpoints import LOCALHOST, ServiceAddress, UnixEndpoint
 from derphole.speech.resets import ResetCode
 from tunnel.errors import HostUnreachable
-from tunnel.net.sockets import MAX_ADDRESSES, Address, connect_first, resolve
+from tunnel.net.names import Address
+from tunnel.net.sockets import MAX_ADDRESSES, connect_first, resolve
 from tunnel.units import Seconds
 
 # Chosen: longer than a busy server takes, shorter than a client waits.

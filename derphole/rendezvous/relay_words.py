@@ -6,12 +6,15 @@ same.
 
 from derphole.config import NetworkOptions
 from derphole.errors import RelayRefusal
-from derphole.status import RelayDown, Report
+from derphole.status import Notice, RelayDown, Report
 from tunnel.net.endpoint import Endpoint, RelayState, RelayStatus
+from tunnel.net.relay_client.regions import RelayNode
 from tunnel.units import Instant, Seconds
 
 # Chosen: a key that is admitted late, or a relay's restart with another certificate, takes less.
 REFUSAL_S: Seconds = 30.0
+# Chosen: from here on a person notices it at every step.
+SLOW_ROUND_TRIP_S: Seconds = 0.75
 
 
 class RelayWords:
@@ -28,6 +31,7 @@ class RelayWords:
         self._report = report
         self._endpoint = endpoint
         self._trouble: str | None = None
+        self._told_slow: set[int] = set()
         self._told_downs: dict[int, str] = {}  # what was said last of one that is down
 
     @property
@@ -76,6 +80,7 @@ class RelayWords:
         if relay.error is not None:
             self._trouble = str(relay.error)
         elif relay.state is RelayState.CONNECTED:
+            self._tell_slowness(relay)
             self._trouble = None
             self._told_downs.pop(relay.number, None)
         if relay.state is not RelayState.DOWN or relay.error is None or not self._endpoint.links:
@@ -84,14 +89,32 @@ class RelayWords:
             self._told_downs[relay.number] = str(relay.error)  # tried again and again: said once
             self._report(RelayDown(str(relay.error)))
 
+    def _tell_slowness(self, relay: RelayStatus) -> None:
+        """Say once that a relay answers slowly: then everything takes its time."""
+        round_trip_s = relay.round_trip_s or 0.0
+        if round_trip_s >= SLOW_ROUND_TRIP_S and relay.number not in self._told_slow:
+            self._told_slow.add(relay.number)
+            self._report(
+                Notice(
+                    f"{relay_text(relay)} answers slowly: a round trip takes {round_trip_s:.1f} s, "
+                    "so every step takes some seconds"
+                )
+            )
+
     def _silence(self) -> str | None:
         """Return which relays have not answered yet; None once one has."""
         relays = self._endpoint.relays
         if not relays or self.connected is not None:
             return None
-        tried = ", ".join(relay.node.address for relay in relays if relay.node is not None)
+        nodes = [(relay.node, relay.step) for relay in relays]
+        tried = ", ".join(_attempt(node, step) for node, step in nodes if node is not None)
         attempts = f"tried: {tried}" if tried else "none tried so far"
         return f"not connected to a relay yet ({attempts})"
+
+
+def _attempt(node: RelayNode, step: str | None) -> str:
+    """Return a relay that does not serve us yet, and what is awaited of it."""
+    return f"{node.address}, {step}" if step else node.address
 
 
 def relay_text(relay: RelayStatus) -> str:

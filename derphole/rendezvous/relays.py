@@ -21,6 +21,7 @@ from tunnel.net.endpoint import DialOptions
 from tunnel.net.relay_client.regions import (
     DEFAULT_STUN_PORT,
     FAMILY_OFF,
+    FETCH_PATIENCE_S,
     FETCH_TIMEOUT_S,
     STUN_OFF,
     ProxySettings,
@@ -80,12 +81,21 @@ def issuer_relays(options: NetworkOptions, issuer: DerpKey, report: Report) -> R
     return _choice(relay_map, ids, is_public=options.derp_map is None)
 
 
-def network_map(options: NetworkOptions, report: Report, fetch_s: Seconds) -> RelayMap:
-    """Return every relay that these settings allow; raises `RelayTrouble`."""
+def network_map(
+    options: NetworkOptions, report: Report, fetch_s: Seconds, patience_s: Seconds
+) -> RelayMap:
+    """Return every relay that these settings allow; raises `RelayTrouble`.
+
+    Args:
+        options: the settings.
+        report: told what a person wants to know.
+        fetch_s: for fetching a map of which there is a copy.
+        patience_s: for fetching one of which there is none.
+    """
     if options.relay is not None:
         region = own_region(options.relay)
         return RelayMap({region.id: region})
-    return _load(options, report, fetch_s)
+    return _load(options, report, fetch_s, patience_s)
 
 
 def claimer_relays(
@@ -142,11 +152,23 @@ def _parse_url(url: str) -> RelayRegion:
         raise RelayTrouble(str(error)) from error
 
 
-def _load(options: NetworkOptions, report: Report, fetch_s: Seconds = FETCH_TIMEOUT_S) -> RelayMap:
+def _load(
+    options: NetworkOptions,
+    report: Report,
+    fetch_s: Seconds = FETCH_TIMEOUT_S,
+    patience_s: Seconds = FETCH_PATIENCE_S,
+) -> RelayMap:
     cache_dir = options.cache_dir if options.derp_map is None else None
     cache_file = cache_dir / PUBLIC_MAP_FILE if cache_dir else None
     try:
-        loaded = load_relay_map(options.derp_map, cache_file, proxy_settings(options), fetch_s)
+        loaded = load_relay_map(
+            options.derp_map,
+            cache_file,
+            proxy_settings(options),
+            fetch_s,
+            patience_s,
+            lambda text: report(Notice(text)),
+        )
     except RelayUnreachable as error:
         raise RelayTrouble(str(error)) from error
     if loaded.notice:

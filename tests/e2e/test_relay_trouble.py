@@ -105,7 +105,9 @@ def test_a_relay_that_hangs_after_the_upgrade_is_given_up_and_tried_again(desk: 
         listen.await_line(r"^waiting for a relay \(2 s of at most 20 s\)$", SENTENCE_S)
         where = rf"127\.0\.0\.1:{relay.port}"
         listen.await_line(
-            rf"^relay trouble: not connected to a relay yet \(tried: {where}\)$", SENTENCE_S
+            rf"^relay trouble: not connected to a relay yet \(tried: {where}, waiting for its answer "
+            r"to our login\)$",
+            SENTENCE_S,
         )
         listen.await_line(rf"^relay trouble: relay {where} accepted the upgrade and sent no ", 15.0)
         await_true(lambda: relay.connections > 1, "the relay is tried again")

@@ -24,10 +24,11 @@ from tunnel.errors import (
     RelayRefused,
     RelayUnreachable,
 )
+from tunnel.net.names import EAI_NODATA, lookup_reason
 from tunnel.net.pins import public_key_pin
-from tunnel.net.relay_client.dial import DialOptions, dial_relay
+from tunnel.net.relay_client.dial import Dialling, DialOptions
 from tunnel.net.relay_client.proxy import ProxySettings
-from tunnel.net.sockets import EAI_NODATA, _lookup_reason
+from tunnel.proto.relay_client.patience import DialLimits
 from tunnel.wire.derpmap import FAMILY_OFF, RelayNode
 
 pytestmark = pytest.mark.net
@@ -47,7 +48,7 @@ def greet(connection: FakeConnection) -> None:
 
 
 def dial(node, options=None):
-    stream = dial_relay(node, options or DialOptions(), WAIT_S)
+    stream = Dialling(node, options or DialOptions()).relay()
     stream.socket.close()
     return stream
 
@@ -167,7 +168,7 @@ def test_a_socket_that_does_not_accept_costs_the_node_timeout_only():
             sock.connect_ex(("127.0.0.1", port))
         node = RelayNode("x", 900, "127.0.0.1", derp_port=port, use_tls=False)
 
-        error = failure_of(node, DialOptions(node_timeout_s=0.2))
+        error = failure_of(node, DialOptions(limits=DialLimits(node_s=0.2)))
 
         assert str(error) == "did not answer within 0.2 s"
     finally:
@@ -307,7 +308,7 @@ def all_kinds(kind):
 
 
 def name_failure(number):
-    return _lookup_reason(socket.gaierror(number, "Some words of the system"))
+    return lookup_reason(socket.gaierror(number, "Some words of the system"))
 
 
 def test_what_came_of_asking_for_a_name_is_told_and_no_more():
@@ -316,7 +317,7 @@ def test_what_came_of_asking_for_a_name_is_told_and_no_more():
     assert name_failure(socket.EAI_FAIL) == (
         "its name could not be looked up (some words of the system)"
     )
-    assert _lookup_reason(OSError(24, "Too many open files")) == (
+    assert lookup_reason(OSError(24, "Too many open files")) == (
         "its name could not be looked up (Too many open files)"
     )
     if EAI_NODATA != socket.EAI_NONAME:
@@ -395,7 +396,7 @@ def test_a_dial_that_takes_too_long_leaves_no_socket_behind():
 
     with running(hang) as server:
         with pytest.raises(RelayUnreachable):
-            dial_relay(server.node(), DialOptions(total_timeout_s=0.1), 0.1)
+            Dialling(server.node(), DialOptions(), DialLimits(0.1, 0.1)).relay()
 
         with gevent.Timeout(WAIT_S):
             while not closed:

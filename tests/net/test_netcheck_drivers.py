@@ -189,7 +189,9 @@ def test_a_silent_relay_is_given_up_in_time():
         found = check_relay(region(relay.port), KEYS, OPTIONS, 0.3)
 
     assert time.monotonic() - started_at < 3 * 0.3
-    assert found.error == f"relay {LOOPBACK}:{relay.port} did not answer within 0.3 s"
+    assert found.error == (
+        f"relay {LOOPBACK}:{relay.port} did not answer within 0.3 s (waiting for its answer to HTTP)"
+    )
 
 
 def test_a_region_without_relays_is_told():

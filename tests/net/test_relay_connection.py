@@ -14,6 +14,7 @@ from tunnel.net.relay_client.dial import DialOptions
 from tunnel.net.relay_client.session import TURN_S
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_client.derp_client import ClientTiming
+from tunnel.proto.relay_client.patience import DialLimits
 from tunnel.wire.derp import FrameType, GoneReason
 from tunnel.wire.derpmap import RelayNode, RelayRegion
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.net
 KEYS = KeyPair.from_secret(b"\x11" * 32)
 PEER = DerpKey(b"\x55" * 32)
 MAX_PACKETS_OF_READ = 4  # of 64 KiB each
-QUICK = DialOptions(node_timeout_s=1.0, total_timeout_s=1.0)
+QUICK = DialOptions(limits=DialLimits(1.0, 1.0))
 
 
 @pytest.fixture
@@ -482,7 +483,7 @@ def test_close_ends_every_greenlet(recorder):
 
 def test_close_ends_a_dial_that_hangs(recorder):
     with running(lambda connection: gevent.sleep(WAIT_S)) as server, TaskGroup("test") as tasks:
-        options = DialOptions(total_timeout_s=WAIT_S)
+        options = DialOptions(limits=DialLimits(WAIT_S, WAIT_S))
         relay = RelayConnection(server.region(), KEYS, recorder, options, tasks)
         relay.start()
         with gevent.Timeout(WAIT_S):

@@ -77,6 +77,37 @@ def test_a_server_that_never_answers_costs_the_timeout_only(tmp_path):
     assert "no answer within 0.2 s" in loaded.notice or "timed out" in loaded.notice
 
 
+def test_a_map_that_comes_late_is_waited_for_where_there_is_no_copy(tmp_path):
+    told = []
+
+    def answer_late(connection: FakeConnection) -> None:
+        gevent.sleep(0.3)
+        answering(encode_derp_map(MAP))(connection)
+
+    with running(answer_late) as server, gevent.Timeout(5):
+        url = f"http://127.0.0.1:{server.port}/"
+        loaded = load_relay_map(url, tmp_path / "map.json", NO_PROXY, 0.1, 3.0, told.append)
+
+    assert loaded.origin is MapOrigin.FETCHED
+    assert told == [f"the relay map is slow to come from {url}; still waiting for it"]
+
+
+def test_a_map_that_comes_late_replaces_the_copy_for_the_next_time(tmp_path):
+    cache = tmp_path / "map.json"
+    old = RelayRegion(2, "old", "", (RelayNode("2a", 2, "old.example"),))
+    cache.write_bytes(encode_derp_map(RelayMap({2: old})))
+
+    def answer_late(connection: FakeConnection) -> None:
+        gevent.sleep(0.3)
+        answering(encode_derp_map(MAP))(connection)
+
+    with running(answer_late) as server, gevent.Timeout(5):
+        loaded = load_relay_map(f"http://127.0.0.1:{server.port}/", cache, NO_PROXY, timeout_s=0.1)
+        assert loaded.origin is MapOrigin.CACHED
+        while cache.read_bytes() != encode_derp_map(MAP):
+            gevent.sleep(0.01)
+
+
 def test_without_a_copy_the_error_says_what_to_do(tmp_path):
     with running(answering(b"")) as server:
         server.close()

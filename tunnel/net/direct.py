@@ -20,10 +20,11 @@ from gevent.event import Event
 from tunnel.errors import DecodeError, HostUnreachable
 from tunnel.net.clock import monotonic
 from tunnel.net.deadlines import Deadlines
+from tunnel.net.names import Address
 from tunnel.net.ports.router_ports import Gateways, RouterPorts
 from tunnel.net.pump import Pump
 from tunnel.net.relay_client.connection import RelayConnection, RelayState
-from tunnel.net.sockets import Address, resolve
+from tunnel.net.sockets import resolve
 from tunnel.net.tasks import TaskGroup
 from tunnel.net.udp.lane import UdpLane
 from tunnel.net.udp.lanes import Lanes

@@ -500,6 +500,8 @@ def _status_of(number: int, relay: RelayConnection) -> RelayStatus:
         relay.last_error,
         relay.refused_since,
         relay.leaf_pin,
+        relay.step.value if relay.step else None,
+        relay.round_trip_s,
     )
 
 

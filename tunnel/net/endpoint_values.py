@@ -21,7 +21,7 @@ from tunnel.proto.meeting.owner import (
     OtherVersionClaimed,
     Refused,
 )
-from tunnel.units import Instant, WallTime
+from tunnel.units import Instant, Seconds, WallTime
 from tunnel.wire.derpmap import RelayNode, RelayRegion
 
 ONE_HEADER = bytes(HEADER_SIZE)  # of claims to a `OneSecret`
@@ -125,6 +125,8 @@ class RelayStatus:
         error: why it is not connected, a sentence; None while connected.
         refused_since: since when every node answers what does not pass by itself; None else.
         leaf_pin: 16-byte pin of its certificate's key, if that is not publicly trusted.
+        step: how far an attempt has come, in words; None while none is under way.
+        round_trip_s: how long it took to answer when we connected last; None before.
     """
 
     number: int
@@ -134,6 +136,8 @@ class RelayStatus:
     error: RelayError | None
     refused_since: Instant | None
     leaf_pin: bytes | None
+    step: str | None = None
+    round_trip_s: Seconds | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ def check_nat(
     budget_s: Seconds,
     *,
     is_ipv6: bool,
+    round_trip_s: Seconds = 0.0,
 ) -> NatFindings | None:
     """Return what the NAT does to UDP of one family.
 
@@ -84,6 +85,7 @@ def check_nat(
         entropy: returns that many random bytes.
         budget_s: the longest it may take.
         is_ipv6: the family.
+        round_trip_s: how long answers take here, if that is known to be long.
 
     None where this machine lacks the family or no server has an address of it.
     """
@@ -98,7 +100,7 @@ def check_nat(
         for _ in range(LANES):
             sockets.append(_udp_socket(is_ipv6))
         ports = (sockets[0].getsockname()[1], sockets[1].getsockname()[1])
-        check = NatCheck(monotonic(), servers, ports, local_addresses, entropy)
+        check = NatCheck(monotonic(), servers, ports, local_addresses, entropy, round_trip_s)
         has_route = _run_check(check, sockets, deadline)
     except OSError:
         return None  # a machine without this family
@@ -218,25 +220,42 @@ class _Watcher:
 
 
 def check_relay(
-    region: RelayRegion, keys: KeyPair, options: DialOptions, budget_s: Seconds
+    region: RelayRegion,
+    keys: KeyPair,
+    options: DialOptions,
+    budget_s: Seconds,
+    patience_s: Seconds = 0.0,
 ) -> RelayCheck:
-    """Log in to a region once, over all its nodes, and leave again."""
+    """Log in to a region once, over all its nodes, and leave again.
+
+    Args:
+        region: whose nodes are tried.
+        keys: used for this login alone.
+        options: how to dial.
+        budget_s: how long there may be no sign of life.
+        patience_s: how long a login may take in all, as long as it gets on.
+    """
     started_at = monotonic()
     watcher = _Watcher()
     with TaskGroup("relay check") as tasks:
         relay = RelayConnection(region, keys, watcher, options, tasks)
         relay.start()
         try:
-            with gevent.Timeout(max(budget_s, 0.001), False):
-                while relay.state is RelayState.CONNECTING or relay.last_error is None:
-                    watcher.changed.clear()
-                    if relay.state is RelayState.CONNECTED:
-                        return RelayCheck(relay.node, monotonic() - started_at, None)
-                    watcher.changed.wait()
+            while relay.is_trying:
+                watcher.changed.clear()
+                if relay.state is RelayState.CONNECTED:
+                    took_s = monotonic() - started_at
+                    return RelayCheck(relay.node, took_s, None, round_trip_s=relay.round_trip_s)
+                limit_s = max(budget_s, patience_s) if relay.is_getting_on else budget_s
+                left_s = started_at + limit_s - monotonic()
+                if left_s <= 0:
+                    break
+                watcher.changed.wait(left_s)
             error = relay.last_error
             name = f"relay {relay.node.address}" if relay.node else "the relay"
             if error is None:
-                late = f"{name} did not answer within {budget_s:.1f} s"
+                doing = f" ({relay.step.value})" if relay.step else ""
+                late = f"{name} did not answer within {monotonic() - started_at:.1f} s{doing}"
                 return RelayCheck(relay.node, None, late, RelayFault.UNREACHABLE)
             location = error.location if isinstance(error, RelayRedirected) else None
             return RelayCheck(relay.node, None, str(error), error.fault, location)

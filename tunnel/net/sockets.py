@@ -1,7 +1,8 @@
 """TCP connections to hosts with many addresses, and sockets that listen.
 
     connecting   addresses in turn IPv6, IPv4, IPv6, ...; number n starts at n times 200 ms, or at
-                 once when the one before it failed: the first that answers wins
+                 once when the one before it failed: the first that answers wins.  Relays that are
+                 silent are asked again beside it, since this machine may have moved meanwhile
     listening    an empty host means every address of this machine, IPv4 and IPv6 by one socket
                  where the system can
 
@@ -13,6 +14,8 @@ Source: RFC 8305; derphttp_client.go dialNode.
 import errno
 import ipaddress
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import chain, zip_longest
 
 from gevent import socket
@@ -22,6 +25,7 @@ from gevent.queue import Empty, SimpleQueue
 from tunnel.addresses import host_and_port
 from tunnel.errors import HostUnreachable, TunnelError
 from tunnel.net.ifaces import local_addresses
+from tunnel.net.names import Address, look_up
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import Seconds
 from tunnel.wire.derpmap import FAMILY_OFF
@@ -29,11 +33,7 @@ from tunnel.wire.derpmap import FAMILY_OFF
 # Chosen.
 STAGGER_S = 0.2  # derphttp_client.go waits that long before IPv4
 MAX_ADDRESSES = 6  # the last starts one second after the first
-
-# What Linux answers for a name without an address; gone from newer systems, which say "no name".
-EAI_NODATA = int(getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
-
-Address = tuple[int, str]  # socket family, address literal
+AGAIN_TIMES_S = (1.5, 4.5)  # when a silent address is asked again; what was asked before may answer
 
 
 def is_own_address(ip: str) -> bool:
@@ -53,21 +53,32 @@ def connect_tcp(host: str, port: int, ipv4: str = "", ipv6: str = "") -> socket.
     Raises:
         HostUnreachable: no address answered.
     """
-    addresses = resolve(host, ipv4, ipv6)[:MAX_ADDRESSES]
+    return connect_to(resolve(host, ipv4, ipv6), port)
+
+
+def connect_to(addresses: list[Address], port: int) -> socket.socket:
+    """Return a socket connected to one of a host's addresses, as `connect_tcp` does."""
     try:
-        winner = connect_first(addresses, port)
+        winner = connect_first(addresses[:MAX_ADDRESSES], port, AGAIN_TIMES_S)
     except OSError as error:
         raise HostUnreachable(_connect_reason(error)) from error
     winner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return winner
 
 
-def connect_first(addresses: list[Address], port: int) -> socket.socket:
+def connect_first(
+    addresses: list[Address], port: int, again_s: Sequence[Seconds] = ()
+) -> socket.socket:
     """Return a socket connected to the first address that answers; the caller bounds the time.
+
+    Args:
+        addresses: in the order of trying.
+        port: 1 to 65535.
+        again_s: when those that are silent are tried once more, beside the attempts before.
 
     Raises the `OSError` that says most when none does.
     """
-    if len(addresses) == 1:
+    if len(addresses) == 1 and not again_s:
         return _connected(addresses[0], port)
     results: SimpleQueue[socket.socket | OSError] = SimpleQueue()
     with TaskGroup("connect") as tasks:
@@ -75,6 +86,8 @@ def connect_first(addresses: list[Address], port: int) -> socket.socket:
         for turn, address in enumerate(addresses):
             attempt = _Attempt(address, port, STAGGER_S * turn, before)
             tasks.spawn(address[1], _connect_one, attempt, results)
+            for delay_s in again_s:
+                tasks.spawn(address[1], _connect_again, attempt, delay_s, results)
             before = attempt.failed
         try:
             return _first_socket(results, len(addresses))
@@ -116,39 +129,14 @@ def _literal_family(host: str) -> int | None:
 
 
 def _look_up(host: str, wanted: list[int], *, is_needed: bool) -> list[Address]:
-    """Ask the resolver; a failure counts only when there is no other address."""
+    """Ask for a name's addresses; a failure counts only when there is no other address."""
     family = wanted[0] if len(wanted) == 1 else socket.AF_UNSPEC
     try:
-        answers = socket.getaddrinfo(host, None, family, socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot exist
-        if not is_needed:
-            return []
-        is_unknown = _is_no_name(error)
-        raise HostUnreachable(_lookup_reason(error), is_name_unknown=is_unknown) from error
-    pairs = [(int(answer[0]), str(answer[4][0])) for answer in answers]
-    return [pair for pair in dict.fromkeys(pairs) if pair[0] in wanted]
-
-
-def _is_no_name(error: Exception) -> bool:
-    """Tell whether the answer was that there is no such name, or none with an address."""
-    if isinstance(error, socket.gaierror):
-        return error.errno in (socket.EAI_NONAME, EAI_NODATA)
-    return isinstance(error, UnicodeError)
-
-
-def _lookup_reason(error: Exception) -> str:
-    """Return what came of asking for a name, and no more than is known."""
-    if isinstance(error, UnicodeError):
-        return "its name was not found: no host can have such a name"
-    if not isinstance(error, socket.gaierror):
-        return f"its name could not be looked up ({error.args[-1] if error.args else error})"
-    if error.errno == socket.EAI_NONAME:
-        return "its name was not found"
-    if error.errno == EAI_NODATA:
-        return "its name was found, but has no address"
-    if error.errno == socket.EAI_AGAIN:
-        return "its name could not be looked up, no name server answers"
-    return f"its name could not be looked up ({str(error.strerror).lower()})"
+        return [pair for pair in look_up(host, family) if pair[0] in wanted]
+    except HostUnreachable:
+        if is_needed:
+            raise
+        return []
 
 
 class _Attempt:
@@ -170,6 +158,15 @@ def _connect_one(attempt: _Attempt, results: "SimpleQueue[socket.socket | OSErro
     except OSError as error:
         results.put(error)
         attempt.failed.set()
+
+
+def _connect_again(
+    attempt: _Attempt, delay_s: Seconds, results: "SimpleQueue[socket.socket | OSError]"
+) -> None:
+    """Try an address once more if it is silent; that it fails now says no more than silence."""
+    if not attempt.failed.wait(attempt.delay_s + delay_s):
+        with suppress(OSError):
+            results.put(_connected(attempt.address, attempt.port))
 
 
 def _connected(address: Address, port: int) -> socket.socket:

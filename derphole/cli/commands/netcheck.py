@@ -1,7 +1,6 @@
 """`netcheck`: say what this network lets derphole do, and what to do about it."""
 
 import json
-from dataclasses import replace
 
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.network import network_options
@@ -22,7 +21,8 @@ USAGE:
 OPTIONS:
 {RELAY_OPTIONS}\
     --force-relay               Only noted in the report
-    --timeout SECONDS           Take at most this long (default 5; 0: as long as it takes)
+    --timeout SECONDS           Take at most this long (default 5, and up to 30 where a
+                                relay answers slowly; 0: as long as it takes)
 {TRACE_OPTION}
 EXAMPLES:
     derphole netcheck
@@ -40,8 +40,6 @@ def run(arguments: Arguments, output: Output) -> int:
     from derphole.network.report import as_json, lines
     from derphole.network.verdict import next_step
 
-    if arguments.text("--timeout") is None:
-        options = replace(options, timeout_s=netcheck.DEFAULT_LIMIT_S)
     with EndingSignals():
         found = netcheck.check(options, output.report)
     if output.is_json:

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from gevent.event import Event
 
 from tunnel.crypto.keys import DerpKey, KeyPair
-from tunnel.errors import MisuseError, RelayError, RelayUnreachable
+from tunnel.errors import MisuseError, RelayError, RelayLate, RelayUnreachable
 from tunnel.net.clock import monotonic
-from tunnel.net.relay_client.dial import DialOptions, dial_relay
+from tunnel.net.relay_client.dial import Dialling, DialOptions, DialStep
 from tunnel.net.relay_client.session import HIGH_WATER_BYTES, RelaySession
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_client.backoff import Backoff
 from tunnel.proto.relay_client.derp_client import ClientEvent, Connected, DerpClient, HealthChanged
+from tunnel.proto.relay_client.patience import DialLimits, Patience
 from tunnel.units import Buffer, Instant, Seconds
 from tunnel.wire import derp
 from tunnel.wire.derp import FrameType, GoneReason, PeerGone, Restarting
@@ -89,6 +90,8 @@ class RelayConnection:
         health: what the relay says is wrong with it, or "".
         is_loopback: the connected relay is on this machine.
         leaf_pin: 16-byte pin of its certificate's key, if the certificate is not publicly trusted.
+        step: how far the attempt has come; None between attempts and while connected.
+        round_trip_s: how long it took to answer when we connected last; None before.
         dropped_packets: packets that `send` did not queue.
     """
 
@@ -108,12 +111,15 @@ class RelayConnection:
         self.health = ""
         self.is_loopback = False
         self.leaf_pin: bytes | None = None
+        self.step: DialStep | None = None
+        self.round_trip_s: Seconds | None = None
         self.dropped_packets = 0
         self._keys = keys
         self._observer = observer
         self._options = options
         self._tasks = tasks
         self._backoff = Backoff(os.urandom)
+        self._patience = Patience(options.limits)
         self._session: RelaySession | None = None
         self._is_awaited = False
         self._is_closed = False
@@ -213,6 +219,17 @@ class RelayConnection:
             if self._session is not None:
                 self._session.set_awaited(is_awaited=value)
 
+    @property
+    def is_trying(self) -> bool:
+        """Whether nothing but the time speaks against trying on: no relay has said no."""
+        error = self.last_error
+        return self.state is not RelayState.DOWN or error is None or isinstance(error, RelayLate)
+
+    @property
+    def is_getting_on(self) -> bool:
+        """Whether an attempt waits for more than the first answer of a relay: that came."""
+        return self.step not in (None, DialStep.TCP)
+
     # -- the connecting greenlet ------------------------------------------------------------
 
     def _run(self) -> None:
@@ -221,51 +238,62 @@ class RelayConnection:
             name = self.region.name or self.region.id
             self._change(RelayState.DOWN, RelayUnreachable(f"relay region {name} has no relay"))
             return
-        turn = failed_nodes = lasting = 0
+        turn = failed_nodes = lasting = late = 0
         deadline = monotonic()
         while True:
+            limits = self._patience.limits(has_others=len(nodes) > 1)
             if failed_nodes == 0:
-                lasting = 0
-                deadline = Instant(monotonic() + self._options.total_timeout_s)
+                lasting = late = 0
+                deadline = Instant(monotonic() + limits.step_s)
             self.node = nodes[turn % len(nodes)]
-            error = self._attempt(self.node, deadline)
+            error = self._attempt(self.node, limits)
             if self._is_closed:
                 return
             failed_nodes += 1
             lasting += error.is_lasting
+            late += isinstance(error, RelayLate)
             is_round_over = failed_nodes >= len(nodes) or monotonic() >= deadline
             if self._restart_pause_s is None:
                 turn += 1
             if is_round_over or self._connected_at is not None:
                 failed_nodes = 0
+                if late:
+                    self._patience.ran_out()
                 self._note_round(is_refused=lasting == len(nodes))
                 self._pause(error)
             else:
                 self._change(RelayState.CONNECTING, error)
 
-    def _attempt(self, node: RelayNode, deadline: Instant) -> RelayError:
+    def _attempt(self, node: RelayNode, limits: DialLimits) -> RelayError:
         """Dial one node and serve it until the connection ends; returns why it did."""
         self._connected_at = None
         self._restart_pause_s = None
         self._change(RelayState.CONNECTING, self.last_error)
         try:
-            self._serve(node, deadline)
+            self._serve(node, limits)
         except RelayError as error:
             return error.about(f"relay {node.address}")
         finally:
             self._session = None
+            self.step = None
             if self._connected_at and monotonic() - self._connected_at > PROVEN_AFTER_S:
                 self._backoff.reset()
 
-    def _serve(self, node: RelayNode, deadline: Instant) -> NoReturn:
-        stream = dial_relay(node, self._options, deadline - monotonic())
+    def _serve(self, node: RelayNode, limits: DialLimits) -> NoReturn:
+        stream = Dialling(node, self._options, limits, self._begin).relay()
         self.is_loopback = stream.is_loopback
         self.leaf_pin = stream.leaf_pin
+        self.round_trip_s = stream.round_trip_s
+        self._begin(DialStep.LOGIN)
         now = monotonic()
+        deadline = Instant(now + limits.step_s)
         client = DerpClient(self._keys, os.urandom, now, deadline, self._options.timing)
         client.set_awaited(now, is_awaited=self._is_awaited)
         self._session = RelaySession(stream, client, self, self._tasks)
         self._session.run()
+
+    def _begin(self, step: DialStep) -> None:
+        self.step = step
 
     def _note_round(self, *, is_refused: bool) -> None:
         if not is_refused or self._connected_at is not None:
@@ -313,6 +341,8 @@ class RelayConnection:
         match event:
             case Connected():
                 self._connected_at = monotonic()
+                self.step = None
+                self._patience.reset()
                 self.health = ""
                 self.refused_since = None
                 self._change(RelayState.CONNECTED, None)

@@ -1,7 +1,8 @@
 """Dialling one relay: TCP, perhaps a proxy, perhaps TLS, and the HTTP upgrade to DERP.
 
-    connect_tcp --> request_tunnel --> start_tls --> GET /derp, 101 --> frames
+    resolve --> connect_to --> request_tunnel --> start_tls --> GET /derp, 101 --> frames
 
+Each step has a limit of its own: where one was taken, the relay lives and the network is slow.
 Everything that fails is a `RelayError` whose text continues a sentence that begins with the relay's
 name: "relay 192.0.2.1:443" + " has a certificate that ...".  Source: tailscale
 derp/derphttp/derphttp_client.go.  This module does not log in and does not try again.
@@ -9,9 +10,10 @@ derp/derphttp/derphttp_client.go.  This module does not log in and does not try 
 
 import ipaddress
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 import gevent
@@ -23,16 +25,19 @@ from tunnel.errors import (
     HostUnreachable,
     RelayDistrusted,
     RelayError,
+    RelayLate,
     RelayNameUnknown,
     RelayNotDerp,
     RelayRedirected,
     RelayRefused,
     RelayUnreachable,
 )
-from tunnel.net.relay_client.proxy import ProxyAddress, ProxySettings, request_tunnel
+from tunnel.net.clock import monotonic
+from tunnel.net.relay_client.proxy import ProxySettings, request_tunnel
 from tunnel.net.relay_client.tls import shown_pin, start_tls
-from tunnel.net.sockets import connect_tcp
+from tunnel.net.sockets import connect_to, resolve
 from tunnel.proto.relay_client.derp_client import DEFAULT_TIMING, ClientTiming
+from tunnel.proto.relay_client.patience import DEFAULT_LIMITS, DialLimits
 from tunnel.units import Seconds
 from tunnel.wire.derpmap import PIN_PREFIX, RelayNode
 from tunnel.wire.http_head import (
@@ -41,10 +46,6 @@ from tunnel.wire.http_head import (
     head_size,
     parse_response_head,
 )
-
-# Chosen, as the Go client.
-NODE_TIMEOUT_S = 1.5  # until TCP is connected
-TOTAL_TIMEOUT_S = 10.0  # until the relay has accepted our key, over all nodes of a region
 
 # Chosen.
 NOT_SENT_LOW_WATER_BYTES = 64 << 10  # design §7: what waits in the kernel cannot be overtaken
@@ -62,6 +63,17 @@ _FIRST_SERVER_ERROR = 500
 _NOT_SENT_LOW_WATER_OPTION = {"linux": 25, "darwin": 0x201}
 
 
+class DialStep(Enum):
+    """How far an attempt has come, in words for a person."""
+
+    NAME = "looking up its name"
+    TCP = "no answer to TCP"
+    PROXY = "waiting for the proxy"
+    TLS = "in the TLS handshake"
+    UPGRADE = "waiting for its answer to HTTP"
+    LOGIN = "waiting for its answer to our login"
+
+
 @dataclass(frozen=True, slots=True)
 class DialOptions:
     """How relays are dialled.
@@ -69,15 +81,13 @@ class DialOptions:
     Args:
         proxy: the proxies of this machine.
         ca_file: PEM roots to trust beside the public ones.
-        node_timeout_s: for the TCP connection to one node.
-        total_timeout_s: for everything until the relay has accepted our key.
+        limits: how long the first attempt may take; later ones may take longer.
         timing: how long a connected relay may be silent.
     """
 
     proxy: ProxySettings = field(default_factory=ProxySettings)
     ca_file: Path | None = None
-    node_timeout_s: Seconds = NODE_TIMEOUT_S
-    total_timeout_s: Seconds = TOTAL_TIMEOUT_S
+    limits: DialLimits = DEFAULT_LIMITS
     timing: ClientTiming = DEFAULT_TIMING
 
 
@@ -90,21 +100,48 @@ class RelayStream:
         leaf_pin: 16-byte pin of the certificate's key, if the certificate is not publicly trusted.
         is_loopback: the relay is on this machine.
         rest: bytes that came along with the answer to the upgrade.
+        round_trip_s: how long the answer to the upgrade took.
     """
 
     socket: socket.socket
     leaf_pin: bytes | None
     is_loopback: bool
     rest: bytes = b""
+    round_trip_s: Seconds = 0.0
 
 
-def dial_relay(node: RelayNode, options: DialOptions, timeout_s: Seconds) -> RelayStream:
-    """Connect to a relay and upgrade to DERP; raises `RelayError`."""
-    with limited(timeout_s, f"did not complete the connection within {timeout_s:.2g} s"):
-        stream = open_stream(node, options)
+class Dialling:
+    """One attempt.
+
+    Args:
+        node: whom to reach.
+        options: how.
+        limits: how long each step may take.
+        on_step: told of each step as it begins; must not block.
+    """
+
+    def __init__(
+        self,
+        node: RelayNode,
+        options: DialOptions,
+        limits: DialLimits | None = None,
+        on_step: Callable[[DialStep], None] | None = None,
+    ) -> None:
+        self._node = node
+        self._options = options
+        self._limits = limits or options.limits
+        self._on_step = on_step
+        self._proxy = options.proxy.proxy_for(node.host, node.derp_port, use_tls=node.use_tls)
+
+    def relay(self) -> RelayStream:
+        """Connect and upgrade to DERP; raises `RelayError`."""
+        stream = self.stream()
         try:
             _tune(stream.socket)
-            stream.rest = _upgrade(stream.socket, node)
+            with self._step(DialStep.UPGRADE):
+                asked_at = monotonic()
+                stream.rest = _upgrade(stream.socket, self._node)
+                stream.round_trip_s = monotonic() - asked_at
         except OSError as error:
             stream.socket.close()
             raise RelayUnreachable("broke the connection off during the HTTP upgrade") from error
@@ -113,37 +150,98 @@ def dial_relay(node: RelayNode, options: DialOptions, timeout_s: Seconds) -> Rel
             raise
         return stream
 
+    def stream(self) -> RelayStream:
+        """Connect, with TLS if the relay speaks that.
 
-def open_stream(node: RelayNode, options: DialOptions) -> RelayStream:
-    """Connect to a relay, with TLS if it speaks that; the caller bounds the whole time.
+        Raises:
+            RelayError: the relay, or the proxy before it, cannot be used.
+        """
+        node, proxy = self._node, self._proxy
+        sock = self._connected()
+        try:
+            is_loopback = proxy is None and ipaddress.ip_address(sock.getpeername()[0]).is_loopback
+            self._pass_proxy(sock)
+            pin = None
+            if node.use_tls:
+                with self._step(DialStep.TLS):
+                    sock, pin = start_tls(sock, node, self._options.ca_file)
+            return RelayStream(sock, pin, is_loopback)
+        except RelayDistrusted as error:
+            raise self._with_pin(error) from error
+        except OSError as error:
+            sock.close()
+            raise RelayUnreachable("broke the connection off") from error
+        except BaseException:
+            sock.close()
+            raise
 
-    Raises:
-        RelayError: the relay, or the proxy before it, cannot be used.
-    """
-    proxy = options.proxy.proxy_for(node.host, node.derp_port, use_tls=node.use_tls)
-    sock = _connect(node, proxy, options.node_timeout_s)
-    try:
-        is_loopback = proxy is None and ipaddress.ip_address(sock.getpeername()[0]).is_loopback
-        if proxy is not None:
-            request_tunnel(sock, proxy, node.host, node.derp_port)
-        pin = None
-        if node.use_tls:
-            sock, pin = start_tls(sock, node, options.ca_file)
-        return RelayStream(sock, pin, is_loopback)
-    except RelayDistrusted as error:
-        raise _with_pin(error, node, options) from error
-    except OSError as error:
-        sock.close()
-        raise RelayUnreachable("broke the connection off") from error
-    except BaseException:
-        sock.close()
-        raise
+    @contextmanager
+    def _step(self, step: DialStep) -> Iterator[None]:
+        limit_s = self._limits.step_s
+        self._begin(step)
+        with limited(limit_s, f"did not complete the connection within {limit_s:.2g} s"):
+            yield
+
+    def _connected(self) -> socket.socket:
+        node, proxy, limit_s = self._node, self._proxy, self._limits.node_s
+        if proxy is None:
+            way, late = "", f"did not answer within {limit_s:.2g} s"
+            host, port, ipv4, ipv6 = node.host, node.derp_port, node.ipv4, node.ipv6
+        else:
+            way = f" through the proxy {proxy.address}"
+            late = f"cannot be reached{way}, which did not answer in {limit_s:.2g} s"
+            host, port, ipv4, ipv6 = proxy.host, proxy.port, "", ""
+        unknown = f"cannot be reached{way}: its name was not looked up within {limit_s:.2g} s"
+        try:
+            self._begin(DialStep.NAME)
+            with limited(limit_s, unknown):
+                addresses = resolve(host, ipv4, ipv6)
+            self._begin(DialStep.TCP)
+            with limited(limit_s, late):
+                return connect_to(addresses, port)
+        except HostUnreachable as error:
+            kind = RelayNameUnknown if error.is_name_unknown else RelayUnreachable
+            raise kind(f"cannot be reached{way}: {error}") from error
+
+    def _begin(self, step: DialStep) -> None:
+        if self._on_step is not None:
+            self._on_step(step)
+
+    def _pass_proxy(self, sock: socket.socket) -> None:
+        if self._proxy is not None:
+            with self._step(DialStep.PROXY):
+                request_tunnel(sock, self._proxy, self._node.host, self._node.derp_port)
+
+    def _with_pin(self, error: RelayDistrusted) -> RelayDistrusted:
+        """Return the error with the URL that would pin what the relay shows, for a person.
+
+        OpenSSL keeps a certificate that it does not trust to itself: it is asked for once more.
+        """
+        pin = error.seen_pin or self._seen_pin()
+        if pin is None:
+            return error
+        url = f"https://{self._node.address}#{PIN_PREFIX}{pin.hex()}"
+        return RelayDistrusted(
+            f"{error}; if it is your own relay, compare this pin with that of its certificate, "
+            f"and if they match use --relay {url}",
+            pin,
+        )
+
+    def _seen_pin(self) -> bytes | None:
+        try:
+            sock = self._connected()
+            with closing(sock):
+                self._pass_proxy(sock)
+                with self._step(DialStep.TLS):
+                    return shown_pin(sock, self._node.host)
+        except (OSError, RelayError, DecodeError):
+            return None  # the sentence does without
 
 
 @contextmanager
 def limited(timeout_s: Seconds, sentence: str) -> Iterator[None]:
-    """Raise `RelayUnreachable(sentence)` in the block once it has taken `timeout_s`."""
-    with gevent.Timeout(max(timeout_s, 0.001), RelayUnreachable(sentence)):
+    """Raise `RelayLate(sentence)` in the block once it has taken `timeout_s`."""
+    with gevent.Timeout(max(timeout_s, 0.001), RelayLate(sentence)):
         yield
 
 
@@ -183,22 +281,6 @@ def location_of(head: ResponseHead) -> str | None:
     return _printable(location.encode("latin-1", "replace"), MAX_LOCATION_SHOWN)
 
 
-def _connect(node: RelayNode, proxy: ProxyAddress | None, timeout_s: Seconds) -> socket.socket:
-    if proxy is None:
-        way, late = "", f"did not answer within {timeout_s:g} s"
-        host, port, ipv4, ipv6 = node.host, node.derp_port, node.ipv4, node.ipv6
-    else:
-        way = f" through the proxy {proxy.address}"
-        late = f"cannot be reached{way}, which did not answer in {timeout_s:g} s"
-        host, port, ipv4, ipv6 = proxy.host, proxy.port, "", ""
-    with limited(timeout_s, late):
-        try:
-            return connect_tcp(host, port, ipv4, ipv6)
-        except HostUnreachable as error:
-            kind = RelayNameUnknown if error.is_name_unknown else RelayUnreachable
-            raise kind(f"cannot be reached{way}: {error}") from error
-
-
 def _tune(sock: socket.socket) -> None:
     option = _NOT_SENT_LOW_WATER_OPTION.get(sys.platform)
     if option is not None:
@@ -220,34 +302,6 @@ def _upgrade(sock: socket.socket, node: RelayNode) -> bytes:
     if head.status in _PASSING or head.status >= _FIRST_SERVER_ERROR:
         raise RelayRefused(f"does not accept us now: {said}")
     raise RelayNotDerp(f"is not a DERP server: {said}")
-
-
-def _with_pin(error: RelayDistrusted, node: RelayNode, options: DialOptions) -> RelayDistrusted:
-    """Return the error with the URL that would pin what the relay shows, for a person to compare.
-
-    OpenSSL keeps a certificate that it does not trust to itself: it is asked for once more.
-    """
-    pin = error.seen_pin or _seen_pin(node, options)
-    if pin is None:
-        return error
-    url = f"https://{node.address}#{PIN_PREFIX}{pin.hex()}"
-    return RelayDistrusted(
-        f"{error}; if it is your own relay, compare this pin with that of its certificate, and if "
-        f"they match use --relay {url}",
-        pin,
-    )
-
-
-def _seen_pin(node: RelayNode, options: DialOptions) -> bytes | None:
-    proxy = options.proxy.proxy_for(node.host, node.derp_port, use_tls=node.use_tls)
-    try:
-        sock = _connect(node, proxy, options.node_timeout_s)
-        with closing(sock):
-            if proxy is not None:
-                request_tunnel(sock, proxy, node.host, node.derp_port)
-            return shown_pin(sock, node.host)
-    except (OSError, RelayError, DecodeError):
-        return None  # the sentence does without
 
 
 def _read_body(sock: socket.socket, head: ResponseHead, rest: bytes) -> bytes:

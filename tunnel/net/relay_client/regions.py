@@ -12,10 +12,11 @@ from gevent.lock import BoundedSemaphore
 from tunnel.errors import DecodeError, HostUnreachable, RelayError, RelayUnreachable
 from tunnel.net.clock import monotonic
 from tunnel.net.deadlines import Deadlines
-from tunnel.net.relay_client.dial import DialOptions, host_header, limited, open_stream, read_head
+from tunnel.net.names import Address
+from tunnel.net.relay_client.dial import Dialling, DialOptions, host_header, limited, read_head
 from tunnel.net.relay_client.proxy import ProxySettings
-from tunnel.net.relay_client.relay_map import FETCH_TIMEOUT_S, load_relay_map
-from tunnel.net.sockets import Address, resolve
+from tunnel.net.relay_client.relay_map import FETCH_PATIENCE_S, FETCH_TIMEOUT_S, load_relay_map
+from tunnel.net.sockets import resolve
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_client.regions import (
     Probe,
@@ -40,6 +41,7 @@ from tunnel.wire.stun import decode_binding_response, encode_binding_request
 __all__ = [
     "DEFAULT_STUN_PORT",
     "FAMILY_OFF",
+    "FETCH_PATIENCE_S",
     "FETCH_TIMEOUT_S",
     "STUN_OFF",
     "ProxySettings",
@@ -187,7 +189,7 @@ class _StunRun:
 
 
 def _time_request(node: RelayNode, options: DialOptions) -> Seconds:
-    stream = open_stream(node, options)
+    stream = Dialling(node, options).stream()
     try:
         lines = [f"GET {LATENCY_PATH} HTTP/1.1", f"Host: {host_header(node)}"]
         request = "\r\n".join((*lines, "User-Agent: derphole", "Connection: close", "", ""))

@@ -1,10 +1,12 @@
 """The relay map at run time: fetched or read, and kept for the day when it cannot be fetched.
 
     URL --> fetch --> decode --> cache file        FILE --> decode
-              +-- fails: the cache file, with a notice
+              +-- fails, or takes long: the cache file, with a notice
+              +-- takes long, and there is none: waited for on
 
-Everything that may block runs in gevent's thread pool.  Only what decodes as a map is ever written
-to the cache, so that the sign-in page of a hotel's network never replaces a good copy.
+A fetch that nobody waits for any more goes on, and fills the cache for the next time.  Everything
+that may block runs in gevent's thread pool.  Only what decodes as a map is ever written to the
+cache, so that the sign-in page of a hotel's network never replaces a good copy.
 """
 
 import os
@@ -27,14 +29,17 @@ if TYPE_CHECKING:
     from http.client import HTTPResponse
     from urllib.request import OpenerDirector
 
+    from gevent.event import AsyncResult
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 # Fixed by the protocol: where Tailscale publishes its relays.
 PUBLIC_MAP_URL = "https://controlplane.tailscale.com/derpmap/default"
 
-# Chosen.
+# Chosen: the first for who has a copy; the other suits round trips of 3 s, of which it takes five.
 FETCH_TIMEOUT_S = 3.0
+FETCH_PATIENCE_S = 20.0
 
 _NEXT_STEP = "check the network, or choose relays with --derp-map FILE or --relay URL"
 
@@ -61,6 +66,8 @@ def load_relay_map(
     cache_file: Path | None,
     proxy: ProxySettings,
     timeout_s: Seconds = FETCH_TIMEOUT_S,
+    patience_s: Seconds = FETCH_PATIENCE_S,
+    on_late: Callable[[str], None] | None = None,
 ) -> LoadedRelayMap:
     """Return the map that `source` names.
 
@@ -68,7 +75,9 @@ def load_relay_map(
         source: an http or https URL, a file, or None for the public map.
         cache_file: where the map of this very source is kept; None = nowhere.
         proxy: the proxies of this machine.
-        timeout_s: for fetching.
+        timeout_s: for fetching, where there is a copy.
+        patience_s: for fetching, where there is none.
+        on_late: told, in a sentence, that the fetch takes longer than `timeout_s`.
 
     Raises:
         RelayUnreachable: there is no map, in a sentence with the next step.
@@ -76,13 +85,45 @@ def load_relay_map(
     if source is not None and not source.startswith(("http://", "https://")):
         return _read_map_file(Path(source))
     url = source or PUBLIC_MAP_URL
-    try:
-        data, relay_map = _fetch_map(url, proxy, timeout_s)
-    except (RelayUnreachable, DecodeError) as error:
-        return _read_cache(cache_file, url, str(error))
-    if not relay_map.regions:
-        return _read_cache(cache_file, url, "it has no regions")
-    return LoadedRelayMap(relay_map, MapOrigin.FETCHED, _write_cache(cache_file, data))
+    fetch = _Fetch(url, proxy, cache_file)
+    reason = fetch.failure_within(timeout_s)
+    if reason is not None:
+        copy = _read_copy(cache_file, url, reason)
+        if copy is not None:
+            return copy
+    if reason is not None and not fetch.is_over and patience_s > timeout_s:
+        if on_late is not None:
+            on_late(f"the relay map is slow to come from {_shown(url)}; still waiting for it")
+        reason = fetch.failure_within(patience_s - timeout_s, waited_s=timeout_s)
+    if reason is None:
+        return fetch.loaded()
+    without_copy = ", and no copy is saved" if cache_file is not None else ""
+    raise RelayUnreachable(f"{_failure(url, reason)}{without_copy}; {_NEXT_STEP}")
+
+
+class _Fetch:
+    """One fetch, in a thread; it goes on when nobody waits for it any more."""
+
+    def __init__(self, url: str, proxy: ProxySettings, cache_file: Path | None) -> None:
+        self._result = _start(_fetch_map, url, proxy, cache_file)
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self._result.ready())
+
+    def failure_within(self, timeout_s: Seconds, waited_s: Seconds = 0.0) -> str | None:
+        """Return why there is no map after so long; None when there is one."""
+        self._result.wait(max(0.0, timeout_s))
+        if not self._result.ready():
+            return f"no answer within {waited_s + timeout_s:.2g} s"
+        result = self._result.get()
+        return str(result) if isinstance(result, Exception) else None
+
+    def loaded(self) -> LoadedRelayMap:
+        """Return what was fetched; only where there is no failure."""
+        result: LoadedRelayMap | Exception = self._result.get()
+        assert not isinstance(result, Exception)
+        return result
 
 
 def _read_map_file(path: Path) -> LoadedRelayMap:
@@ -100,18 +141,19 @@ def _read_map_file(path: Path) -> LoadedRelayMap:
     return LoadedRelayMap(relay_map, MapOrigin.FILE)
 
 
-def _fetch_map(url: str, proxy: ProxySettings, timeout_s: Seconds) -> tuple[bytes, RelayMap]:
-    """Fetch and decode; raises `RelayUnreachable` or `DecodeError`."""
-    late = RelayUnreachable(f"no answer within {timeout_s:.2g} s")
-    with gevent.Timeout(timeout_s, late):
-        data = _in_thread(_fetch, url, proxy, timeout_s)
-    return data, decode_derp_map(data)
+def _fetch_map(url: str, proxy: ProxySettings, cache_file: Path | None) -> LoadedRelayMap:
+    """Fetch, decode and keep; runs in a thread.  Raises `RelayUnreachable` or `DecodeError`."""
+    data = _fetch(url, proxy)
+    relay_map = decode_derp_map(data)
+    if not relay_map.regions:
+        raise DecodeError("it has no regions")
+    return LoadedRelayMap(relay_map, MapOrigin.FETCHED, _write_cache(cache_file, data))
 
 
-def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run what may block in the thread pool; raises the failures that callers here expect.
+def _start(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "AsyncResult[T | Exception]":
+    """Run what may block in the thread pool; the failures that callers here expect are values.
 
-    They come back as values: the pool would print what is raised in it, traceback and all.
+    The pool would print what is raised in it, traceback and all.
     """
 
     def run() -> T | Exception:
@@ -120,21 +162,29 @@ def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         except (OSError, RelayUnreachable, DecodeError) as error:
             return error
 
-    result: T | Exception = gevent.get_hub().threadpool.apply(run)
+    result: AsyncResult[T | Exception] = gevent.get_hub().threadpool.spawn(run)
+    return result
+
+
+def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run what may block in the thread pool and wait for it; raises its failures."""
+    result: T | Exception = _start(work, *args, **kwargs).get()
     if isinstance(result, Exception):
         raise result
     return result
 
 
-def _fetch(url: str, proxy: ProxySettings, timeout_s: Seconds) -> bytes:
-    """Get a URL; runs in a thread.  Raises `RelayUnreachable` or `DecodeError`."""
+def _fetch(url: str, proxy: ProxySettings) -> bytes:
+    """Get a URL.  Raises `RelayUnreachable` or `DecodeError`."""
     from http.client import HTTPException
     from urllib.error import HTTPError, URLError
     from urllib.request import Request
 
     try:
         request = Request(url, headers={"User-Agent": "derphole", "Accept": "application/json"})  # noqa: S310 - the scheme was checked
-        with cast("HTTPResponse", _opener(proxy).open(request, timeout=timeout_s)) as response:
+        with cast(
+            "HTTPResponse", _opener(proxy).open(request, timeout=FETCH_PATIENCE_S)
+        ) as response:
             data = response.read(MAX_MAP_SIZE + 1)
     except HTTPError as error:
         raise RelayUnreachable(f"HTTP {error.code}") from error
@@ -202,18 +252,25 @@ def _reason(error: object) -> str:
     return "".join(char if char.isprintable() else "?" for char in str(text)[:200])
 
 
-def _read_cache(cache_file: Path | None, url: str, reason: str) -> LoadedRelayMap:
-    # Without what may be a password: user names and queries.
-    shown = f"{url.partition('://')[0]}://{urlsplit(url).hostname}" if "@" in url else url
-    failure = f"the relay map could not be fetched from {shown} ({reason})"
+def _shown(url: str) -> str:
+    """Return a URL without what may be a password: user names and queries."""
+    return f"{url.partition('://')[0]}://{urlsplit(url).hostname}" if "@" in url else url
+
+
+def _failure(url: str, reason: str) -> str:
+    return f"the relay map could not be fetched from {_shown(url)} ({reason})"
+
+
+def _read_copy(cache_file: Path | None, url: str, reason: str) -> LoadedRelayMap | None:
+    """Return the map as it was kept, with a notice; None where none was."""
     if cache_file is None:
-        raise RelayUnreachable(f"{failure}; {_NEXT_STEP}")
+        return None
     try:
         relay_map = decode_derp_map(_in_thread(_read, cache_file))
         saved_at = datetime.fromtimestamp(cache_file.stat().st_mtime, UTC)
-    except (OSError, DecodeError) as error:
-        raise RelayUnreachable(f"{failure}, and no copy is saved; {_NEXT_STEP}") from error
-    notice = f"{failure}; using the copy saved on {saved_at:%Y-%m-%d}"
+    except (OSError, DecodeError):
+        return None
+    notice = f"{_failure(url, reason)}; using the copy saved on {saved_at:%Y-%m-%d}"
     return LoadedRelayMap(relay_map, MapOrigin.CACHED, notice)
 
 
@@ -227,7 +284,7 @@ def _write_cache(cache_file: Path | None, data: bytes) -> str | None:
     if cache_file is None:
         return None
     try:
-        _in_thread(_replace, cache_file, data)
+        _replace(cache_file, data)
     except OSError as error:
         return f"the relay map could not be saved to {cache_file} ({error.strerror})"
     return None

@@ -40,6 +40,7 @@ class RelayCheck:
         error: why not, in a sentence.
         fault: why not, in a word.
         redirected_to: where what answers in its place sends us.
+        round_trip_s: how long its answer to one request took; None when it did not connect us.
     """
 
     node: RelayNode | None
@@ -47,6 +48,7 @@ class RelayCheck:
     error: str | None
     fault: RelayFault | None = None
     redirected_to: str | None = None
+    round_trip_s: Seconds | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,10 @@ from tunnel.wire import stun
 from tunnel.wire.stun import Change, SocketAddress
 
 # Chosen: a question is sent after none, the first, the second ... of these waits; the last is for
-# the answer.  2 s in all suit a satellite, and four datagrams a network that loses every tenth.
+# the answer.  2 s in all suit a satellite, and four datagrams a network that loses every tenth;
+# where a round trip is known to take longer than SLOW_S, they grow with it.
 WAITS_S = (0.2, 0.3, 0.5, 1.0)
+SLOW_S: Seconds = 1.0
 HAIRPIN_WAITS_S = (0.1, 0.1, 0.3)  # one hop to the router and back
 MAX_SERVERS = 4
 MAPPING_LANE, FILTERING_LANE = 0, 1
@@ -161,6 +163,7 @@ class NatCheck(Timed):
         local_ports: the ports of both lanes.
         local_addresses: this machine's addresses.
         entropy: returns that many random bytes.
+        round_trip_s: how long answers take, if that is known to be long.
     """
 
     def __init__(
@@ -170,7 +173,9 @@ class NatCheck(Timed):
         local_ports: tuple[int, int],
         local_addresses: Collection[str],
         entropy: Callable[[int], bytes],
+        round_trip_s: Seconds = 0.0,
     ) -> None:
+        self._waits_s = [wait_s * max(1.0, round_trip_s / SLOW_S) for wait_s in WAITS_S]
         self._local_ports = local_ports
         self._local_addresses = frozenset(local_addresses)
         self._entropy = entropy
@@ -240,7 +245,8 @@ class NatCheck(Timed):
         answers_from: SocketAddress | None = None,
     ) -> _Question:
         transaction_id = self._entropy(stun.TRANSACTION_ID_SIZE)
-        question = _Question(now, lane, to, transaction_id, change, answers_from)
+        waits_s = self._waits_s
+        question = _Question(now, lane, to, transaction_id, change, answers_from, waits_s)
         self._questions[transaction_id] = question
         return question
 

@@ -24,6 +24,7 @@ from tunnel.errors import (
     DecodeError,
     PeerError,
     RelayKeyRefused,
+    RelayLate,
     RelayNotDerp,
     RelayRefused,
     RelayUnreachable,
@@ -287,8 +288,8 @@ class DerpClient(Clockwork):
             return
         waited = f"{now - self._started_at:.2g} s"
         if self.state is ClientState.AWAITS_GREETING:
-            raise RelayUnreachable(f"accepted the upgrade and sent no DERP greeting in {waited}")
-        raise RelayUnreachable(f"did not answer our login in {waited}")
+            raise RelayLate(f"accepted the upgrade and sent no DERP greeting in {waited}")
+        raise RelayLate(f"did not answer our login in {waited}")
 
     def _is_suspicious(self, now: Instant) -> bool:
         if self._awaited_since is None or self._asked_at is not None:
