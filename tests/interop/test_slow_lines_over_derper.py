@@ -28,11 +28,19 @@ TOKEN_EVENT = r'"event": "token".*"token": "(dhp1_[A-Za-z0-9_-]{20,})"'
 BYTES_PER_KBIT = 125
 RUN_S = 12.0  # what a transfer takes at the line's rate
 FULL_RUN_S = 30.0
+# The shorter queue that a line has, in milliseconds of its rate; with fewer packets TCP itself, the
+# sender's own kernel, does not fill it.
+SHORT_QUEUE_PACKETS = 10
+SHORT_QUEUE_BITS = SHORT_QUEUE_PACKETS * 1514 * 8
 # Rate in kbit/s, and how many milliseconds of it the line's queue holds.
 CUT_LINES = ((128, 2000),)
 LINE_BURST = "4kb"  # a line that is nothing but slow; a kernel's frame of two packets must pass
 THROTTLE_BURST = "32kb"  # a fast line made slow by a token bucket
-FULL_LINES = tuple((kbit, queue) for kbit in (64, 128, 256, 512, 1000) for queue in (100, 2000))
+FULL_LINES = tuple(
+    (kbit, queue)
+    for kbit in (64, 128, 256, 512, 1000)
+    for queue in (SHORT_QUEUE_BITS // kbit, 2000)
+)
 
 
 @dataclass(frozen=True, slots=True)
