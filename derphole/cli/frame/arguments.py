@@ -16,6 +16,7 @@ from tunnel.units import GIB, KIB, MIB
 TRUE_WORDS = ("true", "1", "yes")
 FALSE_WORDS = ("false", "0", "no")
 SIZE = re.compile(r"([0-9]{1,15})([kKmMgG]?)")
+NEGATIVE = re.compile(r"-[0-9]+(\.[0-9]+)?[A-Za-z]?")
 UNITS: Mapping[str, int] = {"": 1, "k": KIB, "m": MIB, "g": GIB}
 
 
@@ -132,7 +133,8 @@ def _scan_long(word: str, known: Mapping[str, Option], waiting: list[str], resul
     if option is None:
         raise UsageError(f"unknown flag: {name}{meant(name, known)}")
     if option.takes_value:
-        result.options[option.name] = value if equals else _next_value(name, waiting)
+        given = value if equals else _next_value(name, waiting)
+        result.options[option.name] = _not_negative(name, given)
     elif not equals or value.lower() in TRUE_WORDS:
         result.options[option.name] = True
     elif value.lower() in FALSE_WORDS:
@@ -152,16 +154,26 @@ def _scan_short(word: str, known: Mapping[str, Option], waiting: list[str], resu
             raise UsageError(f"unknown flag: {word}{meant(word, known)}")
         if option.takes_value:
             glued = word[position:].removeprefix("=")
-            has_value = position < len(word)
-            result.options[option.name] = glued if has_value else _next_value(name, waiting)
+            given = glued if position < len(word) else _next_value(name, waiting)
+            result.options[option.name] = _not_negative(name, given)
             return
         result.options[option.name] = True
 
 
 def _next_value(name: str, waiting: list[str]) -> str:
-    if not waiting or (waiting[-1].startswith("-") and waiting[-1] != "-"):
+    if not waiting:
+        raise UsageError(f"{name} requires a value")
+    is_flag = waiting[-1].startswith("-") and waiting[-1] != "-"
+    if is_flag and not NEGATIVE.fullmatch(waiting[-1]):
         raise UsageError(f"{name} requires a value")
     return waiting.pop()
+
+
+def _not_negative(name: str, value: str) -> str:
+    """Return a value; raises `UsageError` for a negative number, which no option takes."""
+    if NEGATIVE.fullmatch(value):
+        raise UsageError(f'invalid {name} value "{value}": it is negative')
+    return value
 
 
 def known_options(usage: str) -> dict[str, Option]:

@@ -210,6 +210,13 @@ WITH_USAGE = [
     (["listen", "--force-relay=x"], 'invalid bool value "x"', "listen"),
     (["listen", "--expires", "soon"], 'invalid --expires value "soon"; use RFC3339', "listen"),
     (["listen", "--timeout", "x"], 'invalid --timeout value "x"', "listen"),
+    (["listen", "--timeout", "-1"], 'invalid --timeout value "-1": it is negative', "listen"),
+    (["listen", "--timeout=-2.5"], 'invalid --timeout value "-2.5": it is negative', "listen"),
+    (["listen", "--expires", "-8h"], 'invalid --expires value "-8h": it is negative', "listen"),
+    (["pipe", "a", "-P", "-2"], 'invalid -P value "-2": it is negative', "pipe"),
+    (["pipe", "a", "-P-2"], 'invalid -P value "-2": it is negative', "pipe"),
+    (["share", "80", "--max-clients", "-1"], 'invalid --max-clients value "-1": it', "share"),
+    (["relay", "--rate", "-2M"], 'invalid --rate value "-2M": it is negative', "relay"),
     (["netcheck", "extra"], "'netcheck' requires 0 argument(s), got 1", "netcheck"),
     (["netcheck", "--timeout", "x"], 'invalid --timeout value "x"', "netcheck"),
     (["pipe", "a", "b"], "'pipe' requires 0-1 argument(s), got 2", "pipe"),
@@ -529,7 +536,7 @@ def test_a_line_is_taken_apart(line, options, words):
     assert (taken.options, taken.words) == (options, words)
 
 
-@pytest.mark.parametrize("line", [["-P"], ["-P", "-v"], ["-P", "--"], ["--parallel", "-1"]])
+@pytest.mark.parametrize("line", [["-P"], ["-P", "-v"], ["-P", "--"], ["--parallel", "-x"]])
 def test_a_missing_value_is_refused(line):
     with pytest.raises(UsageError, match="requires a value"):
         scan(line, KNOWN)
