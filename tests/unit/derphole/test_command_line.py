@@ -422,7 +422,11 @@ REFUSED = [
     ),
     (["pipe", CLIENT], "token-wrong-role", "this is a client token"),
     (["pipe", "--token", SERVER], "token-wrong-role", "this is a server token"),
-    (["listen", "--expires", "8d"], "expiry-refused", "expiry must be within 7 days"),
+    (
+        ["listen", "--expires", "30d"],
+        "expiry-refused",
+        "expiry must be within 7 days; use --expires 7d, the longest life of a token",
+    ),
     (["listen", "--expires=2020-01-01"], "expiry-refused", "expiry must be in the future"),
     (["listen", "--expires", "0s"], "expiry-refused", "expiry must be in the future"),
 ]
