@@ -1,10 +1,13 @@
 """The command line as a table: exit code, both streams, and the wording, run in this process."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
+import docopt
 import pytest
 
 from derphole import __version__
@@ -601,6 +604,22 @@ def test_version_imports_neither_gevent_nor_docopt_nor_nacl():
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, f"v{__version__}\n[]\n", "")
+
+
+def test_an_old_source_among_the_packages_warns_nobody(tmp_path):
+    (tmp_path / "docopt.py").write_bytes(Path(docopt.__file__).read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-m", "derphole", "pipe", "TOKEN"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "docopt.py" not in done.stderr
+    assert "Warning" not in done.stderr
 
 
 @pytest.mark.parametrize("optimise", [[], ["-OO"]])
