@@ -80,7 +80,6 @@ ROOMS_DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "architecture
 ROOMS_HEAD = "| room | where | holds | may import |"
 MAX_MODULE_LINES = 600
 MAX_TEST_LINES = 800
-LARGE_MODULE_LINES = 400
 
 
 def height(module: str) -> int:
@@ -223,12 +222,6 @@ def size_violations(root: Path) -> Iterator[str]:
         lines = _line_count(path)
         if lines > limit:
             yield f"{path.relative_to(root)}: {lines} lines, over {limit}: split it"
-
-
-def large_modules(root: Path) -> list[str]:
-    """Return the modules that are long enough to ask which second idea moved in."""
-    sizes = ((_line_count(path), path.relative_to(root)) for _, path in modules(root))
-    return [f"{path}: {lines} lines" for lines, path in sizes if lines > LARGE_MODULE_LINES]
 
 
 def _line_count(path: Path) -> int:

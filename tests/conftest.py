@@ -28,6 +28,11 @@ for _signal in (signal.SIGHUP, signal.SIGINT):
     if signal.getsignal(_signal) is signal.SIG_IGN:
         signal.signal(_signal, signal.SIG_DFL)
 
+# Debian keeps programs of administrators (nft, tc, sshd) where only root's PATH looks.
+os.environ["PATH"] = os.pathsep.join(
+    (os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin")
+)
+
 # Seconds after which a test counts as hung, on a machine that does much else; slow ones bring
 # their own with pytest.mark.timeout.  A unit test takes milliseconds, a simulated one up to a second.
 TIMEOUT_S = {

@@ -3,11 +3,10 @@
 import graphlib
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
-from architecture import homeless, large_modules, rooms, unused_permissions, violations
+from architecture import homeless, rooms, unused_permissions, violations
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 20
@@ -80,11 +79,6 @@ def test_a_module_without_a_room_is_noticed(tmp_path):
     files = {"tunnel/proto/stray.py": "", "derphole/stray.py": "", "tunnel/wire/fine.py": ""}
 
     assert homeless(plant(tmp_path, files)) == ["tunnel.proto.stray", "derphole.stray"]
-
-
-def test_long_modules_are_listed():
-    for sentence in large_modules(ROOT):
-        warnings.warn(f"{sentence}: which second idea moved in?", stacklevel=1)
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,8 @@ def markdown_reference(first: Program) -> str:
         '- With `--json` each line of standard error is an event: `{"event": ..., "time": ...}`;',
         "  errors have `code`, `message` and `exit_code`.",
         "- `DERPHOLE_TOKEN` and `DERPTUN_TOKEN` give the token when no other source does;",
-        "  `DERPHOLE_RELAY` and `DERPHOLE_DERP_MAP` are defaults of `--relay` and `--derp-map`.",
+        "  `DERPHOLE_RELAY` and `DERPHOLE_DERP_MAP` are defaults of `--relay` and `--derp-map`;",
+        "  `DERPHOLE_DERP_SERVER` counts where `DERPHOLE_RELAY` is unset.",
     ]
     return "\n".join(parts)
 

@@ -50,6 +50,7 @@ from derphole.errors.peer import (
     WeBrokeProtocol,
 )
 from derphole.errors.relays import (
+    OWN_RELAY_STEP,
     KeyFileUnusable,
     RelayNotStarted,
     RelayRefusal,
@@ -71,6 +72,7 @@ from derphole.errors.tokens import (
 )
 
 __all__ = [
+    "OWN_RELAY_STEP",
     "SIGNAL_EXIT_BASE",
     "AlreadyInUse",
     "BindFailed",

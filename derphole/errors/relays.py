@@ -3,6 +3,12 @@
 from derphole.errors.base import DerpholeError
 from tunnel.units import Seconds
 
+# What helps where the public relays cannot be reached.
+OWN_RELAY_STEP = (
+    "run `derphole relay` on a machine that both sides reach, and name it with --relay or "
+    "DERPHOLE_RELAY"
+)
+
 
 class RelayTrouble(DerpholeError):
     """No relay could be used.

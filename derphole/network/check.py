@@ -19,7 +19,7 @@ import gevent
 from derphole.config import NetworkOptions
 from derphole.errors import RelayTrouble
 from derphole.network.verdict import NetworkFindings, RelayFinding, verdict
-from derphole.rendezvous.relays import dial_options, network_map, proxy_settings
+from derphole.rendezvous.relays import dial_options, is_on_public_map, network_map, proxy_settings
 from derphole.status import Report, Waiting
 from derphole.trace import TraceFile
 from tunnel.crypto.keys import KeyPair
@@ -302,6 +302,7 @@ class _Check:
             self._options.force_relay,
             monotonic() - self._started_at,
             _is_all_here(self._map),
+            is_on_public_map(self._options),
         )
         self._trace("netcheck.verdict", {"verdict": verdict(found).value})
         return found

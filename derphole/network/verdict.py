@@ -21,6 +21,7 @@ changes the port is "limited" too, which keeps no path from being found.  Pure:
 from dataclasses import dataclass
 from enum import StrEnum
 
+from derphole.errors import OWN_RELAY_STEP
 from tunnel.addresses import host_and_port
 from tunnel.errors import RelayFault
 from tunnel.proto.netcheck.checks import (
@@ -92,6 +93,7 @@ class NetworkFindings:
         is_relay_forced: whether --force-relay was given.
         seconds: how long finding out took.
         is_all_here: every relay is on this machine, so that no network was in between.
+        is_public_map: the relays are those of the public map, out in the internet.
     """
 
     ipv4: NatFindings | None = None
@@ -106,6 +108,7 @@ class NetworkFindings:
     is_relay_forced: bool = False
     seconds: Seconds = 0.0
     is_all_here: bool = False
+    is_public_map: bool = False
 
     @property
     def families(self) -> tuple[NatFindings, ...]:
@@ -317,9 +320,12 @@ def _relay_only_words(_: NetworkFindings) -> str:
 
 def _no_relay_words(found: NetworkFindings) -> str:
     begin = "UDP works, but no" if found.has_udp else "No"
+    other = (
+        OWN_RELAY_STEP if found.is_public_map else "give a relay that can be reached with --relay"
+    )
     return (
         f"{begin} relay was reached, and without one two machines cannot meet. "
-        f"{_way_to_a_relay(found)}, or give a relay that can be reached with --relay URL."
+        f"{_way_to_a_relay(found)}, or {other}."
     )
 
 

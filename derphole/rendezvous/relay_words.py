@@ -6,6 +6,7 @@ same.
 
 from derphole.config import NetworkOptions
 from derphole.errors import RelayRefusal
+from derphole.rendezvous.relays import no_relay_step
 from derphole.status import Notice, RelayDown, Report
 from tunnel.net.endpoint import Endpoint, RelayState, RelayStatus
 from tunnel.net.relay_client.regions import RelayNode
@@ -51,7 +52,7 @@ class RelayWords:
         if self.refused_at is not None:
             return "this does not pass by itself: have the relay changed, or use another one"
         if self._silence() is not None:
-            return "check the network, the proxy variables, --relay and --derp-map"
+            return no_relay_step(self._options)
         return "check that the other side is running and can reach the network"
 
     @property

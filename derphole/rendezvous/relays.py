@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 
 from derphole.config import NetworkOptions, RelayAddress
-from derphole.errors import RelayTrouble
+from derphole.errors import OWN_RELAY_STEP, RelayTrouble
 from derphole.status import Notice, Report
 from derphole.token.hints import OwnRelay, RegionHints, RelayHints
 from tunnel.addresses import host_and_port
@@ -145,6 +145,21 @@ def relay_hints(choice: RelayChoice, node: RelayNode, leaf_pin: bytes | None) ->
         raise RelayTrouble(str(error)) from error
 
 
+def is_on_public_map(options: NetworkOptions) -> bool:
+    """Tell whether these settings mean the public relays, out in the internet."""
+    return options.relay is None and options.derp_map is None
+
+
+def no_relay_step(options: NetworkOptions) -> str:
+    """Return what a person can do when none of the relays that these settings allow is there."""
+    if is_on_public_map(options):
+        where = "check the network and the proxy variables"
+        return f"{where}, or, without the internet, {OWN_RELAY_STEP}"
+    if options.derp_map is not None:
+        return "check the network, the proxy variables, and --derp-map, which takes a URL or a file"
+    return RelayTrouble.next_step
+
+
 def _parse_url(url: str) -> RelayRegion:
     try:
         return parse_relay_url(url)
@@ -170,7 +185,7 @@ def _load(
             lambda text: report(Notice(text)),
         )
     except RelayUnreachable as error:
-        raise RelayTrouble(str(error)) from error
+        raise RelayTrouble(str(error), no_relay_step(options)) from error
     if loaded.notice:
         report(Notice(loaded.notice))
     return loaded.map

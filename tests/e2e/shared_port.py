@@ -1,6 +1,5 @@
 """A target shared and opened by two processes, and the programs that tests put behind it."""
 
-import os
 import shutil
 import socket
 import sys
@@ -63,15 +62,9 @@ server.serve_forever()
 
 def needs(*programs: str) -> None:
     """Skip a test whose programs are not installed; CI makes that a failure."""
-    missing = [program for program in programs if found(program) is None]
+    missing = [program for program in programs if shutil.which(program) is None]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
-
-
-def found(program: str) -> str | None:
-    """Return where a program is, in the folders of administrators too."""
-    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
-    return shutil.which(program, path=path)
 
 
 @dataclass

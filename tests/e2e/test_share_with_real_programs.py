@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from desk import Desk
-from shared_port import await_listener, await_path, found, needs, shared_port, web_server
+from shared_port import await_listener, await_path, needs, shared_port, web_server
 from support.processes import free_port
 
 from tunnel.units import MIB
@@ -163,7 +164,7 @@ def start_sshd(desk: Desk, folder: Path) -> int:
     )
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where it gives up its rights
-    desk.run("sshd", [found("sshd") or "sshd", "-D", "-e", "-f", settings])
+    desk.run("sshd", [shutil.which("sshd") or "sshd", "-D", "-e", "-f", settings])
     await_listener(port)
     return port
 

@@ -108,7 +108,7 @@ def test_a_map_that_comes_late_replaces_the_copy_for_the_next_time(tmp_path):
             gevent.sleep(0.01)
 
 
-def test_without_a_copy_the_error_says_what_to_do(tmp_path):
+def test_without_a_copy_the_error_says_why(tmp_path):
     with running(answering(b"")) as server:
         server.close()
         url = f"http://127.0.0.1:{server.port}/"
@@ -117,7 +117,6 @@ def test_without_a_copy_the_error_says_what_to_do(tmp_path):
                 load_relay_map(url, cache, NO_PROXY)
 
             assert "Connection refused" in str(caught.value)
-            assert "--derp-map FILE or --relay URL" in str(caught.value)
 
 
 def test_a_spoilt_copy_counts_as_none(tmp_path):

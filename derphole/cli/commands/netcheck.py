@@ -7,7 +7,7 @@ from derphole.cli.frame.network import network_options
 from derphole.cli.frame.options import RELAY_OPTIONS, TRACE_OPTION
 from derphole.cli.frame.output import Output
 from derphole.errors import RelayTrouble
-from derphole.status import Notice
+from derphole.status import Level, Notice
 
 USAGE = f"""\
 Check this network: UDP, NAT, port mapping, relays, and whether direct paths will work.
@@ -48,6 +48,7 @@ def run(arguments: Arguments, output: Output) -> int:
         for line in lines(found):
             output.report(Notice(line))
     if not found.has_relay:
-        step = next_step(found)
-        raise RelayTrouble(found.relay_trouble, *([step] if step else []))
+        is_above = not output.is_json and output.level > Level.QUIET
+        detail = "the report above says why" if is_above else found.relay_trouble
+        raise RelayTrouble(detail, next_step(found))
     return 0

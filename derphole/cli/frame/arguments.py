@@ -6,8 +6,10 @@ order: command, options, `--`, words.
 """
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 
 from derphole.cli.frame.near_words import meant
 from derphole.errors import UsageError
@@ -16,6 +18,7 @@ from tunnel.units import GIB, KIB, MIB
 TRUE_WORDS = ("true", "1", "yes")
 FALSE_WORDS = ("false", "0", "no")
 SIZE = re.compile(r"([0-9]{1,15})([kKmMgG]?)")
+NEGATIVE = re.compile(r"-[0-9]+(\.[0-9]+)?[A-Za-z]?")
 UNITS: Mapping[str, int] = {"": 1, "k": KIB, "m": MIB, "g": GIB}
 
 
@@ -132,7 +135,8 @@ def _scan_long(word: str, known: Mapping[str, Option], waiting: list[str], resul
     if option is None:
         raise UsageError(f"unknown flag: {name}{meant(name, known)}")
     if option.takes_value:
-        result.options[option.name] = value if equals else _next_value(name, waiting)
+        given = value if equals else _next_value(name, waiting)
+        result.options[option.name] = _not_negative(name, given)
     elif not equals or value.lower() in TRUE_WORDS:
         result.options[option.name] = True
     elif value.lower() in FALSE_WORDS:
@@ -152,24 +156,32 @@ def _scan_short(word: str, known: Mapping[str, Option], waiting: list[str], resu
             raise UsageError(f"unknown flag: {word}{meant(word, known)}")
         if option.takes_value:
             glued = word[position:].removeprefix("=")
-            has_value = position < len(word)
-            result.options[option.name] = glued if has_value else _next_value(name, waiting)
+            given = glued if position < len(word) else _next_value(name, waiting)
+            result.options[option.name] = _not_negative(name, given)
             return
         result.options[option.name] = True
 
 
 def _next_value(name: str, waiting: list[str]) -> str:
-    if not waiting or (waiting[-1].startswith("-") and waiting[-1] != "-"):
+    if not waiting:
+        raise UsageError(f"{name} requires a value")
+    is_flag = waiting[-1].startswith("-") and waiting[-1] != "-"
+    if is_flag and not NEGATIVE.fullmatch(waiting[-1]):
         raise UsageError(f"{name} requires a value")
     return waiting.pop()
 
 
+def _not_negative(name: str, value: str) -> str:
+    """Return a value; raises `UsageError` for a negative number, which no option takes."""
+    if NEGATIVE.fullmatch(value):
+        raise UsageError(f'invalid {name} value "{value}": it is negative')
+    return value
+
+
 def known_options(usage: str) -> dict[str, Option]:
     """Return the options of a usage text and the global ones, by every spelling."""
-    import docopt
-
     known = dict(GLOBAL_FLAGS)
-    for described in docopt.parse_defaults(usage):
+    for described in _docopt().parse_defaults(usage):
         option = Option(described.long or described.short, bool(described.argcount))
         known |= {name: option for name in (described.long, described.short) if name}
     return known
@@ -180,8 +192,7 @@ def fit(usage: str, command: str, taken: Scan) -> dict[str, str | bool | None]:
 
     Raises `UsageError` when it does not fit.
     """
-    import docopt
-
+    docopt = _docopt()
     global_names = {option.name for option in GLOBAL_FLAGS.values()}
     canonical = command.split()
     for name, value in taken.options.items():
@@ -198,6 +209,15 @@ def fit(usage: str, command: str, taken: Scan) -> dict[str, str | bool | None]:
     except docopt.DocoptExit as error:
         raise UsageError(f"'{command}': these arguments cannot be combined") from error
     return {name: value for name, value in fitted.items() if name != "--"}
+
+
+def _docopt() -> ModuleType:
+    """Return docopt, without the warnings that newer Pythons have for its source."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import docopt
+    module: ModuleType = docopt
+    return module
 
 
 def check_count(command: str, words: Sequence[str], least: int, most: int | None) -> None:

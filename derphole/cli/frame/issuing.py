@@ -49,7 +49,7 @@ def session_expiry(text: str | None, now: WallTime) -> WallTime | None:
         step = f"choose a later time with --expires (it is {utc_text(now)} now)"
         raise ExpiryRefused("in the future", step)
     if expires_at - now > MAX_SESSION_LIFE_S:
-        raise ExpiryRefused("within 7 days", "use a derptun token for longer access")
+        raise ExpiryRefused("within 7 days", "use --expires 7d, the longest life of a token")
     return expires_at
 
 

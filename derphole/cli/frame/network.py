@@ -21,6 +21,7 @@ PIN = re.compile(r"sha256:([0-9a-fA-F]{32}|[0-9a-fA-F]{64})|sha256-raw:[0-9a-fA-
 URL = re.compile(r"https?://[^\s\"'`<>()]+", re.IGNORECASE)
 BARE_HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.%]+\])(?::[0-9]{1,5})?/?(?:#\S+)?")
 MAP_PATH = "/derpmap"
+RELAY_PATHS = ("", "/", "/derp")
 MAX_PARALLEL = 16
 SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 
@@ -63,7 +64,7 @@ def parse_relay(text: str) -> RelayAddress:
         raise _bad_relay(text, str(error)) from error
     if parts.path == MAP_PATH:
         raise _bad_relay(text, "it is the URL of a relay map, which goes to --derp-map")
-    if not parts.hostname or parts.username is not None or parts.path not in ("", "/"):
+    if not parts.hostname or parts.username is not None or parts.path not in RELAY_PATHS:
         raise _bad_relay(text, "nothing may follow the host name and the port")
     if parts.query or port == 0:
         raise _bad_relay(text, "nothing may follow the host name and the port")
@@ -123,8 +124,9 @@ def _relay_choice(arguments: Arguments) -> tuple[str | None, str | None]:
         raise UsageError("only one of --derp-map or --relay may be set")
     if derp_map or relay:
         return derp_map, relay
-    relay = arguments.environ.get("DERPHOLE_RELAY") or None
-    return (None if relay else arguments.environ.get("DERPHOLE_DERP_MAP") or None), relay
+    environ = arguments.environ
+    relay = environ.get("DERPHOLE_RELAY") or environ.get("DERPHOLE_DERP_SERVER") or None
+    return (None if relay else environ.get("DERPHOLE_DERP_MAP") or None), relay
 
 
 def _pin(text: str, fragment: str) -> str:

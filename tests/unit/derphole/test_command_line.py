@@ -1,10 +1,13 @@
 """The command line as a table: exit code, both streams, and the wording, run in this process."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
+import docopt
 import pytest
 
 from derphole import __version__
@@ -210,6 +213,13 @@ WITH_USAGE = [
     (["listen", "--force-relay=x"], 'invalid bool value "x"', "listen"),
     (["listen", "--expires", "soon"], 'invalid --expires value "soon"; use RFC3339', "listen"),
     (["listen", "--timeout", "x"], 'invalid --timeout value "x"', "listen"),
+    (["listen", "--timeout", "-1"], 'invalid --timeout value "-1": it is negative', "listen"),
+    (["listen", "--timeout=-2.5"], 'invalid --timeout value "-2.5": it is negative', "listen"),
+    (["listen", "--expires", "-8h"], 'invalid --expires value "-8h": it is negative', "listen"),
+    (["pipe", "a", "-P", "-2"], 'invalid -P value "-2": it is negative', "pipe"),
+    (["pipe", "a", "-P-2"], 'invalid -P value "-2": it is negative', "pipe"),
+    (["share", "80", "--max-clients", "-1"], 'invalid --max-clients value "-1": it', "share"),
+    (["relay", "--rate", "-2M"], 'invalid --rate value "-2M": it is negative', "relay"),
     (["netcheck", "extra"], "'netcheck' requires 0 argument(s), got 1", "netcheck"),
     (["netcheck", "--timeout", "x"], 'invalid --timeout value "x"', "netcheck"),
     (["pipe", "a", "b"], "'pipe' requires 0-1 argument(s), got 2", "pipe"),
@@ -415,7 +425,11 @@ REFUSED = [
     ),
     (["pipe", CLIENT], "token-wrong-role", "this is a client token"),
     (["pipe", "--token", SERVER], "token-wrong-role", "this is a server token"),
-    (["listen", "--expires", "8d"], "expiry-refused", "expiry must be within 7 days"),
+    (
+        ["listen", "--expires", "30d"],
+        "expiry-refused",
+        "expiry must be within 7 days; use --expires 7d, the longest life of a token",
+    ),
     (["listen", "--expires=2020-01-01"], "expiry-refused", "expiry must be in the future"),
     (["listen", "--expires", "0s"], "expiry-refused", "expiry must be in the future"),
 ]
@@ -529,7 +543,7 @@ def test_a_line_is_taken_apart(line, options, words):
     assert (taken.options, taken.words) == (options, words)
 
 
-@pytest.mark.parametrize("line", [["-P"], ["-P", "-v"], ["-P", "--"], ["--parallel", "-1"]])
+@pytest.mark.parametrize("line", [["-P"], ["-P", "-v"], ["-P", "--"], ["--parallel", "-x"]])
 def test_a_missing_value_is_refused(line):
     with pytest.raises(UsageError, match="requires a value"):
         scan(line, KNOWN)
@@ -590,6 +604,22 @@ def test_version_imports_neither_gevent_nor_docopt_nor_nacl():
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, f"v{__version__}\n[]\n", "")
+
+
+def test_an_old_source_among_the_packages_warns_nobody(tmp_path):
+    (tmp_path / "docopt.py").write_bytes(Path(docopt.__file__).read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-m", "derphole", "pipe", "TOKEN"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "docopt.py" not in done.stderr
+    assert "Warning" not in done.stderr
 
 
 @pytest.mark.parametrize("optimise", [[], ["-OO"]])

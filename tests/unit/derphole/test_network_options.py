@@ -50,6 +50,17 @@ def test_an_option_wins_over_the_environment():
     assert options(environ, relay="http://mine:2").relay == RelayAddress("mine", 2, tls=False)
 
 
+def test_the_older_variable_for_a_relay_counts_where_the_newer_one_is_unset():
+    environ = {"DERPHOLE_DERP_SERVER": "http://old:1/derp", "DERPHOLE_DERP_MAP": "env.json"}
+
+    assert options(environ).relay == RelayAddress("old", 1, tls=False)
+    assert options(environ).derp_map is None
+    assert options({**environ, "DERPHOLE_RELAY": ""}).relay.host == "old"
+    assert options({**environ, "DERPHOLE_RELAY": "http://new:2"}).relay.host == "new"
+    assert options(environ, relay="http://mine:2").relay.host == "mine"
+    assert options(environ, derp_map="mine.json").relay is None
+
+
 def test_map_and_relay_together_are_refused():
     with pytest.raises(UsageError, match="only one of --derp-map or --relay may be set"):
         options(derp_map="a", relay="http://b:1")
@@ -60,6 +71,7 @@ def test_map_and_relay_together_are_refused():
     [
         ("https://relay.example", RelayAddress("relay.example", 443, True)),
         ("https://Relay.Example:8443/", RelayAddress("relay.example", 8443, True)),
+        ("https://relay.example/derp", RelayAddress("relay.example", 443, True)),
         ("http://127.0.0.1:3340", RelayAddress("127.0.0.1", 3340, False)),
         ("http://[::1]:3340", RelayAddress("::1", 3340, False)),
         (f"https://a#sha256:{HEX}", RelayAddress("a", 443, True, f"sha256:{HEX}")),

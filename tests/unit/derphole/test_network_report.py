@@ -188,6 +188,13 @@ NETWORKS = [
         "no-relay",
         "There is no map of relays, for the reason given above: correct that, or give a relay",
     ),
+    (
+        "no public map",
+        replace(HOME, ipv4=None, relays=(), map_trouble="no map", is_public_map=True),
+        "no-relay",
+        "correct that, or run `derphole relay` on a machine that both sides reach, and name it "
+        "with --relay or DERPHOLE_RELAY.",
+    ),
     ("nothing at all", NetworkFindings(map_trouble="no map"), "no-network", "no address"),
     (
         "a sign-in page",

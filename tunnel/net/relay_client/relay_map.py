@@ -41,8 +41,6 @@ PUBLIC_MAP_URL = "https://controlplane.tailscale.com/derpmap/default"
 FETCH_TIMEOUT_S = 3.0
 FETCH_PATIENCE_S = 20.0
 
-_NEXT_STEP = "check the network, or choose relays with --derp-map FILE or --relay URL"
-
 
 class MapOrigin(Enum):
     """Where a map came from."""
@@ -80,7 +78,7 @@ def load_relay_map(
         on_late: told, in a sentence, that the fetch takes longer than `timeout_s`.
 
     Raises:
-        RelayUnreachable: there is no map, in a sentence with the next step.
+        RelayUnreachable: there is no map, in a sentence that says why.
     """
     if source is not None and not source.startswith(("http://", "https://")):
         return _read_map_file(Path(source))
@@ -98,7 +96,7 @@ def load_relay_map(
     if reason is None:
         return fetch.loaded()
     without_copy = ", and no copy is saved" if cache_file is not None else ""
-    raise RelayUnreachable(f"{_failure(url, reason)}{without_copy}; {_NEXT_STEP}")
+    raise RelayUnreachable(f"{_failure(url, reason)}{without_copy}")
 
 
 class _Fetch:
@@ -131,8 +129,7 @@ def _read_map_file(path: Path) -> LoadedRelayMap:
         relay_map = decode_derp_map(_in_thread(_read, path))
     except OSError as error:
         raise RelayUnreachable(
-            f"the relay map {path} cannot be read ({(error.strerror or str(error)).lower()}); "
-            "--derp-map takes a URL or a file"
+            f"the relay map {path} cannot be read ({(error.strerror or str(error)).lower()})"
         ) from error
     except DecodeError as error:
         raise RelayUnreachable(f"the file {path} is not a relay map: {error}") from error
