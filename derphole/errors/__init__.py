@@ -20,6 +20,7 @@ from derphole.errors.base import (
     DerpholeError,
     InternalError,
     Interrupted,
+    ThreadsRefused,
     UsageError,
 )
 from derphole.errors.data import (
@@ -100,6 +101,7 @@ __all__ = [
     "SizeMismatch",
     "SourceFailed",
     "TargetFailed",
+    "ThreadsRefused",
     "TimedOut",
     "TokenCut",
     "TokenDamaged",

@@ -25,6 +25,8 @@ eth0\t0001000A\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0
 broken line
 """
 OTHER_ROUTE = "eth0\t0002000A\t0101000A\t0003\t0\t0\t100\t00FFFFFF\t0\t0\t0\n"
+
+
 @pytest.fixture
 def without_netifaces(monkeypatch):
     real_import = builtins.__import__

@@ -15,6 +15,8 @@ from tunnel.proto.paths.lane_plan import Uplink
 pytestmark = pytest.mark.net
 
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux")
+
+
 def usual_uplinks():
     """The uplinks that this machine's default routes make likely."""
     for version in (4, 6):

@@ -229,7 +229,7 @@ class DirectPaths:
             link.tell_receive_buffer(min(buffers))
 
     def _tell_hosts(self, network: Network) -> bool:
-        """Have our addresses offered, each with the port of its lane; returns whether any is new."""
+        """Have our addresses offered, each with its lane's port; returns whether any is new."""
         hosts = [
             (f"{address.ip}/{address.prefix_length}", port)
             for address in network.addresses

@@ -20,16 +20,16 @@ from gevent.event import Event
 from tunnel.addresses import host_and_port
 from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.errors import HostUnreachable, RelayError, RelayFault, RelayRedirected
+from tunnel.net import ifaces
 from tunnel.net.clock import monotonic
 from tunnel.net.deadlines import Deadlines
-from tunnel.net import ifaces
 from tunnel.net.ifaces import Gateway, InterfaceAddress
 from tunnel.net.ports.portmap import GatewayPorts, PortMapper
 from tunnel.net.relay_client.connection import RelayConnection, RelayState
 from tunnel.net.relay_client.dial import DialOptions, limited, location_of, read_head
 from tunnel.net.relay_client.regions import stun_addresses
-from tunnel.net.sockets import connect_tcp
 from tunnel.net.rtnetlink import Version
+from tunnel.net.sockets import connect_tcp
 from tunnel.net.tasks import TaskGroup
 from tunnel.net.threads import in_thread
 from tunnel.proto.netcheck.checks import (

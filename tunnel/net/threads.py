@@ -18,13 +18,14 @@ def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     Failures come back as values: the pool would print what is raised in it, traceback and all.
     """
 
-    def run() -> tuple[T | None, Exception | None]:
+    def run() -> tuple[list[T], Exception | None]:
         try:
-            return work(*args, **kwargs), None
+            return [work(*args, **kwargs)], None
         except Exception as error:  # noqa: BLE001 - it is raised again, where somebody hears it
-            return None, error
+            return [], error
 
-    result, error = get_hub().threadpool.apply(run)
+    results: list[T]
+    results, error = get_hub().threadpool.apply(run)
     if error is not None:
         raise error
-    return result
+    return results[0]
