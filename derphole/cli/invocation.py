@@ -27,7 +27,13 @@ from derphole.cli.frame.arguments import (
 from derphole.cli.frame.near_words import meant
 from derphole.cli.frame.output import Output
 from derphole.cli.help import command_help, markdown_reference, not_yet, root_help, usage_line
-from derphole.errors import DerpholeError, InternalError, Interrupted, UsageError
+from derphole.errors import (
+    DerpholeError,
+    InternalError,
+    Interrupted,
+    ThreadsRefused,
+    UsageError,
+)
 from derphole.status import Level
 from tunnel.errors import MisuseError, TunnelError
 from tunnel.net.clock import wall
@@ -89,6 +95,10 @@ class Invocation:
             self._output.failure(error_code(type(error)), tunnel_sentence(error), 1)
             return 1
         except Exception as error:  # noqa: BLE001 - the last resort: a sentence, not a traceback
+            if is_thread_refusal(error):
+                refused = ThreadsRefused()
+                self._output.error(refused)
+                return refused.exit_code
             return self._bug(error)
 
     def _dispatch(self) -> int:
@@ -238,6 +248,11 @@ def tunnel_sentence(error: TunnelError) -> str:
     """Return what a person is told: what the class says, the error's own words, the next step."""
     particular = f": {error}" if str(error) else ""
     return f"{general_sentence(type(error))}{particular}; {TUNNEL_NEXT_STEP}"
+
+
+def is_thread_refusal(error: Exception) -> bool:
+    """Tell whether the system refused a thread, which Python says in words alone."""
+    return isinstance(error, RuntimeError) and "start new thread" in str(error)
 
 
 def location(error: Exception) -> str:

@@ -20,6 +20,7 @@ from derphole.errors.base import (
     DerpholeError,
     InternalError,
     Interrupted,
+    ThreadsRefused,
     UsageError,
 )
 from derphole.errors.data import (
@@ -102,6 +103,7 @@ __all__ = [
     "SizeMismatch",
     "SourceFailed",
     "TargetFailed",
+    "ThreadsRefused",
     "TimedOut",
     "TokenCut",
     "TokenDamaged",

@@ -78,6 +78,17 @@ class InternalError(DerpholeError):
         super().__init__(kind=kind, detail=detail or None)
 
 
+class ThreadsRefused(DerpholeError):
+    """The system lets this process start no more threads."""
+
+    code = "threads-refused"
+    says = "this system lets the program start no more threads: a limit of processes is reached"
+    next_step = (
+        "end other programs of this user, or raise the limit (`ulimit -u`, TasksMax of systemd, "
+        "the pids limit of a container)"
+    )
+
+
 class Interrupted(BaseException):
     """A signal ended the command; not an `Exception`, so that no cleanup code swallows it.
 

@@ -311,7 +311,7 @@ class _Check:
 def _own_addresses() -> tuple[str, ...]:
     """Return the addresses of interfaces that are switched on, each once."""
     with suppress(OSError):
-        return tuple(dict.fromkeys(each.ip for each in local_addresses() if each.is_up))
+        return tuple(each.ip for each in local_addresses())
     return ()
 
 

@@ -18,14 +18,15 @@ from support.processes import record_figure
 
 from tunnel.net.clock import monotonic
 from tunnel.net.direct import DirectPaths
-from tunnel.net.ifaces import Gateway
+from tunnel.net.ifaces import Gateway, InterfaceAddress
 from tunnel.net.ports.router_ports import RELEASE_S, Gateways
 from tunnel.net.relay_client.connection import RelayState
 from tunnel.net.relay_server.stun import StunServer
 from tunnel.net.tasks import TaskGroup
 from tunnel.net.udp.segmentation import offload
+from tunnel.net.udp.uplinks import Network
 from tunnel.proto.paths.candidates import CandidateKind
-from tunnel.proto.paths.gather import RETRY_TIMES_S
+from tunnel.proto.paths.gather import MAX_HOSTS, RETRY_TIMES_S
 from tunnel.proto.paths.lane_plan import FIRST_BOUND_LANE, LANE_IPV4, Uplink
 from tunnel.wire.derpmap import STUN_OFF, RelayNode
 from tunnel.wire.frames import Candidate
@@ -53,8 +54,14 @@ class Relay:
 class Pump:
     """A pump without a machine."""
 
-    relays: list[Relay]
+    found: list[Relay]
     lanes: list[int] = field(default_factory=list)
+    questions: int = 0  # for its relays
+
+    @property
+    def relays(self) -> list[Relay]:
+        self.questions += 1
+        return self.found
 
     def use_lanes(self, lanes: list[object]) -> None:
         self.lanes = [lane.number for lane in lanes]
@@ -66,7 +73,7 @@ class Pump:
         pass
 
 
-@dataclass
+@dataclass(eq=False)
 class Link:
     """A link that keeps what it is given."""
 
@@ -76,6 +83,7 @@ class Link:
     offers: list[tuple[Candidate, ...]] = field(default_factory=list)
     buffer: int = 0
     suspicions: int = 0
+    peer_candidates: tuple[Candidate, ...] = ()
 
     def tell_receive_buffer(self, size: int) -> None:
         self.buffer = size
@@ -105,7 +113,11 @@ class Scene:
     events: list[tuple[str, dict[str, object]]]
     uplinks: list[Uplink]
     local_ip: str = LOOPBACK
-    looks: int = 0  # at the ways out
+    addresses: list[InterfaceAddress] = field(default_factory=list)
+
+    def look(self) -> None:
+        """Tell what a look at the network finds now."""
+        self.direct.network_noticed(Network(tuple(self.addresses), tuple(self.uplinks)))
 
     def traced(self, name: str) -> list[dict[str, object]]:
         return [values for event, values in self.events if event == name]
@@ -136,7 +148,7 @@ def playing(
     events: list[tuple[str, dict[str, object]]] = []
     there = list(uplinks)
 
-    def find_gateway(uplink: Uplink | None, version: int) -> Gateway | None:
+    def find_gateway(network: Network, uplink: Uplink | None, version: int) -> Gateway | None:
         if server is None or version == 6:
             return None
         local_ip = scene.local_ip if uplink is None else uplink.ip
@@ -150,16 +162,13 @@ def playing(
         def trace(name: str, values: dict[str, object]) -> None:
             events.append((name, values))
 
-        def find() -> list[Uplink]:
-            scene.looks += 1
-            return list(there)
-
-        direct = DirectPaths(pump, tasks, trace, gateways, find)
+        direct = DirectPaths(pump, tasks, trace, gateways)
         scene = Scene(direct, pump, Link(), events, there)
         offload()  # known, so that it need not be tried out without descriptors
         if lacks is not None:
             lacks.enter_context(no_descriptors_left())
         direct.start()
+        scene.look()
         yield scene
         tasks.raise_failure()
         direct.close()
@@ -318,7 +327,7 @@ def test_a_way_out_that_ends_takes_its_lane_its_mapping_and_its_candidates_along
         scene.await_true(lambda: len(scene.link.mapped()) == 2, "both lanes are mapped")
 
         scene.uplinks.clear()
-        scene.direct.path_lost()  # wakes the driver; else it looks every 2 s
+        scene.look()
 
         scene.await_true(lambda: scene.traced("lane.closed"), "the lane is closed")
         scene.await_true(lambda: scene.traced("mapping.released"), "its mapping is given back")
@@ -328,7 +337,7 @@ def test_a_way_out_that_ends_takes_its_lane_its_mapping_and_its_candidates_along
         assert [row.internal_ip for row in server.gateway.table.values()] == [LOOPBACK]
 
         scene.uplinks.append(SECOND)
-        scene.direct.path_lost()
+        scene.look()
         scene.await_true(lambda: FIRST_BOUND_LANE + 1 in scene.link.lanes, "it has a lane again")
 
 
@@ -339,6 +348,7 @@ def test_another_network_has_relays_and_paths_checked_and_candidates_offered_ane
 
         scene.uplinks.append(SECOND)
         scene.direct.network_changed()
+        scene.look()
 
         scene.await_true(lambda: FIRST_BOUND_LANE in scene.link.lanes, "it has the new lane")
         assert scene.pump.relays[0].checks == 1
@@ -351,6 +361,7 @@ def test_another_network_is_noticed_also_before_there_is_a_link():
         gevent.idle()
         scene.uplinks.append(SECOND)
         scene.direct.network_changed()
+        scene.look()
 
         scene.await_true(lambda: FIRST_BOUND_LANE in scene.pump.lanes, "the lane is open")
         assert scene.pump.relays[0].checks == 1
@@ -362,8 +373,9 @@ def test_a_way_out_that_ends_while_another_lane_closes_ends_nothing():
         gevent.idle()
 
         scene.uplinks[:] = [Uplink("lo", "127.0.0.3", "127.0.0.1")]
-        gevent.spawn(scene.uplinks.clear)  # runs while the lane of the first one closes
-        scene.direct.path_lost()
+        scene.look()
+        scene.uplinks.clear()
+        gevent.spawn(scene.look)  # runs while the lane of the first one closes
         scene.direct.network_changed()
 
         scene.await_true(lambda: scene.traced("lane.closed"), "the first lane is closed")
@@ -373,6 +385,7 @@ def test_a_way_out_that_ends_while_another_lane_closes_ends_nothing():
 
 def test_a_link_on_loopback_keeps_to_the_common_lanes():
     with playing(uplinks=(SECOND,)) as scene:
+        gevent.idle()
         scene.direct.add_link(scene.link)
 
         assert set(scene.link.lanes) <= {0, 1}
@@ -386,9 +399,54 @@ def test_a_way_out_whose_address_is_not_there_yet_is_tried_again():
         assert scene.link.lanes.keys() <= {0, 1}
 
         scene.uplinks[:] = [SECOND]
-        scene.direct.path_lost()
+        scene.look()
 
         scene.await_true(lambda: len(scene.link.lanes) > 2, "it has a lane")
+
+
+def networks(count: int) -> list[InterfaceAddress]:
+    return [InterfaceAddress(f"br{n}", f"172.16.{n}.1", 24) for n in range(count)]
+
+
+def test_addresses_are_offered_once_they_are_known_without_pushing_out_what_is_learned():
+    with playing(is_loopback=False) as scene:
+        scene.direct.add_link(scene.link)
+        scene.addresses[:] = [InterfaceAddress("lo", LOOPBACK, 8), *networks(41)]
+
+        scene.look()
+
+        scene.await_true(lambda: scene.link.offers[-1:] not in ([], [()]), "hosts are offered")
+        assert [each.ip for each in scene.link.offers[-1]] == [
+            f"172.16.{n}.1" for n in range(MAX_HOSTS)
+        ]
+
+
+def test_an_address_in_a_network_of_the_peer_s_is_told_when_the_peer_is_known():
+    with playing(is_loopback=False) as scene:
+        scene.addresses[:] = networks(41)
+        scene.look()
+        scene.direct.add_link(scene.link)
+        scene.await_true(lambda: scene.link.offers[-1], "hosts are offered")
+        offers = len(scene.link.offers)
+
+        scene.link.peer_candidates = (Candidate(CandidateKind.HOST, "172.16.40.7", 4000),)
+        scene.direct.peer_offered(scene.link)
+        scene.direct.peer_offered(scene.link)
+
+        assert len(scene.link.offers) == offers + 1
+        assert scene.link.offers[-1][-1].ip == "172.16.40.1"
+        assert scene.link.offers[-1][:-1] == scene.link.offers[-2]
+
+
+def test_addresses_of_the_loopback_are_told_only_where_the_relay_is_on_it():
+    for is_loopback in (True, False):
+        with playing(is_loopback=is_loopback) as scene:
+            scene.addresses[:] = [*networks(41), InterfaceAddress("lo", LOOPBACK, 8)]
+            scene.look()
+            scene.direct.add_link(scene.link)
+            scene.await_true(lambda: scene.link.offers[-1], "hosts are offered")  # noqa: B023
+
+            assert (LOOPBACK in {each.ip for each in scene.link.offers[-1]}) is is_loopback
 
 
 def test_an_address_the_other_side_saw_counts_for_a_lane_that_is_open():
@@ -410,6 +468,7 @@ def test_a_bound_lane_sends_from_its_own_address():
     ):
         udp.bind((LOOPBACK, 0))
         udp.settimeout(PATIENCE_S)
+        gevent.idle()
         lane = next(each for each in scene.direct._lanes if each.number == FIRST_BOUND_LANE)
 
         lane.send(*udp.getsockname(), b"hello")
@@ -424,7 +483,7 @@ def test_a_lane_that_could_not_be_opened_at_first_is_opened_at_the_next_look():
         gevent.idle()
 
         stack.close()  # there are descriptors again
-        scene.direct.network_noticed()
+        scene.look()
 
         scene.await_true(lambda: LANE_IPV4 in scene.link.lanes, "the link has a lane")
         assert LANE_IPV4 in scene.pump.lanes
@@ -437,10 +496,10 @@ def test_a_driver_with_nobody_to_ask_sleeps(stun_port: int, state: RelayState):
         scene.pump.relays[0].state = state
         scene.direct.add_link(scene.link)
         gevent.sleep(RETRY_TIMES_S[-1] + 0.2)  # every question of the first round was asked
-        looks = scene.looks
+        questions = scene.pump.questions
         gevent.sleep(1.0)
 
-        assert scene.looks == looks
+        assert scene.pump.questions == questions
         assert scene.direct._gatherer.next_timeout() > monotonic() + 1.0
 
 

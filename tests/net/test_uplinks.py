@@ -5,26 +5,16 @@ from contextlib import closing
 
 import pytest
 from gevent import socket
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tunnel.net import ifaces
-from tunnel.net.ifaces import FAR_AWAY, Gateway, InterfaceAddress
+from tunnel.net.ifaces import FAR_AWAY, Gateway, InterfaceAddress, local_addresses
 from tunnel.net.udp import device, uplinks
-from tunnel.net.udp.uplinks import Route, find_route, find_uplinks, gateway_of
+from tunnel.net.udp.uplinks import Network, find_uplinks, gateway_of, look_around
 from tunnel.proto.paths.lane_plan import Uplink
 
 pytestmark = pytest.mark.net
 
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux")
-# What Linux 5.10 answered: default via fe80::1 dev eth0 metric 1024.
-ROUTE_IPV6 = bytes.fromhex(
-    "5000000018000000010000006b1e0000"  # header: 80 bytes, RTM_NEWROUTE
-    "0a000000fe02000100000000"  # IPv6, no prefix, main table
-    "14000500fe800000000000000000000000000001"  # RTA_GATEWAY
-    "0800060000040000"  # RTA_PRIORITY
-    "0800040004000000"  # RTA_OIF
-)
 
 
 def usual_uplinks():
@@ -37,7 +27,7 @@ def usual_uplinks():
 
 @on_linux
 def test_what_the_default_route_uses_is_a_way_out_and_loopback_is_none():
-    found = {uplink.ip: uplink for uplink in find_uplinks()}
+    found = {uplink.ip: uplink for uplink in find_uplinks(local_addresses())}
 
     assert set(usual_uplinks()) <= set(found)
     assert all(found[ip].is_default for ip in usual_uplinks())
@@ -45,81 +35,76 @@ def test_what_the_default_route_uses_is_a_way_out_and_loopback_is_none():
 
 
 @on_linux
-@pytest.mark.parametrize("version", [4, 6])
-def test_an_interface_that_is_not_there_has_no_route(version):
-    assert find_route(version, "127.0.0.1" if version == 4 else "::1", "no-such0") is None
+def test_what_is_not_there_or_leads_nowhere_is_no_way_out():
+    assert find_uplinks([InterfaceAddress("no-such0", "10.0.1.2", 24)]) == []
+    assert find_uplinks([InterfaceAddress("lo", "10.0.1.2", 24)]) == []
 
 
-@on_linux
-def test_an_interface_that_leads_nowhere_has_no_route():
-    assert find_route(4, "127.0.0.1", "lo") is None
+def test_where_nobody_may_ask_no_way_out_is_known(monkeypatch):
+    def refused():
+        raise OSError(13, "Permission denied")
 
+    monkeypatch.setattr(uplinks, "RouteKernel", refused)
+    monkeypatch.setattr(sys, "platform", "linux")
 
-def test_the_kernel_s_answer_is_read():
-    assert uplinks._read_route(6, ROUTE_IPV6) == Route("fe80::1")
-    assert uplinks._read_route(6, ROUTE_IPV6[:28]) == Route("")
-
-
-@given(st.binary(max_size=120), st.sampled_from([4, 6]))
-def test_whatever_the_answer_is_reading_it_ends(answer, version):
-    for data in (answer, ROUTE_IPV6[:28] + answer):
-        assert isinstance(uplinks._read_route(version, data), Route | None)
+    assert find_uplinks(local_addresses()) == []
 
 
 def test_elsewhere_the_gateways_that_netifaces_lists_count(monkeypatch):
     addresses = [
-        InterfaceAddress("en0", "10.0.1.2", 24, is_up=True),
-        InterfaceAddress("en1", "10.0.3.2", 24, is_up=True),
-        InterfaceAddress("en2", "10.0.4.2", 24, is_up=True),
-        InterfaceAddress("en3", "10.0.5.2", 24, is_up=False),
-        InterfaceAddress("en0", "fe80::5", 64, is_up=True),
-        InterfaceAddress("", "10.0.6.2", 24, is_up=True),
+        InterfaceAddress("en0", "10.0.1.2", 24),
+        InterfaceAddress("en1", "10.0.3.2", 24),
+        InterfaceAddress("en2", "10.0.4.2", 24),
+        InterfaceAddress("en0", "fe80::5", 64),
+        InterfaceAddress("", "10.0.6.2", 24),
     ]
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(uplinks, "local_addresses", lambda: addresses)
     monkeypatch.setattr(uplinks, "source_address", lambda version, _: {4: "10.0.1.2"}.get(version))
-    gateways = {"en0": "10.0.1.1", "en1": "10.0.3.1", "en3": "10.0.5.1"}
-    monkeypatch.setattr(uplinks, "interface_gateways", lambda version: gateways)
+    gateways, looks = {4: {"en0": "10.0.1.1", "en1": "10.0.3.1"}, 6: {}}, []
+    monkeypatch.setattr(
+        uplinks, "interface_gateways", lambda version: looks.append(version) or gateways[version]
+    )
 
-    assert find_uplinks() == [
+    assert find_uplinks(addresses) == [
         Uplink("en0", "10.0.1.2", "10.0.1.1", is_default=True),
         Uplink("en1", "10.0.3.2", "10.0.3.1"),
     ]
+    assert looks == [4, 6]
 
 
 def test_a_public_address_of_an_interface_comes_before_a_private_one(monkeypatch):
-    addresses = [InterfaceAddress("eth0", ip, 64, is_up=True) for ip in ("fd00::9", "2a00:1450::9")]
-    monkeypatch.setattr(uplinks, "local_addresses", lambda: addresses)
+    addresses = [InterfaceAddress("eth0", ip, 64) for ip in ("fd00::9", "2a00:1450::9")]
     monkeypatch.setattr(uplinks, "source_address", lambda version, _: None)
-    monkeypatch.setattr(uplinks, "find_route", lambda *_: Route("fe80::1"))
 
-    assert find_uplinks() == [
+    assert find_uplinks(addresses, lambda _: "fe80::1") == [
         Uplink("eth0", "2a00:1450::9", "fe80::1%eth0"),
         Uplink("eth0", "fd00::9", "fe80::1%eth0"),
     ]
 
 
 def test_the_router_of_a_way_out_is_its_own():
-    assert gateway_of(Uplink("wlan0", "10.0.3.2", "10.0.3.1"), 4) == Gateway(
+    network = Network(gateways={4: Gateway("10.0.1.1", "eth0", "10.0.1.2")})
+
+    assert gateway_of(network, Uplink("wlan0", "10.0.3.2", "10.0.3.1"), 4) == Gateway(
         "10.0.3.1", "wlan0", "10.0.3.2"
     )
-    assert gateway_of(Uplink("ppp0", "10.0.3.2"), 4) is None
+    assert gateway_of(network, Uplink("ppp0", "10.0.3.2"), 4) is None
+    assert gateway_of(network, None, 4) == Gateway("10.0.1.1", "eth0", "10.0.1.2")
+    assert gateway_of(network, None, 6) is None
 
 
 @pytest.mark.parametrize("is_vpn", [True, False])
 def test_what_a_vpn_takes_goes_by_nothing_else(monkeypatch, is_vpn):
     addresses = [
-        InterfaceAddress("eth0", "10.0.1.2", 24, is_up=True),
-        InterfaceAddress("tun0", "10.8.0.2", 24, is_up=True),
-        InterfaceAddress("eth0", "2a00:1450::9", 64, is_up=True),
+        InterfaceAddress("eth0", "10.0.1.2", 24),
+        InterfaceAddress("tun0", "10.8.0.2", 24),
+        InterfaceAddress("eth0", "2a00:1450::9", 64),
     ]
     preferred = {4: "10.8.0.2", 6: "2a00:1450::9"}
-    monkeypatch.setattr(uplinks, "local_addresses", lambda: addresses)
     monkeypatch.setattr(uplinks, "source_address", lambda version, _: preferred[version])
-    monkeypatch.setattr(uplinks, "find_route", lambda *_: Route(""))
     monkeypatch.setattr(uplinks, "is_point_to_point", lambda name: is_vpn and name == "tun0")
 
-    found = [(uplink.interface, uplink.ip) for uplink in find_uplinks()]
+    found = [(uplink.interface, uplink.ip) for uplink in find_uplinks(addresses, lambda _: "")]
 
     assert (("eth0", "10.0.1.2") in found) is not is_vpn
     assert {("tun0", "10.8.0.2"), ("eth0", "2a00:1450::9")} <= set(found)
@@ -127,15 +112,15 @@ def test_what_a_vpn_takes_goes_by_nothing_else(monkeypatch, is_vpn):
 
 def test_a_router_that_packets_do_not_go_by_is_not_asked(monkeypatch):
     router = Gateway("10.0.1.1", "eth0", "10.0.1.2")
-    monkeypatch.setattr(uplinks, "default_gateway", lambda _: router)
+    monkeypatch.setattr(uplinks, "default_gateway", {4: router}.get)
     monkeypatch.setattr(uplinks, "source_address", lambda *_: "10.8.0.2")
-    assert gateway_of(None, 4) is None
+    assert look_around().gateways == {}
 
     monkeypatch.setattr(uplinks, "source_address", lambda *_: "10.0.1.2")
-    assert gateway_of(None, 4) == router
+    assert look_around().gateways == {4: router}
 
     monkeypatch.setattr(uplinks, "default_gateway", lambda _: None)
-    assert gateway_of(None, 4) is None
+    assert look_around().gateways == {}
 
 
 def test_loopback_is_no_vpn_and_neither_is_what_is_not_there():

@@ -6,14 +6,14 @@
            +----everything else--> machine
 
 One greenlet asks the STUN servers of the relays in use, by every lane, follows the ways out when
-it is told that they may be others, and tells the links when something is new; no other opens or
-closes lanes.  Routers are asked for ports once there is a link.  Nothing here decides about paths:
-that is `tunnel.proto.paths`.
+it is told what a look at the network found, and tells the links when something is new; no other
+opens or closes lanes.  Routers are asked for ports once there is a link.  Nothing here looks at the
+network itself, or decides about paths: that is `tunnel.net.udp` and `tunnel.proto.paths`.
 """
 
 import logging
 import os
-from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 from gevent.event import Event
 
@@ -28,17 +28,16 @@ from tunnel.net.sockets import resolve
 from tunnel.net.tasks import TaskGroup
 from tunnel.net.udp.lane import UdpLane
 from tunnel.net.udp.lanes import Lanes
-from tunnel.net.udp.network_watch import our_addresses
-from tunnel.net.udp.uplinks import find_uplinks
+from tunnel.net.udp.uplinks import Network
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.proto.machine import Trace, UdpEndpoint
 from tunnel.proto.paths.gather import Gatherer, StunQuestion
-from tunnel.proto.paths.lane_plan import Uplink
 from tunnel.proto.paths.stun_evidence import StunEvidence
 from tunnel.proto.portmap.mapping import PortMapping
 from tunnel.units import Instant
 from tunnel.wire.derpmap import STUN_OFF
+from tunnel.wire.frames import Candidate
 from tunnel.wire.stun import decode_binding_response, encode_binding_request, is_stun
 
 _log = logging.getLogger(__name__)
@@ -52,7 +51,6 @@ class DirectPaths:
         tasks: the group that the greenlets belong to.
         trace: takes (event name, values).
         gateways: how to find and ask routers.
-        find: returns the ways out of the machine.
     """
 
     def __init__(
@@ -61,16 +59,17 @@ class DirectPaths:
         tasks: TaskGroup,
         trace: Trace,
         gateways: Gateways | None = None,
-        find: Callable[[], list[Uplink]] = find_uplinks,
     ) -> None:
         self._pump = pump
         self._tasks = tasks
         self._trace = trace
         self._gateways = gateways or Gateways()
-        self._lanes = Lanes(self, tasks, trace, find)
+        self._lanes = Lanes(self, tasks, trace)
         self._routers = RouterPorts(tasks, self._mapping_changed, trace, self._gateways)
         self._maps_ports = False
+        self._network = Network()
         self._links: list[PeerLink] = []
+        self._offered: WeakKeyDictionary[PeerLink, tuple[Candidate, ...]] = WeakKeyDictionary()
         self._gatherer = Gatherer(monotonic(), os.urandom)
         self._deadlines = Deadlines("the gatherer of candidates")
         self._has_work = Event()
@@ -84,7 +83,6 @@ class DirectPaths:
         """Open the lanes and begin to gather."""
         self._lanes.start()
         self._pump.use_lanes(list(self._lanes))
-        self._tell_hosts()
         self._tasks.spawn("direct paths", self._run)
 
     def begin_release(self) -> None:
@@ -122,8 +120,14 @@ class DirectPaths:
         self._offer(self._links)
         self._has_work.set()
 
-    def network_noticed(self) -> None:
-        """Look at the ways out and at the routers: they may be others than before."""
+    def peer_offered(self, link: PeerLink) -> None:
+        """Tell a peer, that has told where it may be reached, of addresses of ours near those."""
+        if self._candidates_for(link) != self._offered.get(link):
+            self._offer([link])
+
+    def network_noticed(self, network: Network) -> None:
+        """Take what a look found: ways out, routers and addresses may be others than before."""
+        self._network = network
         self._has_work.set()
 
     def relays_changed(self) -> None:
@@ -180,18 +184,22 @@ class DirectPaths:
                 self._follow()
 
     def _follow(self) -> None:
-        """Look at the ways out and the routers."""
+        """Follow the ways out and the routers that the last look found."""
+        network = self._network
         has_changed, self._has_changed = self._has_changed, False
-        if self._follow_lanes() or has_changed:
+        has_other_lanes = self._follow_lanes(network)
+        has_other_hosts = self._tell_hosts(network)
+        if has_other_lanes or has_changed:
             self._look_anew()
+        elif has_other_hosts:
+            self._offer(self._links)
         if self._maps_ports:
-            self._routers.follow(self._lanes)
+            self._routers.follow(self._lanes, network)
 
     def _look_anew(self) -> None:
         now = monotonic()
         _log.info("the network changed: looking for paths anew")
         self._lanes.network_changed()
-        self._tell_hosts()
         for relay in self._pump.relays:
             relay.check_alive()
         self._gatherer.ask_now(now)
@@ -200,9 +208,9 @@ class DirectPaths:
             link.suspect_paths(now)
         self._offer(self._links)
 
-    def _follow_lanes(self) -> bool:
+    def _follow_lanes(self, network: Network) -> bool:
         """Open and close lanes as the ways out change; returns whether any did."""
-        closed = self._lanes.follow()
+        closed = self._lanes.follow(network.uplinks)
         if closed is None:
             return False
         for number in closed:
@@ -220,8 +228,14 @@ class DirectPaths:
         if buffers:
             link.tell_receive_buffer(min(buffers))
 
-    def _tell_hosts(self) -> None:
-        self._gatherer.set_hosts(self._lanes.hosts(our_addresses()))
+    def _tell_hosts(self, network: Network) -> bool:
+        """Have our addresses offered, each with its lane's port; returns whether any is new."""
+        hosts = [
+            (f"{address.ip}/{address.prefix_length}", port)
+            for address in network.addresses
+            if (port := self._lanes.port_of(address.ip)) is not None
+        ]
+        return self._gatherer.set_hosts(hosts)
 
     def _mapping_changed(self, lane: int, mapping: PortMapping | None) -> None:
         """Offer a port that the whole internet reaches; behind yet another NAT it is none."""
@@ -232,10 +246,14 @@ class DirectPaths:
             self._offer(self._links)
 
     def _offer(self, links: list[PeerLink]) -> None:
-        candidates = self._gatherer.candidates()
         for link in links:
+            candidates = self._offered[link] = self._candidates_for(link)
             link.offer_candidates(candidates)
         self._pump.wake()
+
+    def _candidates_for(self, link: PeerLink) -> tuple[Candidate, ...]:
+        is_on_loopback = self._is_on_loopback(link)
+        return self._gatherer.candidates(link.peer_candidates, is_on_loopback=is_on_loopback)
 
     def _is_on_loopback(self, link: PeerLink) -> bool:
         return self._pump.relays[link.relay].is_loopback

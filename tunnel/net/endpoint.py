@@ -51,7 +51,13 @@ from tunnel.net.relay_client.connection import RelayConnection, RelayState
 from tunnel.net.relay_client.dial import DialOptions
 from tunnel.net.tasks import TaskGroup
 from tunnel.net.udp.network_watch import NetworkWatch
-from tunnel.proto.link.events import AddressSeen, LinkResumed, LinkStalled, PathChanged
+from tunnel.proto.link.events import (
+    AddressSeen,
+    LinkResumed,
+    LinkStalled,
+    PathChanged,
+    PeerOffered,
+)
 from tunnel.proto.link.parameters import LinkCounters
 from tunnel.proto.link.path_facts import PathFacts, SeenMapping, SideEvidence, facts_of
 from tunnel.proto.link.peer_link import PeerLink
@@ -344,6 +350,10 @@ class Endpoint:
         if isinstance(news, AddressSeen):
             if self._direct is not None:
                 self._direct.address_seen(news.lane, news.ip, news.port)
+            return
+        if isinstance(news, PeerOffered):
+            if self._direct is not None:
+                self._direct.peer_offered(link.machine)
             return
         if isinstance(news, PathChanged) and news.endpoint is None and self._direct is not None:
             self._direct.path_lost()

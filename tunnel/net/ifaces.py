@@ -1,48 +1,50 @@
 """This machine's addresses and its default gateway.
 
                           addresses                            default gateway
-    netifaces             of every interface, on every system  the second choice on Linux, where
-    /proc and ioctl       the same on Linux                    /proc also tells the metrics
+    rtnetlink             of every interface, on Linux         the kernel is asked for one route
+    netifaces             the same on other systems            of the table, which it reads
+    ioctl and /proc       on Linux where nobody may ask        the head of the table of IPv4
     a connected socket    the one of the default route         our own address towards it
 
 Connecting a UDP socket sends nothing; it makes the system choose a route and a source address.
 netifaces is imported late, here and nowhere else: it is a binary wheel, and a machine without it
-loses candidates, not the program.
+loses candidates, not the program.  It takes the whole list anew for each interface, seconds where
+there are hundreds: looking belongs into a thread.
 """
 
 import errno
+import socket  # the plain one: nothing is waited for here, in whatever thread
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
 
-from gevent import socket
-
-Version = Literal[4, 6]
+from tunnel.net.rtnetlink import KernelLink, RouteKernel, Version
 
 # Fixed by the systems.
 PROC_ROUTES = Path("/proc/net/route")
-PROC_ROUTES_IPV6 = Path("/proc/net/ipv6_route")
 PROC_ADDRESSES_IPV6 = Path("/proc/net/if_inet6")
 _ROUTE_UP = 0x1
 _ROUTE_GATEWAY = 0x2
-_INTERFACE_UP = 0x1
-_POINT_TO_POINT = 0x10
+_UP, _POINT_TO_POINT, _RUNNING = 0x1, 0x10, 0x40
 _GET_FLAGS = {"linux": 0x8913, "darwin": 0xC0206911}  # SIOCGIFFLAGS
-_GET_ADDRESS = 0x8915  # SIOCGIFADDR
+_GET_LIST = 0x8912  # SIOCGIFCONF: the first IPv4 address of each interface
 _GET_NETMASK = 0x891B  # SIOCGIFNETMASK
 _REQUEST_SIZE = 40  # struct ifreq
 _NAME_SIZE = 16
+_DEPRECATED, _UNUSABLE = 0x20, 0x08 | 0x40  # as in if_inet6: duplicate, tentative
 # Chosen: documentation addresses (RFC 5737, RFC 3849); they are in no network but the internet's.
-FAR_AWAY = {4: "192.0.2.1", 6: "2001:db8::1"}
+FAR_AWAY: dict[Version, str] = {4: "192.0.2.1", 6: "2001:db8::1"}
 _ANY_PORT = 9
-# Chosen: what a hypervisor with hundreds of interfaces would list does not help.
+# Chosen: what a hypervisor with hundreds of addresses would list does not help.
 MAX_ADDRESSES = 128
+# Chosen: the kernel prints the default route first; a router with a full table has 60 MB of it.
+_HEAD_SIZE = 16 << 10
+_LIST_SIZE = 4096 * _REQUEST_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,16 @@ class InterfaceAddress:
         interface: its name, "" where that is unknown.
         ip: without a zone.
         prefix_length: of its network, 0 to 32 or 128.
-        is_up: whether the interface is switched on, as far as the system tells.
     """
 
     interface: str
     ip: str
     prefix_length: int
-    is_up: bool
+
+    @property
+    def version(self) -> Version:
+        """The family."""
+        return 6 if ":" in self.ip else 4
 
     @property
     def is_loopback(self) -> bool:
@@ -68,8 +73,13 @@ class InterfaceAddress:
 
     @property
     def is_link_local(self) -> bool:
-        """Whether only its own network can use it, with a zone (169.254/16, fe80::/10)."""
+        """Whether only its own network can use it (169.254/16, fe80::/10)."""
         return ip_address(self.ip).is_link_local
+
+    @property
+    def needs_zone(self) -> bool:
+        """Whether it means nothing without the interface: fe80::/10, of which each has one."""
+        return ":" in self.ip and self.is_link_local
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +97,65 @@ class Gateway:
     local_ip: str
 
 
-def local_addresses() -> list[InterfaceAddress]:
-    """Return this machine's addresses of both families, each once, at most `MAX_ADDRESSES`.
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An address of an interface that is up, and what tells how much use it is."""
 
-    The list is empty where they cannot be read, as by a process that has no descriptor left.
+    address: InterfaceAddress
+    is_running: bool = True
+    is_physical: bool = False
+    is_deprecated: bool = False
+
+
+def local_addresses() -> list[InterfaceAddress]:
+    """Return the addresses in use of both families, the most useful first.
+
+    Each is there once, at most `MAX_ADDRESSES`: what packets leave from by default, then that
+    interface's others, then those of hardware, of software (bridges of containers), of interfaces
+    with nothing at the other end; link-local ones and the loopback's last.  IPv6 addresses that
+    need a zone are not among them.  The list is empty where none can be read, as by a process that
+    has no descriptor left.  It takes milliseconds, seconds in other systems than Linux: call it in
+    a thread.
     """
-    netifaces = _netifaces()
-    found: list[InterfaceAddress] = []
-    if netifaces is not None:
+    found = _first_that_finds(_by_kernel, _by_netifaces, _by_system, _by_default_routes)
+    best: dict[str, InterfaceAddress] = {}
+    for each in _by_use(found):
+        best.setdefault(each.ip, each)
+    return list(best.values())[:MAX_ADDRESSES]
+
+
+def _first_that_finds(*ways: Callable[[], Iterable[_Found]]) -> list[_Found]:
+    for way in ways:
         with suppress(OSError, ValueError):
-            found = list(_by_netifaces(netifaces))
-    if not found:
-        with suppress(OSError):
-            found = list(_by_system())
-    if not found:
-        found = list(_by_default_routes())
-    return list({(each.interface, each.ip): each for each in found}.values())[:MAX_ADDRESSES]
+            found = [each for each in way() if not each.address.needs_zone]
+            if found:
+                return found
+    return []
+
+
+def _by_use(found: Iterable[_Found]) -> list[InterfaceAddress]:
+    """Sort addresses by how likely others reach us by them; those alike stay in order."""
+    everything = list(found)
+    preferred = {source_address(version, ip) for version, ip in FAR_AWAY.items()}
+    defaults = {
+        (each.address.interface, each.address.version)
+        for each in everything
+        if each.address.ip in preferred
+    }
+
+    def rank(each: _Found) -> tuple[bool, ...]:
+        address = each.address
+        return (
+            address.is_loopback,
+            address.is_link_local,
+            address.ip not in preferred,
+            (address.interface, address.version) not in defaults,
+            not each.is_running,
+            not each.is_physical,
+            each.is_deprecated,
+        )
+
+    return [each.address for each in sorted(everything, key=rank)]
 
 
 def has_address(ip: str, scope: int = 0) -> bool:
@@ -122,8 +175,11 @@ def has_address(ip: str, scope: int = 0) -> bool:
 
 
 def default_gateway(version: Version = 4) -> Gateway | None:
-    """Return the default gateway of IPv4 or IPv6, None where there is none or it is unknown."""
-    route = _route_by_proc(version) or _route_by_netifaces(version)
+    """Return the gateway of what has no other route, None where there is none or it is unknown.
+
+    Not free of charge in other systems than Linux: call it in a thread.
+    """
+    route = _default_route(version)
     if route is None:
         return None
     ip, interface = route
@@ -135,7 +191,7 @@ def default_gateway(version: Version = 4) -> Gateway | None:
 
 
 def interface_gateways(version: Version) -> dict[str, str]:
-    """Return the gateway of each interface that has one, as netifaces tells."""
+    """Return the gateway of each interface that has one, as netifaces tells; reads the table."""
     netifaces = _netifaces()
     gateways: dict[str, str] = {}
     if netifaces is not None:
@@ -154,20 +210,36 @@ def _netifaces() -> ModuleType | None:
     return netifaces
 
 
-def _by_netifaces(netifaces: ModuleType) -> Iterator[InterfaceAddress]:
+def _by_kernel() -> Iterator[_Found]:
+    """Yield what Linux tells: one dump of addresses, and a question for each interface with any."""
+    links: dict[int, KernelLink | None] = {}
+    with RouteKernel() as kernel:
+        for each in kernel.addresses():
+            if each.index not in links:
+                links[each.index] = kernel.link(each.index)
+            link = links[each.index]
+            if link is not None and link.is_up:
+                address = InterfaceAddress(link.name, each.ip, each.prefix_length)
+                yield _Found(address, link.is_running, not link.is_virtual, each.is_deprecated)
+
+
+def _by_netifaces() -> Iterator[_Found]:
+    netifaces = _netifaces()
+    if netifaces is None:
+        return
     for interface in netifaces.interfaces():
+        flags = _flags(interface, _UP | _RUNNING)
+        if not flags & _UP:
+            continue
         by_family = netifaces.ifaddresses(interface)
-        is_up = _is_up(interface)
         for family in (netifaces.AF_INET, netifaces.AF_INET6):
             for entry in by_family.get(family, ()):
-                address = _interface_address(interface, entry, is_up=is_up)
+                address = _interface_address(interface, entry)
                 if address is not None:
-                    yield address
+                    yield _Found(address, bool(flags & _RUNNING))
 
 
-def _interface_address(
-    interface: str, entry: dict[str, str], *, is_up: bool
-) -> InterfaceAddress | None:
+def _interface_address(interface: str, entry: dict[str, str]) -> InterfaceAddress | None:
     """Read one entry of netifaces, whose forms differ between systems and versions."""
     try:
         ip = str(ip_address(entry.get("addr", "").partition("%")[0]))
@@ -175,7 +247,7 @@ def _interface_address(
         return None
     width = 128 if ":" in ip else 32
     mask = entry.get("mask") or entry.get("netmask") or entry.get("prefixlen") or str(width)
-    return InterfaceAddress(interface, ip, _prefix_length(mask, width), is_up)
+    return InterfaceAddress(interface, ip, _prefix_length(mask, width))
 
 
 def _prefix_length(mask: str, width: int) -> int:
@@ -194,51 +266,81 @@ def is_point_to_point(interface: str) -> bool:
     return bool(_flags(interface, 0) & _POINT_TO_POINT)
 
 
-def _is_up(interface: str) -> bool:
-    """Tell whether an interface is switched on; yes where the system does not say."""
-    return bool(_flags(interface, _INTERFACE_UP) & _INTERFACE_UP)
-
-
 def _flags(interface: str, unknown: int) -> int:
+    """Return the flags of an interface; `unknown` where the system does not say."""
     request = _GET_FLAGS.get(sys.platform)
-    data = None if request is None else _ask_interface(interface, request)
-    return unknown if data is None else int(struct.unpack_from("=H", data, _NAME_SIZE)[0])
+    with suppress(OSError), closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as asker:
+        data = None if request is None else _ask_interface(asker, interface, request)
+        return unknown if data is None else int(struct.unpack_from("=H", data, _NAME_SIZE)[0])
+    return unknown
 
 
-def _ask_interface(interface: str, request: int) -> bytes | None:
+def _ask_interface(asker: socket.socket, interface: str, request: int) -> bytes | None:
     """Do one ioctl about an interface; None where that is not possible."""
     try:
         import fcntl  # late: Windows has none
     except ImportError:
         return None
     name = interface.encode("utf-8", "surrogateescape")[: _NAME_SIZE - 1]
-    with suppress(OSError), closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
-        return bytes(fcntl.ioctl(sock.fileno(), request, name.ljust(_REQUEST_SIZE, b"\0")))
+    with suppress(OSError):
+        return bytes(fcntl.ioctl(asker.fileno(), request, name.ljust(_REQUEST_SIZE, b"\0")))
     return None
 
 
-def _by_system() -> Iterator[InterfaceAddress]:
-    """Yield what Linux tells without netifaces: the first IPv4 of each interface, every IPv6."""
+def _by_system() -> Iterator[_Found]:
+    """Yield what Linux tells whom it lets not ask: an IPv4 of each interface, every IPv6."""
     if sys.platform != "linux":
         return
-    for _, interface in socket.if_nameindex():
-        address = _ask_interface(interface, _GET_ADDRESS)
-        mask = _ask_interface(interface, _GET_NETMASK)
-        if address is not None and mask is not None:
-            ip, netmask = (str(IPv4Address(data[20:24])) for data in (address, mask))
-            yield InterfaceAddress(interface, ip, _prefix_length(netmask, 32), _is_up(interface))
-    for fields in _proc_rows(PROC_ADDRESSES_IPV6, 6):
-        with suppress(ValueError):
-            ip = str(IPv6Address(bytes.fromhex(fields[0])))
-            yield InterfaceAddress(fields[5], ip, int(fields[2], 16), _is_up(fields[5]))
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as asker:
+        for interface, ip in _listed_ipv4(asker):
+            mask = _ask_interface(asker, interface, _GET_NETMASK)
+            netmask = str(IPv4Address(mask[20:24])) if mask else ""
+            flags = _flags(interface, _UP | _RUNNING)
+            if flags & _UP:
+                address = InterfaceAddress(interface, ip, _prefix_length(netmask, 32))
+                yield _Found(address, bool(flags & _RUNNING))
+        for fields in _proc_rows(PROC_ADDRESSES_IPV6, 6):
+            with suppress(ValueError):
+                ip, state = str(IPv6Address(bytes.fromhex(fields[0]))), int(fields[4], 16)
+                address = InterfaceAddress(fields[5], ip, int(fields[2], 16))
+                if address.needs_zone or state & _UNUSABLE:
+                    continue
+                flags = _flags(address.interface, _UP | _RUNNING)
+                if flags & _UP:
+                    is_deprecated = bool(state & _DEPRECATED)
+                    yield _Found(address, bool(flags & _RUNNING), is_deprecated=is_deprecated)
 
 
-def _by_default_routes() -> Iterator[InterfaceAddress]:
-    versions: tuple[Version, ...] = (4, 6)
-    for version in versions:
-        ip = source_address(version, FAR_AWAY[version])
+def _listed_ipv4(asker: socket.socket) -> Iterator[tuple[str, str]]:
+    """Yield interface and address of what SIOCGIFCONF lists, which asks no netlink."""
+    import array
+    import fcntl
+
+    rows = array.array("B", bytes(_LIST_SIZE))
+    request = struct.pack("iP", len(rows), rows.buffer_info()[0])
+    size = struct.unpack("iP", fcntl.ioctl(asker.fileno(), _GET_LIST, request))[0]
+    listed = rows.tobytes()[:size]
+    for at in range(0, size, _REQUEST_SIZE):
+        name = listed[at : at + _NAME_SIZE].partition(b"\0")[0].decode("utf-8", "surrogateescape")
+        yield name, str(IPv4Address(listed[at + 20 : at + 24]))
+
+
+def _by_default_routes() -> Iterator[_Found]:
+    for version, far_away in FAR_AWAY.items():
+        ip = source_address(version, far_away)
         if ip is not None:
-            yield InterfaceAddress("", ip, 32 if version == 4 else 128, is_up=True)
+            yield _Found(InterfaceAddress("", ip, 32 if version == 4 else 128))
+
+
+def _default_route(version: Version) -> tuple[str, str] | None:
+    """Return gateway and interface of the route that leads out."""
+    if not sys.platform.startswith("linux"):
+        return _route_by_netifaces(version)
+    with suppress(OSError), RouteKernel() as kernel:
+        route = kernel.route(version, FAR_AWAY[version])
+        if route is not None and route.gateway_ip:
+            return route.gateway_ip, socket.if_indextoname(route.index)
+    return _route_by_proc() if version == 4 else None
 
 
 def _route_by_netifaces(version: Version) -> tuple[str, str] | None:
@@ -252,29 +354,17 @@ def _route_by_netifaces(version: Version) -> tuple[str, str] | None:
     return None
 
 
-def _route_by_proc(version: Version) -> tuple[str, str] | None:
-    """Return gateway and interface of the default route with the lowest metric, on Linux."""
-    routes = list(_routes_ipv4() if version == 4 else _routes_ipv6())
-    return min(routes)[1:] if routes else None
-
-
-def _routes_ipv4() -> Iterator[tuple[int, str, str]]:
-    for fields in _proc_rows(PROC_ROUTES, 8):
+def _route_by_proc() -> tuple[str, str] | None:
+    """Return gateway and interface of the IPv4 default route with the lowest metric, on Linux."""
+    routes = []
+    for fields in _proc_rows(PROC_ROUTES, 8, _HEAD_SIZE):
         with suppress(ValueError):
             is_default = int(fields[1], 16) == 0 and int(fields[7], 16) == 0
             if is_default and _is_gateway_route(int(fields[3], 16)):
                 # The kernel prints the four bytes as one number of this machine.
                 packed = int(fields[2], 16).to_bytes(4, sys.byteorder)
-                yield int(fields[6]), str(IPv4Address(packed)), fields[0]
-
-
-def _routes_ipv6() -> Iterator[tuple[int, str, str]]:
-    for fields in _proc_rows(PROC_ROUTES_IPV6, 10):
-        with suppress(ValueError):
-            is_default = int(fields[0], 16) == 0 and int(fields[1], 16) == 0
-            if is_default and _is_gateway_route(int(fields[8], 16)):
-                gateway = str(IPv6Address(bytes.fromhex(fields[4])))
-                yield int(fields[5], 16), gateway, fields[9]
+                routes.append((int(fields[6]), str(IPv4Address(packed)), fields[0]))
+    return min(routes)[1:] if routes else None
 
 
 def _is_gateway_route(flags: int) -> bool:
@@ -282,10 +372,17 @@ def _is_gateway_route(flags: int) -> bool:
     return flags & wanted == wanted
 
 
-def _proc_rows(path: Path, columns: int) -> Iterator[list[str]]:
-    """Yield the fields of each line that has enough of them; nothing where there is no /proc."""
+def _proc_rows(path: Path, columns: int, size: int = -1) -> Iterator[list[str]]:
+    """Yield the fields of each line that has enough of them; nothing without /proc.
+
+    Args:
+        path: of the table.
+        columns: how many fields are enough.
+        size: bytes to read at most, -1 for all.
+    """
     try:
-        text = path.read_text("ascii", "replace")
+        with path.open("rb", buffering=0) as file:
+            text = file.read(size).decode("ascii", "replace")
     except OSError:
         return
     for line in text.splitlines():

@@ -19,6 +19,7 @@ from tunnel.proto.link.events import (
     LinkResumed,
     LinkStalled,
     PathChanged,
+    PeerOffered,
 )
 from tunnel.proto.link.parameters import LinkCounters
 from tunnel.proto.link.peer_link import PeerLink
@@ -37,7 +38,7 @@ from tunnel.units import Buffer, ByteCount, Instant, Seconds
 # busy one it is joined with others.
 PROMPT_SIZE = 16 << 10
 
-LinkNews = LinkStalled | LinkResumed | PathChanged | AddressSeen
+LinkNews = LinkStalled | LinkResumed | PathChanged | AddressSeen | PeerOffered
 
 
 class Stream:
@@ -337,7 +338,7 @@ class Link:
                     held.tell_writable()
             case StreamOver(stream):
                 self._forget(stream)
-            case LinkStalled() | LinkResumed() | PathChanged() | AddressSeen():
+            case LinkStalled() | LinkResumed() | PathChanged() | AddressSeen() | PeerOffered():
                 self._note_silence(event)
                 self._on_news(self, event)
             case LinkClosed(code, text, is_by_peer):

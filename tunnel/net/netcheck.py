@@ -20,15 +20,18 @@ from gevent.event import Event
 from tunnel.addresses import host_and_port
 from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.errors import HostUnreachable, RelayError, RelayFault, RelayRedirected
+from tunnel.net import ifaces
 from tunnel.net.clock import monotonic
 from tunnel.net.deadlines import Deadlines
-from tunnel.net.ifaces import Gateway, default_gateway, local_addresses
+from tunnel.net.ifaces import Gateway, InterfaceAddress
 from tunnel.net.ports.portmap import GatewayPorts, PortMapper
 from tunnel.net.relay_client.connection import RelayConnection, RelayState
 from tunnel.net.relay_client.dial import DialOptions, limited, location_of, read_head
 from tunnel.net.relay_client.regions import stun_addresses
+from tunnel.net.rtnetlink import Version
 from tunnel.net.sockets import connect_tcp
 from tunnel.net.tasks import TaskGroup
+from tunnel.net.threads import in_thread
 from tunnel.proto.netcheck.checks import (
     PLAIN_HTTP_PORT,
     MapperCheck,
@@ -63,6 +66,16 @@ RETRY_S = 0.05  # after a failed receive: an ICMP error of an earlier datagram
 RELEASE_S = 1.0  # for a gateway to confirm that it took a mapping back; at most half the budget
 NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 MAX_LOOKUPS = 8  # STUN servers whose names are looked up
+
+
+def local_addresses() -> list[InterfaceAddress]:
+    """Return this machine's addresses, the most useful first; see `tunnel.net.ifaces`."""
+    return in_thread(ifaces.local_addresses)
+
+
+def default_gateway(version: Version = 4) -> Gateway | None:
+    """Return the default gateway of a family, None where there is none or it is unknown."""
+    return in_thread(ifaces.default_gateway, version)
 
 
 # -- NAT ------------------------------------------------------------------------------------

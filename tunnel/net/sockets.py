@@ -24,7 +24,7 @@ from gevent.queue import Empty, SimpleQueue
 
 from tunnel.addresses import host_and_port
 from tunnel.errors import HostUnreachable, TunnelError
-from tunnel.net.ifaces import local_addresses
+from tunnel.net.ifaces import source_address
 from tunnel.net.names import Address, look_up
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import Seconds
@@ -37,8 +37,11 @@ AGAIN_TIMES_S = (1.5, 4.5)  # when a silent address is asked again; what was ask
 
 
 def is_own_address(ip: str) -> bool:
-    """Tell whether an interface of this machine has this address, a literal without a zone."""
-    return any(ip == each.ip for each in local_addresses())
+    """Tell whether an interface of this machine has this address, a literal without a zone.
+
+    What is sent to an address of one's own comes from it; so no list of them is needed.
+    """
+    return source_address(6 if ":" in ip else 4, ip) == ip
 
 
 def connect_tcp(host: str, port: int, ipv4: str = "", ipv6: str = "") -> socket.socket:

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import netifaces
-
 from derphole.cli.frame.output import Output
 from derphole.status import Caution, JsonValue, Level, Notice, Status
 from tunnel.addresses import host_and_port
+from tunnel.net.netcheck import local_addresses
 from tunnel.net.relay_server.server import (
     OWN_REGION_ID,
     encode_derp_map,
@@ -101,13 +100,7 @@ def describe(server: "RelayServer", certificate: "ServerCertificate | None") -> 
 
 def own_address(*, may_be_ipv6: bool) -> str:
     """Return an address by which others may reach this machine, loopback if there is none."""
-    families = [netifaces.AF_INET, *([netifaces.AF_INET6] if may_be_ipv6 else [])]
-    gateways = netifaces.gateways().get("default", {})
-    for family in families:
-        towards_gateway = [gateways[family][1]] if family in gateways else []
-        for name in (*towards_gateway, *netifaces.interfaces()):
-            for entry in netifaces.ifaddresses(name).get(family, ()):
-                address = str(entry.get("addr", ""))
-                if address and "%" not in address and not is_loopback(address):
-                    return address
-    return "127.0.0.1"
+    addresses = [each.ip for each in local_addresses() if not each.is_loopback]
+    ipv4 = [ip for ip in addresses if ":" not in ip]
+    ipv6 = [ip for ip in addresses if ":" in ip] if may_be_ipv6 else []
+    return next(iter(ipv4 + ipv6), "127.0.0.1")

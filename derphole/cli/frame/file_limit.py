@@ -1,7 +1,12 @@
 """The bound on open files: raised to what a server with many connections needs."""
 
+import logging
+from types import ModuleType
+
 # Chosen: files that are open beside the connections.
 SPARE_FILES = 64
+
+_log = logging.getLogger(__name__)
 
 
 def raise_file_limit(connections: int) -> None:
@@ -10,7 +15,13 @@ def raise_file_limit(connections: int) -> None:
         import resource
     except ImportError:  # Windows has no such limit
         return
-    wanted = connections + SPARE_FILES
+    try:
+        _raise(resource, connections + SPARE_FILES)
+    except (OSError, ValueError) as error:  # a sandbox; the limit stays as it is
+        _log.info("the limit of open files stays as it is: %s", error)
+
+
+def _raise(resource: ModuleType, wanted: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return

@@ -1,8 +1,8 @@
 """LineWriter: lines to a stream that may be slow, stalled or gone, without ever blocking us.
 
-A thread of its own does the writing; a bounded number of lines may wait for it, and what is too
-much is dropped and counted.  A closed stream swallows everything: messages never decide how a
-command ends.
+A thread of its own does the writing, where the system lets us have one; a bounded number of lines
+may wait for it, and what is too much is dropped and counted.  A closed stream swallows everything:
+messages never decide how a command ends.
 """
 
 import threading
@@ -40,8 +40,18 @@ class LineWriter:
         self._waiting.put(line + "\n")
         with self._starting:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="stderr", daemon=True)
-                self._thread.start()
+                self._start()
+
+    def _start(self) -> None:
+        """Start the thread; where there is none to be had, write what waits here and now."""
+        thread = threading.Thread(target=self._run, name="stderr", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            self._waiting.put(None)
+            self._run()
+        else:
+            self._thread = thread
 
     def close(self, timeout_s: float) -> None:
         """Wait until every line is written, `timeout_s` seconds at most."""

@@ -194,6 +194,21 @@ def test_the_end_does_not_wait_for_a_stalled_standard_error():
     stream.woken.set()
 
 
+def test_where_no_thread_is_to_be_had_lines_are_written_all_the_same(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    stream = io.StringIO()
+    lines = LineWriter(stream)
+
+    lines.write("first")
+    lines.write("second", is_vital=True)
+    lines.close(1.0)
+
+    assert stream.getvalue() == "first\nsecond\n"
+
+
 def test_a_missing_standard_error_swallows_everything():
     output = Output(None, None, lambda: 0.0)
     output.report(Notice("nobody reads this"))

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 
 import gevent
 
-from tunnel.net.ifaces import Gateway, Version
+from tunnel.net.ifaces import Gateway
 from tunnel.net.ports.portmap import GatewayPorts, MappedPort, PortMapper
+from tunnel.net.rtnetlink import Version
 from tunnel.net.tasks import TaskGroup
 from tunnel.net.udp.lane import UdpLane
-from tunnel.net.udp.uplinks import gateway_of
+from tunnel.net.udp.uplinks import Network, gateway_of
 from tunnel.proto.machine import Trace
 from tunnel.proto.paths.lane_plan import Uplink
 from tunnel.proto.portmap.mapping import (
@@ -43,12 +44,12 @@ class Gateways:
     """How to find and ask gateways; only tests need others.
 
     Args:
-        find: returns the gateway of an uplink, or the default one of a family.
+        find: returns the gateway of an uplink, or the default one of a family, in a network.
         ports: where gateways listen.
         serves_loopback: whether a link through a relay on loopback has ports mapped, too.
     """
 
-    find: Callable[[Uplink | None, Version], Gateway | None] = gateway_of
+    find: Callable[[Network, Uplink | None, Version], Gateway | None] = gateway_of
     ports: GatewayPorts = field(default_factory=GatewayPorts)
     serves_loopback: bool = False
 
@@ -84,13 +85,13 @@ class RouterPorts:
         self._is_over = False
         self._releases = TaskGroup("port mapping releases")
 
-    def follow(self, lanes: Iterable[UdpLane]) -> None:
-        """Map the lanes at the gateways of now; what is mapped for others is given back."""
+    def follow(self, lanes: Iterable[UdpLane], network: Network) -> None:
+        """Map the lanes at the gateways of a network; what is mapped for others is given back."""
         there = {lane.number: lane for lane in lanes}
         for number in [number for number in self._mapped if number not in there]:
             self._give_back(number)
         for lane in there.values():
-            gateway = self._gateways.find(lane.uplink, 6 if lane.is_ipv6 else 4)
+            gateway = self._gateways.find(network, lane.uplink, 6 if lane.is_ipv6 else 4)
             if self._is_over:
                 return  # a move waits, and meanwhile the end may have come
             if gateway is None:

@@ -15,7 +15,7 @@ import gevent
 from gevent import socket
 
 from tunnel.net.clock import monotonic
-from tunnel.net.ifaces import local_addresses, with_zone
+from tunnel.net.ifaces import local_addresses
 from tunnel.net.relay_server.packet_info import (
     CONTROL_SIZE,
     Control,
@@ -24,6 +24,7 @@ from tunnel.net.relay_server.packet_info import (
 )
 from tunnel.net.sockets import ListenFailed, open_listener
 from tunnel.net.tasks import TaskGroup
+from tunnel.net.threads import in_thread
 from tunnel.proto.relay_server.source_network import is_unspecified, plain_address
 from tunnel.proto.relay_server.stun_responder import MAX_REQUEST_SIZE, StunResponder
 
@@ -113,12 +114,11 @@ class StunServer:
 def _one_for_each(host: str, port: int) -> list[socket.socket]:
     """Return a socket of each address of this machine that a wildcard stands for, on one port."""
     sockets: list[socket.socket] = []
-    for each in local_addresses():
-        if not each.is_up or (":" in each.ip and ":" not in host):
+    for each in in_thread(local_addresses):
+        if ":" in each.ip and ":" not in host:
             continue
         try:
-            own = with_zone(each.ip, each.interface)
-            sockets.append(open_listener("STUN", own, port, socket.SOCK_DGRAM))
+            sockets.append(open_listener("STUN", each.ip, port, socket.SOCK_DGRAM))
         except ListenFailed as error:  # an address that went away, or is not usable yet
             _log.info("STUN is not answered at one address: %s", error)
     return sockets

@@ -8,7 +8,7 @@ What a lane receives goes to its observer.  Nothing here knows STUN, routers or 
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from tunnel.net.tasks import TaskGroup
 from tunnel.net.udp.lane import LaneObserver, UdpLane
@@ -27,20 +27,12 @@ class Lanes:
         observer: told about what arrives.
         tasks: the group that the lanes' greenlets belong to.
         trace: takes (event name, values).
-        find: returns the ways out of the machine.
     """
 
-    def __init__(
-        self,
-        observer: LaneObserver,
-        tasks: TaskGroup,
-        trace: Trace,
-        find: Callable[[], list[Uplink]],
-    ) -> None:
+    def __init__(self, observer: LaneObserver, tasks: TaskGroup, trace: Trace) -> None:
         self._observer = observer
         self._tasks = tasks
         self._trace = trace
-        self._find = find
         self._plan = LanePlan()
         self._lanes: dict[int, UdpLane] = {}
         self._refusals: dict[int, str] = {}  # what was said of lanes that could not be opened
@@ -53,12 +45,12 @@ class Lanes:
         return self._lanes.get(number)
 
     def start(self) -> None:
-        """Open what the system routes, and the ways out of now."""
-        self.follow()
+        """Open what the system routes."""
+        self._open_common()
 
-    def follow(self) -> list[int] | None:
-        """Look at the ways out; returns the lanes that were closed, None if nothing changed."""
-        changes = self._plan.update(self._find())
+    def follow(self, uplinks: Iterable[Uplink]) -> list[int] | None:
+        """Take the ways out of now; returns the lanes that were closed, None if nothing changed."""
+        changes = self._plan.update(uplinks)
         for number in changes.closed:
             self._lanes.pop(number).close()
             self._trace("lane.closed", {"lane": number})
@@ -81,12 +73,11 @@ class Lanes:
         opened = [self._open(number, COMMON_LANES[number], None) for number in missing]
         return any(opened)
 
-    def hosts(self, addresses: Iterable[str]) -> list[tuple[str, int]]:
-        """Return where our addresses are reached: each with the port of the lane that it has."""
-        common = {lane.is_ipv6: lane.port for lane in self if lane.uplink is None}
-        own = {lane.uplink.ip: lane.port for lane in self if lane.uplink is not None}
-        ports = ((ip, own.get(ip, common.get(":" in ip))) for ip in addresses)
-        return [(ip, port) for ip, port in ports if port is not None]
+    def port_of(self, ip: str) -> int | None:
+        """Return the port of the lane that an address of ours is reached by, None without one."""
+        own = [lane for lane in self if lane.uplink is not None and lane.uplink.ip == ip]
+        common = [lane for lane in self if lane.uplink is None and lane.is_ipv6 == (":" in ip)]
+        return next((lane.port for lane in own + common), None)
 
     def families(self, *, of_all: bool) -> dict[int, bool]:
         """Return the numbers, and whether each speaks IPv6; without `of_all` the common ones."""

@@ -60,6 +60,18 @@ class AddressSeen:
     port: int
 
 
+@dataclass(frozen=True, slots=True)
+class PeerOffered:
+    """The other side told where it may be reached; the link knows the addresses."""
+
+
 LinkEvent = (
-    StreamEvent | LinkStalled | LinkResumed | LinkClosed | LinkGivenUp | PathChanged | AddressSeen
+    StreamEvent
+    | LinkStalled
+    | LinkResumed
+    | LinkClosed
+    | LinkGivenUp
+    | PathChanged
+    | AddressSeen
+    | PeerOffered
 )

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from tunnel.errors import ProtocolViolation
 from tunnel.proto.link.control_queue import ControlQueue
-from tunnel.proto.link.events import AddressSeen, PathChanged
+from tunnel.proto.link.events import AddressSeen, PathChanged, PeerOffered
 from tunnel.proto.link.in_flight import InFlight
 from tunnel.proto.link.path import Path, Paths
 from tunnel.proto.paths.candidates import CandidateKind, is_link_local
@@ -38,7 +38,7 @@ class PathTalk:
         paths: Paths,
         control: ControlQueue,
         in_flight: InFlight,
-        tell: Callable[[AddressSeen | PathChanged], None],
+        tell: Callable[[AddressSeen | PathChanged | PeerOffered], None],
         is_relay_only: bool,
         is_admitted: bool,
     ) -> None:
@@ -58,7 +58,7 @@ class PathTalk:
         """Probe what the peer offers from now on, and what it offered: it has its place."""
         self._is_admitted = True
         if self._early_candidates:
-            self._paths.direct.handle_candidates(now, self._early_candidates)
+            self._take_candidates(now, self._early_candidates)
             self._early_candidates = ()
 
     def use_lanes(self, now: Instant, lanes: dict[int, bool], allows_loopback: bool) -> None:
@@ -106,7 +106,7 @@ class PathTalk:
         path = table.by_id(by.id)
         match frame:
             case wire.Candidates(candidates) if self._is_admitted:
-                table.handle_candidates(now, candidates)
+                self._take_candidates(now, candidates)
             case wire.Candidates(candidates):
                 self._early_candidates = candidates
             case wire.ReceiveBuffer(size):
@@ -119,3 +119,7 @@ class PathTalk:
                 self.choose(now)
             case _:
                 raise ProtocolViolation("a frame that belongs to a feature not agreed on")
+
+    def _take_candidates(self, now: Instant, candidates: tuple[wire.Candidate, ...]) -> None:
+        self._paths.direct.handle_candidates(now, candidates)
+        self._tell(PeerOffered())

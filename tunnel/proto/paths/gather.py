@@ -12,6 +12,8 @@ whom to ask, sends the requests and hands the answers in.  Sources: design §8; 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
+from itertools import islice
 
 from tunnel.proto.machine import Timed
 from tunnel.proto.paths.candidates import CandidateKind, is_overlay
@@ -28,6 +30,12 @@ RETRY_TIMES_S = (0.0, 0.1, 0.3)
 MAX_OUTSTANDING = 64
 # Chosen: a symmetric NAT shows another address to everybody; half of what can be told is enough.
 MAX_REFLEXIVE = MAX_CANDIDATES // 2
+# Chosen: a host of containers has dozens of networks.  The other side remembers what it was told,
+# so what is told at once must leave room for what is learned later.
+MAX_HOSTS = 10
+MAX_NEAR_HOSTS = 4  # more, in networks that the other side has an address in too
+
+Interface = IPv4Interface | IPv6Interface
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,7 @@ class Gatherer(Timed):
     def __init__(self, now: Instant, entropy: Callable[[int], bytes]) -> None:
         self.evidence = StunEvidence()
         self._entropy = entropy
-        self._hosts: list[Candidate] = []
+        self._hosts: list[tuple[Interface, Candidate]] = []
         self._seen: dict[tuple[int, str, int], None] = {}  # lane, ip, port; the newest last
         self._mapped: dict[int, Candidate] = {}
         self._outstanding: dict[bytes, tuple[StunQuestion, Instant]] = {}  # and when
@@ -59,9 +67,19 @@ class Gatherer(Timed):
         self._ask_at: Instant = now
         self._pause_s = REFRESH_S  # after this round; doubles until a server answers
 
-    def set_hosts(self, addresses: Iterable[tuple[str, int]]) -> None:
-        """Take the addresses of our interfaces, each with the port of the lane to use there."""
-        self._hosts = [Candidate(CandidateKind.HOST, ip, port) for ip, port in addresses]
+    def set_hosts(self, addresses: Iterable[tuple[str, int]]) -> bool:
+        """Take the addresses of our interfaces; returns whether they are others than before.
+
+        Args:
+            addresses: the most useful first, each with its network where that is known
+                (10.0.1.2/24), and the port of the lane to use there.
+        """
+        before, self._hosts = self._hosts, []
+        for text, port in addresses:
+            interface = ip_interface(text)
+            host = Candidate(CandidateKind.HOST, str(interface.ip), port)
+            self._hosts.append((interface, host))
+        return self._hosts != before
 
     def learn(self, lane: int, ip: str, port: int) -> bool:
         """Add an address that a lane was seen at; returns whether it is new."""
@@ -85,15 +103,36 @@ class Gatherer(Timed):
         self._seen = {key: None for key in self._seen if key[0] != lane}
         self._mapped.pop(lane, None)
 
-    def candidates(self) -> tuple[Candidate, ...]:
-        """Return what to tell the other side: the likeliest first, overlays last."""
+    def candidates(
+        self, told: Iterable[Candidate] = (), *, is_on_loopback: bool = False
+    ) -> tuple[Candidate, ...]:
+        """Return what to tell the other side: the likeliest first, overlays last.
+
+        Args:
+            told: what the other side told us.
+            is_on_loopback: whether both sides are on this machine, as far as is known.
+        """
         newest_first = reversed(self._seen)
         seen = (Candidate(CandidateKind.REFLEXIVE, ip, port) for _, ip, port in newest_first)
         unique: dict[tuple[str, int], Candidate] = {}
-        for candidate in [*self._mapped.values(), *seen, *self._hosts]:
+        for candidate in [*self._mapped.values(), *seen, *self._told_hosts(told, is_on_loopback)]:
             unique.setdefault((candidate.ip, candidate.port), candidate)
         ranked = sorted(unique.values(), key=lambda candidate: is_overlay(candidate.ip))
         return tuple(ranked[:MAX_CANDIDATES])
+
+    def _told_hosts(self, told: Iterable[Candidate], is_on_loopback: bool) -> list[Candidate]:
+        """Return the hosts worth a place: the most useful ones, and some near the other side."""
+        loopback = [host for interface, host in self._hosts if interface.is_loopback]
+        usable = [each for each in self._hosts if not each[0].is_loopback]
+        hosts = [host for _, host in usable[:MAX_HOSTS]]
+        theirs = [ip_address(candidate.ip) for candidate in told]
+        near = (
+            host
+            for interface, host in usable[MAX_HOSTS:]
+            if any(ip in interface.network for ip in theirs)
+        )
+        hosts += islice(near, MAX_NEAR_HOSTS)
+        return loopback[:MAX_NEAR_HOSTS] + hosts if is_on_loopback else hosts
 
     def next_timeout(self) -> Instant:
         """Return when servers are to be asked (again)."""
