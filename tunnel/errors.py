@@ -98,6 +98,10 @@ class RelayLate(RelayUnreachable):
     """A relay did not answer in time."""
 
 
+class RelaySilent(RelayUnreachable):
+    """A connected relay is silent, or does not receive what we send."""
+
+
 class RelayNameUnknown(RelayUnreachable):
     """The name of a relay has no address."""
 

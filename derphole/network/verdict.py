@@ -54,6 +54,10 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
 
 
+# Chosen: from here on a person notices it at every step.
+SLOW_ROUND_TRIP_S: Seconds = 0.75
+
+
 @dataclass(frozen=True, slots=True)
 class RelayFinding:
     """A region that was tried.
@@ -239,6 +243,9 @@ def recommendation(found: NetworkFindings) -> str:
     }[verdict(found)](found)
     if found.is_all_here:
         text += " The relay is on this machine, so this says nothing about the network outside."
+    slow_s = min((each.latency_s for each in found.relays if each.latency_s), default=0.0)
+    if found.has_relay and slow_s >= SLOW_ROUND_TRIP_S:
+        text += f" The way to the relay is slow: a round trip takes {slow_s:.1f} s."
     if found.is_relay_forced:
         text += " With --force-relay every run stays on the relay anyway."
     return text

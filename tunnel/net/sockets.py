@@ -14,6 +14,8 @@ Source: RFC 8305; derphttp_client.go dialNode.
 import errno
 import ipaddress
 import os
+import struct
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain, zip_longest
@@ -27,13 +29,34 @@ from tunnel.errors import HostUnreachable, TunnelError
 from tunnel.net.ifaces import source_address
 from tunnel.net.names import Address, look_up
 from tunnel.net.tasks import TaskGroup
-from tunnel.units import Seconds
+from tunnel.proto.relay_client.outgoing import Unacknowledged
+from tunnel.units import ByteCount, Seconds
 from tunnel.wire.derpmap import FAMILY_OFF
 
 # Chosen.
 STAGGER_S = 0.2  # derphttp_client.go waits that long before IPv4
 MAX_ADDRESSES = 6  # the last starts one second after the first
 AGAIN_TIMES_S = (1.5, 4.5)  # when a silent address is asked again; what was asked before may answer
+
+# Fixed by Linux: struct tcp_info up to tcpi_bytes_acked, which is there since 4.1.
+_TCP_INFO_SIZE = 128
+_REPEATS_OFFSET, _SEGMENTS_OFFSET, _ACKNOWLEDGED_OFFSET = 2, 24, 120
+
+
+def unacknowledged(sock: socket.socket) -> Unacknowledged | None:
+    """Return what the kernel tells of a TCP connection; None where it tells nothing."""
+    if sys.platform != "linux":
+        return None
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+    except OSError:
+        return None  # it is ending
+    if len(info) < _TCP_INFO_SIZE:
+        return None
+    (repeats,) = struct.unpack_from("=B", info, _REPEATS_OFFSET)
+    (segments,) = struct.unpack_from("=I", info, _SEGMENTS_OFFSET)
+    (acknowledged,) = struct.unpack_from("=Q", info, _ACKNOWLEDGED_OFFSET)
+    return Unacknowledged(segments, acknowledged, repeats)
 
 
 def is_own_address(ip: str) -> bool:
@@ -59,10 +82,18 @@ def connect_tcp(host: str, port: int, ipv4: str = "", ipv6: str = "") -> socket.
     return connect_to(resolve(host, ipv4, ipv6), port)
 
 
-def connect_to(addresses: list[Address], port: int) -> socket.socket:
-    """Return a socket connected to one of a host's addresses, as `connect_tcp` does."""
+def connect_to(
+    addresses: list[Address], port: int, segment_size: ByteCount | None = None
+) -> socket.socket:
+    """Return a socket connected to one of a host's addresses, as `connect_tcp` does.
+
+    Args:
+        addresses: of the host.
+        port: 1 to 65535.
+        segment_size: the largest TCP segment in either direction; None for what the system takes.
+    """
     try:
-        winner = connect_first(addresses[:MAX_ADDRESSES], port, AGAIN_TIMES_S)
+        winner = connect_first(addresses[:MAX_ADDRESSES], port, AGAIN_TIMES_S, segment_size)
     except OSError as error:
         raise HostUnreachable(_connect_reason(error)) from error
     winner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -70,7 +101,10 @@ def connect_to(addresses: list[Address], port: int) -> socket.socket:
 
 
 def connect_first(
-    addresses: list[Address], port: int, again_s: Sequence[Seconds] = ()
+    addresses: list[Address],
+    port: int,
+    again_s: Sequence[Seconds] = (),
+    segment_size: ByteCount | None = None,
 ) -> socket.socket:
     """Return a socket connected to the first address that answers; the caller bounds the time.
 
@@ -78,16 +112,17 @@ def connect_first(
         addresses: in the order of trying.
         port: 1 to 65535.
         again_s: when those that are silent are tried once more, beside the attempts before.
+        segment_size: see `connect_to`.
 
     Raises the `OSError` that says most when none does.
     """
     if len(addresses) == 1 and not again_s:
-        return _connected(addresses[0], port)
+        return _connected(addresses[0], port, segment_size)
     results: SimpleQueue[socket.socket | OSError] = SimpleQueue()
     with TaskGroup("connect") as tasks:
         before: Event | None = None
         for turn, address in enumerate(addresses):
-            attempt = _Attempt(address, port, STAGGER_S * turn, before)
+            attempt = _Attempt(address, port, STAGGER_S * turn, before, segment_size)
             tasks.spawn(address[1], _connect_one, attempt, results)
             for delay_s in again_s:
                 tasks.spawn(address[1], _connect_again, attempt, delay_s, results)
@@ -145,8 +180,16 @@ def _look_up(host: str, wanted: list[int], *, is_needed: bool) -> list[Address]:
 class _Attempt:
     """One address, the longest wait before it is its turn, and the attempt before it."""
 
-    def __init__(self, address: Address, port: int, delay_s: Seconds, before: Event | None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        port: int,
+        delay_s: Seconds,
+        before: Event | None,
+        segment_size: ByteCount | None,
+    ) -> None:
         self.address = address
+        self.segment_size = segment_size
         self.port = port
         self.delay_s = delay_s
         self.before = before
@@ -157,7 +200,7 @@ def _connect_one(attempt: _Attempt, results: "SimpleQueue[socket.socket | OSErro
     if attempt.before is not None:
         attempt.before.wait(attempt.delay_s)
     try:
-        results.put(_connected(attempt.address, attempt.port))
+        results.put(_connected(attempt.address, attempt.port, attempt.segment_size))
     except OSError as error:
         results.put(error)
         attempt.failed.set()
@@ -169,13 +212,16 @@ def _connect_again(
     """Try an address once more if it is silent; that it fails now says no more than silence."""
     if not attempt.failed.wait(attempt.delay_s + delay_s):
         with suppress(OSError):
-            results.put(_connected(attempt.address, attempt.port))
+            results.put(_connected(attempt.address, attempt.port, attempt.segment_size))
 
 
-def _connected(address: Address, port: int) -> socket.socket:
+def _connected(address: Address, port: int, segment_size: ByteCount | None) -> socket.socket:
     family, text = address
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
+        if segment_size is not None and hasattr(socket, "TCP_MAXSEG"):
+            with suppress(OSError):  # without it the system's own size has to do
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment_size)
         sock.connect((text, port))
     except BaseException:
         sock.close()

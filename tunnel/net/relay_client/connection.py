@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from gevent.event import Event
 
 from tunnel.crypto.keys import DerpKey, KeyPair
-from tunnel.errors import MisuseError, RelayError, RelayLate, RelayUnreachable
+from tunnel.errors import MisuseError, RelayError, RelayLate, RelaySilent, RelayUnreachable
 from tunnel.net.clock import monotonic
 from tunnel.net.relay_client.dial import Dialling, DialOptions, DialStep
 from tunnel.net.relay_client.session import HIGH_WATER_BYTES, RelaySession
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_client.backoff import Backoff
 from tunnel.proto.relay_client.derp_client import ClientEvent, Connected, DerpClient, HealthChanged
+from tunnel.proto.relay_client.outgoing import smaller_segments
 from tunnel.proto.relay_client.patience import DialLimits, Patience
-from tunnel.units import Buffer, Instant, Seconds
+from tunnel.units import Buffer, ByteCount, Instant, Seconds
 from tunnel.wire import derp
 from tunnel.wire.derp import FrameType, GoneReason, PeerGone, Restarting
 from tunnel.wire.derpmap import RelayNode, RelayRegion
@@ -120,6 +121,7 @@ class RelayConnection:
         self._tasks = tasks
         self._backoff = Backoff(os.urandom)
         self._patience = Patience(options.limits)
+        self._segment_size: ByteCount | None = None
         self._session: RelaySession | None = None
         self._is_awaited = False
         self._is_closed = False
@@ -272,6 +274,11 @@ class RelayConnection:
         try:
             self._serve(node, limits)
         except RelayError as error:
+            if isinstance(error, RelaySilent) or (
+                isinstance(error, RelayLate) and self.is_getting_on
+            ):
+                # Perhaps it is only large packets that vanish, on either way.
+                self._segment_size = smaller_segments(self._segment_size)
             return error.about(f"relay {node.address}")
         finally:
             self._session = None
@@ -280,7 +287,7 @@ class RelayConnection:
                 self._backoff.reset()
 
     def _serve(self, node: RelayNode, limits: DialLimits) -> NoReturn:
-        stream = Dialling(node, self._options, limits, self._begin).relay()
+        stream = Dialling(node, self._options, limits, self._begin, self._segment_size).relay()
         self.is_loopback = stream.is_loopback
         self.leaf_pin = stream.leaf_pin
         self.round_trip_s = stream.round_trip_s

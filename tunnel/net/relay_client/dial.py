@@ -38,7 +38,7 @@ from tunnel.net.relay_client.tls import shown_pin, start_tls
 from tunnel.net.sockets import connect_to, resolve
 from tunnel.proto.relay_client.derp_client import DEFAULT_TIMING, ClientTiming
 from tunnel.proto.relay_client.patience import DEFAULT_LIMITS, DialLimits
-from tunnel.units import Seconds
+from tunnel.units import ByteCount, Seconds
 from tunnel.wire.derpmap import PIN_PREFIX, RelayNode
 from tunnel.wire.http_head import (
     ResponseHead,
@@ -118,6 +118,7 @@ class Dialling:
         options: how.
         limits: how long each step may take.
         on_step: told of each step as it begins; must not block.
+        segment_size: the largest TCP segment; None for what the system takes.
     """
 
     def __init__(
@@ -126,7 +127,9 @@ class Dialling:
         options: DialOptions,
         limits: DialLimits | None = None,
         on_step: Callable[[DialStep], None] | None = None,
+        segment_size: ByteCount | None = None,
     ) -> None:
+        self._segment_size = segment_size
         self._node = node
         self._options = options
         self._limits = limits or options.limits
@@ -198,7 +201,7 @@ class Dialling:
                 addresses = resolve(host, ipv4, ipv6)
             self._begin(DialStep.TCP)
             with limited(limit_s, late):
-                return connect_to(addresses, port)
+                return connect_to(addresses, port, self._segment_size)
         except HostUnreachable as error:
             kind = RelayNameUnknown if error.is_name_unknown else RelayUnreachable
             raise kind(f"cannot be reached{way}: {error}") from error

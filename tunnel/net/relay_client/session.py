@@ -2,7 +2,8 @@
 
     reader    recv_into --> DerpClient --> packets and events to the owner
     writer    SendBacklog --> socket, control first; keeps to the rate the relay asked for
-    timer     DerpClient.handle_timeout: pings, and the end of a silent connection
+    timer     DerpClient.handle_timeout: pings, and the end of a silent connection; Outgoing: the
+              end of one that is stuck on its way out
 
 Three greenlets, since each can wait while the others must not; the reader is the caller of `run`.
 Reading never waits for writing: a relay disconnects a client that does not read.
@@ -21,8 +22,10 @@ from tunnel.net.clock import monotonic
 from tunnel.net.deadlines import Deadlines
 from tunnel.net.ifaces import has_address
 from tunnel.net.relay_client.dial import RelayStream
+from tunnel.net.sockets import unacknowledged
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_client.derp_client import ClientEvent, Connected, DerpClient, PacketArrived
+from tunnel.proto.relay_client.outgoing import Outgoing
 from tunnel.proto.relay_client.send_backlog import SendBacklog
 from tunnel.proto.token_bucket import TokenBucket
 from tunnel.units import Buffer, ByteCount, Instant, Seconds
@@ -77,6 +80,7 @@ class RelaySession:
         self._is_plain = type(stream.socket) is socket.socket and hasattr(socket.socket, "sendmsg")
         if self._is_plain:
             self._batch_bytes = PLAIN_BATCH_BYTES
+        self._outgoing = Outgoing()
         self._has_work = Event()
         self._is_drained = Event()
         self._is_drained.set()
@@ -219,6 +223,8 @@ class RelaySession:
                     continue
                 written = self._write_batch(batch)
                 backlog.advance(written)
+                self._outgoing.wrote(monotonic())
+                self._rearm()
                 self._call_back()
                 self._pace(written)
         except (OSError, ValueError) as error:  # ValueError: a TLS socket closed meanwhile
@@ -250,7 +256,7 @@ class RelaySession:
     def _watch(self) -> None:
         deadlines, worked_at = Deadlines("a relay connection"), Instant(-inf)
         while self._end is None:
-            self._timer_due = self._client.next_timeout()
+            self._timer_due = self._next_timeout()
             self._timer_moved.clear()
             come_back_at = deadlines.come_back_at(self._timer_due, worked_at) or worked_at
             if self._timer_moved.wait(max(0.0, come_back_at - monotonic())):
@@ -258,10 +264,17 @@ class RelaySession:
             worked_at = monotonic()
             try:
                 self._client.handle_timeout(worked_at)
+                look_at = self._outgoing.next_timeout()
+                if look_at is not None and worked_at >= look_at:
+                    self._outgoing.looked(worked_at, unacknowledged(self._socket))
             except RelayError as error:
                 self.end(error)
             self._queue_control()
 
+    def _next_timeout(self) -> Instant:
+        look_at, due = self._outgoing.next_timeout(), self._client.next_timeout()
+        return due if look_at is None else min(due, look_at)
+
     def _rearm(self) -> None:
-        if self._client.next_timeout() < self._timer_due:
+        if self._next_timeout() < self._timer_due:
             self._timer_moved.set()

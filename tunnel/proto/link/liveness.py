@@ -12,6 +12,7 @@ from tunnel.units import Instant, Seconds
 
 # Chosen (design, section 8).
 STALL_S: Seconds = 5.0
+MAX_STALL_S: Seconds = 20.0  # where two round trips take longer than STALL_S
 KEEPALIVE_S: Seconds = 30.0
 KEEPALIVE_STAGGER_S: Seconds = 5.0  # the issuer waits longer, so that one side's pings serve both
 
@@ -38,6 +39,7 @@ class Liveness:
         self._unanswered_since: Instant | None = None
         self._quiet_at: Instant | None = None
         self._give_up_after_s = give_up_after_s
+        self._stall_s = STALL_S
         self._keepalive_s = KEEPALIVE_S + (KEEPALIVE_STAGGER_S if is_issuer else 0.0)
 
     @property
@@ -75,13 +77,17 @@ class Liveness:
         """Note that nothing of ours is unanswered."""
         self._unanswered_since = None
 
+    def expect_answers_after(self, round_trip_s: Seconds) -> None:
+        """Note how long answers take where that is long: so far no silence is a stall."""
+        self._stall_s = min(max(STALL_S, 2 * round_trip_s), MAX_STALL_S)
+
     def stall_at(self) -> Instant | None:
         """Return when a stall is to be told."""
         if self._unanswered_since is None or self.is_stalled:
             return None
         # What a pause in the stream made us ask counts from the last packet before the pause.
-        earliest = self._unanswered_since + STALL_S - QUIET_S
-        return Instant(max(self.heard_at + STALL_S, earliest))
+        earliest = self._unanswered_since + self._stall_s - QUIET_S
+        return Instant(max(self.heard_at + self._stall_s, earliest))
 
     def give_up_at(self) -> Instant | None:
         """Return when the link is to be given up."""

@@ -272,6 +272,15 @@ class PeerLink(Machine[LinkEvent]):
         return rtt.minimum_s if rtt.has_sample else None
 
     @property
+    def answer_s(self) -> Seconds:
+        """How long an answer by the relay takes at most, as far as is known."""
+        return self._paths.relay.ledger.rtt.probe_timeout_s
+
+    def expect_answers_after(self, round_trip_s: Seconds) -> None:
+        """Take how long the meeting's answers took, which say how slow the way is."""
+        self._liveness.expect_answers_after(round_trip_s)
+
+    @property
     def is_awaiting(self) -> bool:
         """Whether something we sent by the relay is unanswered."""
         return not self.is_closed and self._paths.relay.ledger.in_flight_packets > 0

@@ -26,7 +26,7 @@ from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.proto.machine import RelayEndpoint, Trace, Transmit, UdpEndpoint
 from tunnel.proto.meeting.handshake import Meeting, OutgoingClaim
 from tunnel.proto.meeting.owner import HeaderMaker, NotHere, NotUnderstood, Refused
-from tunnel.proto.meeting.places import REPLACED
+from tunnel.proto.meeting.places import PROBE_S, REPLACED
 from tunnel.proto.rate.relay import RELAY_GRANT_MINIMUM, RELAY_GRANT_TOTAL
 from tunnel.proto.streams.table import Memory
 from tunnel.units import KEY_SIZE, Instant, Seconds, WallTime
@@ -50,7 +50,7 @@ RELAY_TURN_S = 3.0  # without an answer the next relay has its turn
 ADMISSION_S = (
     3.0  # an accepted claim whose link stays silent is made anew; twice as long each time,
 )
-MAX_ADMISSION_S = 12.0  # so that no network is too slow for ever
+MAX_ADMISSION_S = 20.0  # so that no network is too slow for ever
 
 
 class ClaimState(Enum):
@@ -181,6 +181,7 @@ class Claimer:
         self.state = ClaimState.CLAIMING
         self._claim = self._new_claim()
         self._send_at = now
+        self._sent_at: Instant | None = None
         self._retry_s = FIRST_RETRY_S
         self._turn_ends_at = Instant(now + RELAY_TURN_S)
         self._away.clear()
@@ -280,7 +281,11 @@ class Claimer:
         self.link = self._new_link(now, relay, payload, root)
         self.link.ping()  # our first sealed packet asks for the place
         self.state = ClaimState.ADMITTING
-        self._admission_ends_at = Instant(now + self._admission_s)
+        # The admission takes one round trip more, and one for whoever may hold the place.
+        round_trip_s = now - (self._sent_at or now)
+        self.link.expect_answers_after(round_trip_s)
+        limit_s = max(self._admission_s, min(PROBE_S + 3 * round_trip_s, MAX_ADMISSION_S))
+        self._admission_ends_at = Instant(now + limit_s)
 
     def _new_link(
         self, now: Instant, relay: int, payload: DecisionPayload, root: bytes
@@ -347,6 +352,7 @@ class Claimer:
             self._admission_s = min(2 * self._admission_s, MAX_ADMISSION_S)
             self._leave_link(now)
             self._claim = self._new_claim()
+            self._sent_at = None
             self.state = ClaimState.CLAIMING
             self._next_relay(now)
         if self.link is not None:
@@ -362,6 +368,7 @@ class Claimer:
             return self.link.packets_to_send(now, limit)
         if self.state is not ClaimState.CLAIMING or now < self._send_at:
             return []
+        self._sent_at = self._sent_at or now
         self._send_at = Instant(now + self._retry_s)
         self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
         to = RelayEndpoint(self.relay, self._identity.meeting.issuer_derp)

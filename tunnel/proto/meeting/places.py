@@ -6,7 +6,7 @@
         proved to be that process          --> the old link is pinged, as below, and no other
         others hold them all               --> they are pinged for PROBE_S:
             all answer                     --> the newcomer is closed with IN_USE
-            one is silent                  --> it is replaced
+            one is silent                  --> it is replaced (PROBE_S grows with its round trip)
 
     PENDING --knock--> ADMITTED                  a place is free
                    --> KNOCKING --> ADMITTED     one became free
@@ -34,6 +34,7 @@ IN_USE = 2
 REPLACED = 3
 # Chosen (design, section 5).
 PROBE_S: Seconds = 2.0
+MAX_PROBE_S: Seconds = 12.0  # of a holder whose answers take long
 CLOSED_S: Seconds = 30.0  # a closed link repeats its close for so long, whatever arrives
 # Chosen: a peer that missed its close comes back to it within seconds; whoever makes links that are
 # refused, or are closed at once, gets no more than so many remembered.
@@ -104,6 +105,10 @@ class Applicant:
         closed_at = self.link.closed_at
         return None if closed_at is None else Instant(closed_at + CLOSED_S)
 
+    def answer_due(self, asked_at: Instant) -> Instant:
+        """Return when what was asked then should have been answered."""
+        return Instant(asked_at + max(PROBE_S, min(self.link.answer_s, MAX_PROBE_S)))
+
     def is_silent_since(self, instant: Instant) -> bool:
         """Tell whether nothing was heard from it after `instant`."""
         return self.link.last_heard is None or self.link.last_heard < instant
@@ -160,6 +165,7 @@ class Places:
         """Note the first sealed packet of an applicant: it asks for a place."""
         if applicant.link.is_closed:
             return
+        applicant.link.expect_answers_after(now - applicant.accepted_at)
         asked = self._own(applicant) or self._in_the_way()
         if not asked:
             self._admit(now, applicant)
@@ -197,7 +203,7 @@ class Places:
         own = self._own(applicant)
         asked = own or self._in_the_way()
         silent = [holder for holder in asked if holder.is_silent_since(knocked_at)]
-        is_over = now >= knocked_at + PROBE_S
+        is_over = now >= self._answers_due(asked, knocked_at)
         if not asked:
             self._admit(now, applicant)
         elif not silent or (is_over and not (own or self.may_replace)):
@@ -207,6 +213,9 @@ class Places:
             who = "a newer link of the same process" if own else "another claimer"
             silent[0].link.close(now, REPLACED, f"{who} took over after a silence")
             self._admit(now, applicant)
+
+    def _answers_due(self, asked: list[Applicant], knocked_at: Instant) -> Instant:
+        return max([each.answer_due(knocked_at) for each in asked], default=knocked_at)
 
     def _admit(self, now: Instant, applicant: Applicant) -> None:
         applicant.state = ApplicantState.ADMITTED
@@ -237,7 +246,8 @@ class Places:
             if applicant.may_be_sent_to:
                 times += [applicant.link.next_timeout(), applicant.forget_at]
             elif applicant.knocked_at is not None:
-                times.append(Instant(applicant.knocked_at + PROBE_S))
+                asked = self._own(applicant) or self._in_the_way()
+                times.append(self._answers_due(asked, applicant.knocked_at))
         return min((time for time in times if time is not None), default=None)
 
     def handle_timeout(self, now: Instant) -> None:

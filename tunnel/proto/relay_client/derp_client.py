@@ -27,6 +27,7 @@ from tunnel.errors import (
     RelayLate,
     RelayNotDerp,
     RelayRefused,
+    RelaySilent,
     RelayUnreachable,
 )
 from tunnel.proto.machine import Clockwork
@@ -212,14 +213,14 @@ class DerpClient(Clockwork):
         return Instant(due)
 
     def handle_timeout(self, now: Instant) -> None:
-        """Ping what has been silent; raises `RelayUnreachable` for what has been for too long."""
+        """Ping what has been silent; raises `RelaySilent` for what has been for too long."""
         if self.state is not ClientState.CONNECTED:
             self._check_login(now)
             return
         limit_s, asked_at = self._timing.answer_limit_s, self._asked_at
         is_unanswered = asked_at is not None and now >= asked_at + limit_s
         if is_unanswered or now >= self._heard_at + self._timing.silence_limit_s:
-            raise RelayUnreachable(f"has been silent for {now - self._heard_at:.0f} s")
+            raise RelaySilent(f"has been silent for {now - self._heard_at:.0f} s")
         if self._is_suspicious(now):
             self._ask(now)
         if now >= max(self._heard_at, self._pinged_at) + self._idle_ping_s:
