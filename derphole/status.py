@@ -169,23 +169,31 @@ class Waiting(Status):
         what: what is awaited, as in "waiting for ...".
         for_s: how long so far.
         limit_s: when we give up, counted from the start; None for never.
+        so_far: what is known so far; None for nothing.
     """
 
     event = "waiting"
     what: str
     for_s: Seconds
     limit_s: Seconds | None
+    so_far: str | None = None
 
     @property
     def sentence(self) -> str:
         """What is awaited, and how long."""
         limit = "" if self.limit_s is None else f" of at most {self.limit_s:.0f} s"
-        return f"waiting for {self.what} ({self.for_s:.0f} s{limit})"
+        so_far = "" if self.so_far is None else f": {self.so_far}"
+        return f"waiting for {self.what} ({self.for_s:.0f} s{limit}){so_far}"
 
     @property
     def keys(self) -> Mapping[str, JsonValue]:
         """What is awaited, and how long."""
-        return {"what": self.what, "for_s": round(self.for_s, 3), "limit_s": self.limit_s}
+        return {
+            "what": self.what,
+            "for_s": round(self.for_s, 3),
+            "limit_s": None if self.limit_s is None else round(self.limit_s, 3),
+            "so_far": self.so_far,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,9 @@ class Opening:
 
     def _come_back(self) -> Link:
         """Return a new link; the token serves once more where we are awaited no longer."""
-        limit_s = self._options.timeout_s or COME_BACK_S
+        limit_s = self._options.timeout_s
+        if limit_s is None and not self._options.is_patient:
+            limit_s = COME_BACK_S
         try:
             return self._rendezvous.resume(self._secret, RETURN_AWAITED, limit_s)
         except NotAwaited:

@@ -19,7 +19,9 @@ from tunnel.errors import (
     RelayError,
     RelayFault,
     RelayKeyRefused,
+    RelayNameUnknown,
     RelayNotDerp,
+    RelayNotListening,
     RelayRedirected,
     RelayRefused,
     RelayUnreachable,
@@ -329,6 +331,45 @@ def test_a_relay_that_hangs_up_in_the_tls_handshake_is_said_to():
         error = failure_of(server.node(use_tls=True))
 
     assert "closed the connection during the TLS handshake" in str(error)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\x15\x03\x01\x00\x02\x02\x46",
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 49\r\n\r\n"
+        b"The plain HTTP request was sent to an HTTPS port\n",
+        b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n",
+    ],
+)
+def test_a_server_that_wants_tls_is_named(answer):
+    def serve(connection: FakeConnection) -> None:
+        connection.read_request()
+        connection.socket.sendall(answer)
+
+    with running(serve) as server:
+        error = failure_of(server.node())
+
+    assert type(error) is RelayNotDerp
+    assert "its URL begins with https://, not with http://" in str(error)
+
+
+def test_a_server_that_answers_tls_with_http_is_named():
+    def serve(connection: FakeConnection) -> None:
+        connection.socket.recv(1)
+        connection.socket.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with running(serve) as server:
+        error = failure_of(server.node(use_tls=True))
+
+    assert type(error) is RelayNotDerp
+    assert "its URL begins with http://, not with https://" in str(error)
+
+
+def test_where_no_relay_is_is_marked():
+    misdirected = {kind for kind in all_kinds(RelayError) if kind.is_misdirected}
+
+    assert misdirected == {RelayNameUnknown, RelayNotListening, RelayNotDerp, RelayRedirected}
 
 
 # ---- proxies ----

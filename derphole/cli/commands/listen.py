@@ -5,7 +5,7 @@ from contextlib import closing
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.issuing import EXPIRES_OPTION, session_expiry, token_reporter
 from derphole.cli.frame.network import network_options
-from derphole.cli.frame.options import NETWORK_OPTIONS
+from derphole.cli.frame.options import ISSUER_OPTIONS
 from derphole.cli.frame.output import Output
 from derphole.status import Caution
 from tunnel.net.clock import wall
@@ -21,7 +21,7 @@ USAGE:
 OPTIONS:
     --print-token-only          Print the token on standard output, before the stream
 {EXPIRES_OPTION}\
-{NETWORK_OPTIONS}
+{ISSUER_OPTIONS}
 EXAMPLES:
     derphole listen > copy.bin
     derphole listen | tar -xpf - -C folder

@@ -7,7 +7,7 @@ from dataclasses import replace
 from derphole.cli.frame import sources
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.network import network_options
-from derphole.cli.frame.options import NETWORK_OPTIONS, SOURCE_OPTIONS
+from derphole.cli.frame.options import CLAIMER_OPTIONS, SOURCE_OPTIONS
 from derphole.cli.frame.output import Output
 from derphole.errors import Interrupted
 from derphole.forwarding.endpoints import DEFAULT_BIND, ServiceAddress, parse_bind
@@ -34,7 +34,7 @@ ARGUMENTS:
 
 OPTIONS:
 {SOURCE_OPTIONS}\
-{NETWORK_OPTIONS}
+{CLAIMER_OPTIONS}
 EXAMPLES:
     derphole open TOKEN
     derphole open TOKEN 127.0.0.1:8080

@@ -6,7 +6,7 @@ from contextlib import suppress
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.issuing import EXPIRES_OPTION, session_expiry, token_reporter
 from derphole.cli.frame.network import network_options
-from derphole.cli.frame.options import NETWORK_OPTIONS
+from derphole.cli.frame.options import ISSUER_OPTIONS
 from derphole.cli.frame.output import Output
 from derphole.errors import Interrupted, UsageError
 from derphole.forwarding.endpoints import parse_target
@@ -30,7 +30,7 @@ OPTIONS:
 {EXPIRES_OPTION}\
     --max-clients N             Machines that may use the token at once (default 1)
     --max-connections N         Connections at once, of all machines together (default 1024)
-{NETWORK_OPTIONS}
+{ISSUER_OPTIONS}
 EXAMPLES:
     derphole share 8080
     derphole share --expires 8h --max-clients 3 db.example.com:5432
