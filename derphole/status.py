@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import ClassVar
 
-from tunnel.units import GIB, KIB, MIB, ByteCount, Seconds
+from tunnel.units import GIB, KIB, MIB, ByteCount, Seconds, WallTime
 
 JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
 
@@ -50,11 +50,17 @@ Report = Callable[[Status], None]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TokenIssued(Status):
-    """The token to hand to the other side."""
+    """The token to hand to the other side.
+
+    Args:
+        text: the token.
+        expires_at: until when it can be used, Unix seconds.
+    """
 
     event = "token"
     level = Level.QUIET
     text: str
+    expires_at: WallTime
 
     @property
     def sentence(self) -> str:
@@ -63,8 +69,8 @@ class TokenIssued(Status):
 
     @property
     def keys(self) -> Mapping[str, JsonValue]:
-        """The token."""
-        return {"token": self.text}
+        """The token, and until when it can be used."""
+        return {"token": self.text, "expires_at": int(self.expires_at)}
 
     def __repr__(self) -> str:
         return f"<TokenIssued of {len(self.text)} characters>"

@@ -93,7 +93,7 @@ class _Share:
         self._tasks.spawn("target", self._look_ahead)
         token = self._rendezvous.issue()
         self._report(StateChanged(State.WAITING_FOR_CLAIM))
-        self._report(TokenIssued(token))
+        self._report(TokenIssued(token, self._rendezvous.expires_at))
         link: Link | None = self._rendezvous.wait_link(CLIENT_AWAITED)
         try:
             while link is not None:

@@ -34,6 +34,7 @@ from derphole.status import (
     Waiting,
     size_text,
 )
+from tunnel.units import WallTime
 
 RECEIPT = Receipt(
     Direction.SENT,
@@ -46,7 +47,7 @@ RECEIPT = Receipt(
 )
 
 CASES = [
-    (TokenIssued("dhp1_x"), "dhp1_x", "token"),
+    (TokenIssued("dhp1_x", WallTime(1000.0)), "dhp1_x", "token"),
     (StateChanged(State.CONNECTED_RELAY), "connected-relay", "state"),
     (Instruction("derphole pipe dhp1_x"), "derphole pipe dhp1_x", "instruction"),
     (Listening("127.0.0.1:5432"), "listening on 127.0.0.1:5432", "listening"),
@@ -236,7 +237,9 @@ def test_sizes_have_one_decimal_and_base_1024(size, text):
 
 
 def test_tokens_do_not_show_in_repr():
-    assert "dhp1_secret" not in repr(TokenIssued("dhp1_secret")) + repr(Instruction("dhp1_secret"))
+    assert "dhp1_secret" not in repr(TokenIssued("dhp1_secret", WallTime(1000.0))) + repr(
+        Instruction("dhp1_secret")
+    )
 
 
 def test_the_end_of_a_connection_is_one_line_and_one_event():
