@@ -5,7 +5,7 @@ import errno
 import gevent
 from gevent import socket
 
-from derphole.edges.tcp import prepare
+from derphole.edges.tcp import NO_ROOM, prepare
 from derphole.errors import TargetFailed
 from derphole.forwarding.endpoints import LOCALHOST, ServiceAddress, UnixEndpoint
 from derphole.speech.resets import ResetCode
@@ -82,7 +82,7 @@ def _reset_of(error: OSError) -> ResetCode:
             return ResetCode.REFUSED
         case errno.ETIMEDOUT:
             return ResetCode.TARGET_TIMED_OUT
-        case errno.EMFILE | errno.ENFILE:
+        case number if number in NO_ROOM:
             return ResetCode.TOO_MANY
         case _:
             return ResetCode.UNREACHABLE
@@ -94,7 +94,7 @@ def _words_of(error: OSError) -> str:
             return "nothing seems to be listening there"
         case errno.ENOENT:
             return "there is no such socket"
-        case errno.EMFILE | errno.ENFILE:
-            return "this process or the system has too many open files"
+        case number if number in NO_ROOM:
+            return NO_ROOM[number]
         case _:
             return (error.strerror or str(error)).lower()

@@ -21,8 +21,8 @@ USAGE = f"""\
 Open a local port that leads to the service that the other machine shares.
 
 The port is opened before the token is used and stays open through outages: the command reconnects
-by itself for as long as `share` runs on the other machine.  Ctrl-C ends it; SIGHUP makes it
-reconnect at once.
+by itself for as long as `share` runs on the other machine.  Ctrl-C ends it; SIGUSR1 makes it
+reconnect at once, as does SIGHUP where no terminal is gone by it.
 
 USAGE:
     derphole open [options] [--] [TOKEN] [BIND]
@@ -64,7 +64,7 @@ def run(arguments: Arguments, output: Output) -> int:
     with suppress(Interrupted), bound(where) as listener:
         _warn_of(where, output)
         opening = Opening(options, session, listener, output.report)
-        with EndingSignals(on_hangup=opening.reconnect):
+        with EndingSignals(on_request=opening.reconnect):
             opening.run()
     return 0
 

@@ -8,6 +8,8 @@ from derphole.cli.commands.relay_ready import RelayReady
 from derphole.forwarding.statuses import (
     ClientJoined,
     ClientLeft,
+    ConnectionsReset,
+    ConnectionsWait,
     Departure,
     ForwardingEnded,
     Reconnected,
@@ -124,6 +126,16 @@ CASES = [
         RelayReady("http://relay:1", "http://relay:1/derpmap", None, {"HostName": "relay"}),
         "relay ready: http://relay:1 (no STUN)",
         "relay-ready",
+    ),
+    (
+        ConnectionsReset("too many"),
+        "warning: connections are reset: too many; trying again for each new connection",
+        "connections-reset",
+    ),
+    (
+        ConnectionsWait("no file"),
+        "warning: new connections wait: no file; they go on when others have ended",
+        "connections-wait",
     ),
     (
         ForwardingEnded(3, "127.0.0.1:5000", 90, 36_335, 0.25, "done", None),
