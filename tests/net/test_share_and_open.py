@@ -769,25 +769,6 @@ def test_a_port_in_use_fails_before_the_token_is_used(options):
             assert ask(opened.port, b"still good") == b"still good"
 
 
-def test_a_socket_file_that_a_program_left_behind_is_replaced_and_removed(tmp_path):
-    path = tmp_path / "left.sock"
-    left = socket.socket(socket.AF_UNIX)
-    left.bind(str(path))
-    left.close()
-
-    with bound(parse_bind(f"unix:{path}")) as listener:
-        assert path.stat().st_mode & 0o777 == 0o600
-        assert listener.getsockname() == str(path)
-        with pytest.raises(BindFailed, match="another program"), bound(parse_bind(f"unix:{path}")):
-            raise AssertionError("it was bound")
-    assert not path.exists()
-
-    path.write_text("a file of somebody")
-    with pytest.raises(BindFailed, match="is not a socket"), bound(parse_bind(f"unix:{path}")):
-        raise AssertionError("it was bound")
-    assert path.read_text() == "a file of somebody"
-
-
 def test_errors_of_a_socket_that_is_closed_already_change_nothing():
     from derphole.edges.tcp import close_with_reset
 
