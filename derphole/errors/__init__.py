@@ -16,7 +16,6 @@ Everybody imports from here.
 """
 
 from derphole.errors.base import (
-    SIGNAL_EXIT_BASE,
     DerpholeError,
     InternalError,
     Interrupted,
@@ -75,7 +74,6 @@ from derphole.errors.tokens import (
 
 __all__ = [
     "OWN_RELAY_STEP",
-    "SIGNAL_EXIT_BASE",
     "AlreadyInUse",
     "BindFailed",
     "ClaimRefused",

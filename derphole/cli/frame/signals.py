@@ -17,8 +17,9 @@ from typing import Protocol
 
 import gevent
 
+from derphole import SIGNAL_EXIT_BASE
 from derphole.cli.frame.ending import ENDING_SIGNALS
-from derphole.errors import SIGNAL_EXIT_BASE, Interrupted
+from derphole.errors import Interrupted
 from tunnel.net.clock import monotonic
 from tunnel.units import Instant, Seconds
 
