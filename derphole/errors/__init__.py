@@ -53,8 +53,8 @@ from derphole.errors.peer import (
 from derphole.errors.relays import (
     OWN_RELAY_STEP,
     KeyFileUnusable,
+    NoRelayTakesUs,
     RelayNotStarted,
-    RelayRefusal,
     RelayTrouble,
 )
 from derphole.errors.tokens import (
@@ -84,6 +84,7 @@ __all__ = [
     "InternalError",
     "Interrupted",
     "KeyFileUnusable",
+    "NoRelayTakesUs",
     "NobodyThere",
     "NotAToken",
     "NotAwaited",
@@ -94,7 +95,6 @@ __all__ = [
     "PeerLeft",
     "ReceiverOutputClosed",
     "RelayNotStarted",
-    "RelayRefusal",
     "RelayTrouble",
     "SeveralTokens",
     "ShareEnded",

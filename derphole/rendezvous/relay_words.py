@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from derphole.config import NetworkOptions
-from derphole.errors import DerpholeError, RelayRefusal, RelayTrouble
+from derphole.errors import DerpholeError, NoRelayTakesUs, RelayTrouble
 from derphole.rendezvous.relays import no_relay_step
 from derphole.status import Notice, RelayDown, Report
 from tunnel.net.endpoint import Endpoint, RelayState, RelayStatus
@@ -105,7 +105,7 @@ class RelayWords:
         del after_s
         causes = "; ".join(dict.fromkeys(str(relay.error) for relay in self._endpoint.relays))
         if self._is_refusal:
-            return RelayRefusal(causes, REFUSAL_S)
+            return NoRelayTakesUs(causes, REFUSAL_S)
         tried = f"{NO_RELAY_THERE} (given up after {REFUSAL_S:.0f} s; --timeout 0 keeps trying)"
         return RelayTrouble(causes, tried)
 
