@@ -70,7 +70,7 @@ class RelayWords:
         """What a person can do when the other side does not come."""
         if self._refused_since is not None:
             if not self._is_refusal:
-                return NO_RELAY_THERE
+                return self._nowhere_step
             return "this does not pass by itself: have the relay changed, or use another one"
         if self._silence() is not None:
             return no_relay_step(self._options)
@@ -100,14 +100,20 @@ class RelayWords:
         errors = (relay.error for relay in self._endpoint.relays)
         return any(error is not None and error.is_lasting for error in errors)
 
+    @property
+    def _nowhere_step(self) -> str:
+        """What a person can do where no relay is."""
+        is_one = len(self._endpoint.relays) == 1
+        return NO_RELAY_THERE if is_one else no_relay_step(self._options)
+
     def _hopeless(self, after_s: Seconds) -> RelayTrouble:
         """Return what is wrong with all relays, as an error."""
         del after_s
         causes = "; ".join(dict.fromkeys(str(relay.error) for relay in self._endpoint.relays))
         if self._is_refusal:
             return NoRelayTakesUs(causes, REFUSAL_S)
-        tried = f"{NO_RELAY_THERE} (given up after {REFUSAL_S:.0f} s; --timeout 0 keeps trying)"
-        return RelayTrouble(causes, tried)
+        given_up = f"given up after {REFUSAL_S:.0f} s; --timeout 0 keeps trying"
+        return RelayTrouble(causes, f"{self._nowhere_step} ({given_up})")
 
     def changed(self, relay: RelayStatus) -> None:
         """Take note of a relay's new state; say that one is down while a link needs it."""
