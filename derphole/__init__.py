@@ -2,3 +2,5 @@
 
 __version__ = "0.1.0"
 PROGRAM = f"derphole {__version__}"  # what we are called where versions matter
+# Fixed by what shells expect: a process ended by signal n reports 128 + n.
+SIGNAL_EXIT_BASE = 128

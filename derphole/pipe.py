@@ -63,7 +63,7 @@ def listen(
             watcher = tasks.spawn("hang-up", _watch_output, sink)
             token = rendezvous.issue()
             report(StateChanged(State.WAITING_FOR_CLAIM))
-            report(TokenIssued(token))
+            report(TokenIssued(token, rendezvous.expires_at))
             link = rendezvous.wait_link(SENDER_AWAITED)
             watcher.kill()
         while (receiver := _receive(rendezvous, link, sink, report)).proof.is_replaced:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import ClassVar
 
-from tunnel.units import GIB, KIB, MIB, ByteCount, Seconds
+from tunnel.units import GIB, KIB, MIB, ByteCount, Seconds, WallTime
 
 JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
 
@@ -50,11 +50,17 @@ Report = Callable[[Status], None]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TokenIssued(Status):
-    """The token to hand to the other side."""
+    """The token to hand to the other side.
+
+    Args:
+        text: the token.
+        expires_at: until when it can be used, Unix seconds.
+    """
 
     event = "token"
     level = Level.QUIET
     text: str
+    expires_at: WallTime
 
     @property
     def sentence(self) -> str:
@@ -63,8 +69,8 @@ class TokenIssued(Status):
 
     @property
     def keys(self) -> Mapping[str, JsonValue]:
-        """The token."""
-        return {"token": self.text}
+        """The token, and until when it can be used."""
+        return {"token": self.text, "expires_at": int(self.expires_at)}
 
     def __repr__(self) -> str:
         return f"<TokenIssued of {len(self.text)} characters>"
@@ -169,23 +175,31 @@ class Waiting(Status):
         what: what is awaited, as in "waiting for ...".
         for_s: how long so far.
         limit_s: when we give up, counted from the start; None for never.
+        so_far: what is known so far; None for nothing.
     """
 
     event = "waiting"
     what: str
     for_s: Seconds
     limit_s: Seconds | None
+    so_far: str | None = None
 
     @property
     def sentence(self) -> str:
         """What is awaited, and how long."""
         limit = "" if self.limit_s is None else f" of at most {self.limit_s:.0f} s"
-        return f"waiting for {self.what} ({self.for_s:.0f} s{limit})"
+        so_far = "" if self.so_far is None else f": {self.so_far}"
+        return f"waiting for {self.what} ({self.for_s:.0f} s{limit}){so_far}"
 
     @property
     def keys(self) -> Mapping[str, JsonValue]:
         """What is awaited, and how long."""
-        return {"what": self.what, "for_s": round(self.for_s, 3), "limit_s": self.limit_s}
+        return {
+            "what": self.what,
+            "for_s": round(self.for_s, 3),
+            "limit_s": None if self.limit_s is None else round(self.limit_s, 3),
+            "so_far": self.so_far,
+        }
 
 
 @dataclass(frozen=True, slots=True)

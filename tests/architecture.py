@@ -30,6 +30,7 @@ DERPHOLE_HEIGHT = 5
 PURE_HEIGHT = 3
 PURE_DERPHOLE = {
     "PROGRAM",  # a constant of the package
+    "SIGNAL_EXIT_BASE",  # another one
     "config",
     "derptun.keeper",
     "derptun.registry",

@@ -51,11 +51,15 @@ class HostUnreachable(TunnelError):
     Args:
         reason: why, as a sentence about it: "its name was not found".
         is_name_unknown: whether there is no such name, or none with an address.
+        is_refused: whether the host is there and nothing listens at the port.
     """
 
-    def __init__(self, reason: str, *, is_name_unknown: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, is_name_unknown: bool = False, is_refused: bool = False
+    ) -> None:
         super().__init__(reason)
         self.is_name_unknown = is_name_unknown
+        self.is_refused = is_refused
 
 
 class RelayFault(StrEnum):
@@ -77,10 +81,13 @@ class RelayError(TunnelError):
     Attributes:
         fault: what was seen, in a word.
         is_lasting: trying again brings the same answer until somebody changes something.
+        is_misdirected: no relay is at the address, as when it was mistyped; one that worked before
+            may come back to it.
     """
 
     fault: ClassVar[RelayFault] = RelayFault.UNREACHABLE
     is_lasting: ClassVar[bool] = False
+    is_misdirected: ClassVar[bool] = False
 
     def about(self, relay: str) -> Self:
         """Return the same error with the relay's name before its text."""
@@ -106,6 +113,13 @@ class RelayNameUnknown(RelayUnreachable):
     """The name of a relay has no address."""
 
     fault = RelayFault.UNKNOWN_NAME
+    is_misdirected = True
+
+
+class RelayNotListening(RelayUnreachable):
+    """Nothing listens at the address of a relay."""
+
+    is_misdirected = True
 
 
 class RelayRefused(RelayError):
@@ -130,6 +144,7 @@ class RelayNotDerp(RelayRefused):
     """The server at the address of a relay does not speak DERP."""
 
     fault = RelayFault.NOT_DERP
+    is_misdirected = True
 
 
 class RelayRedirected(RelayRefused):
@@ -141,6 +156,7 @@ class RelayRedirected(RelayRefused):
     """
 
     fault = RelayFault.REDIRECTED
+    is_misdirected = True
 
     def __init__(self, sentence: str, location: str) -> None:
         super().__init__(sentence)

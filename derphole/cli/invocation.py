@@ -129,7 +129,7 @@ class Invocation:
         from derphole.cli.frame.logs import debug_lines, stall_lines
 
         values = fit(usage, name, taken)
-        arguments = Arguments(values, self._environ, self._program.name)
+        arguments = Arguments(values, self._environ, self._program.name, spoken=self._spoken)
         self._trace = arguments.text("--trace")
         watchdog = stall_lines(self._output) if self._is_debug else nullcontext()
         with debug_lines(self._output, shows_tracebacks=self._is_debug), watchdog:

@@ -13,10 +13,9 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
+from derphole import SIGNAL_EXIT_BASE
 from derphole.cli.frame.ending import ENDING_SIGNALS
 from tunnel.net.clock import wall
-
-SIGNAL_EXIT_BASE = 128  # as in derphole.errors, which takes too long to import
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,9 +1,17 @@
-"""TCP sockets of the user: small pieces at once, and an end that the other end sees as a reset."""
+"""TCP sockets of the user: small pieces at once, an end seen as a reset, no room for more."""
 
 import errno
 import struct
 
 from gevent import socket
+
+# Why the system gives no socket now, though it may later.
+NO_ROOM = {
+    errno.EMFILE: "this process has as many files open as it may (`ulimit -n`)",
+    errno.ENFILE: "the system has as many files open as it can",
+    errno.ENOBUFS: "the system has no memory for another connection",
+    errno.ENOMEM: "the system has no memory for another connection",
+}
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
 

@@ -16,7 +16,6 @@ Everybody imports from here.
 """
 
 from derphole.errors.base import (
-    SIGNAL_EXIT_BASE,
     DerpholeError,
     InternalError,
     Interrupted,
@@ -41,6 +40,7 @@ from derphole.errors.peer import (
     AlreadyInUse,
     ClaimRefused,
     FeatureMissing,
+    NobodyThere,
     NotAwaited,
     OtherReason,
     OtherVersion,
@@ -53,8 +53,8 @@ from derphole.errors.peer import (
 from derphole.errors.relays import (
     OWN_RELAY_STEP,
     KeyFileUnusable,
+    NoRelayTakesUs,
     RelayNotStarted,
-    RelayRefusal,
     RelayTrouble,
 )
 from derphole.errors.tokens import (
@@ -74,7 +74,6 @@ from derphole.errors.tokens import (
 
 __all__ = [
     "OWN_RELAY_STEP",
-    "SIGNAL_EXIT_BASE",
     "AlreadyInUse",
     "BindFailed",
     "ClaimRefused",
@@ -85,6 +84,8 @@ __all__ = [
     "InternalError",
     "Interrupted",
     "KeyFileUnusable",
+    "NoRelayTakesUs",
+    "NobodyThere",
     "NotAToken",
     "NotAwaited",
     "OtherReason",
@@ -94,7 +95,6 @@ __all__ = [
     "PeerLeft",
     "ReceiverOutputClosed",
     "RelayNotStarted",
-    "RelayRefusal",
     "RelayTrouble",
     "SeveralTokens",
     "ShareEnded",

@@ -13,8 +13,7 @@ import re
 from string import Formatter
 from typing import ClassVar
 
-# Fixed by what shells expect: a process ended by signal n reports 128 + n.
-SIGNAL_EXIT_BASE = 128
+from derphole import SIGNAL_EXIT_BASE
 
 _OPTIONAL = re.compile(r"\[([^\[\]]*)\]")
 

@@ -2,6 +2,7 @@
 
 from derphole import PROGRAM
 from derphole.errors.base import DerpholeError
+from derphole.errors.tokens import utc_text
 from tunnel.proto.meeting.owner import VERSION
 from tunnel.units import Seconds
 
@@ -189,7 +190,36 @@ class TimedOut(DerpholeError):
     next_step = "check that the other side is running and can reach the network"
 
     def __init__(self, what: str, after_s: Seconds, next_step: str | None = None) -> None:
-        after = f"{after_s:.0f}" if after_s >= 1 else f"{after_s:.1g}"
-        super().__init__(what=what, after_s=after, next_step=next_step)
+        super().__init__(what=what, after_s=_seconds_text(after_s), next_step=next_step)
         self.what = what
         self.after_s = after_s
+
+
+class NobodyThere(TimedOut):
+    """The other side did not come, and the relay says that it is not there.
+
+    Args:
+        what: what was awaited, as in "waiting for ...".
+        after_s: how long it was awaited.
+        expired_at: when the token expired, Unix seconds, if it did by this machine's clock.
+    """
+
+    code = "nobody-there"
+    says = (
+        "timed out after {after_s} s waiting for {what}: the relay says that nobody is there"
+        "[, and by this machine's clock the token expired at {expired_at}]"
+    )
+    next_step = (
+        "the command that printed the token has not started or has ended, or the token was used or "
+        "has expired: run that command again, and use the token that it prints then"
+    )
+
+    def __init__(self, what: str, after_s: Seconds, expired_at: float | None) -> None:
+        expired = None if expired_at is None else utc_text(expired_at)
+        DerpholeError.__init__(self, what=what, after_s=_seconds_text(after_s), expired_at=expired)
+        self.what = what
+        self.after_s = after_s
+
+
+def _seconds_text(seconds: Seconds) -> str:
+    return f"{seconds:.0f}" if seconds >= 1 else f"{seconds:.1g}"

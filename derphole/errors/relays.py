@@ -27,7 +27,7 @@ class RelayTrouble(DerpholeError):
         self.detail = detail
 
 
-class RelayRefusal(RelayTrouble):
+class NoRelayTakesUs(RelayTrouble):
     """Every relay answers what does not pass by itself.
 
     Args:

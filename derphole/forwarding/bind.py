@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from gevent import socket
@@ -19,17 +19,18 @@ OWNER_ONLY = 0o177  # umask under which a socket file is made
 @contextmanager
 def bound(where: ServiceAddress) -> Iterator[socket.socket]:
     """Give a socket that listens, and close it at the end; raises `BindFailed`."""
-    if isinstance(where, UnixEndpoint):
-        listener = _bound_unix(where.path)
-    else:
-        listener = _bound_tcp(where)
-    try:
-        yield listener
-    finally:
-        listener.close()
-        if isinstance(where, UnixEndpoint):
+    if not isinstance(where, UnixEndpoint):
+        with closing(_bound_tcp(where)) as listener:
+            yield listener
+        return
+    unix, ours = _bound_unix(where.path)
+    with closing(unix) as listener:
+        try:
+            yield listener
+        finally:
+            # Before it is closed: until then no other file can have the number of ours.
             with suppress(OSError):
-                Path(where.path).unlink()
+                _remove(where.path, ours)
 
 
 def address_text(listener: socket.socket) -> str:
@@ -52,7 +53,8 @@ def _bound_tcp(where: TcpEndpoint) -> socket.socket:
         raise BindFailed(str(error), step) from error
 
 
-def _bound_unix(path: str) -> socket.socket:
+def _bound_unix(path: str) -> tuple[socket.socket, os.stat_result]:
+    """Return a socket that listens at a path, and the file that is there now."""
     if not hasattr(socket, "AF_UNIX"):
         raise UsageError("this system has no unix sockets; use HOST:PORT", shows_help=False)
     _remove_stale(path)
@@ -61,6 +63,7 @@ def _bound_unix(path: str) -> socket.socket:
     try:
         listener.bind(path)
         listener.listen(BACKLOG)
+        return listener, os.lstat(path)
     except OSError as error:
         listener.close()
         reason = (error.strerror or str(error)).lower()
@@ -69,13 +72,13 @@ def _bound_unix(path: str) -> socket.socket:
         ) from error
     finally:
         os.umask(mask)
-    return listener
 
 
 def _remove_stale(path: str) -> None:
     """Remove a socket that a program left behind; raises `BindFailed` if one listens there."""
     try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        stale = os.lstat(path)
+        if not stat.S_ISSOCK(stale.st_mode):
             raise BindFailed(f"unix:{path} exists and is not a socket", "choose another path")
     except FileNotFoundError:
         return
@@ -84,10 +87,17 @@ def _remove_stale(path: str) -> None:
         raise BindFailed(f"unix:{path} cannot be used: {reason}", "choose another path") from error
     try:
         if not is_held(path):
-            Path(path).unlink()
+            _remove(path, stale)
             return
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise BindFailed(f"unix:{path} cannot be used: {reason}", "choose another path") from error
     step = "stop that program, or choose another path"
     raise BindFailed(f"cannot listen on unix:{path}: another program listens there", step)
+
+
+def _remove(path: str, file: os.stat_result) -> None:
+    """Remove a path if it still is that file's: another program may have made a new one there."""
+    with suppress(FileNotFoundError):
+        if os.path.samestat(os.lstat(path), file):
+            Path(path).unlink()

@@ -1,7 +1,7 @@
 """`open`: a port of this machine whose connections end at the target of a share.
 
     bound --claim--> linked --silence--> stalled --heard--> linked
-                       ^                    | given up after 60 s, or SIGHUP
+                       ^                    | given up after 60 s, or on request
                        +---resuming claim-- away      connections are reset
                                             | nobody answers for 10 min, or the share has ended
                                             +--> over
@@ -10,24 +10,22 @@ The port is bound before the token is used, and kept.  A connection made while t
 unheard waits for it, for ten seconds at most, and is then reset.
 """
 
-import errno
-
 import gevent
 from gevent import socket
 from gevent.event import Event
 
 from derphole.config import NetworkOptions
-from derphole.edges.tcp import close_with_reset, prepare
+from derphole.edges.tcp import NO_ROOM, close_with_reset, prepare
 from derphole.errors import DerpholeError, NotAwaited, PeerBrokeProtocol, ShareEnded
 from derphole.forwarding.bind import address_text
 from derphole.forwarding.limits import COME_BACK_S, MOST_CONNECTIONS
-from derphole.forwarding.statuses import Reconnected, Reconnecting
+from derphole.forwarding.statuses import ConnectionsWait, Reconnected, Reconnecting
 from derphole.forwarding.switchboard import Switchboard
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.speech.control import Control
 from derphole.speech.endings import Ending, ending_error
 from derphole.speech.messages import Resumption
-from derphole.speech.resets import ResetCode
+from derphole.speech.resets import NOT_MADE, ResetCode
 from derphole.speech.turns import Stage
 from derphole.status import Listening, Report, State, StateChanged
 from derphole.token.text import SessionToken
@@ -47,9 +45,10 @@ STALL_LOOK_S: Seconds = 0.5
 # Chosen: pauses after the system had no file for a connection.
 FIRST_PAUSE_S: Seconds = 0.01
 LAST_PAUSE_S: Seconds = 1.0
+# Chosen: a port at its bound takes one connection and then has no room again.
+WAIT_TOLD_S: Seconds = 60.0
 # Ends of a link that do not end the share.
 SAID_OTHERWISE = (Ending.IN_USE, Ending.REPLACED, Ending.PROTOCOL_VIOLATION)
-NO_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Opening:
@@ -86,7 +85,7 @@ class Opening:
             self._rendezvous as rendezvous,
             TaskGroup("open", on_failure=rendezvous.fail) as tasks,
         ):
-            board = Switchboard(self._report, MOST_CONNECTIONS, tasks)
+            board = Switchboard(self._report, MOST_CONNECTIONS, tasks, NOT_MADE)
             self._report(StateChanged(State.PROBING_DIRECT))
             link = rendezvous.claim(SHARE_AWAITED)
             self._use(link, tasks, board)
@@ -132,7 +131,9 @@ class Opening:
 
     def _come_back(self) -> Link:
         """Return a new link; the token serves once more where we are awaited no longer."""
-        limit_s = self._options.timeout_s or COME_BACK_S
+        limit_s = self._options.timeout_s
+        if limit_s is None and not self._options.is_patient:
+            limit_s = COME_BACK_S
         try:
             return self._rendezvous.resume(self._secret, RETURN_AWAITED, limit_s)
         except NotAwaited:
@@ -165,15 +166,19 @@ class Opening:
 
     def _accept(self, tasks: TaskGroup, board: Switchboard) -> None:
         """Take connections; where the system has no file for one, later."""
-        pause_s = FIRST_PAUSE_S
+        pause_s, tell_at = FIRST_PAUSE_S, monotonic()
         while True:
             try:
                 sock, address = self._listener.accept()
             except ConnectionError:
                 continue  # it left before we came
             except OSError as error:
-                if error.errno not in NO_FILES:
+                reason = NO_ROOM.get(error.errno or 0)
+                if reason is None:
                     raise
+                if monotonic() >= tell_at:
+                    tell_at = Instant(monotonic() + WAIT_TOLD_S)
+                    self._report(ConnectionsWait(reason))
                 gevent.sleep(pause_s)
                 pause_s = min(2 * pause_s, LAST_PAUSE_S)
                 continue

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from derphole.config import NetworkOptions
 from derphole.errors import PeerBrokeProtocol, TargetFailed
-from derphole.forwarding.dial import DIAL_S, dial, target_failed
+from derphole.forwarding.dial import DIAL_S, Dialler, target_failed
 from derphole.forwarding.endpoints import ServiceAddress
 from derphole.forwarding.limits import COME_BACK_S, DEFAULT_CONNECTIONS
 from derphole.forwarding.presence import expected_failure
@@ -77,7 +77,7 @@ class _Share:
     ) -> None:
         self._rendezvous = rendezvous
         self._target = wanted.target
-        self._dial_s = wanted.dial_s
+        self._dialler = Dialler(wanted.target, wanted.dial_s)
         self._report = report
         self._tasks = tasks
         self._board = Switchboard(report, wanted.max_connections, tasks)
@@ -93,7 +93,7 @@ class _Share:
         self._tasks.spawn("target", self._look_ahead)
         token = self._rendezvous.issue()
         self._report(StateChanged(State.WAITING_FOR_CLAIM))
-        self._report(TokenIssued(token))
+        self._report(TokenIssued(token, self._rendezvous.expires_at))
         link: Link | None = self._rendezvous.wait_link(CLIENT_AWAITED)
         try:
             while link is not None:
@@ -210,7 +210,7 @@ class _Share:
                 self._board.tell_refused(None, peer, began_at, ResetCode.TOO_MANY)
                 return
             try:
-                sock = dial(self._target, self._dial_s)
+                sock = self._dialler.dial()
             except TargetFailed as error:
                 refuse(stream, error.reset)
                 self._board.tell_refused(number, peer, began_at, error.reset)

@@ -135,6 +135,56 @@ class TargetUnreachable(Status):
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionsReset(Status):
+    """Connections are reset before a byte went through; told once until one works again.
+
+    Args:
+        reason: why, in words.
+    """
+
+    event = "connections-reset"
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        """Why, and what is done about it, marked as a warning."""
+        return f"warning: {self._text()}"
+
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """The reason, and the text."""
+        return {"reason": self.reason, "message": self._text()}
+
+    def _text(self) -> str:
+        return f"connections are reset: {self.reason}; trying again for each new connection"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionsWait(Status):
+    """New connections are not taken, since the system gives no socket; told once a minute at most.
+
+    Args:
+        reason: why, in words.
+    """
+
+    event = "connections-wait"
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        """Why, and until when, marked as a warning."""
+        return f"warning: {self._text()}"
+
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """The reason, and the text."""
+        return {"reason": self.reason, "message": self._text()}
+
+    def _text(self) -> str:
+        return f"new connections wait: {self.reason}; they go on when others have ended"
+
+
+@dataclass(frozen=True, slots=True)
 class Reconnecting(Status):
     """`open` has lost its link and makes a new one; its port stays open."""
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from gevent import socket
 
 from derphole.forwarding.forward import Forwarding, Outcome, Quota
-from derphole.forwarding.statuses import ForwardingEnded
+from derphole.forwarding.statuses import ConnectionsReset, ForwardingEnded
 from derphole.speech.resets import ResetCode, reset_words
 from derphole.status import Report
 from tunnel.errors import LinkEnded
@@ -25,15 +25,25 @@ class Switchboard:
     """The connections of `share` or `open`.
 
     Args:
-        report: told of every connection's end.
+        report: told of every connection's end, and once of what resets them all.
         most: connections at once, those that are still being made included.
         tasks: the group that their greenlets belong to.
+        news: codes of resets of the other side that the person on this side has to be told of.
     """
 
-    def __init__(self, report: Report, most: int, tasks: TaskGroup) -> None:
+    def __init__(
+        self,
+        report: Report,
+        most: int,
+        tasks: TaskGroup,
+        news: frozenset[ResetCode] = frozenset(),
+    ) -> None:
         self._report = report
         self._most = most
         self._tasks = tasks
+        self._news = news
+        self._told_code: int | None = None  # until a connection works
+        self._is_full_told = False  # until half of the places are free
         self._quota = Quota()
         self._admitted = 0
         self._count = 0
@@ -43,6 +53,7 @@ class Switchboard:
     def admit(self) -> Iterator[int | None]:
         """Give a new connection its number and a place, or None where there is none."""
         if self._admitted >= self._most:
+            self._tell_full()
             yield None
             return
         self._admitted += 1
@@ -51,6 +62,7 @@ class Switchboard:
             yield self._count
         finally:
             self._admitted -= 1
+            self._is_full_told &= 2 * self._admitted > self._most
 
     def carry(
         self, sock: socket.socket, stream: Stream, link: Link, who: tuple[int, str, Instant]
@@ -74,6 +86,7 @@ class Switchboard:
             if not of_link:
                 self._by_link.pop(link, None)
         self.tell(number, peer, outcome)
+        self._note_health(outcome)
 
     def tell(self, number: int | None, peer: str, outcome: Outcome) -> None:
         """Report a connection's end."""
@@ -93,6 +106,21 @@ class Switchboard:
         """Report a connection that never carried a byte."""
         seconds = monotonic() - began_at
         self.tell(number, peer, Outcome(0, 0, seconds, reset_words(code), code))
+
+    def _tell_full(self) -> None:
+        if not self._is_full_told:
+            self._is_full_told = True
+            open_ones = f"{self._most} are open, as many as may be"
+            self._report(ConnectionsReset(open_ones))
+
+    def _note_health(self, outcome: Outcome) -> None:
+        """Say why the other side resets connections, once until one works."""
+        code = outcome.code
+        if code is None or outcome.received:
+            self._told_code = None
+        elif code in self._news and code != self._told_code:
+            self._told_code = code
+            self._report(ConnectionsReset(f"{reset_words(code)}, says the other side"))
 
     def cut(self, link: Link, code: ResetCode = ResetCode.NO_LINK) -> None:
         """Reset every connection of a link."""

@@ -1,14 +1,18 @@
 """ClaimerRendezvous: a token, its relays, a claim, and the link that comes of it.
 
+An issuer that the relay says is not there is not waited for without end.
+
 claim()  --token's secret------> link ... over
 resume() --resumption secret---> a new link of the same process, also after expiry ... over
 """
 
 from collections.abc import Callable
+from math import inf
 
 from derphole.config import NetworkOptions
-from derphole.errors import DerpholeError, OtherVersion
+from derphole.errors import DerpholeError, NobodyThere, OtherVersion
 from derphole.rendezvous.common import Rendezvous, endpoint_options, open_trace, relays_of
+from derphole.rendezvous.relay_words import GiveUp
 from derphole.rendezvous.relays import claimer_relays
 from derphole.speech.endings import ending_error, program_text, refusal_error
 from derphole.status import Report
@@ -18,7 +22,11 @@ from tunnel.errors import MisuseError
 from tunnel.net.clock import wall
 from tunnel.net.endpoint import ClaimerEndpoint, EndpointEvent, Invitation, Link, NotAdmitted, Wait
 from tunnel.proto.meeting.owner import NotHere, NotUnderstood, Refused
-from tunnel.units import Seconds
+from tunnel.units import Instant, Seconds
+
+# Chosen (design, section 5): whoever starts both sides by hand, one after the other, needs less.
+ABSENCE_S: Seconds = 120.0
+ABSENT = "the relay says that nobody is there"
 
 
 class ClaimerRendezvous(Rendezvous):
@@ -40,10 +48,15 @@ class ClaimerRendezvous(Rendezvous):
         super().__init__(options, report, self._claimer, trace)
         self._token = token
 
-    def claim(self, what: str) -> Link:
+    def claim(self, what: str, absence_s: Seconds = ABSENCE_S) -> Link:
         """Use the token and wait until the other side has let us in.
 
         Raises what the other side refuses with, `RelayTrouble`, `TimedOut`.
+
+        Args:
+            what: what is awaited.
+            absence_s: how long an issuer is awaited that is not there, as the relay says; what the
+                person chose goes before.
         """
         token = self._token
         choice = claimer_relays(self.options, token.hints, token.issuer_derp, self.report)
@@ -52,11 +65,12 @@ class ClaimerRendezvous(Rendezvous):
         )
         relays = relays_of(choice, self.options)
         limit_s = self.options.timeout_s
-        return self._admitted(
-            what, lambda: self._claimer.claim(invitation, relays, self._wait(what, limit_s))
-        )
+        if limit_s is not None or self.options.is_patient:
+            absence_s = inf
+        wait = self._wait(what, limit_s, absence_s)
+        return self._admitted(what, lambda: self._claimer.claim(invitation, relays, wait))
 
-    def resume(self, secret: bytes | None, what: str, limit_s: Seconds) -> Link:
+    def resume(self, secret: bytes | None, what: str, limit_s: Seconds | None) -> Link:
         """Come back after a link is over; the streams of the old one are not carried over.
 
         Raises what the other side refuses with, `TimedOut`.
@@ -64,20 +78,27 @@ class ClaimerRendezvous(Rendezvous):
         Args:
             secret: what the other side handed out for it; None uses the token once more.
             what: what is awaited.
-            limit_s: how long.
+            limit_s: how long; None for ever.
         """
         header = claim_header(self._token.grant, secret)
         proof = secret or self._token.secret
-        return self._admitted(
-            what, lambda: self._claimer.resume(header, proof, self._wait(what, limit_s))
-        )
+        wait = self._wait(what, limit_s, inf)
+        return self._admitted(what, lambda: self._claimer.resume(header, proof, wait))
 
     def hurry(self) -> None:
         """Try every relay at once instead of waiting for its next attempt."""
         self._claimer.hurry()
 
-    def _wait(self, what: str, limit_s: Seconds | None) -> Wait:
-        return lambda is_answered: self._waiter.wait(what, is_answered, limit_s)
+    def _wait(self, what: str, limit_s: Seconds | None, absence_s: Seconds) -> Wait:
+        def nobody(after_s: Seconds) -> NobodyThere:
+            expires_at = self._token.grant.expires_at
+            return NobodyThere(what, after_s, expires_at if wall() >= expires_at else None)
+
+        def give_up() -> GiveUp | None:
+            since = self._claimer.absent_since
+            return None if since is None else GiveUp(Instant(since + absence_s), nobody, ABSENT)
+
+        return lambda is_answered: self._waiter.wait(what, is_answered, limit_s, give_up=give_up)
 
     def _admitted(self, what: str, claim: Callable[[], Link]) -> Link:
         """Return the link that comes of a claim; raises what a person reads when none does."""

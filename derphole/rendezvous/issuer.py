@@ -100,9 +100,14 @@ class IssuerRendezvous(Rendezvous):
         self._issuer.keep_places()
 
     @property
+    def expires_at(self) -> WallTime:
+        """Until when the token is good for a new claim."""
+        return WallTime(self._grant.expires_at)
+
+    @property
     def is_expired(self) -> bool:
         """Whether the token is good for no new claim any more."""
-        return wall() >= self._grant.expires_at
+        return wall() >= self.expires_at
 
     def client_of(self, link: Link) -> bytes:
         """Return what the process at the other end of a link is known by."""

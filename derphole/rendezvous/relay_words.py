@@ -1,11 +1,14 @@
 """RelayWords: the relays of a run in words: which one is used, what is wrong, what to do about it.
 
-When all of them refuse, and that lasts, waiting is pointless; a link that is up goes on all the
+When none of them can work, and that lasts, waiting is pointless; a link that is up goes on all the
 same.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from derphole.config import NetworkOptions
-from derphole.errors import RelayRefusal
+from derphole.errors import DerpholeError, NoRelayTakesUs, RelayTrouble
 from derphole.rendezvous.relays import no_relay_step
 from derphole.status import Notice, RelayDown, Report
 from tunnel.net.endpoint import Endpoint, RelayState, RelayStatus
@@ -16,6 +19,22 @@ from tunnel.units import Instant, Seconds
 REFUSAL_S: Seconds = 30.0
 # Chosen: from here on a person notices it at every step.
 SLOW_ROUND_TRIP_S: Seconds = 0.75
+NO_RELAY_THERE = "check its scheme, host and port, and that it runs"
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """When a wait is given up, as things are.
+
+    Args:
+        at: when; infinite for a wait that the person bounded.
+        error: makes what is raised then, of how long it was waited.
+        so_far: what a person who waits should know meanwhile.
+    """
+
+    at: Instant
+    error: Callable[[Seconds], DerpholeError]
+    so_far: str | None = None
 
 
 class RelayWords:
@@ -49,18 +68,23 @@ class RelayWords:
     @property
     def next_step(self) -> str:
         """What a person can do when the other side does not come."""
-        if self.refused_at is not None:
+        if self._refused_since is not None:
+            if not self._is_refusal:
+                return self._nowhere_step
             return "this does not pass by itself: have the relay changed, or use another one"
         if self._silence() is not None:
             return no_relay_step(self._options)
         return "check that the other side is running and can reach the network"
 
     @property
-    def refused_at(self) -> Instant | None:
-        """When waiting for a relay is given up, since all of them refuse; None while one may not.
+    def give_up(self) -> GiveUp | None:
+        """When waiting for a relay is given up, since none can work; None while one may."""
+        since = self._refused_since
+        return None if since is None else GiveUp(Instant(since + REFUSAL_S), self._hopeless)
 
-        A link that is up needs none.
-        """
+    @property
+    def _refused_since(self) -> Instant | None:
+        """Since when no relay can work; a link that is up needs none."""
         endpoint = self._endpoint
         if self._options.is_patient or endpoint.links or endpoint.has_spare_relays:
             return None
@@ -68,13 +92,28 @@ class RelayWords:
         known = [each for each in since if each is not None]
         if not known or len(known) < len(since):
             return None
-        return Instant(max(known) + REFUSAL_S)
+        return max(known)
 
     @property
-    def refusal(self) -> RelayRefusal:
-        """What all relays answer, as an error."""
-        causes = dict.fromkeys(str(relay.error) for relay in self._endpoint.relays)
-        return RelayRefusal("; ".join(causes), REFUSAL_S)
+    def _is_refusal(self) -> bool:
+        """Whether a relay, at least, is there and refuses."""
+        errors = (relay.error for relay in self._endpoint.relays)
+        return any(error is not None and error.is_lasting for error in errors)
+
+    @property
+    def _nowhere_step(self) -> str:
+        """What a person can do where no relay is."""
+        is_one = len(self._endpoint.relays) == 1
+        return NO_RELAY_THERE if is_one else no_relay_step(self._options)
+
+    def _hopeless(self, after_s: Seconds) -> RelayTrouble:
+        """Return what is wrong with all relays, as an error."""
+        del after_s
+        causes = "; ".join(dict.fromkeys(str(relay.error) for relay in self._endpoint.relays))
+        if self._is_refusal:
+            return NoRelayTakesUs(causes, REFUSAL_S)
+        given_up = f"given up after {REFUSAL_S:.0f} s; --timeout 0 keeps trying"
+        return RelayTrouble(causes, f"{self._nowhere_step} ({given_up})")
 
     def changed(self, relay: RelayStatus) -> None:
         """Take note of a relay's new state; say that one is down while a link needs it."""

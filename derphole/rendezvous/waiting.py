@@ -1,19 +1,20 @@
 """Waiting: for what other greenlets bring about, with a word about what is awaited.
 
 Nobody waits in silence: what is awaited is reported after 2 s, together with what a relay has to
-say for itself, and again every 30 s.  No wait goes on once every relay has refused for long enough.
+say for itself, and again every 30 s.  No wait goes on once no relay could work for long enough.
 """
 
 from collections.abc import Callable
+from math import inf
 
 from gevent.event import Event
 
-from derphole.errors import TimedOut
-from derphole.rendezvous.relay_words import RelayWords
+from derphole.errors import DerpholeError, TimedOut
+from derphole.rendezvous.relay_words import GiveUp, RelayWords
 from derphole.status import RelayDown, Report, Waiting
 from tunnel.net.clock import monotonic, wall
 from tunnel.net.endpoint import Endpoint
-from tunnel.units import Seconds, WallTime
+from tunnel.units import Instant, Seconds, WallTime
 
 # Chosen.
 FIRST_WAIT_REPORT_S: Seconds = 2.0  # design, section 5: nobody waits in silence for longer
@@ -47,11 +48,18 @@ class Waiter:
         is_true: Callable[[], object],
         limit_s: Seconds | None,
         deadline: WallTime | None = None,
+        give_up: Callable[[], GiveUp | None] = lambda: None,
     ) -> bool:
         """Wait until `is_true`, reporting what is awaited; returns False at `deadline`.
 
-        The deadline is one of the wall clock, which may be set, and goes on in a machine that
-        sleeps.  Raises `TimedOut` after `limit_s`, `RelayRefusal`, and what failed meanwhile.
+        Raises `TimedOut` after `limit_s`, `RelayTrouble`, and what failed meanwhile.
+
+        Args:
+            what: what is awaited.
+            is_true: looked at whenever something has changed.
+            limit_s: how long to wait; None for as long as it takes.
+            deadline: by the wall clock, which may be set, and goes on in a machine that sleeps.
+            give_up: tells when to give up, as things are; its error is raised then.
         """
         started_at = monotonic()
         next_report_s = FIRST_WAIT_REPORT_S
@@ -63,34 +71,36 @@ class Waiter:
             waited_s = monotonic() - started_at
             if limit_s is not None and waited_s >= limit_s:
                 self._report_trouble()
-                raise TimedOut(what, waited_s, self._relays.next_step)
+                raise self._timed_out(what, waited_s, give_up())
             if deadline is not None and wall() >= deadline:
                 return False
-            refused_in_s = self._check_refusal()
+            hopeless_in_s = self._time_left(self._relays.give_up, started_at)
+            bound = give_up()
+            left_s = self._time_left(bound, started_at)
             if waited_s >= next_report_s:
-                self._report_waiting(what, waited_s, limit_s)
+                bound_s = waited_s + left_s if left_s < inf else limit_s
+                self._report_waiting(what, waited_s, bound_s, bound.so_far if bound else None)
                 next_report_s = waited_s + WAIT_REPORT_S
             elif waited_s >= FIRST_WAIT_REPORT_S:
                 self._report_trouble()
-            ends = [next_report_s - waited_s]
+            ends = [next_report_s - waited_s, hopeless_in_s, left_s]
             ends += [limit_s - waited_s] if limit_s is not None else []
             ends += [deadline - wall(), CLOCK_LOOK_S] if deadline is not None else []
-            ends += [refused_in_s] if refused_in_s is not None else []
             self._changed.wait(max(0.0, min(ends)))
 
     def idle_until(self, is_true: Callable[[], object]) -> None:
         """Wait until `is_true`; it is looked at every few seconds at least.
 
-        Nothing is said unless every relay refuses.  Raises `RelayRefusal`, and what failed
+        Nothing is said unless no relay can work.  Raises `RelayTrouble`, and what failed
         meanwhile.
         """
+        started_at = monotonic()
         while True:
             self._changed.clear()
             if is_true():
                 return
             self._check_failure()
-            refused_in_s = self._check_refusal()
-            if refused_in_s is not None:
+            if self._time_left(self._relays.give_up, started_at) < inf:
                 self._report_trouble()
             self._changed.wait(CLOCK_LOOK_S)
 
@@ -98,20 +108,27 @@ class Waiter:
         if self._endpoint.failure is not None:
             raise self._endpoint.failure
 
-    def _check_refusal(self) -> Seconds | None:
-        """Raise `RelayRefusal` once every relay has refused for long; returns how long that is."""
-        refused_at = self._relays.refused_at
-        if refused_at is None:
-            return None
-        left_s = refused_at - monotonic()
+    def _time_left(self, give_up: GiveUp | None, started_at: Instant) -> Seconds:
+        """Return how long it may still be waited; raises the error once it is due."""
+        if give_up is None:
+            return inf
+        left_s = give_up.at - monotonic()
         if left_s <= 0:
-            raise self._relays.refusal
+            self._report_trouble()
+            raise give_up.error(monotonic() - started_at)
         return left_s
 
-    def _report_waiting(self, what: str, waited_s: Seconds, limit_s: Seconds | None) -> None:
+    def _timed_out(self, what: str, waited_s: Seconds, give_up: GiveUp | None) -> DerpholeError:
+        if give_up is not None:
+            return give_up.error(waited_s)
+        return TimedOut(what, waited_s, self._relays.next_step)
+
+    def _report_waiting(
+        self, what: str, waited_s: Seconds, limit_s: Seconds | None, so_far: str | None
+    ) -> None:
         self._told_troubles.clear()
         self._report_trouble()
-        self._report(Waiting(what, waited_s, limit_s))
+        self._report(Waiting(what, waited_s, limit_s, so_far))
 
     def _report_trouble(self) -> None:
         """Say what keeps the relays from being used, once for each report of a wait."""

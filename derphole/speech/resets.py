@@ -22,6 +22,17 @@ class ResetCode(IntEnum):
     NO_LINK = 7
 
 
+# Whoever shares could not, or would not, have the connection made.
+NOT_MADE = frozenset(
+    (
+        ResetCode.REFUSED,
+        ResetCode.UNREACHABLE,
+        ResetCode.TARGET_TIMED_OUT,
+        ResetCode.TOO_MANY,
+        ResetCode.INTERNAL,
+    )
+)
+
 WORDS = {
     ResetCode.ABORTED: "reset",
     ResetCode.REFUSED: "the target refused the connection",

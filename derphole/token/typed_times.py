@@ -26,6 +26,27 @@ DAY_S = 86400
 UNITS_S = (DAY_S, 3600, 60, 1)
 
 
+NAMES = ("day", "hour", "minute", "second")
+# Chosen: what a person is told of how long something lasts.
+SPOKEN_UNITS = 2
+
+
+def spoken_duration(seconds: Seconds) -> str:
+    """Return a duration as people say it, in its two largest units: "1 hour 30 minutes".
+
+    Minutes are rounded from ten on, so that an hour that has just begun is one.
+    """
+    rest = round(seconds)
+    if rest >= 10 * 60:
+        rest = 60 * round(seconds / 60)
+    parts = []
+    for unit, name in zip(UNITS_S, NAMES, strict=True):
+        count, rest = divmod(rest, unit)
+        if count:
+            parts.append(f"{count} {name}" if count == 1 else f"{count} {name}s")
+    return " ".join(parts[:SPOKEN_UNITS]) or "0 seconds"
+
+
 def parse_when(text: str, now: WallTime, utc_offset_s: UtcOffset) -> WallTime:
     """Return the moment that WHEN means.
 

@@ -39,12 +39,19 @@ class Desk:
         stdin: IO[bytes] | int | bytes = subprocess.DEVNULL,
         stdout: IO[bytes] | int = subprocess.PIPE,
         variables: Mapping[str, str] | None = None,
+        on_terminal: bool = False,
     ) -> Process:
         """Start any command; `variables` are added to its environment."""
         environment = {**clean_environment(self.folder), "DERPHOLE_DEBUG": "1"}
         environment |= variables or {}
         process = Process(
-            name, command, self.working_folder, environment, stdin=stdin, stdout=stdout
+            name,
+            command,
+            self.working_folder,
+            environment,
+            stdin=stdin,
+            stdout=stdout,
+            on_terminal=on_terminal,
         )
         self.processes.append(process)
         return process
@@ -56,10 +63,16 @@ class Desk:
         stdin: IO[bytes] | int | bytes = subprocess.DEVNULL,
         stdout: IO[bytes] | int = subprocess.PIPE,
         variables: Mapping[str, str] | None = None,
+        on_terminal: bool = False,
     ) -> Process:
         """Start a derphole command."""
         return self.run(
-            name, [PROGRAM, *arguments], stdin=stdin, stdout=stdout, variables=variables
+            name,
+            [PROGRAM, *arguments],
+            stdin=stdin,
+            stdout=stdout,
+            variables=variables,
+            on_terminal=on_terminal,
         )
 
     def listen(self, *arguments: str, stdout: IO[bytes] | int = subprocess.PIPE) -> Process:

@@ -257,7 +257,7 @@ ROWS = [
     ),
     Row(
         "--timeout", "pipe", waits_no_longer("pipe"),
-        None, End(1, "^timed out after 1 s waiting for the listener to answer; check "),
+        None, End(1, "^timed out after 1 s waiting for the listener to answer: the relay says "),
     ),
     Row(
         "token damaged", "pipe", has_a_damaged_token,

@@ -39,8 +39,6 @@ TROUBLES = {
     "speaks no TLS": (tcp_servers.say_nonsense, "https", r"does not speak TLS correctly"),
 }
 
-LASTING = ("refuses our key",)
-
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_a_relay_that_cannot_be_used_is_named_and_tried_again(desk: Desk, trouble: str) -> None:
@@ -55,7 +53,8 @@ def test_a_relay_that_cannot_be_used_is_named_and_tried_again(desk: Desk, troubl
         for side, awaited in ((listen, "a relay"), (pipe, "the listener to answer")):
             side.await_line(said, SENTENCE_S)
             side.await_line(rf"^waiting for {awaited} \(2 s of at most 3 s\)$", SENTENCE_S)
-            step = "this does not pass by itself" if trouble in LASTING else "check the network"
+            refuses = trouble == "refuses our key"
+            step = "this does not pass by itself" if refuses else "check its scheme, host and port"
             side.ends_with(1, rf"^timed out after 3 s waiting for {awaited}; {step}")
 
         assert relay.connections >= 2 * SEVERAL
@@ -172,9 +171,14 @@ def test_a_listener_that_is_not_there_is_waited_for_aloud(desk: Desk) -> None:
     port = int(desk.relay_url.rpartition(":")[2])
     pipe = desk.pipe(session_text(Capability.LISTEN, port), stdin=b"never read")
 
-    waiting = pipe.await_line(r"^waiting for the listener to answer \((\d+) s\)$", SENTENCE_S)
+    waiting = pipe.await_line(
+        r"^waiting for the listener to answer \((\d+) s of at most (\d+) s\): "
+        "the relay says that nobody is there$",
+        SENTENCE_S,
+    )
 
     assert re.fullmatch("[2-4]", waiting.group(1))
+    assert re.fullmatch("12[0-4]", waiting.group(2))
     assert pipe.is_running
     pipe.send_signal(signal.SIGINT)
     pipe.ends_with(130)

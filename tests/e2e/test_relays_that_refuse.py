@@ -1,4 +1,4 @@
-"""Relays that refuse for good: every command says so and ends after 30 s, unless told to wait."""
+"""Relays that can never work: every command says so and ends after 30 s, unless told to wait."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tcp_servers
 from desk import Desk, token_of
-from support.processes import Process, await_true, record_figure
+from support.processes import Process, await_true, free_port, record_figure
 from tcp_servers import TcpServer
 from test_relay_trouble import make_certificate
 from tokens import session_text
@@ -26,6 +26,10 @@ SLACK_S = 15.0  # starts of many processes at once, on a busy machine
 WRONG_PIN = "00" * 32
 GIVEN_UP = (
     r"this does not pass by itself and was given up after 30 s: .* \(--timeout 0 keeps trying\)$"
+)
+NONE_THERE = (
+    r"check its scheme, host and port, and that it runs "
+    r"\(given up after 30 s; --timeout 0 keeps trying\)$"
 )
 
 
@@ -108,6 +112,67 @@ def test_every_command_ends_after_30_s_of_refusals_and_none_while_another_relay_
         assert lucky.stdout == b"by the other relay"
         patient.send_signal(signal.SIGTERM)
         patient.ends_with(143)
+
+
+@pytest.mark.timeout(200)
+def test_every_command_ends_after_30_s_where_no_relay_is_and_names_the_likely_reason(
+    desk: Desk,
+) -> None:
+    certificate, key = make_certificate(desk.folder)
+    words = ["--listen", "127.0.0.1:0", "--stun-port", "off"]
+    words += ["--tls-cert", str(certificate), "--tls-key", str(key)]
+    tls_url = desk.derphole("tls relay", "relay", *words).await_line(
+        r"^relay ready: (https://127\.0\.0\.1:\d+)#"
+    )[1]
+    nobody = f"http://127.0.0.1:{free_port()}"
+    with TcpServer(tcp_servers.serve_web_page) as page:
+        urls = {
+            "http relay as https": (
+                desk.relay_url.replace("http", "https"),
+                r"does not speak TLS .* its URL begins with http://, not with https://",
+            ),
+            "https relay as http": (
+                tls_url.replace("https", "http"),
+                "speaks TLS: if it is a relay, its URL begins with https://, not with http://",
+            ),
+            "no relay": (f"http://127.0.0.1:{page.port}", "is not a DERP server: it answered "),
+            "nothing": (nobody, r"the connection was refused \(nothing listens there"),
+        }
+        started_at = time.monotonic()
+        listeners = {
+            name: desk.derphole(name, "listen", "--relay", url) for name, (url, _) in urls.items()
+        }
+        pipe = desk.pipe(session_text(Capability.LISTEN, int(nobody.rpartition(":")[2])))
+        patient = desk.derphole("patient", "listen", "--relay", nobody, "--timeout", "0")
+
+        for name, listen in listeners.items():
+            listen.ends_with(
+                1,
+                f"^no relay could be used: relay .* {urls[name][1]}.*; {NONE_THERE}",
+                timeout_s=REFUSAL_S + SLACK_S,
+            )
+        pipe.ends_with(1, NONE_THERE, timeout_s=SLACK_S)
+        assert time.monotonic() - started_at >= REFUSAL_S
+        assert patient.is_running
+        patient.send_signal(signal.SIGTERM)
+        patient.ends_with(143)
+
+
+@pytest.mark.timeout(200)
+def test_a_relay_that_worked_once_may_be_away_for_longer(desk: Desk) -> None:
+    relay, url = desk.relay()
+    share = desk.derphole("share", "share", "--relay", url, "1")
+    token_of(share)
+    relay.send_signal(signal.SIGTERM)
+    relay.ends_with(0)
+    stopped_at = time.monotonic()
+
+    await_true(
+        lambda: time.monotonic() > stopped_at + REFUSAL_S + 2, "30 s have passed", REFUSAL_S + 5
+    )
+    assert share.is_running
+    share.send_signal(signal.SIGTERM)
+    share.ends_with(0)
 
 
 @pytest.mark.timeout(200)

@@ -185,7 +185,9 @@ def holders() -> dict[str, object]:
         "ProxyAddress": parse_proxy_url(proxy),
         "NetworkOptions": options,
         "DialOptions": dial_options(options),
-        "TokenIssued": TokenIssued(token_text(session_token(issuer, grant, RegionHints()))),
+        "TokenIssued": TokenIssued(
+            token_text(session_token(issuer, grant, RegionHints())), WallTime(0.0)
+        ),
         "Resumption": Resumption(SEED[:16]),
         "Instruction": Instruction(token_text(session_token(issuer, grant, RegionHints()))),
     }
@@ -306,7 +308,7 @@ CLIENT = token_text(holders()["ClientToken"])
 
 
 def test_a_token_is_said_in_its_own_event_alone() -> None:
-    issued = TokenIssued(GRANTED)
+    issued = TokenIssued(GRANTED, WallTime(0.0))
 
     assert issued.keys["token"] == GRANTED
     assert leaks(shown(issued), known_secrets()) == []

@@ -1,9 +1,11 @@
 """How share and open end, are ended, and find each other again."""
 
+import contextlib
 import hashlib
 import signal
 import socket
 import stat
+import subprocess
 import time
 
 import pytest
@@ -16,7 +18,7 @@ from shared_port import (
     read_to_end,
     shared_port,
 )
-from support.processes import free_port, record_figure
+from support.processes import PROGRAM, free_port, record_figure
 from tokens import session_text
 
 from derphole.token.grant import Capability
@@ -25,6 +27,7 @@ from tunnel.units import MIB
 pytestmark = pytest.mark.e2e
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+FEW_FILES = 80
 TOLD_S = 1.0  # within which the other side is told; asserted at three times that
 each_signal = pytest.mark.parametrize("signum", SIGNALS, ids=lambda signum: signum.name)
 
@@ -166,12 +169,36 @@ def test_a_target_that_is_down_is_warned_about_at_once_and_named_for_each_connec
     with link.connect() as client:
         assert is_reset(client)
 
+    link.open.await_line(
+        "^warning: connections are reset: the target refused the connection, says the other side; "
+        "trying again for each new connection$"
+    )
     refused = (
         r"^connection 1 of .*: sent 0B, received 0B in .* s, the target refused the connection$"
     )
     link.open.await_line(refused)
     link.share.await_line(refused)
     link.stop()
+
+
+def test_open_without_a_file_for_a_connection_says_that_clients_wait_and_goes_on(
+    desk: Desk,
+) -> None:
+    share = desk.derphole("share", "share", "--relay", desk.relay_url, str(line_server(desk)))
+    limited = f'ulimit -n {FEW_FILES} && exec "$@"'
+    opened = desk.run("open", ["bash", "-c", limited, "-", PROGRAM, "open", token_of(share)])
+    port = int(opened.await_line(r"^listening on 127\.0\.0\.1:(\d+)$").group(1))
+
+    with contextlib.ExitStack() as clients:
+        for _ in range(FEW_FILES):
+            clients.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+        opened.await_line(
+            r"^warning: new connections wait: this process has as many files open as it may "
+            r"\(`ulimit -n`\); they go on when others have ended$"
+        )
+
+    assert exchange(port, b"when they have gone") == b"when they have gone"
+    assert sum("new connections wait" in line for line in opened.lines) == 1
 
 
 def test_json_tells_every_connection(desk: Desk) -> None:
@@ -190,17 +217,62 @@ def test_json_tells_every_connection(desk: Desk) -> None:
     assert (event["reason"], event["code"]) == ("done", None)
 
 
-def test_sighup_makes_open_connect_anew_on_the_same_port(desk: Desk) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGUSR1])
+def test_open_without_a_terminal_connects_anew_on_request_on_the_same_port(
+    desk: Desk, signum: signal.Signals
+) -> None:
     link = shared_port(desk, line_server(desk))
     client = held_connection(link.port)
 
-    link.open.send_signal(signal.SIGHUP)
+    link.open.send_signal(signum)
 
     link.open.await_line("^connected again$")
     assert is_reset(client)
     assert exchange(link.port, b"the same port") == b"the same port"
     link.share.await_line("^client 1 is back$")
     link.stop()
+
+
+def test_open_on_a_terminal_connects_anew_by_sigusr1_and_ends_with_its_terminal(
+    desk: Desk,
+) -> None:
+    share = desk.derphole("share", "share", "--relay", desk.relay_url, str(line_server(desk)))
+    opened = desk.derphole("open", "open", token_of(share), on_terminal=True)
+    port = int(opened.await_line(r"^listening on 127\.0\.0\.1:(\d+)$").group(1))
+
+    opened.send_signal(signal.SIGUSR1)
+    opened.await_line("^connected again$")
+    assert exchange(port, b"the same port") == b"the same port"
+    opened.close_terminal()
+
+    assert opened.wait() == 0
+    share.await_line(r"^client \d left: it was interrupted by SIGHUP")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def test_every_command_ends_with_its_terminal(desk: Desk) -> None:
+    share = desk.derphole("share", "share", "--relay", desk.relay_url, "1", on_terminal=True)
+    listen = desk.derphole("listen", "listen", "--relay", desk.relay_url, on_terminal=True)
+    relay = desk.derphole("relay", "relay", "--listen", "127.0.0.1:0", on_terminal=True)
+    port = int(desk.relay_url.rpartition(":")[2])
+    pipe = desk.derphole(
+        "pipe",
+        "pipe",
+        session_text(Capability.LISTEN, port),
+        stdin=subprocess.PIPE,
+        on_terminal=True,
+    )
+    share.await_line("^On the other machine, run:$")
+    listen.await_line("^On the other machine, run:$")
+    relay.await_line("^relay ready: ")
+    pipe.await_line("^waiting for the listener to answer ")
+
+    for process in (share, listen, relay, pipe):
+        process.close_terminal()
+
+    ends = {process.name: process.wait() for process in (share, listen, relay, pipe)}
+    assert ends == {"share": 0, "listen": 129, "relay": 0, "pipe": 129}
 
 
 @pytest.mark.parametrize("flags", [(), ("--force-relay",)], ids=["any path", "relay"])

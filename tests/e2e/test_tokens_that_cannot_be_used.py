@@ -102,7 +102,7 @@ def test_nothing_is_read_while_the_listener_is_away(desk: Desk) -> None:
 
     pipe = desk.pipe(session_text(Capability.LISTEN, port), "--timeout", "1", stdin=read_end)
 
-    pipe.ends_with(1, "^timed out after 1 s waiting for the listener to answer; check ")
+    pipe.ends_with(1, "^timed out after 1 s waiting for the listener to answer: the relay says ")
     assert unread_bytes(read_end) == len(INPUT)
     os.close(read_end)
     os.close(write_end)

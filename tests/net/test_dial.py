@@ -1,6 +1,8 @@
 """Dialling relays that are real, wrong, distrusted, proxied or away: each cause has its sentence."""
 
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
+from pathlib import Path
 
 import gevent
 import pytest
@@ -9,7 +11,7 @@ from fake_relays import WAIT_S, FakeConnection, make_certificate, running
 from gevent import socket
 
 from derphole.errors import TargetFailed
-from derphole.forwarding.dial import dial as dial_target
+from derphole.forwarding.dial import Dialler, connect_in_turn
 from derphole.forwarding.endpoints import TcpEndpoint
 from derphole.speech.resets import ResetCode
 from tunnel.errors import (
@@ -19,7 +21,9 @@ from tunnel.errors import (
     RelayError,
     RelayFault,
     RelayKeyRefused,
+    RelayNameUnknown,
     RelayNotDerp,
+    RelayNotListening,
     RelayRedirected,
     RelayRefused,
     RelayUnreachable,
@@ -32,6 +36,8 @@ from tunnel.proto.relay_client.patience import DialLimits
 from tunnel.wire.derpmap import FAMILY_OFF, RelayNode
 
 pytestmark = pytest.mark.net
+
+SYN_SENT = "02"  # a state in /proc/net/tcp
 
 NAME = "relay.test"
 
@@ -137,12 +143,68 @@ def test_a_name_that_does_not_exist_is_said_not_to(host):
 @pytest.mark.parametrize("host", ["no-such-target.invalid", "a..b"])
 def test_the_target_of_a_share_is_not_told_by_an_error_of_relays(host):
     with pytest.raises(TargetFailed) as failed:
-        dial_target(TcpEndpoint(host, 9), 5.0)
+        Dialler(TcpEndpoint(host, 9), 5.0).dial()
 
     assert isinstance(failed.value.__cause__, HostUnreachable)
     assert not isinstance(failed.value.__cause__, RelayError)
     assert failed.value.reason.startswith("its name ")  # the caller names the target
     assert failed.value.reset is ResetCode.UNREACHABLE
+
+
+@contextmanager
+def listening(host, port=0, *, is_silent=False):
+    """Yield a listener; a silent one has a full queue, so that nothing answers."""
+    with ExitStack() as opened:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = opened.enter_context(socket.socket(family))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(0 if is_silent else 10)
+        for _ in range(3 if is_silent else 0):
+            filler = opened.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener
+
+
+def asked(port):
+    """Return how many sockets of this machine wait for an answer of that port."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2].endswith(f":{port:04X}") and row[3] == SYN_SENT for row in rows)
+
+
+def test_the_addresses_of_a_target_are_tried_one_after_the_other():
+    with listening("127.0.0.1", is_silent=True) as first:
+        port = first.getsockname()[1]
+        with listening("127.0.0.2", port, is_silent=True):
+            before, most = asked(port), 0
+            silent = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.0.0.2")]
+            dialled = gevent.spawn(pytest.raises, TimeoutError, connect_in_turn, silent, port, 1)
+            while not dialled.dead:
+                most = max(most, asked(port) - before)
+                gevent.sleep(0.02)
+            dialled.get()
+
+        with listening("127.0.0.3", port) as third:
+            third_one = (socket.AF_INET, "127.0.0.3")
+            sock, address = connect_in_turn([silent[0], third_one], port, 0.6)
+            third.accept()[0].close()
+            sock.close()
+
+    assert most == 1
+    assert address == third_one
+
+
+def test_the_address_that_answered_is_tried_first_the_next_time():
+    with listening("::1") as second:
+        port = second.getsockname()[1]
+        dialler = Dialler(TcpEndpoint("localhost", port))
+        dialler.dial().close()
+        second.accept()[0].close()
+
+        with listening("127.0.0.1", port):  # it comes first otherwise
+            dialler.dial().close()
+            second.accept()[0].close()
 
 
 def test_both_families_off_leave_no_address():
@@ -329,6 +391,45 @@ def test_a_relay_that_hangs_up_in_the_tls_handshake_is_said_to():
         error = failure_of(server.node(use_tls=True))
 
     assert "closed the connection during the TLS handshake" in str(error)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\x15\x03\x01\x00\x02\x02\x46",
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 49\r\n\r\n"
+        b"The plain HTTP request was sent to an HTTPS port\n",
+        b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n",
+    ],
+)
+def test_a_server_that_wants_tls_is_named(answer):
+    def serve(connection: FakeConnection) -> None:
+        connection.read_request()
+        connection.socket.sendall(answer)
+
+    with running(serve) as server:
+        error = failure_of(server.node())
+
+    assert type(error) is RelayNotDerp
+    assert "its URL begins with https://, not with http://" in str(error)
+
+
+def test_a_server_that_answers_tls_with_http_is_named():
+    def serve(connection: FakeConnection) -> None:
+        connection.socket.recv(1)
+        connection.socket.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with running(serve) as server:
+        error = failure_of(server.node(use_tls=True))
+
+    assert type(error) is RelayNotDerp
+    assert "its URL begins with http://, not with https://" in str(error)
+
+
+def test_where_no_relay_is_is_marked():
+    misdirected = {kind for kind in all_kinds(RelayError) if kind.is_misdirected}
+
+    assert misdirected == {RelayNameUnknown, RelayNotListening, RelayNotDerp, RelayRedirected}
 
 
 # ---- proxies ----

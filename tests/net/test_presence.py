@@ -13,7 +13,7 @@ import pytest
 from gevent import socket
 
 from derphole.forwarding.bind import BindFailed, bound
-from derphole.forwarding.dial import DIAL_S, dial
+from derphole.forwarding.dial import DIAL_S, Dialler
 from derphole.forwarding.endpoints import TcpEndpoint, UnixEndpoint, parse_bind, parse_target
 from derphole.forwarding.presence import addresses_here, expected_failure, has_listener, is_held
 from tunnel.net.ifaces import local_addresses
@@ -207,7 +207,7 @@ def test_a_bind_that_is_taken_is_refused_and_its_program_does_not_notice(tmp_pat
 
 def test_localhost_is_dialled_by_one_connection_however_late_this_process_is():
     with listening("::", is_dual=True) as listener:
-        dialled = gevent.spawn(dial, parse_target(f"{port_of(listener)}"), DIAL_S)
+        dialled = gevent.spawn(Dialler(parse_target(f"{port_of(listener)}")).dial)
         for _ in range(3):
             gevent.sleep(0)  # the first connection is on its way
         time.sleep(2 * STAGGER_S)  # the whole process stands still, as on a machine that is busy

@@ -6,7 +6,7 @@ from fake_relays import WAIT_S, FakeConnection, Recorder, make_certificate, runn
 from gevent.event import Event
 
 from tunnel.crypto.keys import DerpKey, KeyPair
-from tunnel.errors import MisuseError, RelayRefused, RelayUnreachable
+from tunnel.errors import MisuseError, RelayNotListening, RelayRefused, RelayUnreachable
 from tunnel.net.clock import monotonic
 from tunnel.net.pins import public_key_pin
 from tunnel.net.relay_client.connection import RelayConnection, RelayState
@@ -140,6 +140,24 @@ def test_a_relay_that_refuses_our_key_is_named_with_the_reason(connect, recorder
         assert server.connections > 1
 
 
+def test_no_relay_at_the_address_is_lasting_until_one_has_been_there(connect, recorder):
+    with running(serve_and_echo) as server:
+        server.close()
+        relay = connect(server.region())
+        recorder.wait_until(lambda: relay.refused_since is not None)
+        assert isinstance(relay.last_error, RelayNotListening)
+        relay.close()
+
+    with running(serve_and_echo) as server:
+        relay = connect(server.region())
+        recorder.wait_connected(relay)
+        server.close()
+        count = len(recorder.errors)
+        recorder.wait_until(lambda: len(recorder.errors) > count + 4)
+        assert isinstance(relay.last_error, RelayNotListening)
+        assert relay.refused_since is None
+
+
 def test_a_refusal_is_lasting_once_every_node_refuses_and_until_one_takes_us(connect, recorder):
     admits = Event()
 
@@ -149,11 +167,13 @@ def test_a_refusal_is_lasting_once_every_node_refuses_and_until_one_takes_us(con
         else:
             serve_and_echo(connection)
 
-    with running(admit_later) as first, running(refuse_key) as second, running(refuse_key) as dead:
-        dead.close()
-        relay = connect(RelayRegion(900, "own", "own", (first.node(), dead.node())))
+    def hang_up(connection: FakeConnection) -> None:
+        connection.read_request()
+
+    with running(admit_later) as first, running(refuse_key) as second, running(hang_up) as jammed:
+        relay = connect(RelayRegion(900, "own", "own", (first.node(), jammed.node())))
         recorder.wait_until(lambda: len(recorder.errors) > 6)
-        assert relay.refused_since is None  # who is away may yet take us
+        assert relay.refused_since is None  # who does not answer may yet take us
         relay.close()
 
         relay = connect(RelayRegion(900, "own", "own", (first.node(), second.node())))

@@ -21,6 +21,7 @@ from derphole.forwarding.share import ShareOptions, _Share, share
 from derphole.forwarding.statuses import (
     ClientJoined,
     ClientLeft,
+    ConnectionsReset,
     Departure,
     ForwardingEnded,
     Reconnected,
@@ -425,6 +426,9 @@ def test_a_target_that_is_down_is_named_at_once_and_for_each_connection(options)
             assert opened.told.ended(count)[-1].reason == "the target refused the connection"
             assert shared.told.ended(count)[-1].code == ResetCode.REFUSED
         assert len(shared.told.of(TargetUnreachable)) == 1
+        assert [each.reason for each in opened.told.of(ConnectionsReset)] == [
+            "the target refused the connection, says the other side"
+        ]
 
 
 def test_a_target_that_comes_up_later_is_found(options):
@@ -441,6 +445,9 @@ def test_a_target_that_comes_up_later_is_found(options):
         assert ask(opened.port, b"hello") == b"hello"
         served.get(timeout=WAIT_S)
         listener.close()
+        assert is_reset(connect(opened.port))  # down again, and told again
+        opened.told.ended(3)
+        assert len(opened.told.of(ConnectionsReset)) == 2
 
 
 def test_a_target_whose_name_leads_nowhere_is_unreachable(options):
@@ -525,6 +532,12 @@ def test_more_connections_than_wanted_are_refused_and_named(options):
         assert is_reset(third)
         assert opened.told.ended()[0].reason == "too many connections"
         assert shared.told.ended()[0].number is None
+        assert opened.told.of(ConnectionsReset) == [
+            ConnectionsReset("too many connections, says the other side")
+        ]
+        assert shared.told.of(ConnectionsReset) == [
+            ConnectionsReset("2 are open, as many as may be")
+        ]
 
         held.pop().close()
         shared.told.ended(2)
@@ -754,25 +767,6 @@ def test_a_port_in_use_fails_before_the_token_is_used(options):
         taken.close()
         with pair(options, target) as (_, opened):
             assert ask(opened.port, b"still good") == b"still good"
-
-
-def test_a_socket_file_that_a_program_left_behind_is_replaced_and_removed(tmp_path):
-    path = tmp_path / "left.sock"
-    left = socket.socket(socket.AF_UNIX)
-    left.bind(str(path))
-    left.close()
-
-    with bound(parse_bind(f"unix:{path}")) as listener:
-        assert path.stat().st_mode & 0o777 == 0o600
-        assert listener.getsockname() == str(path)
-        with pytest.raises(BindFailed, match="another program"), bound(parse_bind(f"unix:{path}")):
-            raise AssertionError("it was bound")
-    assert not path.exists()
-
-    path.write_text("a file of somebody")
-    with pytest.raises(BindFailed, match="is not a socket"), bound(parse_bind(f"unix:{path}")):
-        raise AssertionError("it was bound")
-    assert path.read_text() == "a file of somebody"
 
 
 def test_errors_of_a_socket_that_is_closed_already_change_nothing():

@@ -347,6 +347,68 @@ def test_all_relays_saying_not_here_is_no_reason_to_hurry():
     assert claimer.machine.state is ClaimState.CLAIMING
 
 
+def swallow(*packet):
+    return []
+
+
+def test_an_issuer_counts_as_absent_from_the_first_not_here_of_the_last_relay_on():
+    world = World(relays=2)
+    claimer = world.claimer()
+    world.relays[0].tamper = swallow
+    world.run_for(2)
+    assert claimer.machine.absence.since is None
+
+    world.relays[0].tamper = None
+    world.drive(lambda: claimer.machine.absence.since is not None, seconds=10)
+    since = claimer.machine.absence.since
+    assert since == world.instant
+    world.run_for(200)
+    assert claimer.machine.absence.since == since
+
+
+def test_an_issuer_is_not_absent_while_a_relay_says_nothing_of_it_any_more():
+    world = World()
+    claimer = world.claimer()
+    world.run_for(20)
+    assert claimer.machine.absence.since is not None
+
+    world.relay.tamper = swallow  # it is there now, and its machine sleeps
+    world.run_for(5)
+    assert claimer.machine.absence.since is not None
+    world.run_for(10)
+
+    assert claimer.machine.absence.since is None
+
+
+def test_a_relay_that_is_away_says_nothing_of_the_issuer():
+    world = World(relays=2)
+    claimer = world.claimer()
+    world.relays[1].tamper = swallow
+    claimer.relay_down(1)  # a relay that cannot be reached does not count
+    world.run_for(2)
+    assert claimer.machine.absence.since is not None
+
+    claimer.relay_down(0)
+    assert claimer.machine.absence.since is None
+    claimer.relay_up(0)
+    assert claimer.machine.absence.since is None
+    world.run_for(4)
+    assert claimer.machine.absence.since is not None
+
+
+def test_an_issuer_that_was_absent_and_answers_is_so_no_longer():
+    world = World()
+    claimer = world.claimer()
+    world.run_for(100)
+
+    world.issuer()
+    world.drive(lambda: claimer.has(LinkUp), seconds=4)
+    assert claimer.machine.absence.since is None
+    claimer.peer_gone(0, world._issuer_derp.public)
+
+    assert claimer.machine.absence.since is None
+
+
 def test_a_relay_that_goes_down_loses_its_turn_and_one_that_comes_up_gets_a_claim_at_once():
     world = World(relays=2)
     claimer = world.claimer()

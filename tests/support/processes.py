@@ -5,13 +5,17 @@ own, without the settings of the person who runs the tests.
 """
 
 import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
+import select
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -58,6 +62,7 @@ class Process:
         environment: all of its variables.
         stdin: a descriptor, `PIPE` for `feed`, or bytes to feed and end with.
         stdout: a descriptor, or `PIPE` to collect it in `stdout`.
+        on_terminal: whether standard error is a terminal, and the one that controls the process.
     """
 
     def __init__(
@@ -69,8 +74,11 @@ class Process:
         *,
         stdin: IO[bytes] | int | bytes = subprocess.DEVNULL,
         stdout: IO[bytes] | int = subprocess.PIPE,
+        on_terminal: bool = False,
     ) -> None:
         self.name = name
+        self._is_terminal_closed = threading.Event()
+        terminal, far_end = pty.openpty() if on_terminal else (None, subprocess.PIPE)
         self._changed = threading.Condition()
         self._lines: list[str] = []
         self._stdout = bytearray()
@@ -81,11 +89,16 @@ class Process:
             env=dict(environment),
             stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin,
             stdout=stdout,
-            stderr=subprocess.PIPE,
+            stderr=far_end,
             start_new_session=True,
             bufsize=0,
+            preexec_fn=_take_terminal if on_terminal else None,
         )
-        self._threads = [self._spawn(self._read_stderr)]
+        if on_terminal:
+            os.close(far_end)
+        self._threads = [
+            self._spawn(self._read_stderr if terminal is None else lambda: self._read(terminal))
+        ]
         if stdout == subprocess.PIPE:
             self._threads.append(self._spawn(self._read_stdout))
         if isinstance(stdin, bytes):
@@ -201,6 +214,11 @@ class Process:
                 f"no line of {self.name} matches {pattern!r}; {self.story}"
             )
 
+    def close_terminal(self) -> None:
+        """Close the window that a process on a terminal runs in."""
+        self._is_terminal_closed.set()
+        self._threads[0].join(STOP_S)
+
     def stop(self) -> None:
         """End the process if it is running: ask first, then kill its whole group."""
         if self.is_running:
@@ -244,9 +262,32 @@ class Process:
         assert self._popen.stderr is not None
         with self._popen.stderr as stream, open(stream.fileno(), "rb", closefd=False) as lines:
             for line in lines:
-                with self._changed:
-                    self._lines.append(line.decode(errors="replace").rstrip("\r\n"))
-                    self._changed.notify_all()
+                self._take_line(line)
+        self._note_all_said()
+
+    def _read(self, terminal: int) -> None:
+        """Read what is shown on a terminal until that is closed, by either side."""
+        shown = bytearray()
+        while not self._is_terminal_closed.is_set():
+            if not select.select([terminal], [], [], POLL_S)[0]:
+                continue
+            try:
+                shown += os.read(terminal, 4096)
+            except OSError:  # nobody has the other end any more
+                break
+            *lines, rest = shown.split(b"\n")
+            for line in lines:
+                self._take_line(line)
+            shown = bytearray(rest)
+        os.close(terminal)
+        self._note_all_said()
+
+    def _take_line(self, line: bytes | bytearray) -> None:
+        with self._changed:
+            self._lines.append(line.decode(errors="replace").rstrip("\r\n"))
+            self._changed.notify_all()
+
+    def _note_all_said(self) -> None:
         with self._changed:
             self._has_said_all = True
             self._changed.notify_all()
@@ -285,6 +326,11 @@ class MeasuredCommand:
     @property
     def peak_rss_bytes(self) -> int:
         return int(json.loads(self._report.read_text())["peak_rss_bytes"])
+
+
+def _take_terminal() -> None:
+    """Have standard error control this process; runs in a child that leads its session."""
+    fcntl.ioctl(2, termios.TIOCSCTTY, 0)
 
 
 def is_of_stall(line: str) -> bool:

@@ -73,7 +73,7 @@ from tunnel.proto.meeting.owner import (
     Refused,
 )
 from tunnel.proto.meeting.places import IssuerEvent, LinkAdmitted
-from tunnel.units import Seconds
+from tunnel.units import Instant, Seconds
 from tunnel.wire.derpmap import RelayRegion
 from tunnel.wire.handshake import INSTANCE_SIZE
 
@@ -446,6 +446,11 @@ class ClaimerEndpoint(Endpoint):
         self._instance = os.urandom(INSTANCE_SIZE)
         self._claimer: Claimer | None = None
         self._answer: Refused | NotUnderstood | None = None
+
+    @property
+    def absent_since(self) -> Instant | None:
+        """Since when every relay that is connected says that the issuer is not there; None else."""
+        return None if self._claimer is None else self._claimer.absence.since
 
     def claim(self, invitation: Invitation, relays: Relays, wait: Wait | None = None) -> Link:
         """Connect to the relays, look for the issuer at all of them, and wait to be let in.

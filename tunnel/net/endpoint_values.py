@@ -123,7 +123,8 @@ class RelayStatus:
         node: the node in use or tried last; None before the first attempt.
         state: see `RelayState`.
         error: why it is not connected, a sentence; None while connected.
-        refused_since: since when every node answers what does not pass by itself; None else.
+        refused_since: since when every node answers what does not pass by itself or, before any of
+            them worked, is no relay; None else.
         leaf_pin: 16-byte pin of its certificate's key, if that is not publicly trusted.
         step: how far an attempt has come, in words; None while none is under way.
         round_trip_s: how long it took to answer when we connected last; None before.

@@ -95,7 +95,8 @@ def connect_to(
     try:
         winner = connect_first(addresses[:MAX_ADDRESSES], port, AGAIN_TIMES_S, segment_size)
     except OSError as error:
-        raise HostUnreachable(_connect_reason(error)) from error
+        is_refused = isinstance(error, ConnectionRefusedError)
+        raise HostUnreachable(_connect_reason(error), is_refused=is_refused) from error
     winner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return winner
 

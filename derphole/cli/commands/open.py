@@ -7,7 +7,7 @@ from dataclasses import replace
 from derphole.cli.frame import sources
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.network import network_options
-from derphole.cli.frame.options import NETWORK_OPTIONS, SOURCE_OPTIONS
+from derphole.cli.frame.options import CLAIMER_OPTIONS, SOURCE_OPTIONS
 from derphole.cli.frame.output import Output
 from derphole.errors import Interrupted
 from derphole.forwarding.endpoints import DEFAULT_BIND, ServiceAddress, parse_bind
@@ -21,8 +21,8 @@ USAGE = f"""\
 Open a local port that leads to the service that the other machine shares.
 
 The port is opened before the token is used and stays open through outages: the command reconnects
-by itself for as long as `share` runs on the other machine.  Ctrl-C ends it; SIGHUP makes it
-reconnect at once.
+by itself for as long as `share` runs on the other machine.  Ctrl-C ends it; SIGUSR1 makes it
+reconnect at once, as does SIGHUP where no terminal is gone by it.
 
 USAGE:
     derphole open [options] [--] [TOKEN] [BIND]
@@ -34,7 +34,7 @@ ARGUMENTS:
 
 OPTIONS:
 {SOURCE_OPTIONS}\
-{NETWORK_OPTIONS}
+{CLAIMER_OPTIONS}
 EXAMPLES:
     derphole open TOKEN
     derphole open TOKEN 127.0.0.1:8080
@@ -64,7 +64,7 @@ def run(arguments: Arguments, output: Output) -> int:
     with suppress(Interrupted), bound(where) as listener:
         _warn_of(where, output)
         opening = Opening(options, session, listener, output.report)
-        with EndingSignals(on_hangup=opening.reconnect):
+        with EndingSignals(on_request=opening.reconnect):
             opening.run()
     return 0
 

@@ -5,7 +5,7 @@ from contextlib import closing
 from derphole.cli.frame import sources
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.network import network_options
-from derphole.cli.frame.options import NETWORK_OPTIONS, SOURCE_OPTIONS
+from derphole.cli.frame.options import CLAIMER_OPTIONS, SOURCE_OPTIONS
 from derphole.cli.frame.output import Output
 from derphole.status import Notice
 from derphole.token.grant import Capability
@@ -26,7 +26,7 @@ ARGUMENTS:
 
 OPTIONS:
 {SOURCE_OPTIONS}\
-{NETWORK_OPTIONS}
+{CLAIMER_OPTIONS}
 EXAMPLES:
     derphole pipe TOKEN < original.bin
     tar -cpf - folder | derphole pipe --token-file token.txt

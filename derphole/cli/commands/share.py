@@ -4,20 +4,26 @@ import re
 from contextlib import suppress
 
 from derphole.cli.frame.arguments import Arguments
-from derphole.cli.frame.issuing import EXPIRES_OPTION, session_expiry, token_reporter
+from derphole.cli.frame.issuing import (
+    EXPIRES_OPTION,
+    Counterpart,
+    session_expiry,
+    token_reporter,
+)
 from derphole.cli.frame.network import network_options
-from derphole.cli.frame.options import NETWORK_OPTIONS
+from derphole.cli.frame.options import ISSUER_OPTIONS
 from derphole.cli.frame.output import Output
 from derphole.errors import Interrupted, UsageError
-from derphole.forwarding.endpoints import parse_target
+from derphole.forwarding.endpoints import ServiceAddress, parse_target
 from tunnel.net.clock import wall
 
 USAGE = f"""\
 Let another machine connect to a TCP service that this machine reaches.
 
-The token for the other machine goes to standard error, on a line of its own.  Whoever has it can
-connect to TARGET, and to nothing else, while this command runs; Ctrl-C ends it.  When the token has
-expired, clients that are connected stay, and the command ends when the last one has left.
+The token for the other machine goes to standard error: on a line of its own, or, on a terminal,
+in the command to run there.  Whoever has it can connect to TARGET, and to nothing else, while this
+command runs; Ctrl-C ends it.  When the token has expired, clients that are connected stay, and the
+command ends when the last one has left.
 
 USAGE:
     derphole share [options] [--] TARGET
@@ -30,7 +36,7 @@ OPTIONS:
 {EXPIRES_OPTION}\
     --max-clients N             Machines that may use the token at once (default 1)
     --max-connections N         Connections at once, of all machines together (default 1024)
-{NETWORK_OPTIONS}
+{ISSUER_OPTIONS}
 EXAMPLES:
     derphole share 8080
     derphole share --expires 8h --max-clients 3 db.example.com:5432
@@ -60,8 +66,18 @@ def run(arguments: Arguments, output: Output) -> int:
     raise_file_limit(wanted.max_connections)
     # A command that a person ends on purpose has not failed.
     with suppress(Interrupted), EndingSignals():
-        share.share(options, wanted, report=token_reporter(arguments, output))
+        report = token_reporter(arguments, output, _counterpart(target, wanted.max_clients))
+        share.share(options, wanted, report=report)
     return 0
+
+
+def _counterpart(target: ServiceAddress, clients: int) -> Counterpart:
+    places = "one machine" if clients == 1 else f"{clients} machines"
+    return Counterpart(
+        "open",
+        f"It opens a port there that leads to {target} here.",
+        f"for {places} at a time",
+    )
 
 
 def _count(name: str, text: str | None, default: int, most: int) -> int:

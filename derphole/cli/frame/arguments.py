@@ -65,12 +65,14 @@ class Arguments:
         environ: the environment of the process.
         program: "derphole" or "derptun".
         stdin_fd: descriptor of standard input.
+        spoken: what people type to start the program, such as "npx -y derphole".
     """
 
     values: Mapping[str, str | bool | None]
     environ: Mapping[str, str] = field(repr=False)
     program: str = "derphole"
     stdin_fd: int = 0
+    spoken: str = "derphole"
 
     def flag(self, name: str) -> bool:
         """Return whether a flag is set."""

@@ -1,13 +1,21 @@
-"""What commands that print a session token share: its options, its end, where it goes."""
+"""What commands that print a session token share: its options, its end, where it goes.
+
+--print-token-only      the token on standard output
+--json                  the event `token`
+a person at a terminal  the command for the other machine, and how long it is good
+anything else           the token on a line of its own, for scripts
+"""
 
 import datetime
+from dataclasses import dataclass
 
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.output import Output
 from derphole.errors import ExpiryRefused, UsageError, utc_text
-from derphole.status import Report, Status, TokenIssued
+from derphole.status import Instruction, Report, Status, TokenIssued
 from derphole.token.text import MAX_SESSION_LIFE_S
-from derphole.token.typed_times import parse_when
+from derphole.token.typed_times import parse_when, spoken_duration
+from tunnel.net.clock import wall
 from tunnel.units import Seconds, WallTime
 
 EXPIRES_OPTION = """\
@@ -16,20 +24,61 @@ EXPIRES_OPTION = """\
 """
 
 
-def token_reporter(arguments: Arguments, output: Output) -> Report:
-    """Return what shows statuses, and the token on standard output if that is asked for."""
+@dataclass(frozen=True, slots=True)
+class Counterpart:
+    """What a person does with the token on the other machine.
+
+    Args:
+        command: of this program, there.
+        roles: who does what, a sentence.
+        uses: for whom the token is good, as in "for one sender".
+    """
+
+    command: str
+    roles: str
+    uses: str
+
+
+def token_reporter(arguments: Arguments, output: Output, counterpart: Counterpart) -> Report:
+    """Return what shows statuses, and the token in the way that suits its reader."""
 
     def report(status: Status) -> None:
-        if isinstance(status, TokenIssued) and arguments.flag("--print-token-only"):
+        if not isinstance(status, TokenIssued):
+            output.report(status)
+            return
+        is_payload = arguments.flag("--print-token-only")
+        if is_payload:
             import gevent
 
             # In the thread pool: a terminal may be stopped, and the relay must go on meanwhile.
             gevent.get_hub().threadpool.apply(output.payload_line, (status.text,))
-            if not output.is_json:
-                return
-        output.report(status)
+        if output.is_json or not (is_payload or output.is_on_terminal):
+            output.report(status)
+        elif not is_payload:
+            for line in instruction(status, counterpart, arguments.spoken, wall()):
+                output.report(Instruction(line))
 
     return report
+
+
+def instruction(
+    issued: TokenIssued, counterpart: Counterpart, spoken: str, now: WallTime
+) -> list[str]:
+    """Return what a person reads who is to start the other side.
+
+    Args:
+        issued: the token.
+        counterpart: what it is for.
+        spoken: what people type to start the program.
+        now: the present.
+    """
+    life = spoken_duration(issued.expires_at - now)
+    until = utc_text(issued.expires_at)
+    return [
+        "On the other machine, run:",
+        f"    {spoken} {counterpart.command} {issued.text}",
+        f"{counterpart.roles} The token is good for {life} (until {until}), {counterpart.uses}.",
+    ]
 
 
 def session_expiry(text: str | None, now: WallTime) -> WallTime | None:

@@ -17,11 +17,20 @@ TRACE_OPTION = """\
                                 lines are kept (default 64M; K, M, G)
 """
 
-NETWORK_OPTIONS = f"""\
+_BEFORE_TIMEOUT = f"""\
 {RELAY_OPTIONS}\
     --force-relay               Stay on the relay, use no direct path
     --timeout SECONDS           Give up waiting for the other side after this time (0: never,
-                                even when every relay refuses)
+                                even when no relay can be used; default:
+"""
+
+ISSUER_OPTIONS = f"""\
+{_BEFORE_TIMEOUT.rstrip()} no limit)
+{TRACE_OPTION}"""
+
+CLAIMER_OPTIONS = f"""\
+{_BEFORE_TIMEOUT.rstrip()} 120 once
+                                the relay says that nobody is there)
 {TRACE_OPTION}"""
 
 SOURCE_OPTIONS = """\

@@ -32,6 +32,9 @@ class Output:
         clock: wall clock for the time of events.
         level: how much is said.
         is_json: one JSON event a line instead of lines for people.
+
+    Attributes:
+        is_on_terminal: whether standard error is a terminal, where a person reads.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Output:
     ) -> None:
         self._stdout = stdout
         self._lines = LineWriter(stderr)
+        self.is_on_terminal = stderr is not None and stderr.isatty()
         self._clock = clock
         self.level = level
         self.is_json = is_json

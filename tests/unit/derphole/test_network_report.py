@@ -444,6 +444,12 @@ FULL = replace(
 )
 
 
+def test_the_document_s_example_ends_with_what_is_said_of_such_a_network():
+    said = recommendation(replace(HOME, ipv4=SYMMETRIC))
+
+    assert f"Direct-connect readiness:\n  {said}\n" in DOCUMENT.read_text()
+
+
 def test_every_key_stands_in_the_document_and_none_that_does_not_exist():
     keys = set(key_paths(as_json(FULL)))
     # The document names a group by its last keys; a key that only holds others needs no row.

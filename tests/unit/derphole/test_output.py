@@ -24,8 +24,9 @@ from derphole.status import (
     TokenIssued,
     Waiting,
 )
+from tunnel.units import WallTime
 
-VITAL = [TokenIssued("dhp1_x"), Instruction("run it"), Listening("127.0.0.1:1")]
+VITAL = [TokenIssued("dhp1_x", WallTime(1000.0)), Instruction("run it"), Listening("127.0.0.1:1")]
 USUAL = [Notice("note"), Waiting("a claim", 2.0, None), Caution("careful")]
 DETAILED = [StateChanged(State.CLAIMED), PathTaken("fra", False)]
 

@@ -8,6 +8,8 @@ from derphole.cli.commands.relay_ready import RelayReady
 from derphole.forwarding.statuses import (
     ClientJoined,
     ClientLeft,
+    ConnectionsReset,
+    ConnectionsWait,
     Departure,
     ForwardingEnded,
     Reconnected,
@@ -34,6 +36,7 @@ from derphole.status import (
     Waiting,
     size_text,
 )
+from tunnel.units import WallTime
 
 RECEIPT = Receipt(
     Direction.SENT,
@@ -46,7 +49,7 @@ RECEIPT = Receipt(
 )
 
 CASES = [
-    (TokenIssued("dhp1_x"), "dhp1_x", "token"),
+    (TokenIssued("dhp1_x", WallTime(1000.0)), "dhp1_x", "token"),
     (StateChanged(State.CONNECTED_RELAY), "connected-relay", "state"),
     (Instruction("derphole pipe dhp1_x"), "derphole pipe dhp1_x", "instruction"),
     (Listening("127.0.0.1:5432"), "listening on 127.0.0.1:5432", "listening"),
@@ -123,6 +126,16 @@ CASES = [
         RelayReady("http://relay:1", "http://relay:1/derpmap", None, {"HostName": "relay"}),
         "relay ready: http://relay:1 (no STUN)",
         "relay-ready",
+    ),
+    (
+        ConnectionsReset("too many"),
+        "warning: connections are reset: too many; trying again for each new connection",
+        "connections-reset",
+    ),
+    (
+        ConnectionsWait("no file"),
+        "warning: new connections wait: no file; they go on when others have ended",
+        "connections-wait",
     ),
     (
         ForwardingEnded(3, "127.0.0.1:5000", 90, 36_335, 0.25, "done", None),
@@ -236,7 +249,9 @@ def test_sizes_have_one_decimal_and_base_1024(size, text):
 
 
 def test_tokens_do_not_show_in_repr():
-    assert "dhp1_secret" not in repr(TokenIssued("dhp1_secret")) + repr(Instruction("dhp1_secret"))
+    assert "dhp1_secret" not in repr(TokenIssued("dhp1_secret", WallTime(1000.0))) + repr(
+        Instruction("dhp1_secret")
+    )
 
 
 def test_the_end_of_a_connection_is_one_line_and_one_event():

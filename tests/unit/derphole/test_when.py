@@ -5,7 +5,7 @@ import datetime
 import pytest
 
 from derphole.errors import UsageError
-from derphole.token.typed_times import parse_duration, parse_when
+from derphole.token.typed_times import parse_duration, parse_when, spoken_duration
 
 NOW = 1_800_000_000.5  # 2027-01-15T08:00:00.5Z
 
@@ -72,3 +72,21 @@ def test_a_duration_is_seconds():
     assert parse_duration("1d1h1m1s") == 86400 + 3600 + 60 + 1
     assert parse_duration("") is None
     assert parse_duration("10") is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (3600, "1 hour"),
+        (3598.4, "1 hour"),
+        (28799, "8 hours"),
+        (5400, "1 hour 30 minutes"),
+        (7 * 86400, "7 days"),
+        (129_600, "1 day 12 hours"),
+        (90, "1 minute 30 seconds"),
+        (1, "1 second"),
+        (0.2, "0 seconds"),
+    ],
+)
+def test_durations_are_said_in_two_units(seconds, text):
+    assert spoken_duration(seconds) == text

@@ -87,7 +87,8 @@ class RelayConnection:
         node: the node in use or tried last; None before the first attempt.
         last_error: why it is not connected, a sentence; None while connected.
         refused_since: since when every node of the region answers what does not pass by itself
-            (our key or its certificate is not accepted); None else.
+            (our key or its certificate is not accepted) or, before any of them worked, is no relay;
+            None else.
         health: what the relay says is wrong with it, or "".
         is_loopback: the connected relay is on this machine.
         leaf_pin: 16-byte pin of its certificate's key, if the certificate is not publicly trusted.
@@ -125,6 +126,7 @@ class RelayConnection:
         self._session: RelaySession | None = None
         self._is_awaited = False
         self._is_closed = False
+        self._has_worked = False
         self._connected_at: Instant | None = None
         self._restart_pause_s: Seconds | None = None
         self._runner: Greenlet | None = None
@@ -252,7 +254,7 @@ class RelayConnection:
             if self._is_closed:
                 return
             failed_nodes += 1
-            lasting += error.is_lasting
+            lasting += error.is_lasting or (error.is_misdirected and not self._has_worked)
             late += isinstance(error, RelayLate)
             is_round_over = failed_nodes >= len(nodes) or monotonic() >= deadline
             if self._restart_pause_s is None:
@@ -347,6 +349,7 @@ class RelayConnection:
         """React to what is not a packet."""
         match event:
             case Connected():
+                self._has_worked = True
                 self._connected_at = monotonic()
                 self.step = None
                 self._patience.reset()

@@ -28,6 +28,7 @@ from tunnel.errors import (
     RelayLate,
     RelayNameUnknown,
     RelayNotDerp,
+    RelayNotListening,
     RelayRedirected,
     RelayRefused,
     RelayUnreachable,
@@ -56,6 +57,10 @@ BODY_TIMEOUT_S = 1.0
 _READ_SIZE = 16 << 10
 _SWITCHING_PROTOCOLS = 101
 _REDIRECTS = (301, 302, 303, 307, 308)
+_BAD_REQUEST = 400
+# What servers that want TLS answer to HTTP: an alert, or this status with words that name https.
+_TLS_ALERT = b"\x15\x03"
+_WANTS_TLS = "speaks TLS: if it is a relay, its URL begins with https://, not with http://"
 # A server that is there, but cannot take us now: too many at once, or what is behind it is away.
 _PASSING = (408, 425, 429)
 _FIRST_SERVER_ERROR = 500
@@ -203,8 +208,7 @@ class Dialling:
             with limited(limit_s, late):
                 return connect_to(addresses, port, self._segment_size)
         except HostUnreachable as error:
-            kind = RelayNameUnknown if error.is_name_unknown else RelayUnreachable
-            raise kind(f"cannot be reached{way}: {error}") from error
+            raise _kind_of(error)(f"cannot be reached{way}: {error}") from error
 
     def _begin(self, step: DialStep) -> None:
         if self._on_step is not None:
@@ -272,6 +276,8 @@ def read_head(sock: socket.socket) -> tuple[ResponseHead, bytes]:
             data += piece
         return parse_response_head(bytes(data[:size])), bytes(data[size:])
     except DecodeError as error:
+        if data.startswith(_TLS_ALERT):
+            raise RelayNotDerp(_WANTS_TLS) from error
         shown = _printable(bytes(data))
         raise RelayNotDerp(f"is not a DERP server: it does not speak HTTP ({shown})") from error
 
@@ -282,6 +288,12 @@ def location_of(head: ResponseHead) -> str | None:
     if head.status not in _REDIRECTS or not location:
         return None
     return _printable(location.encode("latin-1", "replace"), MAX_LOCATION_SHOWN)
+
+
+def _kind_of(error: HostUnreachable) -> type[RelayUnreachable]:
+    if error.is_name_unknown:
+        return RelayNameUnknown
+    return RelayNotListening if error.is_refused else RelayUnreachable
 
 
 def _tune(sock: socket.socket) -> None:
@@ -302,6 +314,8 @@ def _upgrade(sock: socket.socket, node: RelayNode) -> bytes:
     if location is not None:
         raise RelayRedirected(f"redirects us to {location}: it answered {answer}", location)
     said = f"it answered {answer}" + (f" ({body})" if body else "")
+    if head.status == _BAD_REQUEST and not node.use_tls and "https" in body.lower():
+        raise RelayNotDerp(_WANTS_TLS)
     if head.status in _PASSING or head.status >= _FIRST_SERVER_ERROR:
         raise RelayRefused(f"does not accept us now: {said}")
     raise RelayNotDerp(f"is not a DERP server: {said}")

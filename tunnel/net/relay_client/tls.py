@@ -95,7 +95,10 @@ def _explained(
             return RelayRefused(
                 f"broke off the TLS handshake ({reason}), as servers do for a name they do not know"
             )
-        return RelayNotDerp(f"does not speak TLS correctly ({reason})")
+        return RelayNotDerp(
+            f"does not speak TLS correctly ({reason}): if it is a relay without TLS, its URL "
+            "begins with http://, not with https://"
+        )
     return RelayUnreachable("closed the connection during the TLS handshake")
 
 

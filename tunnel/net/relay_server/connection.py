@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 # Chosen: half a queue, so a burst to one client meets its writer before it overflows.
 FRAMES_PER_TURN = 16
 HEAD_READ_SIZE = 4 * KIB
+# Fixed by TLS: the first byte of a client's first record, which no HTTP request begins with.
+TLS_HANDSHAKE = b"\x16"
 # Chosen: with a rate limit, one read is about one largest frame, so that pauses stay short.
 LIMITED_READ_SIZE = 64 * KIB
 # Chosen: kept small in the kernel, so that control frames overtake data and drops stay ours.
@@ -151,6 +153,9 @@ class ClientConnection:
         _tune(self._stream)
         if self._board.tls is not None:
             with _deadline(limits.handshake_timeout_s, "no TLS handshake in time"):
+                if self._stream.recv(1, socket.MSG_PEEK) not in (b"", TLS_HANDSHAKE):
+                    self._answer(Page(400, "This relay speaks TLS: use https://.\n"))
+                    return
                 self._stream = self._board.tls.wrap_socket(
                     self._stream, server_side=True, do_handshake_on_connect=False
                 )
@@ -174,6 +179,8 @@ class ClientConnection:
         try:
             while (size := head_size(data)) is None:
                 data += self._received()
+                if data.startswith(TLS_HANDSHAKE):
+                    raise DecodeError("TLS, where none is spoken")
             return parse_request_head(bytes(data[:size])), bytes(data[size:])
         except DecodeError as error:
             _log.debug("connection of %s: %s", self._name, error)

@@ -24,6 +24,7 @@ from tunnel.proto.link.parameters import NO_FEATURE, SUPPORTED_FEATURES, Feature
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.proto.machine import RelayEndpoint, Trace, Transmit, UdpEndpoint
+from tunnel.proto.meeting.absence import Absence
 from tunnel.proto.meeting.handshake import Meeting, OutgoingClaim
 from tunnel.proto.meeting.owner import HeaderMaker, NotHere, NotUnderstood, Refused
 from tunnel.proto.meeting.places import PROBE_S, REPLACED
@@ -112,6 +113,9 @@ class Claimer:
         entropy: returns that many random bytes.
         is_polite: says whether a relay, given by its number, is a public one.
         trace: see `PeerLink`.
+
+    Attributes:
+        absence: what the relays say about whether the issuer is there.
     """
 
     def __init__(
@@ -128,6 +132,7 @@ class Claimer:
         self.state = ClaimState.CLAIMING
         self.link: PeerLink | None = None
         self.relays_up: set[int] = set()
+        self.absence = Absence()
         self._memory = Memory()
         self._identity = identity
         self._relays = relays
@@ -185,6 +190,7 @@ class Claimer:
         self._retry_s = FIRST_RETRY_S
         self._turn_ends_at = Instant(now + RELAY_TURN_S)
         self._away.clear()
+        self.absence.forget()
         self._admission_ends_at = None
 
     def _leave_link(self, now: Instant) -> None:
@@ -229,7 +235,9 @@ class Claimer:
             return
         if self.link is not None:
             self.link.search()
-        elif self.state is ClaimState.CLAIMING and relay == self.relay:
+            return
+        self.absence.not_here(now, relay)
+        if self.state is ClaimState.CLAIMING and relay == self.relay:
             self._away.add(relay)
             self._events.append(NotHere(relay))
             self._next_relay(now)
@@ -237,6 +245,7 @@ class Claimer:
     def handle_relay_up(self, now: Instant, relay: int) -> None:
         """Note that a relay connection is up, the first time or again."""
         self.relays_up.add(relay)
+        self.absence.relay_up(now, relay)
         if self.link is not None:
             self.link.handle_relay_up(now, relay)
         elif self.state is ClaimState.CLAIMING and relay == self.relay:
@@ -246,6 +255,7 @@ class Claimer:
     def handle_relay_down(self, now: Instant, relay: int) -> None:
         """Note that a relay connection is down, or could not be made."""
         self.relays_up.discard(relay)
+        self.absence.relay_down(now, relay)
         if self.link is not None:
             self.link.handle_relay_down(now, relay)
         elif self.state is ClaimState.CLAIMING and relay == self.relay:
@@ -278,6 +288,7 @@ class Claimer:
         if payload.aead not in BY_ID:
             self._end_claim(NotUnderstood(VERSION, payload.program))
             return
+        self.absence.forget()
         self.link = self._new_link(now, relay, payload, root)
         self.link.ping()  # our first sealed packet asks for the place
         self.state = ClaimState.ADMITTING
@@ -344,6 +355,7 @@ class Claimer:
     def handle_timeout(self, now: Instant) -> None:
         """Do what is due at `now`."""
         if self.state is ClaimState.CLAIMING and now >= self._turn_ends_at:
+            self.absence.silent_turn(now, self.relay)
             self._next_relay(now)
         admission_ends_at = self._admission_ends_at
         if admission_ends_at is not None and now >= admission_ends_at:
