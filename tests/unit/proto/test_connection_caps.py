@@ -92,6 +92,24 @@ def test_what_comes_by_a_proxy_has_its_turn_by_the_network_the_proxy_names():
     assert met("198.51.100.1") is None
 
 
+def test_what_a_proxy_lets_through_is_bounded_before_it_is_known_for_whom():
+    caps = make(total=1000, per_source=1000, rates=AcceptRates(proxy=Allowance(1.0, 3.0)))
+    taken = [caps.admit(0.0, "10.0.0.1", is_of_proxy=True) for _ in range(5)]
+
+    assert taken[3:] == [Refusal.RATE] * 2
+    assert is_taken(caps.admit(0.0, "10.0.1.1", is_of_proxy=True))
+
+
+def test_who_has_given_way_before_the_proxy_told_for_whom_counts_for_nobody():
+    caps = make(total=3, per_source=1)
+    crowd = [caps.admit(0.0, "10.0.0.1", is_of_proxy=True) for _ in range(3)]
+    newcomer = caps.admit(0.0, "203.0.113.1")
+
+    assert newcomer.displaced is crowd[0]
+    assert caps.move(0.0, crowd[0], "192.0.2.1") is Refusal.TOTAL
+    assert caps.move(0.0, crowd[1], "192.0.2.1") is None
+
+
 def test_a_crowd_behind_a_proxy_displaces_its_own_kind():
     caps = make(total=4)
     crowd = [caps.admit(0.0, "10.0.0.1", is_of_proxy=True) for _ in range(4)]

@@ -1,9 +1,12 @@
 """What a reverse proxy tells is believed of a proxy alone, and of the last word it wrote."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tunnel.proto.relay_server.forwarded import NOT_FORWARDED, forwarded, may_be_proxy
-from tunnel.wire.http_head import MAX_HEAD_SIZE, parse_request_head
+from tunnel.proto.relay_server.source_network import plain_address
+from tunnel.wire.http_head import MAX_HEAD_SIZE, RequestHead, parse_request_head
 
 
 def told(*fields, peer="127.0.0.1"):
@@ -32,6 +35,18 @@ def told(*fields, peer="127.0.0.1"):
 )
 def test_the_address_is_the_last_one(value, address):
     assert told(f"X-Forwarded-For: {value}").address == address
+
+
+@given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f")))
+def test_nothing_that_a_field_may_hold_does_harm(value):
+    head = RequestHead(
+        "GET", "/", {f"x-forwarded-{name}": value for name in ("for", "host", "proto")}
+    )
+
+    found = forwarded(head, "127.0.0.1")
+
+    assert found.address == "" or plain_address(found.address) == found.address
+    assert found.scheme in ("", "http", "https")
 
 
 def test_a_field_that_comes_twice_counts_as_one_list():

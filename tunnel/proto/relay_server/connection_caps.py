@@ -29,6 +29,8 @@ FLOOR = Allowance(rate=2.0, burst=16.0)
 OF_A_NETWORK = Allowance(rate=100.0, burst=200.0)
 # Chosen: a TLS handshake costs about a millisecond of the processor.
 OF_ALL = Allowance(rate=200.0, burst=400.0)
+# Chosen: five times as many as are begun with in all; a proxy is not one sender.
+OF_A_PROXY = Allowance(rate=1000.0, burst=2000.0)
 # Chosen: clients give up after 3 s and more; who would wait longer is refused.
 MAX_WAIT_S: Seconds = 2.0
 # Chosen: a megabyte when full; who is forgotten begins afresh.
@@ -54,11 +56,13 @@ class AcceptRates:
         floor: of each network, served at once.
         network: of each network, above its floor.
         total: of all networks, above their floors.
+        proxy: by each network with a proxy, before it is known for whom.
     """
 
     floor: Allowance = FLOOR
     network: Allowance = OF_A_NETWORK
     total: Allowance = OF_ALL
+    proxy: Allowance = OF_A_PROXY
 
 
 @dataclass(slots=True, eq=False)
@@ -98,6 +102,7 @@ class ConnectionCaps:
         self._floors: Buckets[bytes] = Buckets(rates.floor, MAX_NETWORKS)
         self._networks: Buckets[bytes] = Buckets(rates.network, MAX_NETWORKS)
         self._all = TokenBucket(rates.total, now)
+        self._proxies: Buckets[bytes] = Buckets(rates.proxy, MAX_NETWORKS)
         self._held: set[Admitted] = set()
         self._count_by_source: Counter[bytes] = Counter()
         self._beyond_by_source: Counter[bytes] = Counter()
@@ -119,7 +124,10 @@ class ConnectionCaps:
         displaced = self._displaceable(network) if is_full else None
         if is_full and displaced is None:
             return Refusal.TOTAL
-        serve_at = now if is_of_proxy else self._turn(now, network)
+        if is_of_proxy:
+            serve_at = now if self._proxies.try_take(now, network) else None
+        else:
+            serve_at = self._turn(now, network)
         if serve_at is None:
             return Refusal.RATE
         if displaced is not None:
@@ -133,8 +141,11 @@ class ConnectionCaps:
     def move(self, now: Instant, admitted: Admitted, address: str) -> Refusal | None:
         """Count a connection for another plain address, and set anew when to begin with it.
 
-        What is refused counts for its network alone, until it has ended.
+        What is refused counts for its network alone, until it has ended.  What has given way
+        counts for nobody any more.
         """
+        if admitted not in self._held:
+            return Refusal.TOTAL
         network, source = _origin(address)
         is_stranger = admitted in self._strangers_by_network.get(admitted.network, {})
         self.settle(admitted)
