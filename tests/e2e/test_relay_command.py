@@ -99,7 +99,10 @@ def test_a_public_url_is_what_everybody_is_told():
     with running("--listen", "127.0.0.1:0", *options) as process:
         caution, event = (json.loads(process.stderr.readline()) for _ in range(2))
 
-    assert "is reached at https://relay.example: anyone" in caution["message"]
+    assert re.search(
+        r"listens on 127\.0\.0\.1:[1-9]\d+ and is reached at https://relay\.example: anyone",
+        caution["message"],
+    )
     assert (event["url"], event["derp_map_url"]) == (
         "https://relay.example",
         "https://relay.example/derpmap",

@@ -87,12 +87,12 @@ def announce(
     """Say where a started relay is, and who can use it."""
     host, port = server.address
     source = plain_address(host)
+    every = f"every address of this machine, port {port}"
+    listens = f"listens on {every if is_unspecified(source) else host_and_port(host, port)}"
     if options.public is not None:
-        output.report(_open_to_all(f"is reached at {_base_url(server.node)}"))
+        output.report(_open_to_all(f"{listens} and is reached at {_base_url(server.node)}"))
     elif not is_loopback(source):
-        every = f"every address of this machine, port {port}"
-        where = every if is_unspecified(source) else host_and_port(host, port)
-        output.report(_open_to_all(f"listens on {where}"))
+        output.report(_open_to_all(listens))
     if certificate is not None and not certificate.cert_name and options.public is None:
         output.report(
             Notice(
