@@ -53,6 +53,7 @@ def map_of(folder: Path, *ports: int) -> str:
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.alongside("waits")
 def test_every_command_ends_after_30_s_of_refusals_and_none_while_another_relay_works(
     desk: Desk,
 ) -> None:
@@ -111,6 +112,7 @@ def test_every_command_ends_after_30_s_of_refusals_and_none_while_another_relay_
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.alongside("waits")
 def test_a_refusal_in_mid_run_leaves_a_direct_link_alone_and_ends_a_share_that_nobody_uses(
     desk: Desk,
 ) -> None:
