@@ -10,6 +10,7 @@ from pathlib import Path
 import gevent
 import pytest
 from hypothesis import HealthCheck, settings
+from support.alongside import Alongside, Recorder
 from support.processes import OPTIONAL_SKIP
 
 from tunnel.net import deadlines
@@ -49,6 +50,15 @@ FULL_FACTOR = 20
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run everything at its full size")
+    parser.addoption("--record-reports", metavar="FILE", help="write the reports of tests down")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    path = config.getoption("--record-reports")
+    if path:
+        config.pluginmanager.register(Recorder(config, Path(path)))
+    elif not config.getoption("--full") and not config.getoption("collectonly"):
+        config.pluginmanager.register(Alongside(config))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -151,6 +151,7 @@ def test_a_clock_that_jumps_in_a_transfer_changes_nothing(desk: Desk, side: str)
 
 
 @pytest.mark.slow
+@pytest.mark.alongside("waits")
 def test_machines_that_sleep_in_a_transfer_wake_up_and_go_on(desk: Desk) -> None:
     nights = []
     for side in ("listen", "pipe"):

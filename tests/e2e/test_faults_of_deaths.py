@@ -144,6 +144,7 @@ class Killer:
 
 
 @pytest.mark.timeout(1800)
+@pytest.mark.alongside("waits")
 def test_the_survivor_of_a_kill_never_lies_and_is_never_silent(desk: Desk, is_full: bool) -> None:
     count = FULL_KILLS if is_full else CUT_KILLS
     killer = Killer(desk, is_full=is_full)

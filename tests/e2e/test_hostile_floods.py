@@ -183,6 +183,7 @@ def stranger(desk: Desk):
         yield stranger
 
 
+@pytest.mark.alongside("computes")
 def test_streams_whose_first_bytes_are_never_acknowledged_pin_little(
     desk: Desk, stranger: Stranger, seconds: float
 ) -> None:

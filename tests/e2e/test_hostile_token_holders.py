@@ -61,6 +61,7 @@ class Rounds:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.alongside("computes")
 def test_links_that_are_stuffed_and_pinged_for_ever_cost_a_listener_no_memory(
     desk: Desk, is_full: bool
 ) -> None:

@@ -91,6 +91,7 @@ def idlers(desk: Desk) -> Iterator[Idlers]:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.alongside("waits")
 def test_share_and_open_stay_idle_and_direct_when_their_relay_is_killed(
     idlers: Idlers, is_full: bool
 ):
@@ -108,6 +109,7 @@ def test_share_and_open_stay_idle_and_direct_when_their_relay_is_killed(
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.alongside("waits")
 def test_every_state_of_every_command_is_idle(idlers: Idlers, is_full: bool):
     _, url = idlers.relay("relay", "--stun-port", "0", clients=20)
     gone, _ = start_relay(idlers.desk)

@@ -23,9 +23,9 @@ SILENCE_S = 2.0
 @pytest.fixture
 def stun_relay(desk: Desk) -> str:
     """A relay of its own whose map has its STUN port; returns the URL of that map."""
-    arguments = ("relay", "--listen", "127.0.0.1:0", "--stun-port", "0")
+    arguments = ("relay", "--json", "--listen", "127.0.0.1:0", "--stun-port", "0")
     relay = desk.derphole("stun relay", *arguments)
-    return relay.await_line(r"^relay ready: (http\S+)").group(1) + "/derpmap"
+    return relay.await_line(r'"derp_map_url": "(http[^"]+)"').group(1)
 
 
 def test_the_report_for_people_is_on_standard_error(desk: Desk, stun_relay: str):

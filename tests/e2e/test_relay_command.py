@@ -58,7 +58,8 @@ def test_one_ready_line_tells_where_the_relay_and_stun_are():
     with running(*ANY_PORTS) as process:
         line = process.stderr.readline()
         ready = re.fullmatch(
-            r"relay ready: (http://127\.0\.0\.1:\d+) \(STUN on 127\.0\.0\.1:(\d+)\)\n", line
+            r"relay ready: (http://127\.0\.0\.1:\d+)\?stun=(\d+) \(STUN on 127\.0\.0\.1:\2\)\n",
+            line,
         )
         assert ready, line
 
@@ -77,7 +78,8 @@ def test_the_ready_event_leads_to_the_map_and_shows_the_same_node():
         (region,) = decode_derp_map(get(event["derp_map_url"])).regions.values()
         shown = json.dumps({"Regions": {"900": {"Nodes": [event["node"]]}}}).encode()
         assert decode_derp_map(shown).regions[900].nodes == region.nodes
-        assert event["url"].endswith(str(event["node"]["DERPPort"]))
+        ports = (event["node"]["DERPPort"], event["node"]["STUNPort"])
+        assert event["url"] == "http://127.0.0.1:{}?stun={}".format(*ports)
         assert event["stun"].endswith(str(event["node"]["STUNPort"]))
 
 
@@ -86,10 +88,37 @@ def test_a_tls_relay_prints_the_pin_of_its_key():
         line = process.stderr.readline()
 
     assert re.search(
-        r" https://127\.0\.0\.1:\d+#sha256:"
+        r" https://127\.0\.0\.1:\d+\?stun=\d+#sha256:"
         r"1068f86c3ebf642cbde8f64db3f0fd2aa5bee042dba324cc729be54c588f22c6 ",
         line,
     )
+
+
+def test_a_public_url_is_what_everybody_is_told():
+    options = ("--stun-port", "off", "--public-url", "https://relay.example/derp", "--json")
+    with running("--listen", "127.0.0.1:0", *options) as process:
+        caution, event = (json.loads(process.stderr.readline()) for _ in range(2))
+
+    assert re.search(
+        r"listens on 127\.0\.0\.1:[1-9]\d+ and is reached at https://relay\.example: anyone",
+        caution["message"],
+    )
+    assert (event["url"], event["derp_map_url"]) == (
+        "https://relay.example",
+        "https://relay.example/derpmap",
+    )
+    assert (event["node"]["HostName"], event["node"].get("PlainHTTP")) == ("relay.example", None)
+
+
+def test_a_public_url_of_a_tls_relay_has_the_pin_unless_a_proxy_is_there():
+    options = (*ANY_PORTS[:2], "--stun-port", "off", "--tls-cert", CERT, "--tls-key", KEY)
+    lines = []
+    for proxy in ((), ("--behind-proxy",)):
+        with running(*options, "--public-url", "https://relay.example:8443", *proxy) as process:
+            lines.append([process.stderr.readline() for _ in range(2)][1])
+
+    assert re.search(r" https://relay\.example:8443#sha256:1068f86c[0-9a-f]{56} ", lines[0])
+    assert " https://relay.example:8443 " in lines[1]
 
 
 def test_sigint_ends_it_with_0_and_without_a_word():
@@ -105,7 +134,7 @@ def test_a_key_file_keeps_the_key_over_restarts(tmp_path):
     heads = []
     for _ in range(2):
         with running(*ANY_PORTS, "--key-file", tmp_path / "relay.json", "-q") as process:
-            port = int(re.search(r":(\d+) ", process.stderr.readline())[1])
+            port = int(re.search(r":(\d+)\?", process.stderr.readline())[1])
             with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as client:
                 client.sendall(UPGRADE)
                 heads.append(re.search(rb"Derp-Public-Key: (\w{64})", client.recv(4096))[1])

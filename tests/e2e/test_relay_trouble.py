@@ -96,6 +96,7 @@ def test_a_token_carries_the_pin_of_a_relay_with_a_certificate_of_its_own(desk: 
     assert listen.stdout == b"through TLS"
 
 
+@pytest.mark.alongside("waits")
 def test_a_relay_that_hangs_after_the_upgrade_is_given_up_and_tried_again(desk: Desk) -> None:
     with TcpServer(tcp_servers.hang_after_upgrade) as relay:
         url = f"http://127.0.0.1:{relay.port}"
@@ -124,6 +125,7 @@ def test_the_trouble_is_named_also_when_the_time_is_short(desk: Desk) -> None:
     listen.ends_with(1, rf"^relay trouble: relay 127\.0\.0\.1:{port} ", "^timed out after ")
 
 
+@pytest.mark.alongside("waits")
 def test_both_sides_wait_for_a_relay_that_is_away_and_go_on_when_it_comes(desk: Desk) -> None:
     data = os.urandom(MIB)
     port = free_port()

@@ -57,6 +57,7 @@ def map_of(folder: Path, *ports: int) -> str:
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.alongside("waits")
 def test_every_command_ends_after_30_s_of_refusals_and_none_while_another_relay_works(
     desk: Desk,
 ) -> None:
@@ -115,6 +116,7 @@ def test_every_command_ends_after_30_s_of_refusals_and_none_while_another_relay_
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.alongside("waits")
 def test_every_command_ends_after_30_s_where_no_relay_is_and_names_the_likely_reason(
     desk: Desk,
 ) -> None:
@@ -159,6 +161,7 @@ def test_every_command_ends_after_30_s_where_no_relay_is_and_names_the_likely_re
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.alongside("waits")
 def test_a_relay_that_worked_once_may_be_away_for_longer(desk: Desk) -> None:
     relay, url = desk.relay()
     share = desk.derphole("share", "share", "--relay", url, "1")
@@ -176,6 +179,7 @@ def test_a_relay_that_worked_once_may_be_away_for_longer(desk: Desk) -> None:
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.alongside("waits")
 def test_a_refusal_in_mid_run_leaves_a_direct_link_alone_and_ends_a_share_that_nobody_uses(
     desk: Desk,
 ) -> None:

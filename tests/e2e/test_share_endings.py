@@ -302,6 +302,7 @@ def test_a_relay_that_is_started_again_in_a_download_leaves_it_exact(
     assert exchange(link.port, b"and it goes on") == b"and it goes on"
 
 
+@pytest.mark.alongside("waits")
 def test_an_outage_of_some_seconds_is_waited_out(desk: Desk) -> None:
     relay, url = desk.relay()
     link = shared_port(desk, line_server(desk), "--force-relay", relay_url=url)
@@ -331,6 +332,7 @@ def held_later(port: int):
     return ask
 
 
+@pytest.mark.alongside("waits")
 def test_a_connection_in_an_outage_is_refused_after_ten_seconds(desk: Desk) -> None:
     relay, url = desk.relay()
     link = shared_port(desk, line_server(desk), "--force-relay", relay_url=url)
@@ -354,6 +356,7 @@ def test_a_connection_in_an_outage_is_refused_after_ten_seconds(desk: Desk) -> N
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.alongside("waits")
 def test_a_minute_of_silence_resets_connections_and_open_looks_for_the_share(desk: Desk) -> None:
     """Two pairs at once: one whose relay goes on later, one whose share was killed."""
     relay, url = desk.relay()
@@ -381,6 +384,7 @@ def test_a_minute_of_silence_resets_connections_and_open_looks_for_the_share(des
     away.share.await_line("^client 1 is back$")
 
 
+@pytest.mark.alongside("waits")
 def test_a_killed_open_leaves_its_place_to_the_next_after_two_seconds(desk: Desk) -> None:
     link = shared_port(desk, line_server(desk))
     held_connection(link.port).close()

@@ -128,6 +128,7 @@ class Settled:
 
 
 @PATHS
+@pytest.mark.alongside("computes")
 def test_a_thousand_readers_that_do_not_read_cost_little_memory(
     desk: Desk, flags: tuple[str, ...], is_full: bool
 ) -> None:
@@ -157,6 +158,7 @@ def test_a_thousand_readers_that_do_not_read_cost_little_memory(
 
 
 @PATHS
+@pytest.mark.alongside("computes")
 def test_a_thousand_targets_that_do_not_read_cost_little_memory(
     desk: Desk, flags: tuple[str, ...], is_full: bool
 ) -> None:

@@ -86,6 +86,7 @@ def test_a_signal_is_named_on_both_sides_also_when_the_way_is_jammed(desk: Desk)
 
 
 @each_side
+@pytest.mark.alongside("waits")
 def test_the_survivor_of_a_kill_says_what_it_waits_for(
     desk: Desk, side: str, is_full: bool
 ) -> None:

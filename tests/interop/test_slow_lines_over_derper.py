@@ -150,6 +150,7 @@ def line(obstacle: str, derper_program: Path, tmp_path: Path) -> Iterator[SlowLi
 @pytest.mark.slow
 @pytest.mark.timeout(BUILD_AND_RUN_S)
 @pytest.mark.parametrize(("site", "way"), [("b", Way.DOWN), ("a", Way.UP)], ids=["to", "from"])
+@pytest.mark.alongside("waits")
 def test_a_slow_line_is_filled_without_a_cut_or_a_byte_sent_twice(
     line: SlowLine, derper_version: DerperVersion, site: str, way: Way, is_full: bool
 ) -> None:

@@ -60,6 +60,7 @@ def test_the_copy_is_what_the_tests_import(copy):
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+@pytest.mark.alongside("computes")
 def test_a_check_that_is_gone_is_missed(copy, mutation):
     module = copy / mutation.path
     source = module.read_text()
@@ -78,6 +79,7 @@ def test_a_check_that_is_gone_is_missed(copy, mutation):
     )
 
 
+@pytest.mark.alongside("computes")
 def test_the_named_tests_pass_while_every_check_stands(copy):
     by_files = sorted({test for m in MUTATIONS for test in m.tests if test.startswith("tests/")})
 

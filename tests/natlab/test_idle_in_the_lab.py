@@ -40,6 +40,7 @@ def assert_pair_is_idle(name: str, pair: list[Process], *, is_full: bool) -> Non
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.alongside("waits")
 def test_a_pair_whose_udp_was_blocked_from_the_start_is_idle(
     lab: Lab, stage: Stage, request: pytest.FixtureRequest, is_full: bool
 ):
@@ -49,6 +50,7 @@ def test_a_pair_whose_udp_was_blocked_from_the_start_is_idle(
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.alongside("waits")
 def test_a_pair_whose_udp_is_blocked_later_is_idle(lab: Lab, pair: list[Process], is_full: bool):
     for process in pair:
         process.await_line(DIRECT)
@@ -57,6 +59,7 @@ def test_a_pair_whose_udp_is_blocked_later_is_idle(lab: Lab, pair: list[Process]
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.alongside("waits")
 def test_commands_without_any_network_are_idle(
     lab: Lab, stage: Stage, pair: list[Process], is_full: bool
 ):

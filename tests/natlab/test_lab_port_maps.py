@@ -177,6 +177,7 @@ def test_the_relay_alone_asks_no_router(router: PortMapper, stage: Stage, tmp_pa
 
 
 @pytest.mark.parametrize("lease_s", [SHORT_LEASE_S])  # miniupnpd shortens those of PCP alone
+@pytest.mark.alongside("waits")
 def test_a_lease_is_renewed_and_one_that_the_router_forgot_is_made_again(
     router: PortMapper, stage: Stage, tmp_path: Path
 ):

@@ -115,6 +115,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.alongside("waits")
 def test_a_network_that_is_away_for_20_s_stops_nothing_for_good(
     lab: Lab, stage: Stage, long_size: int, side: str
 ):
@@ -153,6 +154,7 @@ def test_a_nat_that_moves_to_another_address_stops_nothing(lab: Lab, transfer: T
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.alongside("waits")
 def test_loss_in_one_direction_stops_nothing(lab: Lab, transfer: Transfer):
     with lab.cut("a", Way.DOWN):
         transfer.pipe.await_line(r'"event": "stalled"', HEAL_LIMIT_S)

@@ -116,6 +116,7 @@ def test_a_relay_that_is_started_again_leaves_a_download_exact(stage, download, 
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.alongside("waits")
 def test_a_network_that_is_away_for_20_s_leaves_a_download_exact(lab, download, path, side):
     stalled = r'"event": "stalled"'
     with lab.cut(side):

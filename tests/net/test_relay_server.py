@@ -21,7 +21,7 @@ from tunnel.net.relay_server.server import RelayServer
 from tunnel.net.relay_server.stun import StunServer
 from tunnel.net.sockets import ListenFailed
 from tunnel.net.tasks import TaskGroup
-from tunnel.proto.relay_server.connection_caps import AcceptRates
+from tunnel.proto.relay_server.connection_caps import AcceptRates, Refusal
 from tunnel.proto.relay_server.derp_relay import DISCO_MAGIC, RoutingLimits
 from tunnel.proto.token_bucket import Allowance
 from tunnel.wire import stun
@@ -353,6 +353,81 @@ def test_who_would_wait_too_long_is_closed_and_another_network_is_served_at_once
 
         assert RawClient(server.address, source="127.0.1.1").is_ended()
         RawClient(server.address, source="127.0.2.1").connect()
+
+
+def upgrade(*fields):
+    lines = (UPGRADE[:-4].decode(), *fields, "", "")
+    return "\r\n".join(lines).encode()
+
+
+def status_of(server, *fields):
+    """The status that a client gets who stays connected."""
+    client = RawClient(server.address)
+    client.sock.sendall(upgrade(*fields))
+    return int(client.head().split()[1]), client
+
+
+def test_behind_a_proxy_each_of_its_clients_counts_for_itself():
+    with relay(max_per_address=2, is_behind_proxy=True) as server:
+        held = [status_of(server, "X-Forwarded-For: 9.9.9.9, 192.0.2.1") for _ in range(3)]
+        others = [status_of(server, "X-Forwarded-For: 9.9.9.9, 192.0.2.2") for _ in range(2)]
+
+        assert [status for status, _ in held] == [101, 101, 429]
+        assert [status for status, _ in others] == [101, 101]
+        held[0][1].close()
+        until(lambda: server.connections == 3)
+        assert status_of(server, "X-Forwarded-For: 192.0.2.1")[0] == 101
+
+
+def test_nobody_borrows_another_address_without_a_proxy():
+    with relay(max_per_address=1) as server:
+        for _ in range(2):
+            assert status_of(server, "X-Forwarded-For: 192.0.2.1")[0] == 101
+        head, body = request(
+            server, b"GET /derpmap HTTP/1.1\r\nHost: r\r\nX-Forwarded-Proto: https\r\n\r\n"
+        )
+
+        assert json.loads(body)["Regions"]["900"]["Nodes"][0]["PlainHTTP"]
+
+
+def test_a_map_behind_a_proxy_with_tls_says_so():
+    with relay(is_behind_proxy=True) as server:
+        _, body = request(
+            server,
+            b"GET /derpmap HTTP/1.1\r\nHost: r.example\r\nX-Forwarded-Proto: https\r\n\r\n",
+        )
+
+    node = json.loads(body)["Regions"]["900"]["Nodes"][0]
+    assert (node["HostName"], node.get("DERPPort"), node.get("PlainHTTP")) == (
+        "r.example",
+        None,
+        None,
+    )
+
+
+def test_refusals_are_told_by_reason_and_thinned_out():
+    told = []
+    server = RelayServer(
+        LOOPBACK,
+        KEYS,
+        None,
+        None,
+        RelayLimits(RoutingLimits(max_clients=1), max_per_address=1, is_behind_proxy=True),
+        report=told.append,
+    )
+    server.start()
+    try:
+        only = RawClient(server.address).connect()
+        for number in range(20):
+            assert status_of(server, f"X-Forwarded-For: 192.0.2.{number}")[0] == 503
+        only.close()
+    finally:
+        server.stop()
+
+    assert [(each.reason, each.source, each.count) for each in told] == [
+        (Refusal.CLIENTS, "192.0.2.0", 1),
+        (Refusal.CLIENTS, "192.0.2.1", 1),
+    ]
 
 
 def test_stopping_writes_what_is_queued_and_ends_every_connection():

@@ -235,6 +235,7 @@ def check_run(seed: int) -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
+@pytest.mark.alongside("computes")
 def test_what_is_in_flight_by_the_one_that_fails_goes_on_by_the_one_that_works(is_full):
     only = chosen()
     seeds = range(RUNS if is_full else CUT_RUNS) if only is None else [only]

@@ -126,6 +126,7 @@ def check_run(seed: int) -> Run:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.alongside("computes")
 def test_no_hostile_relay_makes_a_wrong_byte_a_false_success_or_unbounded_state(is_full):
     only = chosen()
     seeds = range(RUNS if is_full else CUT_RUNS) if only is None else [only]

@@ -67,6 +67,7 @@ def memory():
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
+@pytest.mark.alongside("computes")
 def test_links_that_are_refused_and_pinged_for_ever_leave_an_issuer_as_it_was(is_full):
     """3.5 links a second, each with a quarter of a megabyte: today's worst was 15 MB a second."""
     world = World(1)

@@ -196,6 +196,7 @@ def test_no_hostile_node_on_the_path_deceives_diverts_or_stops_a_transfer(is_ful
 
 
 @pytest.mark.slow
+@pytest.mark.alongside("computes")
 def test_a_path_in_use_outlives_all_the_addresses_that_packets_were_passed_on_from():
     """Each costs both sides a path id, and the other side keeps the windows of 64 ids."""
     world = World(7, issuer_keys=ISSUER_KEYS)

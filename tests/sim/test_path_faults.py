@@ -204,6 +204,7 @@ def check_run(seed: int) -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.alongside("computes")
 def test_random_faults_of_paths_never_cost_a_byte_and_are_soon_over(is_full):
     only = os.environ.get("FAULT_SEED")
     seeds = range(int(only), int(only) + 1) if only else range(RUNS if is_full else CUT_RUNS)

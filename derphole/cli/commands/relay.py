@@ -13,7 +13,12 @@ from derphole.status import Caution, Notice
 if TYPE_CHECKING:
     from derphole.relay_key import LoadedKey
     from tunnel.crypto.keys import KeyPair
-    from tunnel.net.relay_server.server import ListenFailed, RelayServer, ServerCertificate
+    from tunnel.net.relay_server.server import (
+        ListenFailed,
+        RelayLimits,
+        RelayServer,
+        ServerCertificate,
+    )
 
 USAGE = """\
 Run a relay, on which two machines meet that cannot reach each other.
@@ -30,7 +35,12 @@ OPTIONS:
     --stun-port PORT|off        UDP port of STUN on the same host (default 3478)
     --tls-cert FILE             Certificate chain in PEM, to serve https
     --tls-key FILE              Its private key in PEM
+    --public-url URL            How everybody reaches the relay, for its map and its ready line:
+                                https://HOST[:PORT][#PIN] before a proxy with TLS
+    --behind-proxy              Believe a reverse proxy on this machine or in a private network:
+                                X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host
     --max-clients N             Clients at once (default 1024)
+    --max-per-address N         Connections at once from one address (default 64)
     --rate RATE                 Bytes a second taken from each client, such as 1250000 or 2M
                                 (default: no limit)
     --key-file FILE             The relay's own key, kept across restarts; written if absent,
@@ -40,6 +50,7 @@ EXAMPLES:
     derphole relay
     derphole relay --listen :3340
     derphole relay --key-file relay.json
+    derphole relay --behind-proxy --public-url https://relay.example
     derphole relay --listen :443 --tls-cert relay.crt --tls-key relay.key
 """
 
@@ -61,7 +72,7 @@ def run(arguments: Arguments, output: Output) -> int:
         server = _started(options, loaded.keys, certificate, output)
         try:
             _keep_key(options, loaded, output)
-            announce(server, certificate, output)
+            announce(server, options, certificate, output)
             server.wait()
         finally:
             server.stop()
@@ -123,13 +134,25 @@ def _started(
     output: Output,
 ) -> "RelayServer":
     """Return the running server, without STUN if only the default STUN port was not free."""
-    from tunnel.net.relay_server.server import ListenFailed, RelayLimits, RelayServer, RoutingLimits
+    from derphole.cli.commands.relay_ready import public_node, words_of_refusal
+    from tunnel.net.relay_server.server import ListenFailed, RelayServer
 
-    limits = RelayLimits(RoutingLimits(max_clients=options.max_clients, rate=options.rate))
-    context = certificate.context if certificate else None
-    cert_name = certificate.cert_name if certificate else ""
+    limits = _limits(options)
+
+    def server_with(stun: tuple[str, int] | None) -> "RelayServer":
+        return RelayServer(
+            options.listen,
+            keys,
+            stun,
+            certificate.context if certificate else None,
+            limits,
+            certificate.cert_name if certificate else "",
+            public_node(options, certificate),
+            lambda refused: output.report(Caution(words_of_refusal(refused, limits))),
+        )
+
     stun = None if options.stun_port is None else (options.listen[0], options.stun_port)
-    server = RelayServer(options.listen, keys, stun, context, limits, cert_name)
+    server = server_with(stun)
     try:
         server.start()
     except ListenFailed as error:
@@ -143,12 +166,22 @@ def _started(
         )
     else:
         return server
-    server = RelayServer(options.listen, keys, None, context, limits, cert_name)
+    server = server_with(None)
     try:
         server.start()
     except ListenFailed as error:
         raise _not_listening(error) from error
     return server
+
+
+def _limits(options: RelayOptions) -> "RelayLimits":
+    from tunnel.net.relay_server.server import MAX_PER_ADDRESS, RelayLimits, RoutingLimits
+
+    return RelayLimits(
+        RoutingLimits(max_clients=options.max_clients, rate=options.rate),
+        max_per_address=options.max_per_address or MAX_PER_ADDRESS,
+        is_behind_proxy=options.is_behind_proxy,
+    )
 
 
 def _not_listening(error: "ListenFailed") -> RelayNotStarted:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from derphole.cli.frame.arguments import Arguments, parse_size
 from derphole.errors import UsageError
+from tunnel.errors import DecodeError
 from tunnel.units import BytesPerSecond
+from tunnel.wire.derpmap import DEFAULT_STUN_PORT, RelayNode, parse_relay_url
 
 DEFAULT_LISTEN = "127.0.0.1:3340"
-DEFAULT_STUN_PORT = 3478
 DEFAULT_MAX_CLIENTS = 1024
 MOST_CLIENTS = 100_000
 
@@ -26,6 +27,9 @@ class RelayOptions:
         stun_is_wanted: the STUN port was named, so it must work.
         certificate: certificate and key file, None for plain HTTP.
         max_clients: logged in at once.
+        max_per_address: connections at once from one address, None for the usual number.
+        is_behind_proxy: what a reverse proxy tells of its clients is believed.
+        public: how everybody reaches the relay, None for as it listens.
         rate: of each client, None for no limit.
         key_file: None for a key that only this run has.
     """
@@ -35,6 +39,9 @@ class RelayOptions:
     stun_is_wanted: bool
     certificate: tuple[Path, Path] | None
     max_clients: int
+    max_per_address: int | None
+    is_behind_proxy: bool
+    public: RelayNode | None
     rate: BytesPerSecond | None
     key_file: Path | None
 
@@ -51,7 +58,10 @@ def relay_options(arguments: Arguments) -> RelayOptions:
         stun_port=DEFAULT_STUN_PORT if stun is None else parse_stun_port(stun),
         stun_is_wanted=stun is not None,
         certificate=(Path(cert), Path(key)) if cert and key else None,
-        max_clients=parse_max_clients(arguments.text("--max-clients")),
+        max_clients=parse_count("--max-clients", arguments) or DEFAULT_MAX_CLIENTS,
+        max_per_address=parse_count("--max-per-address", arguments),
+        is_behind_proxy=arguments.flag("--behind-proxy"),
+        public=parse_public_url(arguments.text("--public-url")),
         rate=parse_rate(arguments.text("--rate")),
         key_file=Path(key_file) if key_file else None,
     )
@@ -77,13 +87,27 @@ def parse_stun_port(text: str) -> int | None:
     return int(text)
 
 
-def parse_max_clients(text: str | None) -> int:
-    """Read a number of clients; raises `UsageError`."""
+def parse_count(option: str, arguments: Arguments) -> int | None:
+    """Read a number of clients or connections, None without; raises `UsageError`."""
+    text = arguments.text(option)
     if text is None:
-        return DEFAULT_MAX_CLIENTS
+        return None
     if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= MOST_CLIENTS:
-        raise UsageError(f'invalid --max-clients value "{text}"; use 1 to {MOST_CLIENTS}')
+        raise UsageError(f'invalid {option} value "{text}"; use 1 to {MOST_CLIENTS}')
     return int(text)
+
+
+def parse_public_url(text: str | None) -> RelayNode | None:
+    """Read how everybody reaches the relay, as for --relay, None without; raises `UsageError`."""
+    if text is None:
+        return None
+    if "?" in text:
+        raise UsageError("--public-url takes no ?stun=; --stun-port says where STUN is")
+    try:
+        (node,) = parse_relay_url(text).nodes
+    except DecodeError as error:
+        raise UsageError(f"invalid --public-url value: {error}") from error
+    return node
 
 
 def parse_rate(text: str | None) -> BytesPerSecond | None:

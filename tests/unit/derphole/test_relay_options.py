@@ -9,7 +9,7 @@ import pytest
 
 from derphole.cli.commands.relay_options import (
     parse_listen,
-    parse_max_clients,
+    parse_public_url,
     parse_rate,
     parse_stun_port,
     relay_options,
@@ -74,9 +74,26 @@ def test_malformed_rates_are_usage_errors(text):
 
 
 @pytest.mark.parametrize("text", ["", "0", "x", "100001"])
-def test_malformed_client_numbers_are_usage_errors(text):
-    with pytest.raises(UsageError):
-        parse_max_clients(text)
+def test_malformed_numbers_are_usage_errors_that_name_their_option(text):
+    for name in ("max_clients", "max_per_address"):
+        with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} value"):
+            options(**{name: text})
+
+
+def test_a_public_url_is_read_like_a_relays():
+    node = parse_public_url("https://relay.example/derp#sha256:" + "ab" * 32)
+
+    assert (node.address, node.use_tls) == ("relay.example:443", True)
+    assert node.cert_name == "sha256:" + "ab" * 32
+    assert parse_public_url(None) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "relay.example", "ftp://r", "https://r/path", "https://r?stun=off", "https://"]
+)
+def test_malformed_public_urls_are_usage_errors(text):
+    with pytest.raises(UsageError, match="--public-url"):
+        parse_public_url(text)
 
 
 @pytest.mark.parametrize("text", ["", "OFF", "-1", "65536", "x"])

@@ -123,7 +123,7 @@ CASES = [
     ),
     (Reconnected(12.3456), "connected again", "reconnected"),
     (
-        RelayReady("http://relay:1", "http://relay:1/derpmap", None, {"HostName": "relay"}),
+        RelayReady("http://relay:1", "http://relay:1/derpmap", None, (), {"HostName": "relay"}),
         "relay ready: http://relay:1 (no STUN)",
         "relay-ready",
     ),
@@ -195,10 +195,14 @@ def test_a_program_is_told_of_a_target_in_fields():
 
 
 def test_a_program_gets_the_relay_as_an_object():
-    ready = RelayReady("http://relay:1", "http://relay:1/derpmap", "relay:2", {"HostName": "relay"})
+    others = ("http://relay6:1",)
+    ready = RelayReady(
+        "http://relay:1", "http://relay:1/derpmap", "relay:2", others, {"HostName": "relay"}
+    )
 
     assert ready.keys == {
         "url": "http://relay:1",
+        "other_urls": ["http://relay6:1"],
         "derp_map_url": "http://relay:1/derpmap",
         "stun": "relay:2",
         "node": {"HostName": "relay"},

@@ -2,7 +2,10 @@
 
 import pytest
 
+from tunnel.net.relay_client.dial import MAX_BODY_SHOWN
 from tunnel.proto.relay_server import pages as relay_pages
+from tunnel.proto.relay_server.connection_caps import Refusal
+from tunnel.proto.relay_server.forwarded import Forwarded
 from tunnel.proto.relay_server.pages import Page, Site, Upgrade
 from tunnel.wire.derpmap import STUN_OFF, RelayNode, decode_derp_map
 from tunnel.wire.http_head import (
@@ -20,10 +23,10 @@ SITE = Site(NODE, KEY)
 UPGRADE = ("Connection: Upgrade", "Upgrade: DERP")
 
 
-def ask(path, *fields, method="GET", version="1.1", site=SITE, is_full=False):
+def ask(path, *fields, method="GET", version="1.1", site=SITE, is_full=False, **told):
     lines = (f"{method} {path} HTTP/{version}", *fields, "", "")
     head = parse_request_head("\r\n".join(lines).encode())
-    return relay_pages.answer(head, site, is_full=is_full)
+    return relay_pages.answer(head, site, is_full=is_full, forwarded=Forwarded(**told))
 
 
 def own_node(page):
@@ -200,6 +203,45 @@ def test_the_map_of_a_tls_relay_pins_the_certificate():
     node = own_node(ask("/derpmap", "Host: relay.example", site=site))
 
     assert (node.cert_name, node.use_tls, node.derp_port) == (pin, True, 443)
+
+
+def test_the_map_shows_the_way_by_a_proxy_that_tells_it():
+    https = own_node(ask("/derpmap", "Host: relay.example", scheme="https"))
+    renamed = own_node(
+        ask("/derpmap", "Host: 127.0.0.1:3340", scheme="https", host="relay.example")
+    )
+
+    for node in (https, renamed):
+        assert (node.host, node.derp_port, node.use_tls) == ("relay.example", 443, True)
+
+
+def test_fields_of_a_proxy_are_nothing_by_themselves():
+    fields = ("Host: relay.example", "X-Forwarded-Proto: https", "X-Forwarded-Host: evil.example")
+    node = own_node(ask("/derpmap", *fields))
+
+    assert (node.host, node.derp_port, node.use_tls) == ("relay.example", 80, False)
+
+
+def test_a_proxys_certificate_is_not_pinned_by_ours():
+    site = Site(RelayNode("900a", 900, "192.0.2.1", cert_name="sha256-raw:" + "ab" * 32), KEY)
+
+    assert own_node(ask("/derpmap", "Host: r", site=site, scheme="https")).cert_name == ""
+
+
+def test_a_public_url_is_what_the_map_shows_whatever_a_request_tells():
+    public = RelayNode("900a", 900, "relay.example", stun_port=STUN_OFF)
+    site = Site(public, KEY, is_node_public=True)
+
+    for told in ({}, {"scheme": "http", "host": "x"}):
+        assert own_node(ask("/derpmap", "Host: 127.0.0.1:3340", site=site, **told)) == public
+
+
+def test_a_refusal_fits_into_what_a_client_shows_of_it():
+    for refusal in Refusal:
+        page = relay_pages.refusal_page(refusal, 100_000)
+        assert len(page.body) <= MAX_BODY_SHOWN
+    assert relay_pages.refusal_page(Refusal.SOURCE, 64).status == 429
+    assert "64 connections" in relay_pages.refusal_page(Refusal.SOURCE, 64).body
 
 
 def test_unknown_paths_are_not_found():

@@ -1,6 +1,7 @@
 """One connection to the embedded relay: TLS, the request head, then frames both ways.
 
     reader:  its turn -> handshake -> head -> page, or upgrade -> login -> frames into the machine
+             (behind a proxy the head tells whose turn it is, and who it counts for)
     writer:  from the login on, frames out of the machine; sleeps until woken or its keep-alive
 
 A stranger costs one greenlet and some KiB: the writer and large buffers come with the login.
@@ -19,15 +20,19 @@ import gevent
 from gevent import socket
 from gevent.event import Event
 
+from tunnel.addresses import host_and_port
 from tunnel.errors import DecodeError, PeerError, TunnelError
 from tunnel.net.clock import monotonic
 from tunnel.net.deadlines import Deadlines
+from tunnel.net.relay_server.door import Door
 from tunnel.net.relay_server.limits import RelayLimits
 from tunnel.net.relay_server.wait_limit import WaitLimit
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_server import pages
+from tunnel.proto.relay_server.connection_caps import Admitted, Refusal
 from tunnel.proto.relay_server.derp_relay import MAX_LOGIN, Client, Relay
-from tunnel.proto.relay_server.pages import Page, Site
+from tunnel.proto.relay_server.forwarded import NOT_FORWARDED, forwarded
+from tunnel.proto.relay_server.pages import Page, Site, Upgrade
 from tunnel.units import KIB, MIB, Instant, Seconds
 from tunnel.wire.derp import FIRST_BUFFER_SIZE, MAX_CLIENT_INFO, FrameSplitter
 from tunnel.wire.http_head import RequestHead, head_size, parse_request_head
@@ -69,6 +74,7 @@ class SharedState:
     site: Site
     limits: RelayLimits
     tls: "SSLContext | None"
+    door: Door
     wake_by_client: dict[Client, Event]
 
     def wake_writers(self) -> None:
@@ -85,8 +91,8 @@ class ClientConnection:
     Args:
         board: shared by the server's connections.
         sock: connected.
-        name: the client's address, for logs.
-        on_login: called once when it has become a client.
+        peer: the plain address and the port of who connected.
+        admitted: its place.
         on_end: called once when everything of this connection is gone.
     """
 
@@ -94,14 +100,15 @@ class ClientConnection:
         self,
         board: SharedState,
         sock: socket.socket,
-        name: str,
-        on_login: Callable[[], None],
+        peer: tuple[str, int],
+        admitted: Admitted,
         on_end: Callable[[], None],
     ) -> None:
         self._board = board
         self._stream = sock
-        self._name = name
-        self._on_login = on_login
+        self._peer = peer[0]
+        self._name = name = host_and_port(*peer)
+        self._admitted = admitted
         self._on_end = on_end
         self._tasks = TaskGroup(f"relay/{name}", on_failure=_note_bug)
         self._reader: gevent.Greenlet | None = None
@@ -113,9 +120,9 @@ class ClientConnection:
         self._is_draining = False
         self._is_closing = False
 
-    def start(self, serve_at: Instant) -> None:
-        """Serve in a greenlet of its own, from a certain time on."""
-        self._reader = self._tasks.spawn("reader", self._run, serve_at)
+    def start(self) -> None:
+        """Serve in a greenlet of its own, when it is its turn."""
+        self._reader = self._tasks.spawn("reader", self._run)
         # Not in a finally: a greenlet that is killed before it starts runs none.
         self._reader.rawlink(self._release)
 
@@ -132,9 +139,9 @@ class ClientConnection:
         if self._reader is not None:
             self._reader.kill(block=block)
 
-    def _run(self, serve_at: Instant) -> None:
+    def _run(self) -> None:
         try:
-            gevent.sleep(max(0.0, serve_at - monotonic()))
+            _sleep_until(self._admitted.serve_at)
             self._serve()
         except (OSError, PeerError, ConnectionEnded) as error:
             _log.debug("connection of %s: %s", self._name, error)
@@ -165,13 +172,29 @@ class ClientConnection:
         if head is None:
             self._answer(Page(400, "This is no HTTP/1.1 request.\n"))
             return
-        is_full = self._board.relay.is_full
-        answer = pages.answer(head, self._board.site, is_full=is_full)
+        answer = self._decide(head)
         if isinstance(answer, Page):
             self._answer(answer, with_body=head.method != "HEAD")
             return
         self._send([answer.head])
         self._serve_client(rest)
+
+    def _decide(self, head: RequestHead) -> Page | Upgrade:
+        """Return what a request gets, once it is its turn."""
+        board = self._board
+        told = forwarded(head, self._peer) if board.limits.is_behind_proxy else NOT_FORWARDED
+        address = told.address or self._peer
+        if address != self._peer:
+            self._name = f"{address} by {self._name}"
+        serve_at = board.door.meet(self._admitted, address)
+        if isinstance(serve_at, Refusal):
+            return pages.refusal_page(serve_at, board.limits.max_per_address)
+        _sleep_until(serve_at)
+        is_full = board.relay.is_full
+        answer = pages.answer(head, board.site, is_full=is_full, forwarded=told)
+        if isinstance(answer, Page) and answer.status == 503:
+            board.door.turn_away(address)
+        return answer
 
     def _read_head(self) -> tuple[RequestHead | None, bytes]:
         """Return the request head, None for a malformed one, and the bytes that followed it."""
@@ -212,7 +235,7 @@ class ClientConnection:
             splitter.feed(rest)
             with _deadline(board.limits.login_timeout_s, "no login in time"):
                 self._log_in(client, splitter)
-            self._on_login()
+            board.door.settle(self._admitted)
             board.wake_by_client[client] = self._wake
             self._is_client = True
             writer = self._tasks.spawn("writer", self._run_writer, client)
@@ -333,6 +356,10 @@ def _note_bug(error: BaseException) -> None:
 
 def _deadline(seconds: Seconds, text: str) -> gevent.Timeout:
     return gevent.Timeout(seconds, ConnectionEnded(text))
+
+
+def _sleep_until(instant: Instant) -> None:
+    gevent.sleep(max(0.0, instant - monotonic()))
 
 
 def _without(parts: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:

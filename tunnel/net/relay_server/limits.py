@@ -8,6 +8,8 @@ from tunnel.units import Seconds
 
 # Chosen: connections beyond the logged-in clients: pages, logins under way.
 SPARE_CONNECTIONS = 256
+# Chosen: a classroom or an office behind one address; more is for the operator to say.
+MAX_PER_ADDRESS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,8 @@ class RelayLimits:
         routing: clients, queues and rate.
         max_per_address: connections from one source address (IPv6: one /64), loopback excepted:
             who is on this machine, or comes through its reverse proxy, counts only in the total.
+        is_behind_proxy: what a reverse proxy on this machine or in a private network tells of who
+            it connects, is believed: connections count for those.
         accept: connections begun with per second, of each network and in all; more wait their
             turn for a while, or are closed.
         handshake_timeout_s: for TLS.
@@ -28,7 +32,8 @@ class RelayLimits:
     """
 
     routing: RoutingLimits = field(default_factory=RoutingLimits)
-    max_per_address: int = 64
+    max_per_address: int = MAX_PER_ADDRESS
+    is_behind_proxy: bool = False
     accept: AcceptRates = field(default_factory=AcceptRates)
     handshake_timeout_s: Seconds = 10.0
     head_timeout_s: Seconds = 10.0

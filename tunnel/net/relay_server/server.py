@@ -11,6 +11,8 @@ Tailscale's derper.
 
 import logging
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,6 @@ from gevent.event import Event
 
 from tunnel.addresses import host_and_port
 from tunnel.crypto.keys import KeyPair
-from tunnel.net.clock import monotonic
 from tunnel.net.heap import give_back_freed_memory
 from tunnel.net.relay_server.certificate import (
     CertificateUnusable,
@@ -28,24 +29,27 @@ from tunnel.net.relay_server.certificate import (
     load_certificate,
 )
 from tunnel.net.relay_server.connection import ClientConnection, SharedState
-from tunnel.net.relay_server.limits import SPARE_CONNECTIONS, RelayLimits
+from tunnel.net.relay_server.door import Door, Refused
+from tunnel.net.relay_server.limits import MAX_PER_ADDRESS, SPARE_CONNECTIONS, RelayLimits
 from tunnel.net.relay_server.stun import StunServer
 from tunnel.net.sockets import ListenFailed, open_listener
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_server import pages
-from tunnel.proto.relay_server.connection_caps import Admitted, ConnectionCaps
+from tunnel.proto.relay_server.connection_caps import Admitted, Refusal
 from tunnel.proto.relay_server.derp_relay import Relay, RoutingLimits
 from tunnel.proto.relay_server.pages import Site, node_at, own_map
 from tunnel.proto.relay_server.source_network import is_loopback, is_unspecified, plain_address
-from tunnel.proto.token_bucket import Allowance, TokenBucket
-from tunnel.units import Instant, Seconds
+from tunnel.units import Seconds
 from tunnel.wire.derpmap import OWN_REGION_ID, STUN_OFF, RelayNode, encode_derp_map
 
 __all__ = [
+    "MAX_PER_ADDRESS",
     "OWN_REGION_ID",
     "SPARE_CONNECTIONS",
     "CertificateUnusable",
     "ListenFailed",
+    "Refusal",
+    "Refused",
     "RelayLimits",
     "RelayServer",
     "RoutingLimits",
@@ -68,8 +72,6 @@ MIN_BACK_OFF_S: Seconds = 0.01
 MAX_BACK_OFF_S: Seconds = 1.0
 # Chosen: closing those who are refused is quick, so that others behind them wait little.
 ACCEPTED_PER_TURN = 16
-# Chosen: a flood of them must not become one of log lines.
-REFUSALS_TOLD = Allowance(rate=1.0, burst=3.0)
 # Chosen: fewer leave little behind, and others use that again.
 ENDED_BEFORE_TRIM = 32
 # Chosen: a crowd leaves within that time, and giving memory back takes a few milliseconds.
@@ -90,6 +92,8 @@ class RelayServer:
         tls: a server context of `tunnel.net.relay_server.certificate`, None for plain HTTP.
         limits: what is allowed.
         cert_name: what the map says of the certificate: a pin, or "" when any client trusts it.
+        public: how everybody reaches it, None for as it listens, or as a request tells.
+        report: told of connections that are not served; must not block.
     """
 
     def __init__(
@@ -100,6 +104,8 @@ class RelayServer:
         tls: "SSLContext | None",
         limits: RelayLimits,
         cert_name: str = "",
+        public: RelayNode | None = None,
+        report: Callable[[Refused], None] = lambda _: None,
     ) -> None:
         self._listen = listen
         self._keys = keys
@@ -112,14 +118,11 @@ class RelayServer:
         self._listener: socket.socket | None = None
         self._address: tuple[str, int] | None = None
         self._board: SharedState | None = None
-        self._caps = ConnectionCaps(
-            limits.max_connections, limits.max_per_address, limits.accept, monotonic()
-        )
+        self._public = public
+        self._door = Door(limits, report)
         self._connection_of: dict[Admitted, ClientConnection] = {}
         self._ended = 0  # connections, since memory was given back
         self._may_trim = Event()
-        self._refused = 0  # and not yet told
-        self._refusals_told = TokenBucket(REFUSALS_TOLD, monotonic())
         self._is_empty = Event()
         self._is_empty.set()
 
@@ -157,6 +160,10 @@ class RelayServer:
             stun_port=STUN_OFF if stun is None else stun[1],
             use_tls=self._tls is not None,
         )
+        if self._public is not None:
+            shown = self._public
+            node = replace(node, cert_name=shown.cert_name, use_tls=shown.use_tls)
+            host, port = shown.host, shown.derp_port
         return pages.node_at(node, host, port)
 
     def start(self) -> None:
@@ -169,8 +176,8 @@ class RelayServer:
         except BaseException:
             self._listener.close()
             raise
-        site = Site(self.node, self._keys.public)
-        self._board = SharedState(self._relay, site, self._limits, self._tls, {})
+        site = Site(self.node, self._keys.public, is_node_public=self._public is not None)
+        self._board = SharedState(self._relay, site, self._limits, self._tls, self._door, {})
         self._tasks.spawn("accept", self._accept, self._listener, self._board)
         self._tasks.spawn("trim", self._trim)
 
@@ -210,30 +217,24 @@ class RelayServer:
 
     def _admit(self, board: SharedState, sock: socket.socket, address: tuple[str, int]) -> None:
         """Serve a connection, or close it when there are too many."""
-        now = monotonic()
         source = plain_address(address[0])
-        admitted = self._caps.admit(now, source)
+        admitted = self._door.admit(source)
         if admitted is None:
             sock.close()
-            self._note_refusal(now, source)
             return
         if admitted.displaced is not None:
             self._connection_of[admitted.displaced].kill(block=False)
 
         # Nothing here refers to the connection, so that it is gone as soon as it has ended.
         connection = ClientConnection(
-            board,
-            sock,
-            host_and_port(source, address[1]),
-            on_login=partial(self._caps.settle, admitted),
-            on_end=partial(self._forget, admitted),
+            board, sock, (source, address[1]), admitted, on_end=partial(self._forget, admitted)
         )
         self._connection_of[admitted] = connection
         self._is_empty.clear()
-        connection.start(admitted.serve_at)
+        connection.start()
 
     def _forget(self, admitted: Admitted) -> None:
-        self._caps.remove(admitted)
+        self._door.leave(admitted)
         del self._connection_of[admitted]
         if not self._connection_of:
             self._is_empty.set()
@@ -249,10 +250,3 @@ class RelayServer:
             self._may_trim.clear()
             self._ended = 0
             give_back_freed_memory()
-
-    def _note_refusal(self, now: Instant, source: str) -> None:
-        """Log a refusal, one a second of a flood."""
-        self._refused += 1
-        if self._refusals_told.try_take(now):
-            _log.info("too many connections: closed %d, at last from %s", self._refused, source)
-            self._refused = 0

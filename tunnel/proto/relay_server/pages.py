@@ -7,6 +7,7 @@
     /healthz                               ok
     /                                      what this is, for a person
 
+Anything may be answered by 429 or 503 instead: too many come from one address or network.
 Source: tailscale derp/derpserver/handler.go, cmd/derper/derper.go.  Knows no sockets.
 """
 
@@ -16,6 +17,8 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from tunnel.errors import DecodeError
+from tunnel.proto.relay_server.connection_caps import Refusal
+from tunnel.proto.relay_server.forwarded import NOT_FORWARDED, Forwarded
 from tunnel.wire import derpmap
 from tunnel.wire.derp import PROTOCOL_VERSION
 from tunnel.wire.derpmap import OWN_REGION_ID, RelayMap, RelayNode, RelayRegion
@@ -39,6 +42,7 @@ REASONS = {
     404: "Not Found",
     405: "Method Not Allowed",
     426: "Upgrade Required",
+    429: "Too Many Requests",
     501: "Not Implemented",
     503: "Service Unavailable",
 }
@@ -57,10 +61,12 @@ class Site:
     Args:
         node: the relay as a map entry, for requests that do not tell how they reached it.
         public_key: the relay's public key (32 bytes).
+        is_node_public: `node` is how everybody reaches it, whatever a request tells.
     """
 
     node: RelayNode
     public_key: bytes
+    is_node_public: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +86,32 @@ class Page:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def answer(head: RequestHead, site: Site, *, is_full: bool) -> Upgrade | Page:
-    """Decide what a request gets; `is_full`: no further client may log in."""
+def answer(
+    head: RequestHead, site: Site, *, is_full: bool, forwarded: Forwarded = NOT_FORWARDED
+) -> Upgrade | Page:
+    """Decide what a request gets; `is_full`: no further client may log in.
+
+    `forwarded` is what a proxy tells of the request that can be believed.
+    """
     if head.path == DERP_PATH:
         return _answer_derp(head, site, is_full=is_full)
-    page = _find_page(head, site)
+    page = _find_page(head, site, forwarded)
     if page is None:
         return Page(404, "There is nothing here.\n")
     if head.method not in ("GET", "HEAD"):
         return Page(405, "Only GET and HEAD are answered here.\n", headers={"Allow": "GET, HEAD"})
     return page
+
+
+def refusal_page(refusal: Refusal, most_of_source: int) -> Page:
+    """Return what a connection is told that is not served; short, since clients show it whole."""
+    if refusal is Refusal.SOURCE:
+        return Page(
+            429,
+            f"your address has {most_of_source} connections here, as many as one may have; the "
+            "relay's --max-per-address allows more\n",
+        )
+    return Page(503, "too many connections come from your network; try again later\n")
 
 
 def encode_page(page: Page, *, with_body: bool = True) -> bytes:
@@ -152,14 +174,14 @@ def _protocols_asked_for(head: RequestHead) -> set[str]:
     return set(head.tokens("upgrade"))
 
 
-def _find_page(head: RequestHead, site: Site) -> Page | None:
+def _find_page(head: RequestHead, site: Site, forwarded: Forwarded) -> Page | None:
     match head.path:
         case "/":
             return Page(200, ABOUT)
         case "/healthz":
             return Page(200, "ok")
         case "/derpmap":
-            return _derp_map(head, site)
+            return _derp_map(head, site, forwarded)
         case "/generate_204":
             return _no_content(head)
         case path if path in PROBE_PATHS:
@@ -167,16 +189,24 @@ def _find_page(head: RequestHead, site: Site) -> Page | None:
     return None
 
 
-def _derp_map(head: RequestHead, site: Site) -> Page:
-    # The way this client came is the way its peers can come: host names, forwarded ports.
-    scheme = "https" if site.node.use_tls else "http"
-    try:
-        (reached,) = derpmap.parse_relay_url(f"{scheme}://{head.headers.get('host', '')}").nodes
-        node = node_at(site.node, reached.host, reached.derp_port)
-    except DecodeError:
-        node = site.node
+def _derp_map(head: RequestHead, site: Site, forwarded: Forwarded) -> Page:
+    node = site.node if site.is_node_public else _node_as_reached(head, site.node, forwarded)
     body = derpmap.encode_derp_map(own_map(node)).decode("ascii") + "\n"
     return Page(200, body, "application/json", {"Cache-Control": "no-store"})
+
+
+def _node_as_reached(head: RequestHead, node: RelayNode, forwarded: Forwarded) -> RelayNode:
+    """Return the relay as this client reached it: so can its peers, by that name and port."""
+    scheme = forwarded.scheme or ("https" if node.use_tls else "http")
+    host = forwarded.host or head.headers.get("host", "")
+    try:
+        (reached,) = derpmap.parse_relay_url(f"{scheme}://{host}").nodes
+    except DecodeError:
+        return node
+    # What a proxy's certificate is, is not ours to say.
+    cert_name = "" if forwarded.scheme else node.cert_name
+    node = replace(node, use_tls=reached.use_tls, cert_name=cert_name)
+    return node_at(node, reached.host, reached.derp_port)
 
 
 def _no_content(head: RequestHead) -> Page:
