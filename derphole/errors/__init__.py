@@ -21,6 +21,7 @@ from derphole.errors.base import (
     InternalError,
     Interrupted,
     ThreadsRefused,
+    UdpPortUnusable,
     UsageError,
 )
 from derphole.errors.data import (
@@ -112,6 +113,7 @@ __all__ = [
     "TokenWrongCapability",
     "TokenWrongRole",
     "TransferError",
+    "UdpPortUnusable",
     "UsageError",
     "WeBrokeProtocol",
     "utc_text",

@@ -8,7 +8,13 @@ from collections.abc import Callable
 
 from derphole.config import NetworkOptions
 from derphole.errors import DerpholeError, OtherVersion
-from derphole.rendezvous.common import Rendezvous, endpoint_options, open_trace, relays_of
+from derphole.rendezvous.common import (
+    Rendezvous,
+    endpoint_options,
+    open_trace,
+    own_port,
+    relays_of,
+)
 from derphole.rendezvous.relays import claimer_relays
 from derphole.speech.endings import ending_error, program_text, refusal_error
 from derphole.status import Report
@@ -52,9 +58,10 @@ class ClaimerRendezvous(Rendezvous):
         )
         relays = relays_of(choice, self.options)
         limit_s = self.options.timeout_s
-        return self._admitted(
-            what, lambda: self._claimer.claim(invitation, relays, self._wait(what, limit_s))
-        )
+        with own_port():
+            return self._admitted(
+                what, lambda: self._claimer.claim(invitation, relays, self._wait(what, limit_s))
+            )
 
     def resume(self, secret: bytes | None, what: str, limit_s: Seconds) -> Link:
         """Come back after a link is over; the streams of the old one are not carried over.
