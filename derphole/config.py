@@ -47,6 +47,7 @@ class NetworkOptions:
         derp_map: URL or file of a relay map; None for the public one.
         relay: one relay to use instead of a map.
         force_relay: whether to stay on the relay.
+        udp_port: of direct paths, as a router forwards it; 0 for any.
         timeout_s: bound of the wait for the other side; None for no bound.
         is_patient: nothing is given up that might come some day: `--timeout 0`.
         trace: file that gets the trace as JSON lines.
@@ -60,6 +61,7 @@ class NetworkOptions:
     derp_map: str | None = None
     relay: RelayAddress | None = None
     force_relay: bool = False
+    udp_port: int = 0
     timeout_s: Seconds | None = None
     is_patient: bool = False
     trace: Path | None = None

@@ -20,6 +20,7 @@ from derphole.errors.base import (
     InternalError,
     Interrupted,
     ThreadsRefused,
+    UdpPortUnusable,
     UsageError,
 )
 from derphole.errors.data import (
@@ -114,6 +115,7 @@ __all__ = [
     "TokenWrongCapability",
     "TokenWrongRole",
     "TransferError",
+    "UdpPortUnusable",
     "UsageError",
     "WeBrokeProtocol",
     "utc_text",

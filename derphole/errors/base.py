@@ -77,6 +77,23 @@ class InternalError(DerpholeError):
         super().__init__(kind=kind, detail=detail or None)
 
 
+class UdpPortUnusable(DerpholeError):
+    """The port that direct paths were to use is not to be had.
+
+    Args:
+        port: which one.
+        is_taken: whether another program has it; else it needs special rights.
+    """
+
+    code = "udp-port"
+    says = "UDP port {port} cannot be used: {reason}"
+    next_step = "choose another port with --udp-port, or leave the option out"
+
+    def __init__(self, port: int, *, is_taken: bool) -> None:
+        reason = "another program uses it" if is_taken else "it needs special rights"
+        super().__init__(port=port, reason=reason)
+
+
 class ThreadsRefused(DerpholeError):
     """The system lets this process start no more threads."""
 

@@ -232,6 +232,7 @@ class _Check:
             min(limit_s, left_s),
             is_ipv6=is_ipv6,
             round_trip_s=round_trip_s,
+            port=self._options.udp_port,
         )
         if is_ipv6:
             self._ipv6 = found

@@ -11,7 +11,13 @@ from math import inf
 
 from derphole.config import NetworkOptions
 from derphole.errors import DerpholeError, NobodyThere, OtherVersion
-from derphole.rendezvous.common import Rendezvous, endpoint_options, open_trace, relays_of
+from derphole.rendezvous.common import (
+    Rendezvous,
+    endpoint_options,
+    open_trace,
+    own_port,
+    relays_of,
+)
 from derphole.rendezvous.relay_words import GiveUp
 from derphole.rendezvous.relays import claimer_relays
 from derphole.speech.endings import ending_error, program_text, refusal_error
@@ -68,7 +74,8 @@ class ClaimerRendezvous(Rendezvous):
         if limit_s is not None or self.options.is_patient:
             absence_s = inf
         wait = self._wait(what, limit_s, absence_s)
-        return self._admitted(what, lambda: self._claimer.claim(invitation, relays, wait))
+        with own_port():
+            return self._admitted(what, lambda: self._claimer.claim(invitation, relays, wait))
 
     def resume(self, secret: bytes | None, what: str, limit_s: Seconds | None) -> Link:
         """Come back after a link is over; the streams of the old one are not carried over.

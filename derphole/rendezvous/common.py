@@ -3,14 +3,15 @@
 The link outlives the relays it met on.  Closing a rendezvous sends what is queued.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 from weakref import WeakKeyDictionary
 
 from derphole import PROGRAM
 from derphole.config import NetworkOptions
-from derphole.errors import DerpholeError
+from derphole.errors import DerpholeError, UdpPortUnusable
 from derphole.rendezvous.receipt_paths import reason_relayed
 from derphole.rendezvous.relay_words import RelayWords, relay_text
 from derphole.rendezvous.relays import RelayChoice, dial_options
@@ -27,6 +28,7 @@ from tunnel.net.endpoint import (
     LinkResumed,
     LinkStalled,
     LinkTold,
+    ListenFailed,
     PathChanged,
     RelayChanged,
     Relays,
@@ -36,7 +38,16 @@ from tunnel.proto.machine import UdpEndpoint
 
 def endpoint_options(options: NetworkOptions) -> EndpointOptions:
     """Return how an endpoint behaves with these settings."""
-    return EndpointOptions(options.force_relay, PROGRAM.encode("ascii"))
+    return EndpointOptions(options.force_relay, PROGRAM.encode("ascii"), options.udp_port)
+
+
+@contextmanager
+def own_port() -> Iterator[None]:
+    """Say of which option it comes that a UDP port cannot be used; raises `UdpPortUnusable`."""
+    try:
+        yield
+    except ListenFailed as error:
+        raise UdpPortUnusable(error.port, is_taken=error.is_taken) from error
 
 
 def open_trace(options: NetworkOptions) -> TraceFile:

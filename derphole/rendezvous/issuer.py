@@ -6,7 +6,13 @@ from weakref import WeakKeyDictionary
 
 from derphole.config import NetworkOptions
 from derphole.errors import FeatureMissing, OtherVersion, RelayTrouble, TokenUnclaimed
-from derphole.rendezvous.common import Rendezvous, endpoint_options, open_trace, relays_of
+from derphole.rendezvous.common import (
+    Rendezvous,
+    endpoint_options,
+    open_trace,
+    own_port,
+    relays_of,
+)
 from derphole.rendezvous.relays import issuer_relays, relay_hints
 from derphole.speech.endings import program_text
 from derphole.status import Caution, Report
@@ -65,7 +71,8 @@ class IssuerRendezvous(Rendezvous):
         """Connect to a relay and return the token's text; raises `RelayTrouble`, `TimedOut`."""
         issuer_key = DerpKey(self._mint.keys.derp.public)
         choice = issuer_relays(self.options, issuer_key, self.report)
-        self._issuer.open(relays_of(choice, self.options))
+        with own_port():
+            self._issuer.open(relays_of(choice, self.options))
         self._waiter.wait("a relay", lambda: self._relays.connected, self.options.timeout_s)
         relay = self._relays.connected
         if relay is None or relay.node is None:

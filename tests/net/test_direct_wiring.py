@@ -22,6 +22,7 @@ from tunnel.net.ifaces import Gateway, InterfaceAddress
 from tunnel.net.ports.router_ports import RELEASE_S, Gateways
 from tunnel.net.relay_client.connection import RelayState
 from tunnel.net.relay_server.stun import StunServer
+from tunnel.net.sockets import ListenFailed
 from tunnel.net.tasks import TaskGroup
 from tunnel.net.udp.segmentation import offload
 from tunnel.net.udp.uplinks import Network
@@ -402,6 +403,26 @@ def test_a_way_out_whose_address_is_not_there_yet_is_tried_again():
         scene.look()
 
         scene.await_true(lambda: len(scene.link.lanes) > 2, "it has a lane")
+
+
+def test_a_port_that_is_asked_for_is_that_of_the_common_lanes_or_an_error():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("", 0))
+        port = udp.getsockname()[1]
+        with TaskGroup("taken") as tasks, pytest.raises(ListenFailed) as caught:
+            DirectPaths(Pump([]), tasks, lambda *_: None, udp_port=port).start()
+        assert caught.value.is_taken
+
+    with TaskGroup("free") as tasks:
+        direct = DirectPaths(Pump([]), tasks, lambda *_: None, udp_port=port)
+        direct.start()
+        direct.network_noticed(Network(uplinks=(SECOND,)))
+        gevent.sleep(0)
+        gevent.sleep(0)
+        ports = {lane.number: lane.port for lane in direct._lanes}
+        direct.close()
+    assert ports[LANE_IPV4] == port
+    assert ports[FIRST_BOUND_LANE] != port
 
 
 def networks(count: int) -> list[InterfaceAddress]:

@@ -51,6 +51,8 @@ class DirectPaths:
         tasks: the group that the greenlets belong to.
         trace: takes (event name, values).
         gateways: how to find and ask routers.
+        udp_port: of the lanes that the system routes, where a router forwards it to this machine;
+            0 for any.
     """
 
     def __init__(
@@ -59,18 +61,20 @@ class DirectPaths:
         tasks: TaskGroup,
         trace: Trace,
         gateways: Gateways | None = None,
+        *,
+        udp_port: int = 0,
     ) -> None:
         self._pump = pump
         self._tasks = tasks
         self._trace = trace
         self._gateways = gateways or Gateways()
-        self._lanes = Lanes(self, tasks, trace)
+        self._lanes = Lanes(self, tasks, trace, udp_port)
         self._routers = RouterPorts(tasks, self._mapping_changed, trace, self._gateways)
         self._maps_ports = False
         self._network = Network()
         self._links: list[PeerLink] = []
         self._offered: WeakKeyDictionary[PeerLink, tuple[Candidate, ...]] = WeakKeyDictionary()
-        self._gatherer = Gatherer(monotonic(), os.urandom)
+        self._gatherer = Gatherer(monotonic(), os.urandom, udp_port)
         self._deadlines = Deadlines("the gatherer of candidates")
         self._has_work = Event()
         self._is_over = False
@@ -80,7 +84,7 @@ class DirectPaths:
         self._origin = UdpEndpoint(0, "", 0)  # the same, as the machine has it
 
     def start(self) -> None:
-        """Open the lanes and begin to gather."""
+        """Open the lanes and begin to gather; raises `ListenFailed` for a port that is taken."""
         self._lanes.start()
         self._pump.use_lanes(list(self._lanes))
         self._tasks.spawn("direct paths", self._run)

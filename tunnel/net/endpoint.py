@@ -49,6 +49,7 @@ from tunnel.net.link_trace import LinkTrace
 from tunnel.net.pump import Pump
 from tunnel.net.relay_client.connection import RelayConnection, RelayState
 from tunnel.net.relay_client.dial import DialOptions
+from tunnel.net.sockets import ListenFailed
 from tunnel.net.tasks import TaskGroup
 from tunnel.net.udp.network_watch import NetworkWatch
 from tunnel.proto.link.events import (
@@ -92,6 +93,7 @@ __all__ = [
     "LinkResumed",
     "LinkStalled",
     "LinkTold",
+    "ListenFailed",
     "NotAdmitted",
     "OneSecret",
     "PathChanged",
@@ -278,7 +280,9 @@ class Endpoint:
         if self._options.is_relay_only:
             watch = NetworkWatch(self.hurry)
         else:
-            direct = self._direct = DirectPaths(pump, self._tasks, self._trace)
+            direct = self._direct = DirectPaths(
+                pump, self._tasks, self._trace, udp_port=self._options.udp_port
+            )
             direct.start()
             watch = NetworkWatch(direct.network_changed, direct.network_noticed)
         watch.start(self._tasks)

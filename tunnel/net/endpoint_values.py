@@ -35,11 +35,13 @@ class EndpointOptions:
 
     Args:
         is_relay_only: whether to keep to the relay; it holds for both sides.
+        udp_port: of direct paths, where a router forwards one; 0 for any.
         program: name and version of the program, for people on the other side, at most 24 bytes.
     """
 
     is_relay_only: bool = False
     program: bytes = b""
+    udp_port: int = 0
 
     @property
     def features(self) -> Feature:

@@ -89,6 +89,7 @@ def check_nat(
     *,
     is_ipv6: bool,
     round_trip_s: Seconds = 0.0,
+    port: int = 0,
 ) -> NatFindings | None:
     """Return what the NAT does to UDP of one family.
 
@@ -99,6 +100,7 @@ def check_nat(
         budget_s: the longest it may take.
         is_ipv6: the family.
         round_trip_s: how long answers take here, if that is known to be long.
+        port: to ask from; another one where it is taken, 0 for any.
 
     None where this machine lacks the family or no server has an address of it.
     """
@@ -110,8 +112,8 @@ def check_nat(
         return None
     sockets: list[socket.socket] = []
     try:
-        for _ in range(LANES):
-            sockets.append(_udp_socket(is_ipv6))
+        for lane in range(LANES):
+            sockets.append(_udp_socket(is_ipv6, 0 if lane else port))
         ports = (sockets[0].getsockname()[1], sockets[1].getsockname()[1])
         check = NatCheck(monotonic(), servers, ports, local_addresses, entropy, round_trip_s)
         has_route = _run_check(check, sockets, deadline)
@@ -164,12 +166,16 @@ def _send(sock: socket.socket, data: bytes, to: SocketAddress) -> bool:
     return True
 
 
-def _udp_socket(is_ipv6: bool) -> socket.socket:
+def _udp_socket(is_ipv6: bool, port: int = 0) -> socket.socket:
     sock = socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
     try:
         if is_ipv6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(("::" if is_ipv6 else "", 0))
+        host = "::" if is_ipv6 else ""
+        try:
+            sock.bind((host, port))
+        except OSError:
+            sock.bind((host, 0))
     except BaseException:
         sock.close()
         raise

@@ -21,6 +21,7 @@ USAGE:
 OPTIONS:
 {RELAY_OPTIONS}\
     --force-relay               Only noted in the report
+    --udp-port N                Check with this UDP port, as other commands would use it
     --timeout SECONDS           Take at most this long (default 5, and up to 30 where a
                                 relay answers slowly; 0: as long as it takes)
 {TRACE_OPTION}

@@ -17,6 +17,13 @@ from tunnel.units import GIB, KIB, MIB
 
 TRUE_WORDS = ("true", "1", "yes")
 FALSE_WORDS = ("false", "0", "no")
+# Flags of the Go tool that have another name here.
+ELSEWHERE = {
+    "--direct-tcp-port": (
+        "--direct-tcp-port is a flag of the Go tool; direct paths use UDP here: forward a UDP port "
+        "to this machine and name it with --udp-port N"
+    )
+}
 SIZE = re.compile(r"([0-9]{1,15})([kKmMgG]?)")
 NEGATIVE = re.compile(r"-[0-9]+(\.[0-9]+)?[A-Za-z]?")
 UNITS: Mapping[str, int] = {"": 1, "k": KIB, "m": MIB, "g": GIB}
@@ -135,7 +142,8 @@ def _scan_long(word: str, known: Mapping[str, Option], waiting: list[str], resul
     name, equals, value = word.partition("=")
     option = known.get(name)
     if option is None:
-        raise UsageError(f"unknown flag: {name}{meant(name, known)}")
+        elsewhere = ELSEWHERE.get(name)
+        raise UsageError(elsewhere or f"unknown flag: {name}{meant(name, known)}")
     if option.takes_value:
         given = value if equals else _next_value(name, waiting)
         result.options[option.name] = _not_negative(name, given)

@@ -39,6 +39,7 @@ def network_options(arguments: Arguments) -> NetworkOptions:
         derp_map=derp_map,
         relay=parse_relay(relay) if relay else None,
         force_relay=arguments.flag("--force-relay"),
+        udp_port=_udp_port(arguments),
         timeout_s=timeout_s,
         is_patient=timeout_s is None and arguments.text("--timeout") is not None,
         trace=Path(trace) if trace else None,
@@ -163,6 +164,18 @@ def _trace_size(text: str | None, *, has_trace: bool) -> ByteCount:
             shows_help=False,
         )
     return size
+
+
+def _udp_port(arguments: Arguments) -> int:
+    """Return the port of direct paths, 0 for any."""
+    text = arguments.text("--udp-port")
+    if text is None:
+        return 0
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+        raise UsageError(f'invalid --udp-port value "{text}"; use a number from 1 to 65535')
+    if arguments.flag("--force-relay"):
+        raise UsageError("--udp-port is for direct paths, and --force-relay allows none")
+    return int(text)
 
 
 def _check_parallel(text: str | None) -> None:

@@ -20,6 +20,8 @@ TRACE_OPTION = """\
 _BEFORE_TIMEOUT = f"""\
 {RELAY_OPTIONS}\
     --force-relay               Stay on the relay, use no direct path
+    --udp-port N                Use this UDP port for direct paths, such as one that a
+                                router forwards to this machine
     --timeout SECONDS           Give up waiting for the other side after this time (0: never,
                                 even when no relay can be used; default:
 """

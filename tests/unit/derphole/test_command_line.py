@@ -194,6 +194,12 @@ def test_printed_commands_start_the_way_the_npm_shim_does(run):
 WITH_USAGE = [
     (["--bogus"], "unknown flag: --bogus", None),
     (["-x"], "unknown flag: -x", None),
+    (
+        ["pipe", "--direct-tcp-port", "4000"],
+        "--direct-tcp-port is a flag of the Go tool; direct paths use UDP here: forward a UDP port "
+        "to this machine and name it with --udp-port N",
+        "pipe",
+    ),
     (["--force-relay", "listen"], "unknown flag: --force-relay", None),
     (["listen", "--forc"], "unknown flag: --forc; did you mean --force-relay?", "listen"),
     (["listen", "--verb"], "unknown flag: --verb; did you mean --verbose?", "listen"),

@@ -61,6 +61,18 @@ def test_the_older_variable_for_a_relay_counts_where_the_newer_one_is_unset():
     assert options(environ, derp_map="mine.json").relay is None
 
 
+@pytest.mark.parametrize("text", ["0", "65536", "-1", "4000/udp", ""])
+def test_a_port_that_is_none_is_refused(text):
+    with pytest.raises(UsageError, match="use a number from 1 to 65535"):
+        options(udp_port=text)
+
+
+def test_a_port_for_direct_paths_is_taken_unless_there_are_to_be_none():
+    assert options(udp_port="41641").udp_port == 41641
+    with pytest.raises(UsageError, match="--force-relay allows none"):
+        options(udp_port="41641", force_relay=True)
+
+
 def test_map_and_relay_together_are_refused():
     with pytest.raises(UsageError, match="only one of --derp-map or --relay may be set"):
         options(derp_map="a", relay="http://b:1")

@@ -6,6 +6,9 @@ import pytest
 
 from tunnel.proto.paths.candidates import CandidateKind
 from tunnel.proto.paths.gather import (
+    MAX_FORWARDED,
+    MAX_HOSTS,
+    MAX_NEAR_HOSTS,
     MAX_OUTSTANDING,
     MAX_REFLEXIVE,
     MAX_REFRESH_S,
@@ -15,7 +18,7 @@ from tunnel.proto.paths.gather import (
     StunQuestion,
 )
 from tunnel.units import Instant
-from tunnel.wire.frames import MAX_CANDIDATES
+from tunnel.wire.frames import MAX_CANDIDATES, Candidate
 
 FIRST = StunQuestion(0, "203.0.113.1", 3478)
 SECOND = StunQuestion(2, "203.0.113.1", 3478)
@@ -124,6 +127,48 @@ def test_no_number_of_answers_pushes_out_interfaces_or_mappings():
     assert found[0][0] == CandidateKind.MAPPED
     assert found[1] == (CandidateKind.REFLEXIVE, "198.51.100.9", 199)
     assert found[-1][0] == CandidateKind.HOST
+
+
+def test_a_forwarded_port_is_told_at_the_addresses_its_lanes_were_seen_at():
+    machine = Gatherer(Instant(0.0), bytes, forwarded_port=4000)
+    machine.set_hosts([("10.0.1.2/24", 4000)])
+    assert places(machine) == [(CandidateKind.HOST, "10.0.1.2", 4000)]
+
+    for port in range(1, 50):  # a symmetric NAT
+        machine.learn(0, "198.51.100.7", port)
+    machine.learn(1, "2001:db8::9", 4000)
+    machine.learn(2, "203.0.113.9", 5000)  # another way out, whose router forwards nothing
+
+    mapped = [place for place in places(machine) if place[0] == CandidateKind.MAPPED]
+    assert mapped == [
+        (CandidateKind.MAPPED, "2001:db8::9", 4000),
+        (CandidateKind.MAPPED, "198.51.100.7", 4000),
+    ]
+    assert places(machine)[:2] == mapped
+    assert (CandidateKind.HOST, "10.0.1.2", 4000) in places(machine)
+
+
+def test_hosts_are_told_by_use_and_near_the_other_side_and_leave_room_for_the_rest():
+    machine = gatherer()
+    machine.set_hosts([(f"172.16.{number}.1/24", 5000) for number in range(41)])
+
+    first = [ip for _, ip, _ in places(machine)]
+    assert first == [f"172.16.{number}.1" for number in range(MAX_HOSTS)]
+
+    theirs = [Candidate(CandidateKind.HOST, f"172.16.{number}.9", 1) for number in range(40, 0, -1)]
+    later = [candidate.ip for candidate in machine.candidates(theirs)]
+    assert later[: len(first)] == first
+    assert later[len(first) :] == [f"172.16.{MAX_HOSTS + n}.1" for n in range(MAX_NEAR_HOSTS)]
+    assert MAX_HOSTS + MAX_NEAR_HOSTS + MAX_FORWARDED + MAX_REFLEXIVE <= MAX_CANDIDATES
+
+
+def test_the_loopback_is_told_only_to_this_machine():
+    machine = gatherer()
+    machine.set_hosts([("10.0.1.2/24", 5000), ("127.0.0.1/8", 5000)])
+
+    assert [candidate.ip for candidate in machine.candidates()] == ["10.0.1.2"]
+    here = [candidate.ip for candidate in machine.candidates(is_on_loopback=True)]
+    assert here == ["127.0.0.1", "10.0.1.2"]
 
 
 def test_overlay_addresses_come_last():

@@ -75,6 +75,7 @@ class UdpLane:
         observer: told about what arrives.
         uplink: the address and interface to keep to, None for whatever the system chooses.
         bursts: which offloads to use; what was found to work here unless given.
+        port: where no uplink is given; 0 for any.
 
     Raises `OSError` where the machine lacks the family or the address.
     """
@@ -86,6 +87,7 @@ class UdpLane:
         observer: LaneObserver,
         uplink: Uplink | None = None,
         bursts: Offload | None = None,
+        port: int = 0,
     ) -> None:
         self.number = number
         self.is_ipv6 = is_ipv6
@@ -100,7 +102,7 @@ class UdpLane:
         self._gate = BurstGate(usable.segments)
         try:
             self._tune(usable)
-            self._bind()
+            self._bind(port)
         except OSError:
             self._socket.close()
             raise
@@ -204,9 +206,9 @@ class UdpLane:
             burst.waited_s = _waited_s(told)
             self._observer.lane_datagrams(self, source[0], source[1], burst)
 
-    def _bind(self) -> None:
+    def _bind(self, port: int) -> None:
         if self.uplink is None:
-            self._socket.bind(("::" if self.is_ipv6 else "", 0))
+            self._socket.bind(("::" if self.is_ipv6 else "", port))
             return
         bind_to_device(self._socket, self.uplink.interface, self.is_ipv6)
         self._socket.bind((self.uplink.ip, 0))

@@ -7,14 +7,17 @@
 What a lane receives goes to its observer.  Nothing here knows STUN, routers or links.
 """
 
+import errno
 import logging
 from collections.abc import Iterable, Iterator
 
+from tunnel.net.sockets import ListenFailed
 from tunnel.net.tasks import TaskGroup
 from tunnel.net.udp.lane import LaneObserver, UdpLane
 from tunnel.proto.machine import Trace
 from tunnel.proto.paths.lane_plan import LANE_IPV4, LANE_IPV6, LanePlan, Uplink
 
+PORT_REFUSED = (errno.EADDRINUSE, errno.EACCES, errno.EPERM)
 COMMON_LANES = {LANE_IPV4: False, LANE_IPV6: True}  # and whether each speaks IPv6
 
 _log = logging.getLogger(__name__)
@@ -27,15 +30,19 @@ class Lanes:
         observer: told about what arrives.
         tasks: the group that the lanes' greenlets belong to.
         trace: takes (event name, values).
+        port: of the lanes that the system routes; 0 for any.
     """
 
-    def __init__(self, observer: LaneObserver, tasks: TaskGroup, trace: Trace) -> None:
+    def __init__(
+        self, observer: LaneObserver, tasks: TaskGroup, trace: Trace, port: int = 0
+    ) -> None:
+        self._port = port
         self._observer = observer
         self._tasks = tasks
         self._trace = trace
         self._plan = LanePlan()
         self._lanes: dict[int, UdpLane] = {}
-        self._refusals: dict[int, str] = {}  # what was said of lanes that could not be opened
+        self._refusals: dict[int, OSError] = {}  # what was said of lanes that could not be opened
 
     def __iter__(self) -> Iterator[UdpLane]:
         return iter(list(self._lanes.values()))
@@ -45,8 +52,12 @@ class Lanes:
         return self._lanes.get(number)
 
     def start(self) -> None:
-        """Open what the system routes."""
+        """Open what the system routes; raises `ListenFailed` if it has to be a port in use."""
         self._open_common()
+        refusals = [error for error in self._refusals.values() if error.errno in PORT_REFUSED]
+        if self._port and refusals:
+            self.close()
+            raise ListenFailed("UDP", "", self._port, refusals[0])
 
     def follow(self, uplinks: Iterable[Uplink]) -> list[int] | None:
         """Take the ways out of now; returns the lanes that were closed, None if nothing changed."""
@@ -93,10 +104,10 @@ class Lanes:
         family = "IPv6" if is_ipv6 else "IPv4"
         where = f" by {uplink.interface}" if uplink is not None else ""
         try:
-            lane = UdpLane(number, is_ipv6, self._observer, uplink)
+            lane = UdpLane(number, is_ipv6, self._observer, uplink, port=self._port)
         except OSError as error:
-            if self._refusals.get(number) != str(error):
-                self._refusals[number] = str(error)  # it is tried again and again: said once
+            if str(self._refusals.get(number)) != str(error):
+                self._refusals[number] = error  # it is tried again and again: said once
                 _log.info("no UDP over %s%s: %s", family, where, error)
             return False
         self._refusals.pop(number, None)

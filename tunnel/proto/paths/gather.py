@@ -3,6 +3,7 @@
     interfaces --at once--> host candidates
     STUN servers --answers--> reflexive candidates of the lane that asked
     port mappers --mappings--> mapped candidates
+    a port forwarded by hand, at the addresses that servers saw --> mapped candidates
     the other side, as it answers challenges --> more reflexive ones
 
 An answer only ever adds a candidate; what leads to a lane that is closed, or to a mapping that is
@@ -17,6 +18,7 @@ from itertools import islice
 
 from tunnel.proto.machine import Timed
 from tunnel.proto.paths.candidates import CandidateKind, is_overlay
+from tunnel.proto.paths.lane_plan import LANE_IPV4, LANE_IPV6
 from tunnel.proto.paths.stun_evidence import StunEvidence
 from tunnel.units import Instant, Seconds
 from tunnel.wire.frames import MAX_CANDIDATES, Candidate
@@ -33,6 +35,7 @@ MAX_REFLEXIVE = MAX_CANDIDATES // 2
 # Chosen: a host of containers has dozens of networks.  The other side remembers what it was told,
 # so what is told at once must leave room for what is learned later.
 MAX_HOSTS = 10
+MAX_FORWARDED = 2
 MAX_NEAR_HOSTS = 4  # more, in networks that the other side has an address in too
 
 Interface = IPv4Interface | IPv6Interface
@@ -53,9 +56,14 @@ class Gatherer(Timed):
     Args:
         now: the beginning.
         entropy: returns that many random bytes.
+        forwarded_port: the port of the lanes that the system routes, where a router forwards the
+            same port to this machine; 0 where none does.
     """
 
-    def __init__(self, now: Instant, entropy: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, now: Instant, entropy: Callable[[int], bytes], forwarded_port: int = 0
+    ) -> None:
+        self._forwarded_port = forwarded_port
         self.evidence = StunEvidence()
         self._entropy = entropy
         self._hosts: list[tuple[Interface, Candidate]] = []
@@ -115,10 +123,22 @@ class Gatherer(Timed):
         newest_first = reversed(self._seen)
         seen = (Candidate(CandidateKind.REFLEXIVE, ip, port) for _, ip, port in newest_first)
         unique: dict[tuple[str, int], Candidate] = {}
-        for candidate in [*self._mapped.values(), *seen, *self._told_hosts(told, is_on_loopback)]:
+        hosts = self._told_hosts(told, is_on_loopback)
+        for candidate in [*self._forwarded(), *self._mapped.values(), *seen, *hosts]:
             unique.setdefault((candidate.ip, candidate.port), candidate)
         ranked = sorted(unique.values(), key=lambda candidate: is_overlay(candidate.ip))
         return tuple(ranked[:MAX_CANDIDATES])
+
+    def _forwarded(self) -> list[Candidate]:
+        """Return the forwarded port at each address that its lanes were seen at, the newest first.
+
+        A symmetric NAT shows many ports of few addresses.
+        """
+        if not self._forwarded_port:
+            return []
+        seen = [ip for lane, ip, _ in reversed(self._seen) if lane in (LANE_IPV4, LANE_IPV6)]
+        places = list(dict.fromkeys(seen))[:MAX_FORWARDED]
+        return [Candidate(CandidateKind.MAPPED, ip, self._forwarded_port) for ip in places]
 
     def _told_hosts(self, told: Iterable[Candidate], is_on_loopback: bool) -> list[Candidate]:
         """Return the hosts worth a place: the most useful ones, and some near the other side."""
