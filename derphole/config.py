@@ -55,6 +55,9 @@ class NetworkOptions:
         proxy_https: proxy for https destinations, as the environment has it.
         proxy_http: the same for http destinations; both are secret, they may carry a password.
         no_proxy: host names, suffixes and addresses that go without a proxy; "*" for all.
+        ca_file: PEM file with authorities to trust beside the public ones.
+        cert_file: the same in place of this system's authorities (SSL_CERT_FILE).
+        cert_dir: folder of such files (SSL_CERT_DIR).
         cache_dir: folder for what may be fetched again; None when there is no home.
     """
 
@@ -69,4 +72,7 @@ class NetworkOptions:
     proxy_https: str | None = field(default=None, repr=False)
     proxy_http: str | None = field(default=None, repr=False)
     no_proxy: tuple[str, ...] = ()
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    cert_dir: Path | None = None
     cache_dir: Path | None = None

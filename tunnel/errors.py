@@ -140,6 +140,12 @@ class ProxyLoginRefused(ProxyRefused):
     is_lasting = True
 
 
+class ProxyUnsupported(ProxyRefused):
+    """The proxy that the settings name is of a kind that is not supported."""
+
+    is_lasting = True
+
+
 class RelayNotDerp(RelayRefused):
     """The server at the address of a relay does not speak DERP."""
 

@@ -19,7 +19,7 @@ import gevent
 from derphole.config import NetworkOptions
 from derphole.errors import RelayTrouble
 from derphole.network.verdict import NetworkFindings, RelayFinding, verdict
-from derphole.rendezvous.relays import dial_options, is_on_public_map, network_map, proxy_settings
+from derphole.rendezvous.relays import dial_options, is_on_public_map, network_map
 from derphole.status import Report, Waiting
 from derphole.trace import TraceFile
 from tunnel.crypto.keys import KeyPair
@@ -185,7 +185,7 @@ class _Check:
             if has_choice:
                 if not latencies:
                     latencies = measure_by_https(
-                        self._map, self._left_s(HTTPS_LIMIT_S), proxy_settings(self._options)
+                        self._map, self._left_s(HTTPS_LIMIT_S), dial_options(self._options)
                     )
                     self._latencies, nearest = latencies, _nearest(self._map, latencies)
                 tasks.spawn("logins", self._check_relays, nearest)

@@ -2,9 +2,10 @@
 
     regions    0x00-0x03: how many | region id u16 LE, each
     own relay  0x80 + flags | port u16 LE | STUN port u16 LE (0: off) | host length u8 | host
-               | pin 16, if any                 flags: 0x01 TLS, 0x02 pin (only with TLS)
+               | other length u8 | other, if any | pin 16, if any
+               flags: 0x01 TLS, 0x02 pin (only with TLS), 0x04 plain hosts, 0x08 another host
     host       three characters in two bytes (u16 LE, base 40, the first character counts most);
-               the last three are filled up with pads
+               the last three are filled up with pads.  Plain where a character has no digit
 
 Packing keeps a token whose own relay has a name of 100 characters under 320 characters.  Source:
 docs/protocol.md, section "Tokens and grants".  Pure; knows nothing about how a relay is reached.
@@ -22,8 +23,13 @@ PIN_SIZE = 16  # the first half of the SHA-256 of the public key
 OWN_RELAY = 0x80
 FLAG_TLS = 0x01
 FLAG_PIN = 0x02
+FLAG_PLAIN = 0x04
+FLAG_OTHER = 0x08
 PAD = "\0"
 HOST_ALPHABET = PAD + "abcdefghijklmnopqrstuvwxyz0123456789.-:"
+PLAIN_ALPHABET = (
+    HOST_ALPHABET[1:] + "_%" + HOST_ALPHABET[1:27].upper()
+)  # zones have names in any case
 BASE = len(HOST_ALPHABET)
 GROUP_LETTERS = 3
 GROUP_SIZE = 2
@@ -55,12 +61,13 @@ class OwnRelay:
     """A relay that is not on the public map.
 
     Args:
-        host: DNS name or IP address without brackets; kept in lower case.
+        host: DNS name or IP address without brackets; kept in lower case, but for a zone.
         port: TCP port.
         stun_port: UDP port of its STUN server; 0 when it has none.
         tls: whether it speaks TLS.
         pin: first 16 bytes of the SHA-256 of its public key, when no public authority vouches
             for it; needs `tls`.
+        other: another address of the same relay, such as that of the other family; "" for none.
 
     Raises `ValueError` for values that no token can carry.
     """
@@ -70,21 +77,30 @@ class OwnRelay:
     stun_port: int = 0
     tls: bool = True
     pin: bytes | None = None
+    other: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "host", self.host.lower())
-        if not 0 < len(self.host) <= MAX_HOST_SIZE:
-            raise ValueError(f"a relay's host name must have 1 to {MAX_HOST_SIZE} characters")
-        strange = sorted(set(self.host) - set(HOST_ALPHABET[1:]))
-        if strange:
-            raise ValueError(
-                f"the relay's host name {self.host!r} has characters that no token can carry; "
-                "use letters a-z, digits, '.', '-' and ':'"
-            )
+        object.__setattr__(self, "host", _checked_host(self.host))
+        if self.other:
+            object.__setattr__(self, "other", _checked_host(self.other))
         if not 0 < self.port <= 0xFFFF or not 0 <= self.stun_port <= 0xFFFF:
             raise ValueError("a port must be 1 to 65535")
         if self.pin is not None and (len(self.pin) != PIN_SIZE or not self.tls):
             raise ValueError(f"a pin has {PIN_SIZE} bytes and needs TLS")
+
+
+def _checked_host(host: str) -> str:
+    """Return a host as tokens carry it; raises `ValueError`."""
+    name, percent, zone = host.partition("%")
+    host = f"{name.lower()}{percent}{zone}"
+    if not 0 < len(host) <= MAX_HOST_SIZE:
+        raise ValueError(f"a relay's host name must have 1 to {MAX_HOST_SIZE} characters")
+    if set(host) - set(PLAIN_ALPHABET):
+        raise ValueError(
+            f"the relay's host name {host!r} has characters that no token can carry; "
+            "use letters a-z, digits, '.', '-', '_' and ':'"
+        )
+    return host
 
 
 RelayHints = RegionHints | OwnRelay
@@ -95,10 +111,16 @@ def encode_hints(hints: RelayHints) -> bytes:
     if isinstance(hints, RegionHints):
         ids = b"".join(region.to_bytes(2, "little") for region in hints.ids)
         return bytes([len(hints.ids)]) + ids
+    hosts = [hints.host, hints.other] if hints.other else [hints.host]
+    is_plain = bool(set("".join(hosts)) - set(HOST_ALPHABET[1:]))
     flags = OWN_RELAY | (FLAG_TLS if hints.tls else 0) | (FLAG_PIN if hints.pin else 0)
+    flags |= (FLAG_PLAIN if is_plain else 0) | (FLAG_OTHER if hints.other else 0)
     ports = hints.port.to_bytes(2, "little") + hints.stun_port.to_bytes(2, "little")
-    length = bytes([len(hints.host)])
-    return bytes([flags]) + ports + length + pack_host(hints.host) + (hints.pin or b"")
+    encoded = [
+        bytes([len(host)]) + (host.encode("ascii") if is_plain else pack_host(host))
+        for host in hosts
+    ]
+    return b"".join((bytes([flags]), ports, *encoded, hints.pin or b""))
 
 
 def decode_hints(reader: Reader) -> RelayHints:
@@ -107,14 +129,35 @@ def decode_hints(reader: Reader) -> RelayHints:
     try:
         if kind <= MAX_REGIONS:
             return RegionHints(tuple(reader.uint(2) for _ in range(kind)))
-        if kind & ~(FLAG_TLS | FLAG_PIN) != OWN_RELAY:
+        if kind & ~(FLAG_TLS | FLAG_PIN | FLAG_PLAIN | FLAG_OTHER) != OWN_RELAY:
             raise DecodeError(f"relay hints of an unknown kind {kind:#04x}")
-        port, stun_port, length = reader.uint(2), reader.uint(2), reader.uint(1)
-        host = unpack_host(reader.bytes(packed_size(length)), length)
-        pin = reader.bytes(PIN_SIZE) if kind & FLAG_PIN else None
-        return OwnRelay(host, port, stun_port, tls=bool(kind & FLAG_TLS), pin=pin)
+        return _read_own_relay(reader, kind)
     except ValueError as error:
         raise DecodeError(str(error)) from error
+
+
+def _read_own_relay(reader: Reader, flags: int) -> OwnRelay:
+    port, stun_port = reader.uint(2), reader.uint(2)
+    is_plain, has_other = bool(flags & FLAG_PLAIN), bool(flags & FLAG_OTHER)
+    host = _read_host(reader, is_plain)
+    other = _read_host(reader, is_plain) if has_other else ""
+    pin = reader.bytes(PIN_SIZE) if flags & FLAG_PIN else None
+    hints = OwnRelay(host, port, stun_port, bool(flags & FLAG_TLS), pin, other)
+    if is_plain and not set(host + other) - set(HOST_ALPHABET[1:]):
+        raise DecodeError("relay hints with hosts that are plain without need")
+    if (hints.host, hints.other) != (host, other) or (has_other and not other):
+        raise DecodeError("relay hints with a host that is not as tokens carry it")
+    return hints
+
+
+def _read_host(reader: Reader, is_plain: bool) -> str:
+    length = reader.uint(1)
+    if not is_plain:
+        return unpack_host(reader.bytes(packed_size(length)), length)
+    try:
+        return reader.bytes(length).decode("ascii")
+    except UnicodeDecodeError as error:
+        raise DecodeError("a host name beyond ASCII") from error
 
 
 def packed_size(letters: int) -> int:

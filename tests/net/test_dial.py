@@ -1,5 +1,7 @@
 """Dialling relays that are real, wrong, distrusted, proxied or away: each cause has its sentence."""
 
+import ssl
+import subprocess
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import gevent
 import pytest
 from fake_proxy import proxying
-from fake_relays import WAIT_S, FakeConnection, make_certificate, running
+from fake_relays import WAIT_S, Certificate, FakeConnection, make_certificate, running
 from gevent import socket
 
 from derphole.errors import TargetFailed
@@ -17,6 +19,7 @@ from derphole.speech.resets import ResetCode
 from tunnel.errors import (
     HostUnreachable,
     ProxyLoginRefused,
+    ProxyUnsupported,
     RelayDistrusted,
     RelayError,
     RelayFault,
@@ -30,8 +33,10 @@ from tunnel.errors import (
 )
 from tunnel.net.names import EAI_NODATA, lookup_reason
 from tunnel.net.pins import public_key_pin
+from tunnel.net.relay_client import tls
 from tunnel.net.relay_client.dial import Dialling, DialOptions
 from tunnel.net.relay_client.proxy import ProxySettings
+from tunnel.net.relay_client.tls import Authorities
 from tunnel.proto.relay_client.patience import DialLimits
 from tunnel.wire.derpmap import FAMILY_OFF, RelayNode
 
@@ -242,14 +247,72 @@ def test_a_socket_that_does_not_accept_costs_the_node_timeout_only():
 
 
 def test_a_publicly_trusted_certificate_needs_no_pin(certificate):
-    options = DialOptions(ca_file=certificate.cert_file)
+    options = DialOptions(authorities=Authorities(certificate.cert_file))
     with running(greet, certificate=certificate) as server:
         assert dial(server.node(), options).leaf_pin is None
         assert dial(server.node(host=NAME), options).leaf_pin is None
 
 
+def company_certificate(folder):
+    """Make an authority and a certificate that it signs; return its file and the certificate."""
+    authority = make_certificate(folder, "company")
+    cert, key, request = (folder / f"relay.{end}" for end in ("crt", "key", "csr"))
+    extension = folder / "relay.ext"
+    extension.write_text("subjectAltName=DNS:relay.test,IP:127.0.0.1")
+    openssl = ["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    openssl += ["-nodes", "-subj", "/CN=relay", "-keyout", key, "-out", request]
+    subprocess.run(openssl, check=True, capture_output=True, timeout=30)
+    openssl = ["openssl", "x509", "-req", "-in", request, "-CA", authority.cert_file]
+    openssl += [
+        "-CAkey",
+        authority.key_file,
+        "-CAcreateserial",
+        "-extfile",
+        extension,
+        "-days",
+        "2",
+    ]
+    subprocess.run([*openssl, "-out", cert], check=True, capture_output=True, timeout=30)
+    return authority.cert_file, Certificate(cert, key, ssl.PEM_cert_to_DER_cert(cert.read_text()))
+
+
+def test_a_company_s_authority_is_followed_wherever_it_is_named(tmp_path):
+    file, certificate = company_certificate(tmp_path)
+    folder = tmp_path / "by-hash"
+    folder.mkdir()
+    command = ["openssl", "x509", "-hash", "-noout", "-in", str(file)]
+    name = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    (folder / f"{name}.0").write_bytes(file.read_bytes())
+    with running(greet, certificate=certificate) as server:
+        for authorities in (
+            Authorities(ca_file=file),
+            Authorities(cert_file=file),
+            Authorities(cert_dir=folder),
+            Authorities(cert_file=tmp_path / "missing", cert_dir=folder),
+        ):
+            assert dial(server.node(), DialOptions(authorities=authorities)).leaf_pin is None
+        error = failure_of(server.node())
+
+    assert "unable to get local issuer certificate (--ca-file FILE names an authority" in str(error)
+
+
+def test_the_system_s_authorities_count_where_certifi_does_not_know_the_issuer(
+    tmp_path, monkeypatch
+):
+    file, certificate = company_certificate(tmp_path)
+    paths = ssl.get_default_verify_paths()._replace(cafile=None, capath=None)
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    monkeypatch.setattr(tls, "SYSTEM_BUNDLES", (str(tmp_path / "missing"), str(file)))
+    tls._make_context.cache_clear()
+    try:
+        with running(greet, certificate=certificate) as server:
+            assert dial(server.node()).leaf_pin is None
+    finally:
+        tls._make_context.cache_clear()
+
+
 def test_a_trusted_certificate_of_another_name_is_refused(certificate):
-    options = DialOptions(ca_file=certificate.cert_file)
+    options = DialOptions(authorities=Authorities(certificate.cert_file))
     with running(greet, certificate=certificate) as server:
         error = failure_of(server.node(host="other.test"), options)
 
@@ -265,7 +328,7 @@ def test_a_self_signed_certificate_is_refused_without_a_pin(certificate):
 
 
 def test_a_certificate_name_of_its_own_is_checked_in_place_of_the_host(certificate):
-    options = DialOptions(ca_file=certificate.cert_file)
+    options = DialOptions(authorities=Authorities(certificate.cert_file))
     with running(greet, certificate=certificate) as server:
         fronted = dial(server.node(host="front.test", cert_name=NAME), options)
         error = failure_of(server.node(host="front.test", cert_name="third.test"), options)
@@ -359,7 +422,7 @@ def test_what_does_not_pass_by_itself_is_marked_and_keeps_what_it_knows_under_it
     lasting = {kind for kind in all_kinds(RelayError) if kind.is_lasting}
     seen = RelayDistrusted("has a certificate", b"p" * 32).about("relay r.test:443")
 
-    assert lasting == {RelayDistrusted, RelayKeyRefused, ProxyLoginRefused}
+    assert lasting == {RelayDistrusted, ProxyUnsupported, RelayKeyRefused, ProxyLoginRefused}
     assert (str(seen), seen.seen_pin) == ("relay r.test:443 has a certificate", b"p" * 32)
     moved = RelayRedirected("sends us away", "https://b.test/").about("relay r.test:443")
     assert (str(moved), moved.location) == ("relay r.test:443 sends us away", "https://b.test/")
@@ -436,7 +499,7 @@ def test_where_no_relay_is_is_marked():
 
 
 def test_a_proxy_is_asked_by_name_and_carries_tls(certificate):
-    options = {"ca_file": certificate.cert_file}
+    options = {"authorities": Authorities(certificate.cert_file)}
     with running(greet, certificate=certificate) as server, proxying({NAME: server.port}) as proxy:
         settings = ProxySettings(https=f"http://127.0.0.1:{proxy.port}")
         stream = dial(server.node(host=NAME), DialOptions(proxy=settings, **options))

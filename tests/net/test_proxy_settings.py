@@ -2,7 +2,7 @@
 
 import pytest
 
-from tunnel.errors import RelayUnreachable
+from tunnel.errors import ProxyUnsupported
 from tunnel.net.relay_client.proxy import ProxySettings, parse_proxy_url
 
 SETTINGS = ProxySettings(https="http://secure:3128", http="plain.example:8080")
@@ -55,14 +55,23 @@ def test_exceptions_are_read_as_other_programs_read_them(rules, host, is_exempt)
 
 
 @pytest.mark.parametrize(
-    "url", ["socks5://proxy:1080", "https://me:secret@proxy", "http://", "http://a:b", "http://[x"]
+    ("url", "words"),
+    [
+        ("socks5://proxy:1080", "of the kind socks5, which is not supported"),
+        ("socks5h://me:secret@proxy", "of the kind socks5h, which is not supported"),
+        ("https://me:secret@proxy", "of the kind https, which is not supported"),
+        ("http://", "the only kind of proxy supported"),
+        ("http://a:b", "the only kind of proxy supported"),
+        ("http://[x", "the only kind of proxy supported"),
+    ],
 )
-def test_other_kinds_of_proxy_are_refused_without_showing_a_password(url):
-    with pytest.raises(RelayUnreachable) as caught:
+def test_other_kinds_of_proxy_are_refused_for_good_without_showing_a_password(url, words):
+    with pytest.raises(ProxyUnsupported) as caught:
         parse_proxy_url(url)
 
-    assert "the only kind of proxy supported" in str(caught.value)
+    assert words in str(caught.value)
     assert "secret" not in str(caught.value)
+    assert caught.value.is_lasting
 
 
 def test_no_repr_shows_a_password():

@@ -87,6 +87,30 @@ def test_a_connection_over_tls_with_the_pin_of_the_certificate(connect, recorder
         assert relay.leaf_pin == public_key_pin(certificate.der)[:16]
 
 
+def test_a_close_tells_a_tls_relay_that_nothing_more_comes(connect, recorder, tmp_path):
+    certificate, ends = make_certificate(tmp_path), []
+
+    def note_the_end(connection: FakeConnection) -> None:
+        connection.socket.suppress_ragged_eofs = False  # an end without close_notify is an error
+        connection.log_in()
+        try:
+            connection.wait_for_end()
+        except OSError as error:
+            ends.append(error)
+
+    with running(note_the_end, certificate=certificate) as server:
+        relay = connect(server.region(cert_name=certificate.raw_pin))
+        recorder.wait_connected(relay)
+        relay.close(WAIT_S)
+        with gevent.Timeout(WAIT_S):
+            while not ends:
+                gevent.sleep(0.005)
+
+    assert [type(error) for error in ends] == [
+        ConnectionResetError
+    ]  # a clean end, as read_frame says
+
+
 def test_megabytes_arrive_in_order_while_the_relay_talks_back(connect, recorder):
     with running(serve_and_echo) as server:
         relay = connect(server.region())

@@ -48,6 +48,8 @@ CONSTANTS = {
     "own_relay": hints.OWN_RELAY,
     "own_relay_tls": hints.FLAG_TLS,
     "own_relay_pin": hints.FLAG_PIN,
+    "own_relay_plain": hints.FLAG_PLAIN,
+    "own_relay_other": hints.FLAG_OTHER,
     "pin_size": hints.PIN_SIZE,
     "max_host_size": hints.MAX_HOST_SIZE,
     "host_alphabet": hints.HOST_ALPHABET[1:].encode(),

@@ -35,10 +35,13 @@ from tunnel.proto.machine import Trace, UdpEndpoint
 from tunnel.proto.paths.gather import Gatherer, StunQuestion
 from tunnel.proto.paths.stun_evidence import StunEvidence
 from tunnel.proto.portmap.mapping import PortMapping
-from tunnel.units import Instant
+from tunnel.units import Instant, Seconds
 from tunnel.wire.derpmap import STUN_OFF
 from tunnel.wire.frames import Candidate
 from tunnel.wire.stun import decode_binding_response, encode_binding_request, is_stun
+
+# Chosen: once a relay is connected, STUN servers are asked for so long, be there a link or not.
+EARLY_S: Seconds = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +79,7 @@ class DirectPaths:
         self._offered: WeakKeyDictionary[PeerLink, tuple[Candidate, ...]] = WeakKeyDictionary()
         self._gatherer = Gatherer(monotonic(), os.urandom, udp_port)
         self._deadlines = Deadlines("the gatherer of candidates")
+        self._asks_until = Instant(0.0)  # also without a link
         self._has_work = Event()
         self._is_over = False
         self._has_changed = False  # the network, since we looked
@@ -138,6 +142,9 @@ class DirectPaths:
         """Ask the STUN server of a relay that is connected now and was not before."""
         connected = {r for r in self._pump.relays if r.state is RelayState.CONNECTED}
         if connected - self._connected:
+            # Before the link, too: where we are seen is told before the first bytes, behind which
+            # it would wait in a connection that is stuck.
+            self._asks_until = Instant(monotonic() + EARLY_S)
             self._gatherer.ask_now(monotonic())
             self._has_work.set()
         self._connected = connected
@@ -177,10 +184,11 @@ class DirectPaths:
         while not self._is_over:
             self._links = [link for link in self._links if not link.is_closed]
             now = monotonic()
-            if self._links:
+            is_asking = bool(self._links) or now < self._asks_until
+            if is_asking:
                 self._ask_servers(now)
             pause_s = None
-            if self._links:
+            if is_asking:
                 due = self._deadlines.come_back_at(self._gatherer.next_timeout(), now)
                 pause_s = None if due is None else max(0.0, due - monotonic())
             if self._has_work.wait(pause_s) and not self._is_over:

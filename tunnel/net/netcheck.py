@@ -53,6 +53,7 @@ __all__ = [
     "check_relay",
     "default_gateway",
     "is_overlay",
+    "link_local_zones",
     "local_addresses",
     "look_for_page",
 ]
@@ -65,6 +66,7 @@ MAX_DATAGRAM_SIZE = 2048
 RETRY_S = 0.05  # after a failed receive: an ICMP error of an earlier datagram
 RELEASE_S = 1.0  # for a gateway to confirm that it took a mapping back; at most half the budget
 NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+LOOPBACK_NAMES = ("lo", "lo0")
 MAX_LOOKUPS = 8  # STUN servers whose names are looked up
 
 
@@ -76,6 +78,13 @@ def local_addresses() -> list[InterfaceAddress]:
 def default_gateway(version: Version = 4) -> Gateway | None:
     """Return the default gateway of a family, None where there is none or it is unknown."""
     return in_thread(ifaces.default_gateway, version)
+
+
+def link_local_zones() -> list[str]:
+    """Return the names of the interfaces that a link-local IPv6 address may need, oldest first."""
+    if not hasattr(socket, "if_nameindex"):
+        return []
+    return [name for _, name in sorted(socket.if_nameindex()) if name not in LOOPBACK_NAMES]
 
 
 # -- NAT ------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain, zip_longest
 
+import gevent
 from gevent import socket
 from gevent.event import Event
 from gevent.queue import Empty, SimpleQueue
@@ -36,6 +37,7 @@ from tunnel.wire.derpmap import FAMILY_OFF
 # Chosen.
 STAGGER_S = 0.2  # derphttp_client.go waits that long before IPv4
 MAX_ADDRESSES = 6  # the last starts one second after the first
+LOOK_UP_BESIDE_S = 1.0  # for the other family, where one address is known
 AGAIN_TIMES_S = (1.5, 4.5)  # when a silent address is asked again; what was asked before may answer
 
 # Fixed by Linux: struct tcp_info up to tcpi_bytes_acked, which is there since 4.1.
@@ -168,14 +170,16 @@ def _literal_family(host: str) -> int | None:
 
 
 def _look_up(host: str, wanted: list[int], *, is_needed: bool) -> list[Address]:
-    """Ask for a name's addresses; a failure counts only when there is no other address."""
+    """Ask for a name's addresses; failure and silence count only when there is no other address."""
     family = wanted[0] if len(wanted) == 1 else socket.AF_UNSPEC
-    try:
-        return [pair for pair in look_up(host, family) if pair[0] in wanted]
-    except HostUnreachable:
-        if is_needed:
-            raise
-        return []
+    found: list[Address] = []
+    with gevent.Timeout(None if is_needed else LOOK_UP_BESIDE_S, False):
+        try:
+            found = look_up(host, family)
+        except HostUnreachable:
+            if is_needed:
+                raise
+    return [pair for pair in found if pair[0] in wanted]
 
 
 class _Attempt:

@@ -13,6 +13,7 @@ from derphole.token.hints import OwnRelay
 from derphole.token.pasted import has_token
 from derphole.token.typed_times import parse_duration
 from derphole.trace_bounds import LEAST_SIZE
+from tunnel.addresses import is_link_local, unquoted_zone
 from tunnel.units import KIB, ByteCount, Seconds
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
@@ -22,6 +23,7 @@ URL = re.compile(r"https?://[^\s\"'`<>()]+", re.IGNORECASE)
 BARE_HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.%]+\])(?::[0-9]{1,5})?/?(?:#\S+)?")
 MAP_PATH = "/derpmap"
 RELAY_PATHS = ("", "/", "/derp")
+CERTIFICATE_MARK = b"-----BEGIN CERTIFICATE-----"
 MAX_PARALLEL = 16
 SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 
@@ -44,9 +46,12 @@ def network_options(arguments: Arguments) -> NetworkOptions:
         is_patient=timeout_s is None and arguments.text("--timeout") is not None,
         trace=Path(trace) if trace else None,
         trace_size=_trace_size(arguments.text("--trace-size"), has_trace=bool(trace)),
-        proxy_https=_either_case(environ, "HTTPS_PROXY"),
-        proxy_http=_either_case(environ, "HTTP_PROXY"),
+        proxy_https=_either_case(environ, "HTTPS_PROXY") or _either_case(environ, "ALL_PROXY"),
+        proxy_http=_either_case(environ, "HTTP_PROXY") or _either_case(environ, "ALL_PROXY"),
         no_proxy=_no_proxy(_either_case(environ, "NO_PROXY")),
+        ca_file=_ca_file(arguments.text("--ca-file")),
+        cert_file=_path(environ.get("SSL_CERT_FILE")),
+        cert_dir=_path(environ.get("SSL_CERT_DIR")),
         cache_dir=cache_dir(environ),
     )
 
@@ -69,12 +74,17 @@ def parse_relay(text: str) -> RelayAddress:
         raise _bad_relay(text, "nothing may follow the host name and the port")
     if parts.query or port == 0:
         raise _bad_relay(text, "nothing may follow the host name and the port")
+    host = unquoted_zone(parts.hostname)
+    if is_link_local(host) and "%" not in host:
+        raise _bad_relay(
+            text,
+            "a link-local address needs the interface of this machine that it is reached by, as in "
+            f"{parts.scheme}://[{host}%eth0]:{port or DEFAULT_PORTS[parts.scheme]}",
+        )
     pin = _pin(text, parts.fragment) if parts.fragment else None
     if pin and parts.scheme != "https":
         raise _bad_relay(text, "a pin requires https")
-    address = RelayAddress(
-        parts.hostname, port or DEFAULT_PORTS[parts.scheme], parts.scheme == "https", pin
-    )
+    address = RelayAddress(host, port or DEFAULT_PORTS[parts.scheme], parts.scheme == "https", pin)
     try:
         OwnRelay(address.host, address.port)
     except ValueError as error:
@@ -140,6 +150,27 @@ def _bad_relay(text: str, reason: str) -> UsageError:
     return UsageError(f'invalid relay "{text}": {reason}', shows_help=False)
 
 
+def _ca_file(text: str | None) -> Path | None:
+    """Return the file of --ca-file; raises `UsageError` unless it holds a certificate."""
+    if text is None:
+        return None
+    path = Path(text)
+    try:
+        has_certificate = CERTIFICATE_MARK in path.read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UsageError(
+            f'--ca-file "{text}" cannot be read: {reason}', shows_help=False
+        ) from error
+    if not has_certificate:
+        raise UsageError(f'--ca-file "{text}" holds no PEM certificate', shows_help=False)
+    return path
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
+
+
 def _timeout(text: str | None) -> Seconds | None:
     """Return the bound in seconds; 0 and nothing at all mean none."""
     if text is None:
@@ -192,4 +223,5 @@ def _either_case(environ: Mapping[str, str], name: str) -> str | None:
 
 
 def _no_proxy(text: str | None) -> tuple[str, ...]:
-    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    """Read what goes without a proxy: separated by commas, blanks or both."""
+    return tuple((text or "").replace(",", " ").split())

@@ -9,6 +9,7 @@ RELAY_OPTIONS = """\
     --relay URL                 One relay to use instead of a map:
                                 https://host[:port][#sha256:HEX] or http://host[:port];
                                 derper's pin is #sha256-raw:HEX
+    --ca-file FILE              Trust the authorities in this PEM file, too
 """
 
 TRACE_OPTION = """\

@@ -21,3 +21,6 @@ def seeds() -> Iterator[bytes]:
     yield encode_hints(RegionHints((1, 2, 65535)))
     yield encode_hints(OwnRelay("relay.example", 443, 3478, tls=True, pin=bytes(range(16))))
     yield encode_hints(OwnRelay("2001:db8::1", 80, 0, tls=False))
+    yield encode_hints(OwnRelay("192.0.2.1", 443, pin=bytes(16), other="2001:db8::1"))
+    yield encode_hints(OwnRelay("fe80::1%Eth0", 443))
+    yield encode_hints(OwnRelay("my_relay", 443, other="192.0.2.1"))

@@ -1,5 +1,6 @@
 """Arguments and environment become settings, or a sentence that says what is wrong."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,9 @@ def test_map_and_relay_together_are_refused():
         ("https://relay.example/derp", RelayAddress("relay.example", 443, True)),
         ("http://127.0.0.1:3340", RelayAddress("127.0.0.1", 3340, False)),
         ("http://[::1]:3340", RelayAddress("::1", 3340, False)),
+        ("http://my_relay:3340", RelayAddress("my_relay", 3340, False)),
+        ("http://[fe80::1%Eth0]:3340", RelayAddress("fe80::1%Eth0", 3340, False)),
+        ("http://[fe80::1%25eth0]:3340", RelayAddress("fe80::1%eth0", 3340, False)),
         (f"https://a#sha256:{HEX}", RelayAddress("a", 443, True, f"sha256:{HEX}")),
         (f"https://a#sha256:{HEX * 2}", RelayAddress("a", 443, True, f"sha256:{HEX * 2}")),
         (
@@ -111,7 +115,7 @@ def test_a_relay_address_is_understood(text, address):
         "https://a:99999",
         "https://a:x",
         "https://[::1",
-        "https://under_score",
+        "http://[fe80::1]:3340",
         "https://a#md5:00",
         "https://a#sha256:00",
         "https://a#sha256:zz",
@@ -174,6 +178,41 @@ def test_a_token_given_as_a_relay_is_not_repeated():
     with pytest.raises(UsageError, match="what was given as a relay holds a token") as caught:
         parse_relay("token: dhp1_SecretSecret")
     assert "Secret" not in caught.value.sentence
+
+
+def test_authorities_are_named_by_an_option_and_by_the_variables_of_other_programs(tmp_path):
+    file = tmp_path / "company.pem"
+    file.write_text("-----BEGIN CERTIFICATE-----")
+    named = options({"SSL_CERT_FILE": "/a.pem", "SSL_CERT_DIR": "/certs"}, ca_file=str(file))
+
+    assert (named.ca_file, named.cert_file, named.cert_dir) == (
+        file, Path("/a.pem"), Path("/certs"),
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="holds no PEM certificate"):
+        options(ca_file=json.__file__)
+    with pytest.raises(UsageError, match="cannot be read: no such file"):
+        options(ca_file=str(tmp_path / "missing"))
+
+
+def test_all_proxy_stands_for_what_has_no_proxy_of_its_own():
+    environ = {"ALL_PROXY": "http://all:1", "HTTP_PROXY": "http://plain:2"}
+    both = options(environ=environ)
+
+    assert (both.proxy_https, both.proxy_http) == ("http://all:1", "http://plain:2")
+    assert options(environ={"all_proxy": "http://all:1"}).proxy_http == "http://all:1"
+
+
+def test_exceptions_from_proxies_may_be_separated_by_blanks():
+    assert options(environ={"no_proxy": "a.example  b,c ,\td"}).no_proxy == (
+        "a.example", "b", "c", "d",
+    )  # fmt: skip
+
+
+def test_a_link_local_relay_without_a_zone_is_told_what_is_missing():
+    with pytest.raises(
+        UsageError, match=r"needs the interface .*, as in http://\[fe80::1%eth0\]:80"
+    ):
+        parse_relay("http://[FE80::1]")
 
 
 def test_a_relay_address_is_written_as_people_write_it():

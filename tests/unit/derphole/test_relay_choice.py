@@ -1,6 +1,7 @@
 """Which relays a conversation uses, from settings and from tokens."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,8 @@ from derphole.rendezvous.relays import (
 )
 from derphole.token.hints import OwnRelay, RegionHints
 from tunnel.crypto.keys import DerpKey
+from tunnel.net import netcheck
+from tunnel.wire.derpmap import FAMILY_OFF, RelayNode, RelayRegion
 
 ISSUER = DerpKey(b"\x05" * 32)
 
@@ -71,6 +74,7 @@ def test_a_relay_of_one_s_own_is_one_region_with_one_node(host, pin):
         OwnRelay("relay.example", 8443, 0, True),
         OwnRelay("::1", 3340, 3478, False),
         OwnRelay("127.0.0.1", 80, 1234, False),
+        OwnRelay("my_relay", 80, 1234, False),
     ],
 )
 def test_a_relay_in_a_token_leads_back_to_the_same_hint(hint):
@@ -79,6 +83,43 @@ def test_a_relay_in_a_token_leads_back_to_the_same_hint(hint):
     (only,) = choice.regions
     assert only == hinted_region(hint)
     assert relay_hints(choice, only.nodes[0], hint.pin) == hint
+
+
+V4, V6, PIN = "192.0.2.1", "2001:db8::1", bytes(16)
+
+
+@pytest.mark.parametrize(
+    ("ipv4", "ipv6", "told"),
+    [
+        (V4, V6, (V4, V6)),
+        (V4, FAMILY_OFF, (V4, "")),
+        (FAMILY_OFF, V6, (V6, "")),
+        (V4, "", ("relay.example", V4)),
+        ("", V6, ("relay.example", V6)),
+        ("", "", ("relay.example", "")),
+    ],
+)
+def test_a_pinned_relay_is_told_by_every_address_that_leads_to_it(ipv4, ipv6, told):
+    node = RelayNode("900a", 900, "relay.example", ipv4=ipv4, ipv6=ipv6)
+    choice = RelayChoice((RelayRegion(900, "own", "", (node,)),), is_public=False)
+
+    hint = relay_hints(choice, node, PIN)
+    (found,) = hinted_region(hint).nodes
+
+    assert (hint.host, hint.other) == told
+    for family, at_issuer in ((found.ipv4, ipv4), (found.ipv6, ipv6)):
+        assert family == at_issuer or FAMILY_OFF in (ipv4, ipv6)
+
+
+def test_a_link_local_relay_is_looked_for_at_each_interface_of_the_claimer(monkeypatch):
+    monkeypatch.setattr(netcheck, "link_local_zones", lambda: ["lan0", "wlan0"])
+
+    (node, other) = hinted_region(OwnRelay("fe80::1%wlan0", 3340, tls=False)).nodes
+    assert (node.host, other.host) == ("fe80::1%wlan0", "fe80::1%lan0")
+
+    monkeypatch.setattr(netcheck, "link_local_zones", list)
+    with pytest.raises(RelayTrouble, match="this machine has no interface for it"):
+        hinted_region(OwnRelay("fe80::1%wlan0", 3340, tls=False))
 
 
 def test_a_relay_whose_name_cannot_exist_is_refused_in_words():
@@ -143,3 +184,17 @@ def test_proxies_of_the_settings_are_used_for_dialling():
     proxy = dial_options(options).proxy
 
     assert (proxy.https, proxy.http, proxy.no_proxy) == ("http://proxy:1", "http://proxy:2", "a,b")
+
+
+@pytest.mark.parametrize("kind", ["socks5", "https"])
+def test_a_proxy_of_another_kind_is_told_at_once(kind):
+    relay = RelayAddress("relay.example", 443, tls=True)
+    options = NetworkOptions(relay=relay, proxy_https=f"{kind}://proxy:1080")
+
+    with pytest.raises(RelayTrouble, match=f"of the kind {kind}, which is not supported"):
+        issuer_relays(options, ISSUER, ignore)
+    with pytest.raises(RelayTrouble, match=f"of the kind {kind}, which is not supported"):
+        claimer_relays(options, OwnRelay("relay.example", 443), ISSUER, ignore)
+
+    direct = replace(options, no_proxy=("example",))
+    assert issuer_relays(direct, ISSUER, ignore).regions == (own_region(relay),)

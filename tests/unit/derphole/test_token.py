@@ -18,9 +18,11 @@ from derphole.errors import (
     TokenWrongRole,
 )
 from derphole.token.grant import Capability, Grant, Mint
-from derphole.token.hints import OwnRelay, RegionHints
+from derphole.token.hints import OwnRelay, RegionHints, decode_hints, encode_hints
 from derphole.token.text import ServerToken, client_token, parse_token, session_token, token_text
 from derphole.token.validity import check_session
+from tunnel.errors import DecodeError
+from tunnel.wire.reader import Reader
 
 ISSUER = Mint.from_seed(bytes(range(32)))
 EXPIRY = 0x6A000000
@@ -285,7 +287,8 @@ def test_parts_of_a_wrong_size_are_refused():
         lambda: RegionHints((7, 7)),
         lambda: OwnRelay("", 443),
         lambda: OwnRelay("h" * 254, 443),
-        lambda: OwnRelay("under_score", 443),
+        lambda: OwnRelay("blank inside", 443),
+        lambda: OwnRelay("host", 443, other="ü"),
         lambda: OwnRelay("zero\0", 443),
         lambda: OwnRelay("host", 0),
         lambda: OwnRelay("host", 443, 65536),
@@ -296,6 +299,39 @@ def test_parts_of_a_wrong_size_are_refused():
 def test_hints_that_no_token_can_carry_are_refused(make):
     with pytest.raises(ValueError):
         make()
+
+
+@pytest.mark.parametrize(
+    ("hints", "size"),
+    [
+        (OwnRelay("relay.example", 443, other="192.0.2.1"), 6 + 10 + 1 + 6),
+        (OwnRelay("192.0.2.1", 443, pin=bytes(16), other="2001:db8::1"), 6 + 6 + 1 + 8 + 16),
+        (OwnRelay("my_relay", 443), 6 + 8),
+        (OwnRelay("fe80::1%Eth0", 3340, tls=False), 6 + 12),
+        (OwnRelay("my_relay", 443, other="192.0.2.1"), 6 + 8 + 1 + 9),
+    ],
+)
+def test_two_hosts_and_hosts_with_other_letters_are_carried(hints, size):
+    encoded = encode_hints(hints)
+
+    assert len(encoded) == size
+    assert decode_hints(Reader(encoded)) == hints
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes([0x84]) + bytes(4) + b"\x05relay",  # plain without need, and no port
+        bytes([0x84]) + b"\x50\0\0\0" + b"\x05relay",
+        bytes([0x84]) + b"\x50\0\0\0" + b"\x08My_Relay",
+        bytes([0x8C]) + b"\x50\0\0\0" + b"\x08my_relay\0",
+        bytes([0x84]) + b"\x50\0\0\0" + b"\x02\xff_",
+        bytes([0x90]) + b"\x50\0\0\0" + b"\x05relay",
+    ],
+)
+def test_hints_in_another_form_than_ours_are_refused(data):
+    with pytest.raises(DecodeError):
+        decode_hints(Reader(data))
 
 
 def test_a_host_name_is_kept_in_lower_case():

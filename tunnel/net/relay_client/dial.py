@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 
 import gevent
 from gevent import socket
 
-from tunnel.addresses import bracketed, host_and_port
+from tunnel.addresses import bracketed, host_and_port, without_zone
 from tunnel.errors import (
     DecodeError,
     HostUnreachable,
@@ -35,7 +34,12 @@ from tunnel.errors import (
 )
 from tunnel.net.clock import monotonic
 from tunnel.net.relay_client.proxy import ProxySettings, request_tunnel
-from tunnel.net.relay_client.tls import shown_pin, start_tls
+from tunnel.net.relay_client.tls import (
+    PUBLIC_AUTHORITIES,
+    Authorities,
+    shown_pin,
+    start_tls,
+)
 from tunnel.net.sockets import connect_to, resolve
 from tunnel.proto.relay_client.derp_client import DEFAULT_TIMING, ClientTiming
 from tunnel.proto.relay_client.patience import DEFAULT_LIMITS, DialLimits
@@ -85,13 +89,13 @@ class DialOptions:
 
     Args:
         proxy: the proxies of this machine.
-        ca_file: PEM roots to trust beside the public ones.
+        authorities: who may vouch for a relay's certificate.
         limits: how long the first attempt may take; later ones may take longer.
         timing: how long a connected relay may be silent.
     """
 
     proxy: ProxySettings = field(default_factory=ProxySettings)
-    ca_file: Path | None = None
+    authorities: Authorities = PUBLIC_AUTHORITIES
     limits: DialLimits = DEFAULT_LIMITS
     timing: ClientTiming = DEFAULT_TIMING
 
@@ -172,7 +176,7 @@ class Dialling:
             pin = None
             if node.use_tls:
                 with self._step(DialStep.TLS):
-                    sock, pin = start_tls(sock, node, self._options.ca_file)
+                    sock, pin = start_tls(sock, node, self._options.authorities)
             return RelayStream(sock, pin, is_loopback)
         except RelayDistrusted as error:
             raise self._with_pin(error) from error
@@ -240,7 +244,7 @@ class Dialling:
             with closing(sock):
                 self._pass_proxy(sock)
                 with self._step(DialStep.TLS):
-                    return shown_pin(sock, self._node.host)
+                    return shown_pin(sock, without_zone(self._node.host))
         except (OSError, RelayError, DecodeError):
             return None  # the sentence does without
 
@@ -254,8 +258,9 @@ def limited(timeout_s: Seconds, sentence: str) -> Iterator[None]:
 
 def host_header(node: RelayNode) -> str:
     """Return the Host field for a relay: the port only where it is not the scheme's own."""
+    host = without_zone(node.host)
     is_default = node.derp_port == (443 if node.use_tls else 80)
-    return bracketed(node.host) if is_default else host_and_port(node.host, node.derp_port)
+    return bracketed(host) if is_default else host_and_port(host, node.derp_port)
 
 
 def read_head(sock: socket.socket) -> tuple[ResponseHead, bytes]:

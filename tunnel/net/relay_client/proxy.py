@@ -5,8 +5,9 @@
     Proxy-Authorization: Basic ...
     (empty line)
 
-The settings are values that the command line read from HTTPS_PROXY, HTTP_PROXY and NO_PROXY; no
-environment is read here.  Loopback destinations never use a proxy, as in Go's and curl's clients.
+The settings are values that the command line read from HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
+NO_PROXY; no environment is read here.  Loopback destinations never use a proxy, as in Go's and
+curl's clients.
 Sources: RFC 9110 section 9.3.6, RFC 7617; golang.org/x/net/http/httpproxy.
 """
 
@@ -18,10 +19,17 @@ from urllib.parse import unquote, urlsplit
 from gevent import socket
 
 from tunnel.addresses import host_and_port
-from tunnel.errors import DecodeError, ProxyLoginRefused, ProxyRefused, RelayUnreachable
+from tunnel.errors import (
+    DecodeError,
+    ProxyLoginRefused,
+    ProxyRefused,
+    ProxyUnsupported,
+    RelayUnreachable,
+)
 from tunnel.wire.http_head import head_size, parse_response_head
 
 DEFAULT_PROXY_PORT = 80
+OTHER_KINDS = ("https", "socks", "socks4", "socks4a", "socks5", "socks5h")
 
 _READ_SIZE = 4096
 
@@ -59,7 +67,7 @@ class ProxySettings:
     no_proxy: str = ""
 
     def proxy_for(self, host: str, port: int, *, use_tls: bool) -> ProxyAddress | None:
-        """Return the proxy for a destination; raises `RelayUnreachable` if its URL is invalid."""
+        """Return the proxy for a destination; raises `ProxyUnsupported`."""
         url = self.https if use_tls else self.http
         if not url or _is_loopback(host) or self._is_exempt(host.lower().rstrip("."), port):
             return None
@@ -77,7 +85,7 @@ def parse_proxy_url(url: str) -> ProxyAddress:
     """Read `[http://][user:password@]host[:port]`.
 
     Raises:
-        RelayUnreachable: it is not of that form; the text names no password.
+        ProxyUnsupported: it is not of that form; the text names no password.
     """
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -85,8 +93,15 @@ def parse_proxy_url(url: str) -> ProxyAddress:
     except ValueError:
         host, port = None, None
         parts = urlsplit("")
-    if parts.scheme != "http" or not host or not url.isascii() or not url.isprintable():
-        raise RelayUnreachable(
+    kind = parts.scheme.lower()
+    if host and kind in OTHER_KINDS:
+        raise ProxyUnsupported(
+            f"cannot be reached: the proxy setting names a proxy of the kind {kind}, which is not "
+            "supported; set HTTPS_PROXY and HTTP_PROXY to an HTTP proxy "
+            "(http://[user:password@]host[:port]), or name the relay's host in NO_PROXY"
+        )
+    if kind != "http" or not host or not url.isascii() or not url.isprintable():
+        raise ProxyUnsupported(
             "cannot be reached: the proxy setting must have the form "
             "http://[user:password@]host[:port], the only kind of proxy supported"
         )

@@ -16,6 +16,7 @@ from tunnel.net.names import Address
 from tunnel.net.relay_client.dial import Dialling, DialOptions, host_header, limited, read_head
 from tunnel.net.relay_client.proxy import ProxySettings
 from tunnel.net.relay_client.relay_map import FETCH_PATIENCE_S, FETCH_TIMEOUT_S, load_relay_map
+from tunnel.net.relay_client.tls import Authorities
 from tunnel.net.sockets import resolve
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_client.regions import (
@@ -44,6 +45,7 @@ __all__ = [
     "FETCH_PATIENCE_S",
     "FETCH_TIMEOUT_S",
     "STUN_OFF",
+    "Authorities",
     "ProxySettings",
     "RegionLatency",
     "RelayMap",
@@ -73,7 +75,7 @@ def measure_regions(
     relay_map: RelayMap,
     entropy: Callable[[int], bytes],
     budget_s: Seconds,
-    proxy: ProxySettings,
+    options: DialOptions,
 ) -> list[RegionLatency]:
     """Return the round-trip times of the regions that answered within `budget_s`, in any order.
 
@@ -81,7 +83,7 @@ def measure_regions(
     """
     deadline = Instant(monotonic() + budget_s)
     latencies = measure_by_stun(relay_map, entropy, budget_s)
-    return latencies or measure_by_https(relay_map, deadline - monotonic(), proxy)
+    return latencies or measure_by_https(relay_map, deadline - monotonic(), options)
 
 
 def measure_by_stun(
@@ -92,10 +94,10 @@ def measure_by_stun(
 
 
 def measure_by_https(
-    relay_map: RelayMap, budget_s: Seconds, proxy: ProxySettings
+    relay_map: RelayMap, budget_s: Seconds, options: DialOptions
 ) -> list[RegionLatency]:
     """Time a small request to the first node of every region, over a connection made before."""
-    deadline, options = Instant(monotonic() + budget_s), DialOptions(proxy=proxy)
+    deadline = Instant(monotonic() + budget_s)
     found: list[RegionLatency] = []
     places = BoundedSemaphore(MAX_PARALLEL_CHECKS)
 

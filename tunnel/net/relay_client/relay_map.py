@@ -20,8 +20,9 @@ from urllib.parse import urlsplit
 
 import gevent
 
-from tunnel.errors import DecodeError, RelayUnreachable
+from tunnel.errors import DecodeError, ProxyUnsupported, RelayUnreachable
 from tunnel.net.relay_client.proxy import ProxyAddress, ProxySettings
+from tunnel.net.relay_client.tls import CA_FILE_HINT, PUBLIC_AUTHORITIES, Authorities
 from tunnel.units import Seconds
 from tunnel.wire.derpmap import MAX_MAP_SIZE, RelayMap, decode_derp_map
 
@@ -66,6 +67,7 @@ def load_relay_map(
     timeout_s: Seconds = FETCH_TIMEOUT_S,
     patience_s: Seconds = FETCH_PATIENCE_S,
     on_late: Callable[[str], None] | None = None,
+    authorities: Authorities = PUBLIC_AUTHORITIES,
 ) -> LoadedRelayMap:
     """Return the map that `source` names.
 
@@ -76,6 +78,7 @@ def load_relay_map(
         timeout_s: for fetching, where there is a copy.
         patience_s: for fetching, where there is none.
         on_late: told, in a sentence, that the fetch takes longer than `timeout_s`.
+        authorities: who may vouch for the server's certificate.
 
     Raises:
         RelayUnreachable: there is no map, in a sentence that says why.
@@ -83,7 +86,7 @@ def load_relay_map(
     if source is not None and not source.startswith(("http://", "https://")):
         return _read_map_file(Path(source))
     url = source or PUBLIC_MAP_URL
-    fetch = _Fetch(url, proxy, cache_file)
+    fetch = _Fetch(url, proxy, cache_file, authorities)
     reason = fetch.failure_within(timeout_s)
     if reason is not None:
         copy = _read_copy(cache_file, url, reason)
@@ -102,8 +105,14 @@ def load_relay_map(
 class _Fetch:
     """One fetch, in a thread; it goes on when nobody waits for it any more."""
 
-    def __init__(self, url: str, proxy: ProxySettings, cache_file: Path | None) -> None:
-        self._result = _start(_fetch_map, url, proxy, cache_file)
+    def __init__(
+        self,
+        url: str,
+        proxy: ProxySettings,
+        cache_file: Path | None,
+        authorities: Authorities,
+    ) -> None:
+        self._result = _start(_fetch_map, url, proxy, cache_file, authorities)
 
     @property
     def is_over(self) -> bool:
@@ -138,9 +147,11 @@ def _read_map_file(path: Path) -> LoadedRelayMap:
     return LoadedRelayMap(relay_map, MapOrigin.FILE)
 
 
-def _fetch_map(url: str, proxy: ProxySettings, cache_file: Path | None) -> LoadedRelayMap:
+def _fetch_map(
+    url: str, proxy: ProxySettings, cache_file: Path | None, authorities: Authorities
+) -> LoadedRelayMap:
     """Fetch, decode and keep; runs in a thread.  Raises `RelayUnreachable` or `DecodeError`."""
-    data = _fetch(url, proxy)
+    data = _fetch(url, proxy, authorities)
     relay_map = decode_derp_map(data)
     if not relay_map.regions:
         raise DecodeError("it has no regions")
@@ -156,7 +167,7 @@ def _start(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "AsyncRes
     def run() -> T | Exception:
         try:
             return work(*args, **kwargs)
-        except (OSError, RelayUnreachable, DecodeError) as error:
+        except (OSError, RelayUnreachable, ProxyUnsupported, DecodeError) as error:
             return error
 
     result: AsyncResult[T | Exception] = gevent.get_hub().threadpool.spawn(run)
@@ -171,7 +182,7 @@ def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return result
 
 
-def _fetch(url: str, proxy: ProxySettings) -> bytes:
+def _fetch(url: str, proxy: ProxySettings, authorities: Authorities) -> bytes:
     """Get a URL.  Raises `RelayUnreachable` or `DecodeError`."""
     from http.client import HTTPException
     from urllib.error import HTTPError, URLError
@@ -180,7 +191,7 @@ def _fetch(url: str, proxy: ProxySettings) -> bytes:
     try:
         request = Request(url, headers={"User-Agent": "derphole", "Accept": "application/json"})  # noqa: S310 - the scheme was checked
         with cast(
-            "HTTPResponse", _opener(proxy).open(request, timeout=FETCH_PATIENCE_S)
+            "HTTPResponse", _opener(proxy, authorities).open(request, timeout=FETCH_PATIENCE_S)
         ) as response:
             data = response.read(MAX_MAP_SIZE + 1)
     except HTTPError as error:
@@ -194,12 +205,13 @@ def _fetch(url: str, proxy: ProxySettings) -> bytes:
     return data
 
 
-def _opener(proxy: ProxySettings) -> "OpenerDirector":
+def _opener(proxy: ProxySettings, authorities: Authorities) -> "OpenerDirector":
     """Build an opener for only http and https, which reads no environment."""
     import ssl
     from urllib import request as urllib
 
-    import certifi
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authorities.load(context)
 
     class ProxyChoice(urllib.BaseHandler):
         """Sets the proxy of each request, those of redirects too."""
@@ -224,7 +236,7 @@ def _opener(proxy: ProxySettings) -> "OpenerDirector":
     for handler in (
         ProxyChoice(),
         urllib.HTTPHandler(),
-        urllib.HTTPSHandler(context=ssl.create_default_context(cafile=certifi.where())),
+        urllib.HTTPSHandler(context=context),
         urllib.HTTPRedirectHandler(),
         urllib.HTTPDefaultErrorHandler(),
         urllib.HTTPErrorProcessor(),
@@ -246,6 +258,8 @@ def _use_proxy(request: "object", proxy: ProxyAddress) -> None:
 def _reason(error: object) -> str:
     """Return a cause without the noise of nested exceptions."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if hasattr(error, "verify_message"):
+        text = f"its certificate cannot be trusted: {error.verify_message}; {CA_FILE_HINT}"
     return "".join(char if char.isprintable() else "?" for char in str(text)[:200])
 
 

@@ -22,6 +22,7 @@ from tunnel.net.clock import monotonic
 from tunnel.net.deadlines import Deadlines
 from tunnel.net.ifaces import has_address
 from tunnel.net.relay_client.dial import RelayStream
+from tunnel.net.relay_client.tls import send_close_notify
 from tunnel.net.sockets import unacknowledged
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_client.derp_client import ClientEvent, Connected, DerpClient, PacketArrived
@@ -153,6 +154,7 @@ class RelaySession:
             if self._end is not None:
                 return
             try:
+                send_close_notify(self._socket)
                 # The base class: SSLSocket.shutdown would end reading as well.
                 socket.socket.shutdown(self._socket, socket.SHUT_WR)
             except OSError:
