@@ -112,7 +112,7 @@ def _raise_in(greenlet: gevent.Greenlet) -> Callable[[BaseException], None]:
 def _watch_output(sink: ByteSink) -> None:
     """Fail when nobody reads our output any more."""
     sink.wait_closed()
-    raise SinkClosed(sink.bytes_written)
+    raise SinkClosed(sink.bytes_written, sink.name)
 
 
 def _receipt(direction: Direction, tally: Tally, rendezvous: Rendezvous, link: Link) -> Receipt:
@@ -161,7 +161,7 @@ class _Receiver:
         # A reader may know the end of its data before we do, as tar does: that is not a failure if
         # nothing but the end of the stream was still to come.
         if not self._has_all.wait(HANG_UP_GRACE_S):
-            raise SinkClosed(self._sink.bytes_written)
+            raise SinkClosed(self._sink.bytes_written, self._sink.name)
 
     def flush(self) -> None:
         """Have the sink keep what was written; nothing else uses it by then."""

@@ -117,10 +117,13 @@ NETCHECK = Command("Check this network and say what works", _load_netcheck)
 VERSION = Command("Print the version", _load_version, most=None, takes_options=False)
 
 DERPHOLE_COMMANDS: Mapping[str, Command] = {
-    "listen": Command("Receive one byte stream on standard output", _load_listen),
+    "listen": Command("Receive one byte stream on standard output or into a file", _load_listen),
     "netcheck": NETCHECK,
     "pipe": Command(
-        "Send standard input to a listener", _load_pipe, most=1, unlisted=PARALLEL_OPTION
+        "Send standard input or a file to a listener",
+        _load_pipe,
+        most=2,
+        unlisted=PARALLEL_OPTION,
     ),
     "share": Command("Let another machine connect to a local TCP service", _load_share, 1, 1),
     "open": Command(

@@ -24,6 +24,7 @@ from derphole.errors.base import (
 )
 from derphole.errors.data import (
     DigestMismatch,
+    OutputExists,
     ReceiverOutputClosed,
     SinkClosed,
     SinkFailed,
@@ -86,6 +87,7 @@ __all__ = [
     "NotAwaited",
     "OtherReason",
     "OtherVersion",
+    "OutputExists",
     "PeerAborted",
     "PeerBrokeProtocol",
     "PeerLeft",

@@ -7,9 +7,9 @@
        |              FIN -->                      v
        v                                        FLOWING
     FINISHED                                       | end of the data and FIN, in any order
-       |                                           v
+       |                                           v size and digest agree
        |                                        WHOLE       needs nothing more from the link: Flush
-       |              <-- CONFIRM                  | flushed, and size and digest agree
+       |              <-- CONFIRM                  | flushed
        v size and digest agree                     v
     PROVED            CONFIRM_ACK -->           PROVED      has succeeded, whatever comes
        | stored there, or LINGER_S                 | CONFIRM_ACK, or CONFIRM_S
@@ -64,7 +64,7 @@ class State(Enum):
     EMPTY = "no byte has come"
     FLOWING = "bytes may come"
     FINISHED = "everything is sent, and FIN"
-    WHOLE = "everything has come, and FIN"
+    WHOLE = "everything has come, and FIN, and they agree"
     PROVED = "everything is written, and its digest agrees"
     OVER = "nothing more is to be done after a success"
     GIVEN_UP = "a stream was reset; the end of the link may say why"
@@ -276,13 +276,10 @@ class ReceivingProof(_Proof):
         return self._check_whole()
 
     def handle_flushed(self, now: Instant) -> list[Decision]:
-        """Take that the output keeps what was written: compare, and confirm."""
+        """Take that the output keeps what was written: confirm."""
         if self.state is not State.WHOLE or self._fin is None:
             return []
         written = Confirm(self.tally.size, self.tally.digest)
-        error = mismatch(self._fin, written)
-        if error is not None:
-            return self._fail(error)
         self.tally.end(now)
         self._go(State.PROVED, now + CONFIRM_S)
         if self._has_link_ended:
@@ -301,9 +298,13 @@ class ReceivingProof(_Proof):
         return self._fail(SizeMismatch(self._fin.size, self.tally.size))
 
     def _check_whole(self) -> list[Decision]:
-        is_whole = self._has_data_ended and self._fin is not None
-        if not is_whole or self.state not in (State.EMPTY, State.FLOWING):
+        """Compare, once everything has come; only what agrees is kept."""
+        fin = self._fin if self._has_data_ended else None
+        if fin is None or self.state not in (State.EMPTY, State.FLOWING):
             return []
+        error = mismatch(fin, Confirm(self.tally.size, self.tally.digest))
+        if error is not None:
+            return self._fail(error)
         kept = self._keep_place()
         self._go(State.WHOLE)
         return [*kept, Flush()]

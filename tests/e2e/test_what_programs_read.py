@@ -252,12 +252,12 @@ def test_a_token_file_that_others_can_read_is_warned_about(desk: Desk, tmp_path:
     ("words", "sentence"),
     [
         (["pipe"], "^exactly one of TOKEN, --token, --token-file, or --token-stdin is required$"),
-        (["pipe", "--token", "a", "b"], "^at most one of TOKEN, --token, .* may be set$"),
+        (["pipe", "--token", "a", "dhp1_b"], "^at most one of TOKEN, --token, .* may be set$"),
         (
             ["pipe", "--token-file", "/nowhere/token"],
             "^read --token-file: No such file or directory",
         ),
-        (["pipe", "a", "b"], "."),
+        (["pipe", "a", "b", "c"], "."),
         (["pipe", "--tok", "a"], "--tok"),
         (["listen", "surplus"], "surplus|argument"),
         (["listen", "--relay", "ftp://127.0.0.1"], "^invalid relay .* https:// or http://"),

@@ -1,29 +1,37 @@
-"""`listen`: print a token, then write the one stream of whoever uses it to standard output."""
+"""`listen`: print a token, then write the one stream of whoever uses it to its output."""
 
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.issuing import EXPIRES_OPTION, session_expiry, token_reporter
 from derphole.cli.frame.network import network_options
 from derphole.cli.frame.options import NETWORK_OPTIONS
 from derphole.cli.frame.output import Output
+from derphole.errors import UsageError
 from derphole.status import Caution
 from tunnel.net.clock import wall
 
-USAGE = f"""\
-Receive one byte stream and write it to standard output.
+if TYPE_CHECKING:
+    from derphole.edges.stdio import ByteSink
 
-The token for the other machine goes to standard error, on a line of its own.
+USAGE = f"""\
+Receive one byte stream and write it to standard output or a file.
+
+The token for the other machine goes to standard error, on a line of its own.  A file gets its name
+once everything has come and is verified; until then nothing is changed under that name.
 
 USAGE:
     derphole listen [options]
 
 OPTIONS:
+    -o, --output FILE           Write to this file instead of standard output
+    --overwrite                 Let it replace a file that is there already
     --print-token-only          Print the token on standard output, before the stream
 {EXPIRES_OPTION}\
 {NETWORK_OPTIONS}
 EXAMPLES:
-    derphole listen > copy.bin
+    derphole listen -o copy.bin
     derphole listen | tar -xpf - -C folder
     derphole listen --expires 8h --relay https://relay.example.com > copy.bin
 """
@@ -36,14 +44,25 @@ def run(arguments: Arguments, output: Output) -> int:
 
     from derphole import pipe
     from derphole.cli.frame.signals import EndingSignals
-    from derphole.edges import stdio
 
     report = token_reporter(arguments, output)
-    with EndingSignals(), closing(stdio.standard_output()) as sink:
+    with EndingSignals(), closing(_sink(arguments)) as sink:
         if sink.is_terminal:
-            output.report(
-                Caution("standard output is a terminal; received data will be shown as is")
-            )
+            output.report(Caution(f"{sink.name} is a terminal; received data will be shown as is"))
         receipt = pipe.listen(options, expires_at=expires_at, report=report, sink=sink)
     output.report(receipt)
     return 0
+
+
+def _sink(arguments: Arguments) -> "ByteSink":
+    """Return where the bytes go; raises `OutputExists`, `UsageError`."""
+    from derphole.edges import files, stdio
+
+    path, overwrites = arguments.text("--output"), arguments.flag("--overwrite")
+    if path == "":
+        raise UsageError("--output requires the name of a file", shows_help=False)
+    if path is not None and path != "-":
+        return files.file_sink(path, overwrites=overwrites)
+    if overwrites:
+        raise UsageError("--overwrite requires --output FILE", shows_help=False)
+    return stdio.standard_output()

@@ -181,7 +181,7 @@ def test_derptun_is_chosen_by_name_or_by_word(run):
 def test_printed_commands_start_the_way_the_npm_shim_does(run):
     out = run("help", "pipe", environ={"DERPHOLE_NPM": "derphole@latest"})[1]
 
-    assert "\n    npx -y derphole@latest pipe [options] [--] [TOKEN]\n" in out
+    assert "\n    npx -y derphole@latest pipe [options] [--] [TOKEN] [FILE]\n" in out
     assert "tar -cpf - folder | npx -y derphole@latest pipe --token-file token.txt\n" in out
     assert not re.search(r"^ +derphole ", out, re.MULTILINE)
 
@@ -212,9 +212,9 @@ WITH_USAGE = [
     (["listen", "--timeout", "x"], 'invalid --timeout value "x"', "listen"),
     (["netcheck", "extra"], "'netcheck' requires 0 argument(s), got 1", "netcheck"),
     (["netcheck", "--timeout", "x"], 'invalid --timeout value "x"', "netcheck"),
-    (["pipe", "a", "b"], "'pipe' requires 0-1 argument(s), got 2", "pipe"),
+    (["pipe", "a", "b", "c"], "'pipe' requires 0-2 argument(s), got 3", "pipe"),
     (["pipe"], "exactly one of TOKEN, --token, --token-file, or --token-stdin", "pipe"),
-    (["pipe", "a", "--token", "b"], "at most one of TOKEN, --token,", "pipe"),
+    (["pipe", "dhp1_a", "--token", "b"], "at most one of TOKEN, --token,", "pipe"),
     (["pipe", "a", "-P", "17"], "parallel must be 1-16 or auto", "pipe"),
     (["pipe", "a", "-P17"], "parallel must be 1-16 or auto", "pipe"),
     (["pipe", "a", "-P=17"], "parallel must be 1-16 or auto", "pipe"),
