@@ -14,7 +14,8 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
-from derphole.cli.frame.writer import LineWriter
+from derphole.cli.frame.descriptors import write_text
+from derphole.cli.frame.writer import Bar, LineWriter
 from derphole.errors import DerpholeError, Interrupted, SinkClosed, SinkFailed, UsageError
 from derphole.status import JsonValue, Level, Status
 from tunnel.units import WallTime
@@ -57,8 +58,15 @@ class Output:
         is_vital = status.level is Level.QUIET
         if self.is_json:
             self._event(status.event, status.keys, is_vital=is_vital)
-        elif (line := status.sentence) is not None:
-            self._lines.write(escaped(line), is_vital=is_vital)
+            return
+        details = status.details if self.level is Level.VERBOSE else None
+        for line in (status.sentence, details):
+            if line is not None:
+                self._lines.write(escaped(line), is_vital=is_vital)
+
+    def draw(self, bar: Bar) -> None:
+        """Show a bar in the last row of a terminal, below all lines; never blocks."""
+        self._lines.draw(bar)
 
     def debug(self, text: str) -> None:
         """Show a debug line at the verbose level."""
@@ -107,8 +115,7 @@ class Output:
         if self._stdout is None:
             raise SinkClosed(0)
         try:
-            self._stdout.write(text + "\n")
-            self._stdout.flush()
+            write_text(self._stdout, text + "\n")
         except BrokenPipeError as error:
             raise SinkClosed(0) from error
         except OSError as error:
