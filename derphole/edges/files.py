@@ -115,6 +115,8 @@ class NewFile(OpenedSink):
         UsageError: no file can be made there.
     """
 
+    keeps_parts = False
+
     def __init__(self, path: str, replaced_mode: int | None) -> None:
         self._replaces = replaced_mode is not None
         self._final = Path(os.path.realpath(path))

@@ -182,10 +182,13 @@ class ByteSink:
 
     Attributes:
         name: what a person calls it.
+        keeps_parts: whether what was written stays where it is when the rest does not come.
 
     Raises:
         UsageError: the descriptor is closed.
     """
+
+    keeps_parts = True
 
     def __init__(self, fd: int, name: str | None = None) -> None:
         self.name = name or _name(fd)

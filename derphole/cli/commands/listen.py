@@ -1,12 +1,13 @@
 """`listen`: print a token, then write the one stream of whoever uses it to its output."""
 
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.issuing import EXPIRES_OPTION, session_expiry, token_reporter
 from derphole.cli.frame.network import network_options
-from derphole.cli.frame.options import NETWORK_OPTIONS
+from derphole.cli.frame.options import HIDE_PROGRESS_OPTION, NETWORK_OPTIONS
 from derphole.cli.frame.output import Output
 from derphole.errors import UsageError
 from derphole.status import Caution
@@ -29,6 +30,7 @@ OPTIONS:
     --overwrite                 Let it replace a file that is there already
     --print-token-only          Print the token on standard output, before the stream
 {EXPIRES_OPTION}\
+{HIDE_PROGRESS_OPTION}\
 {NETWORK_OPTIONS}
 EXAMPLES:
     derphole listen -o copy.bin
@@ -43,13 +45,16 @@ def run(arguments: Arguments, output: Output) -> int:
     expires_at = session_expiry(arguments.text("--expires"), wall())
 
     from derphole import pipe
+    from derphole.cli.frame.progress import watch_for
     from derphole.cli.frame.signals import EndingSignals
 
     report = token_reporter(arguments, output)
     with EndingSignals(), closing(_sink(arguments)) as sink:
         if sink.is_terminal:
             output.report(Caution(f"{sink.name} is a terminal; received data will be shown as is"))
-        receipt = pipe.listen(options, expires_at=expires_at, report=report, sink=sink)
+        is_hidden = arguments.flag("--hide-progress") or sink.is_terminal
+        watch = watch_for(output, is_hidden=is_hidden, stream=sys.stderr)
+        receipt = pipe.listen(options, expires_at=expires_at, report=report, sink=sink, watch=watch)
     output.report(receipt)
     return 0
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from derphole.cli.frame import sources
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.network import network_options
-from derphole.cli.frame.options import NETWORK_OPTIONS, SOURCE_OPTIONS
+from derphole.cli.frame.options import HIDE_PROGRESS_OPTION, NETWORK_OPTIONS, SOURCE_OPTIONS
 from derphole.cli.frame.output import Output
 from derphole.errors import UsageError
 from derphole.status import Notice
@@ -35,6 +36,7 @@ ARGUMENTS:
 
 OPTIONS:
 {SOURCE_OPTIONS}\
+{HIDE_PROGRESS_OPTION}\
 {NETWORK_OPTIONS}
 EXAMPLES:
     derphole pipe TOKEN original.bin
@@ -55,12 +57,15 @@ def run(arguments: Arguments, output: Output) -> int:
     session = check_session(token, Capability.LISTEN, wall())
 
     from derphole import pipe
+    from derphole.cli.frame.progress import watch_for
     from derphole.cli.frame.signals import EndingSignals
 
     with EndingSignals(), closing(_source(arguments)) as source:
         if source.is_terminal:
             output.report(Notice("reading from the keyboard; end with Ctrl-D on an empty line"))
-        receipt = pipe.pipe(options, session, report=output.report, source=source)
+        is_hidden = arguments.flag("--hide-progress") or source.is_terminal
+        watch = watch_for(output, is_hidden=is_hidden, stream=sys.stderr)
+        receipt = pipe.pipe(options, session, report=output.report, source=source, watch=watch)
     output.report(receipt)
     return 0
 
