@@ -7,6 +7,7 @@ the end: what was not taken is written once there is room.  Nothing is imported 
 import errno
 import os
 import select
+from pathlib import Path
 from typing import TextIO
 
 from tunnel.net.clock import monotonic
@@ -44,6 +45,19 @@ def write_text(stream: TextIO, text: str) -> None:
         return
     stream.flush()
     write_all(fd, text.encode(stream.encoding, stream.errors or "strict"))
+
+
+def is_unread(stream: TextIO) -> bool:
+    """Tell whether nobody will ever read a stream: its reader is gone, or it is the null device."""
+    try:
+        fd = stream.fileno()
+        if os.path.samestat(os.fstat(fd), Path(os.devnull).stat()):
+            return True
+        poll = select.poll()
+    except (OSError, ValueError, AttributeError):  # in memory, or without such a call
+        return False
+    poll.register(fd, 0)  # errors and hang-ups alone
+    return bool(poll.poll(0))
 
 
 def _has_room(fd: int, timeout_s: Seconds | None) -> bool:

@@ -17,10 +17,21 @@ EXPIRES_OPTION = """\
 
 
 def token_reporter(arguments: Arguments, output: Output) -> Report:
-    """Return what shows statuses, and the token on standard output if that is asked for."""
+    """Return what shows statuses, and the token on standard output if that is asked for.
+
+    Raises `UsageError` if nobody could read the token: it would be awaited in vain.
+    """
+    is_payload = arguments.flag("--print-token-only")
+    if not (output.has_stdout if is_payload else output.has_reader):
+        name = "standard output" if is_payload else "standard error"
+        raise UsageError(
+            f"nobody can read the token: {name} is closed; connect it to a file, a pipe or a "
+            "terminal",
+            shows_help=False,
+        )
 
     def report(status: Status) -> None:
-        if isinstance(status, TokenIssued) and arguments.flag("--print-token-only"):
+        if isinstance(status, TokenIssued) and is_payload:
             import gevent
 
             # In the thread pool: a terminal may be stopped, and the relay must go on meanwhile.

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
-from derphole.cli.frame.descriptors import write_text
+from derphole.cli.frame.descriptors import is_unread, write_text
 from derphole.cli.frame.writer import Bar, LineWriter
 from derphole.errors import DerpholeError, Interrupted, SinkClosed, SinkFailed, UsageError
 from derphole.status import JsonValue, Level, Status
@@ -44,10 +44,21 @@ class Output:
         is_json: bool = False,
     ) -> None:
         self._stdout = stdout
+        self._stderr = stderr
         self._lines = LineWriter(stderr)
         self._clock = clock
         self.level = level
         self.is_json = is_json
+
+    @property
+    def has_stdout(self) -> bool:
+        """Whether there is a standard output."""
+        return self._stdout is not None
+
+    @property
+    def has_reader(self) -> bool:
+        """Whether somebody may read what goes to standard error."""
+        return self._stderr is not None and not is_unread(self._stderr)
 
     def report(self, status: Status) -> None:
         """Show a status, if the level asks for it; never blocks."""

@@ -1,5 +1,6 @@
 """The command line as a table: exit code, both streams, and the wording, run in this process."""
 
+import io
 import json
 import re
 import subprocess
@@ -540,6 +541,9 @@ def test_a_missing_value_is_refused(line):
 
 class FailingStream:
     """A standard output that fails in a way no error class covers."""
+
+    def fileno(self):
+        raise io.UnsupportedOperation
 
     def write(self, text):
         raise RuntimeError("a secret detail")
