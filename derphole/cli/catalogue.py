@@ -138,8 +138,8 @@ DERPHOLE_COMMANDS: Mapping[str, Command] = {
 DERPTUN_COMMANDS: Mapping[str, Command] = {"netcheck": NETCHECK, "version": VERSION}
 
 _PIPE_INSTEAD = (
-    "until then run `derphole listen > FILE` on the receiving machine and "
-    "`derphole pipe TOKEN < FILE` on the sending one"
+    "until then run `derphole listen -o FILE` on the receiving machine and "
+    "`derphole pipe TOKEN FILE` on the sending one"
 )
 _SHARE_INSTEAD = (
     "until then run `derphole share HOST:PORT` where the service is and `derphole open TOKEN` on "
@@ -151,8 +151,8 @@ PLANNED: Mapping[str, Mapping[str, str]] = {
             ("send", "tx", "receive", "rx", "recv", "recieve"),
             _PIPE_INSTEAD,
         ),
-        "ssh": "until then send the public key: `derphole listen > key.pub` on the machine that "
-        "lets in, `derphole pipe TOKEN < ~/.ssh/id_ed25519.pub` on the other one",
+        "ssh": "until then send the public key: `derphole listen -o key.pub` on the machine that "
+        "lets in, `derphole pipe TOKEN ~/.ssh/id_ed25519.pub` on the other one",
     },
     "derptun": dict.fromkeys(("token", "serve", "open", "connect", "service"), _SHARE_INSTEAD),
 }
@@ -163,8 +163,8 @@ COMMANDS: Mapping[str, Program] = {
         "move bytes between two machines without an open port or an account",
         DERPHOLE_COMMANDS,
         (
-            "derphole listen > copy.bin",
-            "derphole pipe TOKEN < original.bin",
+            "derphole listen -o copy.bin",
+            "derphole pipe TOKEN original.bin",
             "derphole share 8080",
             "derphole open TOKEN",
             "derphole help pipe",

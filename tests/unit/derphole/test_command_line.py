@@ -243,7 +243,7 @@ WITH_USAGE = [
 USAGE_LINES = {
     None: "usage: derphole COMMAND [options]",
     "listen": "usage: derphole listen [options]",
-    "pipe": "usage: derphole pipe [options] [--] [TOKEN]",
+    "pipe": "usage: derphole pipe [options] [--] [TOKEN] [FILE]",
     "share": "usage: derphole share [options] [--] TARGET",
     "open": "usage: derphole open [options] [--] [TOKEN] [BIND]",
     "relay": "usage: derphole relay [options]",
