@@ -1,12 +1,13 @@
 """Files named on the command line: `pipe TOKEN FILE`, `listen -o FILE`."""
 
+import os
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 from desk import Desk, token_of
-from support.processes import Process, await_true
+from support.processes import PROGRAM, Process, await_true
 
 pytestmark = pytest.mark.e2e
 
@@ -123,3 +124,24 @@ def test_what_cannot_be_meant_is_told_before_anything_begins(
     process = desk.derphole("wrong", *words)
 
     process.ends_with(2, sentence)
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_a_folder_as_standard_input_gets_a_sentence(
+    desk: Desk, tmp_path: Path, flags: list[str]
+) -> None:
+    if Path(PROGRAM).read_bytes()[:2] != b"#!":
+        pytest.skip("optional: in a binary Python ends itself before anything of ours begins")
+    folder = os.open(tmp_path, os.O_RDONLY)
+
+    process = desk.derphole("pipe", "pipe", "TOKEN", *flags, stdin=folder)
+
+    os.close(folder)
+    process.ends_with(2)
+    says = "standard input is a directory; to send one, pipe the output of tar"
+    if flags:
+        [event] = process.events
+        assert (event["event"], event["code"], event["exit_code"]) == ("error", "usage", 2)
+        assert event["message"] == says
+    else:
+        assert process.lines == [says]
