@@ -16,6 +16,7 @@ from support.processes import PROGRAM, Process, await_true
 pytestmark = pytest.mark.e2e
 
 MIB = 1 << 20
+TOKEN = re.compile(r"(dhp1_[A-Za-z0-9_-]+)\s*\r\n")
 PLAIN = {"DERPHOLE_DEBUG": "0"}  # no reports of the watchdog
 ON_TERMINAL = 'tty=$1; shift; exec "$@" 2>"$tty"'
 
@@ -113,9 +114,9 @@ def test_a_receiver_sees_how_much_of_a_file_has_come(
     words = [*shell, PROGRAM, "listen", "--relay", desk.relay_url]
     listen = desk.run("listen", words, stdout=write_end, variables=PLAIN)
     os.close(write_end)
-    await_true(lambda: terminal.rows[1:], "the token came")
+    await_true(lambda: TOKEN.search(terminal.text), "the token came")
 
-    pipe = desk.derphole("pipe", "pipe", terminal.rows[0], original)
+    pipe = desk.derphole("pipe", "pipe", TOKEN.findall(terminal.text)[0], original)
     wanted = r"^ *\d+%\|[#.]{20}\| \S+/32\.0MiB \[\d\d:\d\d<\S+, \S+/s\] (relay own|direct) "
     await_true(lambda: any(re.search(wanted, bar) for bar in terminal.bars), "the bar is there")
     while os.read(read_end, MIB):
