@@ -12,7 +12,8 @@ Standard input is read only after the link is up.  Who says what and when, and w
 comes, is decided by `derphole.speech.stream_proof`; this module moves the bytes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import gevent
 from gevent.event import Event
@@ -20,7 +21,8 @@ from gevent.event import Event
 from derphole.config import NetworkOptions
 from derphole.conversation import UNEXPECTED, Conversation
 from derphole.edges.stdio import ByteSink, ByteSource
-from derphole.errors import SinkClosed
+from derphole.errors import ClaimRefused, SinkClosed
+from derphole.progress import Measure, Watch, unwatched
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.common import Rendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
@@ -31,6 +33,7 @@ from derphole.speech.tally import Tally
 from derphole.status import (
     Caution,
     Direction,
+    Incomplete,
     Notice,
     Receipt,
     Report,
@@ -49,12 +52,20 @@ READ_SIZE: ByteCount = 4 << 20
 # Chosen: when our output's reader leaves, what the sender gets to end its stream as well.
 HANG_UP_GRACE_S: Seconds = 2.0
 SENDER_AWAITED = "the other side to use the token"
+# Often the left side of a pipe that failed.
+_EMPTY_INPUT = "nothing was read from standard input on the other side, and so nothing came"
+_EMPTY_FILE = "nothing came: the file on the other side is empty"
 
 
 def listen(
-    options: NetworkOptions, *, expires_at: WallTime | None, report: Report, sink: ByteSink
+    options: NetworkOptions,
+    *,
+    expires_at: WallTime | None,
+    report: Report,
+    sink: ByteSink,
+    watch: Watch = unwatched,
 ) -> Receipt:
-    """Print a token and write the stream of whoever uses it to `sink`.
+    """Print a token and write the stream of whoever uses it to `sink`, as `watch` shows.
 
     Raises `DerpholeError`; returns only when every byte is written and its digest agrees.
     """
@@ -66,7 +77,7 @@ def listen(
             report(TokenIssued(token, rendezvous.expires_at))
             link = rendezvous.wait_link(SENDER_AWAITED)
             watcher.kill()
-        while (receiver := _receive(rendezvous, link, sink, report)).proof.is_replaced:
+        while (receiver := _receive(rendezvous, link, sink, watch)).proof.is_replaced:
             link = rendezvous.wait_link(SENDER_AWAITED)
         receiver.finish()
         rendezvous.complete()
@@ -74,9 +85,14 @@ def listen(
 
 
 def pipe(
-    options: NetworkOptions, token: SessionToken, *, report: Report, source: ByteSource
+    options: NetworkOptions,
+    token: SessionToken,
+    *,
+    report: Report,
+    source: ByteSource,
+    watch: Watch = unwatched,
 ) -> Receipt:
-    """Send `source` to the listener that made `token`.
+    """Send `source` to the listener that made `token`, as `watch` shows.
 
     Raises `DerpholeError`; returns only when the listener has confirmed every byte.
     """
@@ -85,23 +101,39 @@ def pipe(
         link = rendezvous.claim("the listener to answer")
         rendezvous.report_path(link)
         sender = _Sender(rendezvous, link, source)
-        sender.run()
+        with watch(sender.measure), _told_incomplete(report, sender.incomplete):
+            sender.run()
+        sender.finish()
         rendezvous.complete()
         return sender.receipt()
 
 
-def _receive(
-    rendezvous: IssuerRendezvous, link: Link, sink: ByteSink, report: Report
-) -> "_Receiver":
+def _receive(rendezvous: IssuerRendezvous, link: Link, sink: ByteSink, watch: Watch) -> "_Receiver":
     """Receive from one claimer, who may lose the place to another before its first byte."""
+    report = rendezvous.report
     rendezvous.report_path(link)
-    receiver = _Receiver(rendezvous, link, sink, report)
-    receiver.run()
+    receiver = _Receiver(rendezvous, link, sink)
+    with watch(receiver.measure), _told_incomplete(report, receiver.incomplete):
+        receiver.run()
     if receiver.proof.is_replaced:
         report(
             Notice("the sender stopped answering before its first byte; another one took its place")
         )
     return receiver
+
+
+@contextmanager
+def _told_incomplete(report: Report, incomplete: Callable[[], Incomplete]) -> Iterator[None]:
+    """Tell how much has come when the work within fails before the last byte."""
+    try:
+        yield
+    except ClaimRefused:  # nothing was ever to come
+        raise
+    except BaseException:
+        status = incomplete()
+        if status.done != status.total:
+            report(status)
+        raise
 
 
 def _raise_in(greenlet: gevent.Greenlet) -> Callable[[BaseException], None]:
@@ -112,7 +144,7 @@ def _raise_in(greenlet: gevent.Greenlet) -> Callable[[BaseException], None]:
 def _watch_output(sink: ByteSink) -> None:
     """Fail when nobody reads our output any more."""
     sink.wait_closed()
-    raise SinkClosed(sink.bytes_written)
+    raise SinkClosed(sink.bytes_written, sink.name)
 
 
 def _receipt(direction: Direction, tally: Tally, rendezvous: Rendezvous, link: Link) -> Receipt:
@@ -131,15 +163,12 @@ def _receipt(direction: Direction, tally: Tally, rendezvous: Rendezvous, link: L
 class _Receiver:
     """The listener's half: from the link to the sink."""
 
-    def __init__(
-        self, rendezvous: IssuerRendezvous, link: Link, sink: ByteSink, report: Report
-    ) -> None:
+    def __init__(self, rendezvous: IssuerRendezvous, link: Link, sink: ByteSink) -> None:
         self.proof = ReceivingProof(monotonic(), "the sender")
         self._conversation = Conversation(rendezvous, link, self.proof, self._carry_out)
         self._rendezvous = rendezvous
         self._link = link
         self._sink = sink
-        self._report = report
         self._has_all = Event()
 
     def run(self) -> None:
@@ -161,15 +190,29 @@ class _Receiver:
         # A reader may know the end of its data before we do, as tar does: that is not a failure if
         # nothing but the end of the stream was still to come.
         if not self._has_all.wait(HANG_UP_GRACE_S):
-            raise SinkClosed(self._sink.bytes_written)
+            raise SinkClosed(self._sink.bytes_written, self._sink.name)
 
     def flush(self) -> None:
         """Have the sink keep what was written; nothing else uses it by then."""
         self._sink.flush()
         self._conversation.follow(self.proof.handle_flushed(monotonic()))
 
+    def measure(self) -> Measure:
+        """Return how far it is."""
+        path = self._rendezvous.path_description(self._link)
+        return Measure(self._sink.bytes_written, self.proof.total, path)
+
+    def incomplete(self) -> Incomplete:
+        """Return what has come, and what is left of it here."""
+        sink = self._sink
+        untouched = None if sink.keeps_parts else sink.name
+        return Incomplete(Direction.RECEIVED, sink.bytes_written, self.proof.total, untouched)
+
     def finish(self) -> None:
-        """Warn if the other side may not know that all is well."""
+        """Warn of an empty stream, and if the other side may not know that all is well."""
+        report = self._rendezvous.report
+        if not self.proof.tally.size:
+            report(Caution(_EMPTY_FILE if self.proof.is_total_told else _EMPTY_INPUT))
         if not self.proof.is_acknowledged:
             nonsense = self.proof.nonsense
             told = (
@@ -177,9 +220,7 @@ class _Receiver:
                 if nonsense
                 else "the confirmation did not reach the sender, which"
             )
-            self._report(
-                Caution(f"all data was written and verified, but {told} may report a failure")
-            )
+            report(Caution(f"all data was written and verified, but {told} may report a failure"))
 
     def receipt(self) -> Receipt:
         """Return the proof."""
@@ -201,7 +242,8 @@ class _Sender:
     """The claimer's half: from the source to the link."""
 
     def __init__(self, rendezvous: ClaimerRendezvous, link: Link, source: ByteSource) -> None:
-        self._proof = SendingProof(monotonic(), "the listener's confirmation")
+        total = source.size_hint()
+        self._proof = SendingProof(monotonic(), "the listener's confirmation", total)
         self._conversation = Conversation(rendezvous, link, self._proof, self._carry_out)
         self._rendezvous = rendezvous
         self._link = link
@@ -219,9 +261,28 @@ class _Sender:
         self._control = self._link.open_stream()
         self._data = self._link.open_stream()
         self._conversation.attend(self._control)
+        self._conversation.follow(self._proof.begin())
         while data := self._source.read():
             self._conversation.follow(self._proof.handle_data(monotonic(), (data,)))
         self._conversation.follow(self._proof.handle_data_ended())
+
+    def measure(self) -> Measure:
+        """Return how far it is."""
+        path = self._rendezvous.path_description(self._link)
+        return Measure(self._stored, self._proof.total, path)
+
+    def incomplete(self) -> Incomplete:
+        """Return what the other side has."""
+        return Incomplete(Direction.SENT, self._stored, self._proof.total)
+
+    def finish(self) -> None:
+        """Warn of an empty stream."""
+        if not self._proof.tally.size:
+            self._rendezvous.report(Caution(f"nothing was read from {self._source.name}"))
+
+    @property
+    def _stored(self) -> ByteCount:
+        return 0 if self._data is None else self._data.stored
 
     def await_acknowledgement(self) -> None:
         """Wait until the listener knows that we know."""

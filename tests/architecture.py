@@ -40,6 +40,7 @@ PURE_DERPHOLE = {
     "forwarding.statuses",
     "network.report",
     "network.verdict",
+    "progress",
     "speech.decisions",
     "speech.endings",
     "speech.stream_proof",

@@ -117,10 +117,13 @@ NETCHECK = Command("Check this network and say what works", _load_netcheck)
 VERSION = Command("Print the version", _load_version, most=None, takes_options=False)
 
 DERPHOLE_COMMANDS: Mapping[str, Command] = {
-    "listen": Command("Receive one byte stream on standard output", _load_listen),
+    "listen": Command("Receive one byte stream on standard output or into a file", _load_listen),
     "netcheck": NETCHECK,
     "pipe": Command(
-        "Send standard input to a listener", _load_pipe, most=1, unlisted=PARALLEL_OPTION
+        "Send standard input or a file to a listener",
+        _load_pipe,
+        most=2,
+        unlisted=PARALLEL_OPTION,
     ),
     "share": Command("Let another machine connect to a local TCP service", _load_share, 1, 1),
     "open": Command(
@@ -135,8 +138,8 @@ DERPHOLE_COMMANDS: Mapping[str, Command] = {
 DERPTUN_COMMANDS: Mapping[str, Command] = {"netcheck": NETCHECK, "version": VERSION}
 
 _PIPE_INSTEAD = (
-    "until then run `derphole listen > FILE` on the receiving machine and "
-    "`derphole pipe TOKEN < FILE` on the sending one"
+    "until then run `derphole listen -o FILE` on the receiving machine and "
+    "`derphole pipe TOKEN FILE` on the sending one"
 )
 _SHARE_INSTEAD = (
     "until then run `derphole share HOST:PORT` where the service is and `derphole open TOKEN` on "
@@ -148,8 +151,8 @@ PLANNED: Mapping[str, Mapping[str, str]] = {
             ("send", "tx", "receive", "rx", "recv", "recieve"),
             _PIPE_INSTEAD,
         ),
-        "ssh": "until then send the public key: `derphole listen > key.pub` on the machine that "
-        "lets in, `derphole pipe TOKEN < ~/.ssh/id_ed25519.pub` on the other one",
+        "ssh": "until then send the public key: `derphole listen -o key.pub` on the machine that "
+        "lets in, `derphole pipe TOKEN ~/.ssh/id_ed25519.pub` on the other one",
     },
     "derptun": dict.fromkeys(("token", "serve", "open", "connect", "service"), _SHARE_INSTEAD),
 }
@@ -160,8 +163,8 @@ COMMANDS: Mapping[str, Program] = {
         "move bytes between two machines without an open port or an account",
         DERPHOLE_COMMANDS,
         (
-            "derphole listen > copy.bin",
-            "derphole pipe TOKEN < original.bin",
+            "derphole listen -o copy.bin",
+            "derphole pipe TOKEN original.bin",
             "derphole share 8080",
             "derphole open TOKEN",
             "derphole help pipe",

@@ -14,8 +14,11 @@ from types import FrameType
 from typing import NoReturn
 
 from derphole import SIGNAL_EXIT_BASE
+from derphole.cli.frame.descriptors import write_all
 from derphole.cli.frame.ending import ENDING_SIGNALS
 from tunnel.net.clock import wall
+
+LAST_WORD_S = 1.0  # chosen: what a reader that is behind gets to take our last line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,5 +59,6 @@ def _end_at_once(signum: int, frame: FrameType | None) -> NoReturn:
             f'"message": "{sentence}", "exit_code": {exit_code}}}'
         )
     with suppress(OSError):
-        os.write(2, f"{sentence}\n".encode())
+        if sys.stderr is not None:  # else the number may be that of another file by now
+            write_all(2, f"{sentence}\n".encode(), LAST_WORD_S)
     leave(exit_code)

@@ -1,1 +1,1 @@
-"""Where bytes enter and leave the process: standard input, standard output, TCP."""
+"""Where bytes enter and leave the process: standard input, standard output, files, TCP."""

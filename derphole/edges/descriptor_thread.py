@@ -49,7 +49,7 @@ class DescriptorThread:
         """
         if self._pool is None:
             self._pool = ThreadPool(1)
-        self._latest = self._pool.spawn(_outcome, function, *args, **kwargs)
+        self._latest = self._pool.spawn(outcome, function, *args, **kwargs)
         return self._latest
 
     def settle(self, timeout_s: Seconds) -> None:
@@ -71,7 +71,8 @@ class DescriptorThread:
             self._pool.kill()
 
 
-def _outcome(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | OSError:
+def outcome(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | OSError:
+    """Call and return what came of it: gevent prints the traceback of what a thread raises."""
     try:
         return function(*args, **kwargs)
     except OSError as error:

@@ -65,18 +65,22 @@ class ByteSource:
 
     Args:
         fd: an open descriptor; it is neither closed nor changed.
+        name: what a person calls it; None where its number says that.
+
+    Attributes:
+        name: what a person calls it.
 
     Raises:
         UsageError: the descriptor is closed or is a directory.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, name: str | None = None) -> None:
         self._fd = fd
-        self._name = _name(fd)
+        self.name = name or _name(fd)
         mode = _mode(fd)
         if stat.S_ISDIR(mode):
             raise UsageError(
-                f"{self._name} is a directory; to send one, pipe the output of tar",
+                f"{self.name} is a directory; to send one, pipe the output of tar",
                 shows_help=False,
             )
         self._is_regular = stat.S_ISREG(mode)
@@ -115,7 +119,7 @@ class ByteSource:
                 self._read_when_ready() if self._thread is None else self._read_ahead(self._thread)
             )
         except OSError as error:
-            raise SourceFailed(self._name, _reason(error)) from error
+            raise SourceFailed(self.name, reason_text(error)) from error
         self._is_at_end = not data
         return data
 
@@ -174,13 +178,20 @@ class ByteSink:
 
     Args:
         fd: an open descriptor; it is neither closed nor changed.  Writes go to a duplicate.
+        name: what a person calls it; None where its number says that.
+
+    Attributes:
+        name: what a person calls it.
+        keeps_parts: whether what was written stays where it is when the rest does not come.
 
     Raises:
         UsageError: the descriptor is closed.
     """
 
-    def __init__(self, fd: int) -> None:
-        self._name = _name(fd)
+    keeps_parts = True
+
+    def __init__(self, fd: int, name: str | None = None) -> None:
+        self.name = name or _name(fd)
         self._bytes_written = 0
         self._is_regular = stat.S_ISREG(_mode(fd))
         self._is_pollable = _is_pollable(fd)
@@ -278,8 +289,8 @@ class ByteSink:
 
     def _failed(self, error: OSError) -> SinkClosed | SinkFailed:
         if error.errno in READER_GONE:
-            return SinkClosed(self._bytes_written)
-        return SinkFailed(self._name, _reason(error), self._bytes_written)
+            return SinkClosed(self._bytes_written, self.name)
+        return SinkFailed(self.name, reason_text(error), self._bytes_written)
 
 
 def _name(fd: int) -> str:
@@ -300,7 +311,8 @@ def _mode(fd: int) -> int:
         raise _missing(_name(fd)) from error
 
 
-def _reason(error: OSError) -> str:
+def reason_text(error: OSError) -> str:
+    """Return the system's words about a descriptor or a file, as the rest of a sentence."""
     if error.errno == errno.EBADF:
         return "it is closed, or open only for the other direction"
     reason = error.strerror or str(error)

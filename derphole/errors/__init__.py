@@ -25,6 +25,7 @@ from derphole.errors.base import (
 )
 from derphole.errors.data import (
     DigestMismatch,
+    OutputExists,
     ReceiverOutputClosed,
     SinkClosed,
     SinkFailed,
@@ -91,6 +92,7 @@ __all__ = [
     "NotAwaited",
     "OtherReason",
     "OtherVersion",
+    "OutputExists",
     "PeerAborted",
     "PeerBrokeProtocol",
     "PeerLeft",

@@ -31,19 +31,35 @@ class SizeMismatch(TransferError):
 
 
 class SinkClosed(DerpholeError):
-    """Whoever read our standard output stopped reading.
+    """Whoever read our output stopped reading.
 
     Args:
         written: bytes it had taken.
+        target: what was written to.
     """
 
     code = "output-closed"
-    says = "standard output was closed after {written} bytes"
+    says = "{target} was closed after {written} bytes"
     next_step = "find out why the program that read it stopped"
 
-    def __init__(self, written: ByteCount) -> None:
-        super().__init__(written=written)
+    def __init__(self, written: ByteCount, target: str = "standard output") -> None:
+        super().__init__(written=written, target=target)
         self.written = written
+
+
+class OutputExists(DerpholeError):
+    """The file that is to be written is there already.
+
+    Args:
+        path: its name, as it was given.
+    """
+
+    code = "output-exists"
+    says = "{path} exists already, and was left as it is"
+    next_step = "name another file, or replace it with --overwrite"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path=path)
 
 
 class ReceiverOutputClosed(DerpholeError):

@@ -37,7 +37,7 @@ class KeepPlace:
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """Have the output keep what was written, then call `handle_flushed`."""
+    """Have the output keep what was written, which agrees, then call `handle_flushed`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from derphole.errors import (
     Interrupted,
     NotAwaited,
     OtherReason,
+    OutputExists,
     PeerAborted,
     PeerBrokeProtocol,
     PeerLeft,
@@ -92,6 +93,8 @@ def ending_of(error: BaseException) -> tuple[Ending, str]:
     match error:
         case SinkClosed():
             return Ending.OUTPUT_CLOSED, "its output was closed"
+        case OutputExists():
+            return Ending.OUTPUT_FAILED, "it could not write its output: the file exists already"
         case SinkFailed(reason=reason):
             return Ending.OUTPUT_FAILED, f"it could not write its output: {reason}"
         case SourceFailed(reason=reason):

@@ -5,6 +5,7 @@
     0x02 CONFIRM      size u64 LE, digest 16     the receiver has written everything
     0x03 CONFIRM_ACK                             the sender knows
     0x04 RESUMPTION   secret 16                  with it the claimer may come back after a loss
+    0x05 TOTAL        size u64 LE                how much there is to send, as far as is known
 
 What else a conversation moves runs on streams of their own, bare.  Unknown types are skipped, so
 that later versions can say more.  Pure.  Source: docs/protocol.md, section "Conversations".
@@ -20,7 +21,7 @@ HEADER_SIZE = 3
 DIGEST_SIZE = 16
 MAX_BODY = 4096
 RESUMPTION_SECRET_SIZE = 16
-_FIN, _CONFIRM, _CONFIRM_ACK, _RESUMPTION = 1, 2, 3, 4
+_FIN, _CONFIRM, _CONFIRM_ACK, _RESUMPTION, _TOTAL = 1, 2, 3, 4, 5
 
 Buffer = bytes | bytearray | memoryview
 
@@ -56,7 +57,14 @@ class Resumption:
         return "<Resumption>"
 
 
-Message = Fin | Confirm | ConfirmAck | Resumption
+@dataclass(frozen=True, slots=True)
+class Total:
+    """How much the sender expects to send; only FIN says how much it was."""
+
+    size: int
+
+
+Message = Fin | Confirm | ConfirmAck | Resumption | Total
 
 
 def encode(message: Message) -> bytes:
@@ -70,6 +78,8 @@ def encode(message: Message) -> bytes:
             kind, body = _CONFIRM_ACK, b""
         case Resumption(secret):
             kind, body = _RESUMPTION, secret
+        case Total(size):
+            kind, body = _TOTAL, size.to_bytes(8, "little")
     return bytes((kind,)) + len(body).to_bytes(2, "little") + body
 
 
@@ -108,4 +118,6 @@ def _decode(kind: int, body: bytes) -> Message | None:
         return Confirm(reader.uint(8), reader.bytes(DIGEST_SIZE))
     if kind == _RESUMPTION:
         return Resumption(reader.bytes(RESUMPTION_SECRET_SIZE))
+    if kind == _TOTAL:
+        return Total(reader.uint(8))
     return ConfirmAck() if kind == _CONFIRM_ACK else None

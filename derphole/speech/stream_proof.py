@@ -7,9 +7,9 @@
        |              FIN -->                      v
        v                                        FLOWING
     FINISHED                                       | end of the data and FIN, in any order
-       |                                           v
+       |                                           v size and digest agree
        |                                        WHOLE       needs nothing more from the link: Flush
-       |              <-- CONFIRM                  | flushed, and size and digest agree
+       |              <-- CONFIRM                  | flushed
        v size and digest agree                     v
     PROVED            CONFIRM_ACK -->           PROVED      has succeeded, whatever comes
        | stored there, or LINGER_S                 | CONFIRM_ACK, or CONFIRM_S
@@ -45,11 +45,11 @@ from derphole.speech.decisions import (
     Write,
 )
 from derphole.speech.endings import Ending, ending_error
-from derphole.speech.messages import Buffer, Confirm, ConfirmAck, Fin, Message, encode
+from derphole.speech.messages import Buffer, Confirm, ConfirmAck, Fin, Message, Total, encode
 from derphole.speech.tally import Tally, mismatch
 from derphole.speech.turns import Stage, TurnReader, messages_ended
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed
-from tunnel.units import Instant, Seconds
+from tunnel.units import ByteCount, Instant, Seconds
 
 # Chosen (design, section 9).
 CONFIRM_S: Seconds = 10.0  # how long the receiver sees to it that its CONFIRM arrives
@@ -64,7 +64,7 @@ class State(Enum):
     EMPTY = "no byte has come"
     FLOWING = "bytes may come"
     FINISHED = "everything is sent, and FIN"
-    WHOLE = "everything has come, and FIN"
+    WHOLE = "everything has come, and FIN, and they agree"
     PROVED = "everything is written, and its digest agrees"
     OVER = "nothing more is to be done after a success"
     GIVEN_UP = "a stream was reset; the end of the link may say why"
@@ -86,11 +86,13 @@ class _Proof(ABC):
     Attributes:
         state: how far it is.
         tally: of the bytes so far.
+        total: how many bytes there will be, None while nobody knows.
     """
 
     def __init__(self, now: Instant, state: State, unanswered: str) -> None:
         self.state = state
         self.tally = Tally(now)
+        self.total: ByteCount | None = None
         self._unanswered = unanswered
         self._reader = TurnReader()
         self._deadline: Instant | None = None
@@ -185,11 +187,17 @@ class SendingProof(_Proof):
     Args:
         now: the time.
         unanswered: what this side waits for when nothing comes, in words.
+        total: how many bytes there will be, as far as is known; they may still be more or fewer.
     """
 
-    def __init__(self, now: Instant, unanswered: str) -> None:
+    def __init__(self, now: Instant, unanswered: str, total: ByteCount | None = None) -> None:
         super().__init__(now, State.FLOWING, unanswered)
+        self.total = total
         self._fin = Fin(0, b"")
+
+    def begin(self) -> list[Decision]:
+        """Say what is known before the first byte."""
+        return [] if self.total is None else [Say(encode(Total(self.total)))]
 
     def handle_data(self, now: Instant, chunks: Sequence[Buffer]) -> list[Decision]:
         """Take the next bytes to send."""
@@ -203,6 +211,7 @@ class SendingProof(_Proof):
         if self.state is not State.FLOWING:
             return []
         self._fin = Fin(self.tally.size, self.tally.digest)
+        self.total = self.tally.size
         self._go(State.FINISHED)
         return [EndData(), Say(encode(self._fin))]
 
@@ -243,12 +252,14 @@ class ReceivingProof(_Proof):
 
     Attributes:
         is_acknowledged: whether the other side knows of the success.
+        is_total_told: whether it said in advance how much there is, as it does of a file.
         nonsense: what it said in place of that, in words.
     """
 
     def __init__(self, now: Instant, unanswered: str) -> None:
         super().__init__(now, State.EMPTY, unanswered)
         self.is_acknowledged = False
+        self.is_total_told = False
         self.nonsense: str | None = None
         self._fin: Fin | None = None
         self._has_data_ended = False
@@ -276,13 +287,10 @@ class ReceivingProof(_Proof):
         return self._check_whole()
 
     def handle_flushed(self, now: Instant) -> list[Decision]:
-        """Take that the output keeps what was written: compare, and confirm."""
+        """Take that the output keeps what was written: confirm."""
         if self.state is not State.WHOLE or self._fin is None:
             return []
         written = Confirm(self.tally.size, self.tally.digest)
-        error = mismatch(self._fin, written)
-        if error is not None:
-            return self._fail(error)
         self.tally.end(now)
         self._go(State.PROVED, now + CONFIRM_S)
         if self._has_link_ended:
@@ -301,9 +309,13 @@ class ReceivingProof(_Proof):
         return self._fail(SizeMismatch(self._fin.size, self.tally.size))
 
     def _check_whole(self) -> list[Decision]:
-        is_whole = self._has_data_ended and self._fin is not None
-        if not is_whole or self.state not in (State.EMPTY, State.FLOWING):
+        """Compare, once everything has come; only what agrees is kept."""
+        fin = self._fin if self._has_data_ended else None
+        if fin is None or self.state not in (State.EMPTY, State.FLOWING):
             return []
+        error = mismatch(fin, Confirm(self.tally.size, self.tally.digest))
+        if error is not None:
+            return self._fail(error)
         kept = self._keep_place()
         self._go(State.WHOLE)
         return [*kept, Flush()]
@@ -321,8 +333,13 @@ class ReceivingProof(_Proof):
                 return None
 
     def _take(self, now: Instant, message: Message) -> list[Decision]:
+        if isinstance(message, Total):
+            self.total = message.size
+            self.is_total_told = True
+            return []
         if isinstance(message, Fin):
             self._fin = message
+            self.total = message.size
             return self._check_room() or self._check_whole()
         self.is_acknowledged = True
         return self._leave()

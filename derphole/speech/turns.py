@@ -1,7 +1,7 @@
 """Turns: which message may come next on a control stream, by how far the conversation is.
 
     side     stage                 may come      stage begins with
-    listen   LISTEN_BEFORE_FIN     FIN           the link
+    listen   LISTEN_BEFORE_FIN     TOTAL, FIN    the link
              LISTEN_AFTER_FIN      nothing       FIN
              LISTEN_CONFIRMED      CONFIRM_ACK   our CONFIRM
     pipe     PIPE_BEFORE_FIN       nothing       the link
@@ -27,6 +27,7 @@ from derphole.speech.messages import (
     Message,
     MessageReader,
     Resumption,
+    Total,
 )
 from tunnel.errors import DecodeError
 
@@ -49,16 +50,17 @@ NAMES: Mapping[type[Message], str] = {
     Confirm: "CONFIRM",
     ConfirmAck: "CONFIRM-ACK",
     Resumption: "RESUMPTION",
+    Total: "TOTAL",
 }
-MAY_COME: Mapping[Stage, type[Message] | None] = {
-    Stage.LISTEN_BEFORE_FIN: Fin,
-    Stage.LISTEN_AFTER_FIN: None,
-    Stage.LISTEN_CONFIRMED: ConfirmAck,
-    Stage.PIPE_BEFORE_FIN: None,
-    Stage.PIPE_AFTER_FIN: Confirm,
-    Stage.SHARE: None,
-    Stage.OPEN_FIRST: Resumption,
-    Stage.OPEN_LATER: None,
+MAY_COME: Mapping[Stage, tuple[type[Message], ...]] = {
+    Stage.LISTEN_BEFORE_FIN: (Total, Fin),
+    Stage.LISTEN_AFTER_FIN: (),
+    Stage.LISTEN_CONFIRMED: (ConfirmAck,),
+    Stage.PIPE_BEFORE_FIN: (),
+    Stage.PIPE_AFTER_FIN: (Confirm,),
+    Stage.SHARE: (),
+    Stage.OPEN_FIRST: (Resumption,),
+    Stage.OPEN_LATER: (),
 }
 
 
@@ -89,7 +91,7 @@ class TurnReader:
 
 def check_turn(stage: Stage, message: Message) -> None:
     """Raise `PeerBrokeProtocol` for a message that may not come now."""
-    if type(message) is not MAY_COME[stage]:
+    if type(message) not in MAY_COME[stage]:
         raise PeerBrokeProtocol(f"{NAMES[type(message)]} was sent {stage.value}")
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -25,12 +26,12 @@ STILL_S = 1.0
 @pytest.mark.parametrize("size", SIZES)
 def test_a_stream_of_any_size_arrives_exactly(desk: Desk, size: int) -> None:
     data = os.urandom(size)
-    listen = desk.listen()
+    listen = desk.listen("--verbose")
 
-    pipe = desk.pipe(token_of(listen), stdin=data)
+    pipe = desk.pipe(token_of(listen), "--verbose", stdin=data)
 
-    pipe.ends_with(0, r"^sent .* digest [0-9a-f]{32}$")
-    listen.ends_with(0, r"^received .* digest [0-9a-f]{32}$")
+    pipe.ends_with(0, r"^sent .*; XXH3-128 [0-9a-f]{32}$")
+    listen.ends_with(0, r"^received .*; XXH3-128 [0-9a-f]{32}$")
     assert listen.stdout == data
     assert pipe.stdout == b""
     assert digest_of(pipe.lines) == digest_of(listen.lines)
@@ -41,8 +42,12 @@ def test_an_input_that_is_already_at_its_end_is_an_empty_stream(desk: Desk) -> N
 
     pipe = desk.pipe(token_of(listen), stdin=subprocess.DEVNULL)
 
-    pipe.ends_with(0, r"^sent 0B")
-    listen.ends_with(0, r"^received 0B")
+    pipe.ends_with(0, "^warning: nothing was read from standard input$", "^sent 0B")
+    listen.ends_with(
+        0,
+        "^warning: nothing was read from standard input on the other side, and so nothing came$",
+        "^received 0B",
+    )
     assert listen.stdout == b""
 
 
@@ -257,7 +262,8 @@ def await_stillness(figure: Callable[[], int], at_least: int) -> None:
 
 
 def digest_of(lines: list[str]) -> str:
-    return lines[-1].rpartition("digest ")[2]
+    [digest] = re.findall(r"; XXH3-128 ([0-9a-f]{32})$", "\n".join(lines), re.MULTILINE)
+    return str(digest)
 
 
 def make_tree(root: Path) -> Path:

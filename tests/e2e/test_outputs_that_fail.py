@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 from desk import Desk, token_of
@@ -141,6 +142,42 @@ def test_a_closed_standard_error_changes_nothing_but_the_messages(desk: Desk) ->
     assert listen.stdout == b"without a word"
     assert pipe.stdout == b""
     assert pipe.lines == []
+
+
+@pytest.mark.parametrize(
+    ("words", "where"),
+    [
+        (["listen"], "2>&-"),
+        (["listen", "--json"], "2>&-"),
+        (["listen"], "2>/dev/null"),
+        (["share", "1"], "2>&-"),
+        (["share", "1", "--print-token-only"], ">&-"),
+        (["listen", "--print-token-only", "-o", "copy"], ">&-"),
+    ],
+)
+def test_a_token_that_nobody_can_read_is_not_waited_for(
+    desk: Desk, words: list[str], where: str
+) -> None:
+    command = ["sh", "-c", f'exec "$@" {where}', "sh", PROGRAM, *words, "--relay", desk.relay_url]
+
+    process = desk.run("closed", command)
+
+    process.ends_with(2)
+    if where == ">&-":
+        process.ends_with(2, "^nobody can read the token: standard output is closed; connect it ")
+
+
+def test_a_token_whose_reader_is_gone_is_not_waited_for(desk: Desk) -> None:
+    gone = (
+        "import os, sys; r, w = os.pipe(); os.close(r); os.dup2(w, 2); "
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+
+    process = desk.run(
+        "unread", [sys.executable, "-c", gone, PROGRAM, "listen", "--relay", desk.relay_url]
+    )
+
+    process.ends_with(2)
 
 
 def test_raw_bytes_for_a_terminal_are_warned_about(desk: Desk) -> None:

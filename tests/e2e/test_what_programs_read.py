@@ -133,9 +133,8 @@ def test_without_flags_each_side_says_little(desk: Desk) -> None:
     listen.ends_with(0)
 
     receipt = re.compile(
-        r"(sent|received) 29B in \d+\.\d s, \S+/s, by "
-        r"(relay own \(127\.0\.0\.1:\d+\) \(relayed: .*\)|direct \S+), "
-        r"\S+ direct and \S+ relayed, [01] promotions?, 0 stalls, digest [0-9a-f]{32}"
+        r"(sent 29B, confirmed|received 29B, complete) after \d+\.\d s, \S+/s, by "
+        r"(relay own \(127\.0\.0\.1:\d+\) \(relayed: .*\)|direct \S+)"
     )
     received, sent = (
         [line for line in process.lines if not line.startswith("waiting for ")]  # where it is slow
@@ -146,6 +145,23 @@ def test_without_flags_each_side_says_little(desk: Desk) -> None:
     assert receipt.fullmatch(received[1])
     assert len(sent) == 1
     assert receipt.fullmatch(sent[0])
+
+
+def test_verbose_adds_what_few_people_need_to_the_receipt(desk: Desk) -> None:
+    listen = desk.listen("--verbose")
+    pipe = desk.pipe(token_of(listen), "--verbose", stdin=PAYLOAD)
+    pipe.ends_with(0)
+    listen.ends_with(0)
+
+    details = re.compile(
+        r"^(?:sent|received) \S+ direct and \S+ relayed with headers and repeats, "
+        r"[01] promotions?, 0 stalls; XXH3-128 ([0-9a-f]{32})$"
+    )
+    [sent], [received] = (
+        [found[1] for line in process.lines if (found := details.fullmatch(line))]
+        for process in (pipe, listen)
+    )
+    assert sent == received
 
 
 def test_verbose_prints_the_states(desk: Desk) -> None:
@@ -252,12 +268,12 @@ def test_a_token_file_that_others_can_read_is_warned_about(desk: Desk, tmp_path:
     ("words", "sentence"),
     [
         (["pipe"], "^exactly one of TOKEN, --token, --token-file, or --token-stdin is required$"),
-        (["pipe", "--token", "a", "b"], "^at most one of TOKEN, --token, .* may be set$"),
+        (["pipe", "--token", "a", "dhp1_b"], "^at most one of TOKEN, --token, .* may be set$"),
         (
             ["pipe", "--token-file", "/nowhere/token"],
             "^read --token-file: No such file or directory",
         ),
-        (["pipe", "a", "b"], "."),
+        (["pipe", "a", "b", "c"], "."),
         (["pipe", "--tok", "a"], "--tok"),
         (["listen", "surplus"], "surplus|argument"),
         (["listen", "--relay", "ftp://127.0.0.1"], "^invalid relay .* https:// or http://"),

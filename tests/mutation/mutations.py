@@ -246,7 +246,7 @@ MUTATIONS = (
     Mutation(
         "nobody speaks out of turn",
         "derphole/speech/turns.py",
-        "if type(message) is not MAY_COME[stage]:",
+        "if type(message) not in MAY_COME[stage]:",
         "if False:",
         (*RULES, "out_of_turn"),
     ),

@@ -8,7 +8,7 @@ from protocol_document import number, parse_whole, value_of
 from derphole.forwarding import limits
 from derphole.speech import messages, stream_proof, turns
 from derphole.speech.endings import Ending
-from derphole.speech.messages import Resumption
+from derphole.speech.messages import Resumption, Total
 from derphole.speech.resets import ResetCode
 from derphole.token import hints, validity
 from derphole.token import resumption as resumption_
@@ -226,7 +226,7 @@ FRAMES = {
 
 def differences(document) -> list[str]:
     """Return what the document and the code do not agree on, in words."""
-    checks = (constants, frame_table, resumption, message_turns, derivations, other_version,
+    checks = (constants, frame_table, other_messages, message_turns, derivations, other_version,
               layouts, tokens, own_relay, aeads)  # fmt: skip
     return [line for check in checks for line in check(document)]
 
@@ -278,22 +278,24 @@ def frame_table(document):
         yield "candidates are written otherwise by the code"
 
 
-def resumption(document):
-    """Compare the one message that no exchange shows."""
-    row, data = (
-        document.row("messages", "resumption"),
-        messages.encode(Resumption(bytes(range(16)))),
+def other_messages(document):
+    """Compare the messages that no exchange shows."""
+    shown = (
+        ("resumption", Resumption(bytes(range(16))), {"secret": bytes(range(16))}),
+        ("total", Total(0x0807060504030201), {"size": bytes(range(1, 9))}),
     )
-    values = parse_whole(row["body"].strip("`"), data[messages.HEADER_SIZE :])
-    if data[0] != value_of(row["type"]) or values != {"secret": bytes(range(16))}:
-        yield "RESUMPTION is written otherwise by the code"
+    for name, message, wanted in shown:
+        row, data = document.row("messages", name), messages.encode(message)
+        values = parse_whole(row["body"].strip("`"), data[messages.HEADER_SIZE :])
+        if data[0] != value_of(row["type"]) or values != wanted:
+            yield f"{name} is written otherwise by the code"
 
 
 def message_turns(document):
     names = {message: name.lower().replace("-", "_") for message, name in turns.NAMES.items()}
     wanted = {
-        stage.name.lower(): f"`{names[message]}`" if message else ""
-        for stage, message in turns.MAY_COME.items()
+        stage.name.lower(): ", ".join(f"`{names[message]}`" for message in messages)
+        for stage, messages in turns.MAY_COME.items()
     }
     written = {row.name: row["may come"] for row in document.tables["turns"]}
     if written != wanted:

@@ -20,7 +20,7 @@ CHANGES = [
     ('`minting_key` | "resume"', '`minting_key` | "resumed"'),
     ("`bare_header` `instance` | 16", "`instance` `bare_header` | 16"),
     ("`bare_header` `instance` | 16", "`bare_header` `instance` | 32"),
-    ("| 0x04 | `resumption`", "| 0x05 | `resumption`"),
+    ("| 0x04 | `resumption`", "| 0x15 | `resumption`"),
     ("`resumption` | `secret:16`", "`resumption` | `secret:12`"),
     ("| 48 | 16 | `proof`", "| 48 | 8 | `proof`"),
     ('`resumption_secret` | "resuming"', '`minting_key` | "resuming"'),

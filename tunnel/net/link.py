@@ -173,6 +173,11 @@ class Stream:
         """Bytes sent and received so far."""
         return {"sent": self._sending.sent_size, "received": self._receiving.highest}
 
+    @property
+    def stored(self) -> ByteCount:
+        """Bytes from the first one on that the other side has stored, as far as is known."""
+        return self._sending.stored
+
     def tell_readable(self) -> None:
         """Wake a reader; called by the link."""
         self._may_read.set()

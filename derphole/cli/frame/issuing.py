@@ -40,13 +40,23 @@ class Counterpart:
 
 
 def token_reporter(arguments: Arguments, output: Output, counterpart: Counterpart) -> Report:
-    """Return what shows statuses, and the token in the way that suits its reader."""
+    """Return what shows statuses, and the token in the way that suits its reader.
+
+    Raises `UsageError` if nobody could read the token: it would be awaited in vain.
+    """
+    is_payload = arguments.flag("--print-token-only")
+    if not (output.has_stdout if is_payload else output.has_reader):
+        name = "standard output" if is_payload else "standard error"
+        raise UsageError(
+            f"nobody can read the token: {name} is closed; connect it to a file, a pipe or a "
+            "terminal",
+            shows_help=False,
+        )
 
     def report(status: Status) -> None:
         if not isinstance(status, TokenIssued):
             output.report(status)
             return
-        is_payload = arguments.flag("--print-token-only")
         if is_payload:
             import gevent
 

@@ -42,6 +42,10 @@ SOURCE_OPTIONS = """\
     --token-stdin               Read the token from the first line of standard input
 """
 
+HIDE_PROGRESS_OPTION = """\
+    --hide-progress             Show no bar while bytes are moving
+"""
+
 GLOBAL_OPTIONS = """\
     -v, --verbose               Print states and debug lines
     -q, --quiet                 Print only tokens, instructions, addresses and errors

@@ -14,7 +14,8 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
-from derphole.cli.frame.writer import LineWriter
+from derphole.cli.frame.descriptors import is_unread, write_text
+from derphole.cli.frame.writer import Bar, LineWriter
 from derphole.errors import DerpholeError, Interrupted, SinkClosed, SinkFailed, UsageError
 from derphole.status import JsonValue, Level, Status
 from tunnel.units import WallTime
@@ -46,11 +47,22 @@ class Output:
         is_json: bool = False,
     ) -> None:
         self._stdout = stdout
+        self._stderr = stderr
         self._lines = LineWriter(stderr)
         self.is_on_terminal = stderr is not None and stderr.isatty()
         self._clock = clock
         self.level = level
         self.is_json = is_json
+
+    @property
+    def has_stdout(self) -> bool:
+        """Whether there is a standard output."""
+        return self._stdout is not None
+
+    @property
+    def has_reader(self) -> bool:
+        """Whether somebody may read what goes to standard error."""
+        return self._stderr is not None and not is_unread(self._stderr)
 
     def report(self, status: Status) -> None:
         """Show a status, if the level asks for it; never blocks."""
@@ -61,8 +73,15 @@ class Output:
         is_vital = status.level is Level.QUIET
         if self.is_json:
             self._event(status.event, status.keys, is_vital=is_vital)
-        elif (line := status.sentence) is not None:
-            self._lines.write(escaped(line), is_vital=is_vital)
+            return
+        details = status.details if self.level is Level.VERBOSE else None
+        for line in (status.sentence, details):
+            if line is not None:
+                self._lines.write(escaped(line), is_vital=is_vital)
+
+    def draw(self, bar: Bar) -> None:
+        """Show a bar in the last row of a terminal, below all lines; never blocks."""
+        self._lines.draw(bar)
 
     def debug(self, text: str) -> None:
         """Show a debug line at the verbose level."""
@@ -111,8 +130,7 @@ class Output:
         if self._stdout is None:
             raise SinkClosed(0)
         try:
-            self._stdout.write(text + "\n")
-            self._stdout.flush()
+            write_text(self._stdout, text + "\n")
         except BrokenPipeError as error:
             raise SinkClosed(0) from error
         except OSError as error:

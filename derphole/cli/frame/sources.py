@@ -39,6 +39,13 @@ def unlabelled(words: Sequence[str]) -> list[str]:
     return list(words)
 
 
+def is_given_elsewhere(arguments: Arguments) -> bool:
+    """Tell whether an option or the environment names a token."""
+    if any(arguments.values.get(name) not in (None, False) for name in OPTION_NAMES):
+        return True
+    return bool(arguments.environ.get(ENVIRONMENT_NAMES[arguments.program], "").strip())
+
+
 def token_text(arguments: Arguments, output: Output, argument: str | None = "TOKEN") -> str:
     """Return the text of the token.
 

@@ -3,14 +3,35 @@
 A thread of its own does the writing, where the system lets us have one; a bounded number of lines
 may wait for it, and what is too much is dropped and counted.  A closed stream swallows everything:
 messages never decide how a command ends.
+
+On a terminal the last row may hold a bar, which is drawn over itself.  It gives way to every line
+and comes back below it; of bars that wait only the newest is drawn.
 """
 
 import threading
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TextIO
 
+from derphole.cli.frame.descriptors import write_text
+
 # Chosen: some hundred kilobytes; a reader that is further behind reads no status lines at all.
 MAX_WAITING_LINES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What the last row shows.
+
+    Args:
+        text: no wider than the row, without control characters; empty for nothing.
+        cells: how wide it is.
+        columns: how wide the row is; no more than that is overwritten.
+    """
+
+    text: str = ""
+    cells: int = 0
+    columns: int = 0
 
 
 class LineWriter:
@@ -22,10 +43,13 @@ class LineWriter:
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
-        self._waiting: SimpleQueue[str | None] = SimpleQueue()
+        self._waiting: SimpleQueue[str | Bar | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()  # the watchdog reports from a thread of its own
         self._dropped = 0
+        self._wanted = Bar()
+        self._shown = Bar()
+        self._bar_waits = False
 
     def write(self, line: str, *, is_vital: bool = False) -> None:
         """Queue a line; a vital one is never dropped."""
@@ -38,20 +62,16 @@ class LineWriter:
             self._waiting.put(f"({self._dropped} lines dropped: standard error was not read)\n")
             self._dropped = 0
         self._waiting.put(line + "\n")
-        with self._starting:
-            if self._thread is None:
-                self._start()
+        self._start()
 
-    def _start(self) -> None:
-        """Start the thread; where there is none to be had, write what waits here and now."""
-        thread = threading.Thread(target=self._run, name="stderr", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:
-            self._waiting.put(None)
-            self._run()
-        else:
-            self._thread = thread
+    def draw(self, bar: Bar) -> None:
+        """Show a bar in place of the one before."""
+        self._wanted = bar
+        if self._stream is None or self._bar_waits:
+            return
+        self._bar_waits = True
+        self._waiting.put(bar)
+        self._start()
 
     def close(self, timeout_s: float) -> None:
         """Wait until every line is written, `timeout_s` seconds at most."""
@@ -60,12 +80,45 @@ class LineWriter:
             self._thread.join(timeout_s)
             self._thread = None
 
-    def _run(self) -> None:
-        while (text := self._waiting.get()) is not None:
-            if self._stream is None:
-                continue
+    def _start(self) -> None:
+        """Start the thread; where there is none to be had, write what waits here and now."""
+        with self._starting:
+            if self._thread is not None:
+                return
+            thread = threading.Thread(target=self._run, name="stderr", daemon=True)
             try:
-                self._stream.write(text)
-                self._stream.flush()
-            except (OSError, ValueError):  # nobody reads it any more, or it was closed
-                self._stream = None
+                thread.start()
+            except RuntimeError:
+                self._waiting.put(None)
+                self._run()
+            else:
+                self._thread = thread
+
+    def _run(self) -> None:
+        while (item := self._waiting.get()) is not None:
+            if isinstance(item, Bar):
+                self._bar_waits = False  # before it is looked at: a later one is not missed
+                self._show(self._wanted)
+                continue
+            self._show(Bar())
+            self._put(item)
+            if self._waiting.empty():
+                self._show(self._wanted)
+        self._show(Bar())
+
+    def _show(self, bar: Bar) -> None:
+        """Overwrite the last row, as far as it is still in sight."""
+        before, self._shown = self._shown, bar
+        blanks = min(before.cells, bar.columns or before.columns) - bar.cells
+        if bar.text:
+            self._put("\r" + bar.text + " " * blanks)
+        elif before.text:
+            self._put("\r" + " " * blanks + "\r")
+
+    def _put(self, text: str) -> None:
+        if self._stream is None:
+            return
+        try:
+            write_text(self._stream, text)
+        except (OSError, ValueError):  # nobody reads it any more, or it was closed
+            self._stream = None

@@ -1,5 +1,6 @@
 """The command line as a table: exit code, both streams, and the wording, run in this process."""
 
+import io
 import json
 import os
 import re
@@ -184,7 +185,7 @@ def test_derptun_is_chosen_by_name_or_by_word(run):
 def test_printed_commands_start_the_way_the_npm_shim_does(run):
     out = run("help", "pipe", environ={"DERPHOLE_NPM": "derphole@latest"})[1]
 
-    assert "\n    npx -y derphole@latest pipe [options] [--] [TOKEN]\n" in out
+    assert "\n    npx -y derphole@latest pipe [options] [--] [TOKEN] [FILE]\n" in out
     assert "tar -cpf - folder | npx -y derphole@latest pipe --token-file token.txt\n" in out
     assert not re.search(r"^ +derphole ", out, re.MULTILINE)
 
@@ -228,9 +229,9 @@ WITH_USAGE = [
     (["relay", "--rate", "-2M"], 'invalid --rate value "-2M": it is negative', "relay"),
     (["netcheck", "extra"], "'netcheck' requires 0 argument(s), got 1", "netcheck"),
     (["netcheck", "--timeout", "x"], 'invalid --timeout value "x"', "netcheck"),
-    (["pipe", "a", "b"], "'pipe' requires 0-1 argument(s), got 2", "pipe"),
+    (["pipe", "a", "b", "c"], "'pipe' requires 0-2 argument(s), got 3", "pipe"),
     (["pipe"], "exactly one of TOKEN, --token, --token-file, or --token-stdin", "pipe"),
-    (["pipe", "a", "--token", "b"], "at most one of TOKEN, --token,", "pipe"),
+    (["pipe", "dhp1_a", "--token", "b"], "at most one of TOKEN, --token,", "pipe"),
     (["pipe", "a", "-P", "17"], "parallel must be 1-16 or auto", "pipe"),
     (["pipe", "a", "-P17"], "parallel must be 1-16 or auto", "pipe"),
     (["pipe", "a", "-P=17"], "parallel must be 1-16 or auto", "pipe"),
@@ -258,7 +259,7 @@ WITH_USAGE = [
 USAGE_LINES = {
     None: "usage: derphole COMMAND [options]",
     "listen": "usage: derphole listen [options]",
-    "pipe": "usage: derphole pipe [options] [--] [TOKEN]",
+    "pipe": "usage: derphole pipe [options] [--] [TOKEN] [FILE]",
     "share": "usage: derphole share [options] [--] TARGET",
     "open": "usage: derphole open [options] [--] [TOKEN] [BIND]",
     "relay": "usage: derphole relay [options]",
@@ -560,6 +561,9 @@ def test_a_missing_value_is_refused(line):
 
 class FailingStream:
     """A standard output that fails in a way no error class covers."""
+
+    def fileno(self):
+        raise io.UnsupportedOperation
 
     def write(self, text):
         raise RuntimeError("a secret detail")

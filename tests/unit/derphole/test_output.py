@@ -1,27 +1,33 @@
 """Output: which level shows what, JSON events, escaping, and streams that misbehave."""
 
+import contextlib
 import errno
 import io
 import json
 import os
 import threading
+import time
 
 import pytest
 
+from derphole.cli.frame.descriptors import write_all
 from derphole.cli.frame.output import Output, escaped
-from derphole.cli.frame.writer import MAX_WAITING_LINES, LineWriter
+from derphole.cli.frame.writer import MAX_WAITING_LINES, Bar, LineWriter
 from derphole.errors import Interrupted, PeerAborted, SinkClosed, SinkFailed, UsageError
 from derphole.status import (
     Caution,
+    Direction,
     Instruction,
     Level,
     Listening,
     Notice,
     PathTaken,
     Progress,
+    Receipt,
     State,
     StateChanged,
     TokenIssued,
+    Traffic,
     Waiting,
 )
 from tunnel.units import WallTime
@@ -58,6 +64,14 @@ def test_verbose_adds_states_and_debug_lines():
     lines = shown(USUAL + DETAILED, level=Level.VERBOSE)
 
     assert lines[3:] == ["claimed", "path=relay via=fra", "detail=1"]
+
+
+def test_only_verbose_shows_the_details_of_a_status():
+    receipt = Receipt(Direction.SENT, 1, 1.0, "relay fra", None, "ab12", Traffic(0, 9, 0, 0))
+
+    assert shown([receipt]) == [receipt.sentence]
+    assert shown([receipt], level=Level.VERBOSE)[:2] == [receipt.sentence, receipt.details]
+    assert len(shown([receipt], level=Level.VERBOSE, is_json=True)) == 2  # with the debug line
 
 
 def test_json_is_one_event_a_line_with_the_time():
@@ -214,3 +228,157 @@ def test_a_missing_standard_error_swallows_everything():
     output = Output(None, None, lambda: 0.0)
     output.report(Notice("nobody reads this"))
     output.close()
+
+
+# --- the bar ---------------------------------------------------------------------------------
+
+
+class Screen(io.StringIO):
+    """A terminal: what its rows show, the last one included."""
+
+    @property
+    def rows(self):
+        rows = [[]]
+        column = 0
+        for letter in self.getvalue():
+            if letter == "\n":
+                rows.append([])
+                column = 0
+            elif letter == "\r":
+                column = 0
+            else:
+                row = rows[-1]
+                row[column:] = [letter, *row[column + 1 :]]
+                column += 1
+        return ["".join(row).rstrip() for row in rows]
+
+
+def bar(text, columns=79):
+    return Bar(text, len(text), columns)
+
+
+def test_a_line_takes_the_place_of_the_bar_which_comes_back_below_it():
+    screen = Screen()
+    lines = LineWriter(screen)
+    lines.draw(bar("50% of very much"))
+    lines.write("waiting")
+    lines.draw(bar("51%"))
+    lines.close(5.0)
+
+    assert screen.rows == ["waiting", ""]
+    assert "51%" in screen.getvalue()
+
+
+def test_a_bar_is_drawn_over_itself_and_gone_at_the_end():
+    screen = Screen()
+    stages = []
+    lines = LineWriter(screen)
+    for text in ("a long bar", "short", ""):
+        lines.draw(bar(text))
+        deadline = time.monotonic() + 5
+        while screen.rows != [text]:
+            assert time.monotonic() < deadline, screen.rows
+        stages.append(screen.rows)
+    lines.close(5.0)
+
+    assert stages == [["a long bar"], ["short"], [""]]
+    assert screen.rows == [""]
+
+
+def test_a_narrower_terminal_is_never_written_past_its_end():
+    screen = Screen()
+    lines = LineWriter(screen)
+    lines.draw(bar("x" * 79))
+    deadline = time.monotonic() + 5
+    while "x" not in screen.getvalue():
+        assert time.monotonic() < deadline
+    lines.draw(bar("y" * 20, 39))
+    lines.close(5.0)
+
+    assert "y" * 20 + " " * 19 in screen.getvalue()
+    assert "y" * 20 + " " * 20 not in screen.getvalue()
+
+
+def test_of_bars_that_nobody_reads_only_the_newest_waits():
+    stream = Stalled()
+    lines = LineWriter(stream)
+    lines.write("first")
+    assert stream.reached.wait(5)
+    for number in range(MAX_WAITING_LINES * 3):
+        lines.draw(bar(f"bar {number}"))
+    stream.woken.set()
+    lines.close(5.0)
+
+    shown = [part for part in stream.getvalue().split("\r") if part.startswith("bar")]
+    assert [part.strip() for part in shown] == [f"bar {MAX_WAITING_LINES * 3 - 1}"]
+
+
+# --- descriptors of others -------------------------------------------------------------------
+
+
+@pytest.fixture
+def full_pipe():
+    """A pipe without room whose writing end somebody made non-blocking."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    yield reader, writer
+    os.close(reader)
+    os.close(writer)
+
+
+def emptied(reader, until):
+    """Read a pipe until it has said that; return all but what filled it."""
+    read = b""
+    while until not in read:
+        read += os.read(reader, 1 << 16)
+    return read.lstrip(b"x")
+
+
+def test_a_line_waits_for_room_and_so_does_every_later_one(full_pipe):
+    reader, writer = full_pipe
+    with open(writer, "w", closefd=False) as stream:
+        lines = LineWriter(stream)
+        lines.write("one")
+        lines.write("y" * 200_000)
+        lines.write("three")
+        read = emptied(reader, b"three\n")
+        lines.close(5.0)
+
+    assert read == b"one\n" + b"y" * 200_000 + b"\nthree\n"
+
+
+def test_payload_waits_for_room(full_pipe):
+    reader, writer = full_pipe
+    with open(writer, "w", closefd=False) as stream:
+        output = Output(stream, None, lambda: 0.0)
+        writing = threading.Thread(target=output.payload_line, args=("y" * 200_000,))
+        writing.start()
+        read = emptied(reader, b"y\n")
+        writing.join(5)
+
+    assert read == b"y" * 200_000 + b"\n"
+
+
+def test_a_wait_for_room_may_be_bounded(full_pipe):
+    _, writer = full_pipe
+
+    with pytest.raises(BlockingIOError):
+        write_all(writer, b"never taken", 0.05)
+
+
+def test_a_reader_that_leaves_ends_the_wait_for_room():
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    leaving = threading.Timer(0.05, os.close, (reader,))
+    leaving.start()
+
+    with pytest.raises(BrokenPipeError):
+        write_all(writer, b"never taken")
+    leaving.join()
+    os.close(writer)

@@ -19,6 +19,7 @@ from derphole.forwarding.statuses import (
 from derphole.status import (
     Caution,
     Direction,
+    Incomplete,
     Instruction,
     Listening,
     Notice,
@@ -65,12 +66,31 @@ CASES = [
     (RelayDown("fra hangs"), "relay trouble: fra hangs", "relay-trouble"),
     (Notice("hello"), "hello", "notice"),
     (Caution("mode 0644"), "warning: mode 0644", "warning"),
-    (Progress(1, 2), None, "progress"),
+    (
+        Progress(45 << 20, 100 << 20, 4.2, 11.25 * (1 << 20), 0.1, "relay fra"),
+        "45.0MiB of 100.0MiB (45%) in 4 s, 11.2MiB/s, by relay fra",
+        "progress",
+    ),
+    (Progress(5, None, 61.0), "5B in 61 s, 0B/s", "progress"),
     (
         RECEIPT,
-        "sent 3.0MiB in 2.0 s, 1.5MiB/s, by relay fra (relayed: it was lost), "
-        "1.0MiB direct and 4.0MiB relayed, 2 promotions, 1 stall, digest ab12",
+        "sent 3.0MiB, confirmed after 2.0 s, 1.5MiB/s, by relay fra (relayed: it was lost)",
         "receipt",
+    ),
+    (
+        Incomplete(Direction.RECEIVED, 4096, 1 << 20),
+        "incomplete: 4096 of 1048576 bytes came",
+        "incomplete",
+    ),
+    (
+        Incomplete(Direction.SENT, 1, None),
+        "incomplete: 1 byte reached the other side",
+        "incomplete",
+    ),
+    (
+        Incomplete(Direction.RECEIVED, 0, 1, "copy.bin"),
+        "incomplete: 0 of 1 byte came; copy.bin is as it was before",
+        "incomplete",
     ),
     (ClientJoined(1, False), "client 1 is connected", "client-joined"),
     (ClientJoined(2, True), "client 2 is back", "client-joined"),
@@ -229,9 +249,10 @@ def test_a_receipt_of_nothing_has_a_rate_of_nothing():
     traffic = Traffic(300, 0, 1, 0)
     receipt = Receipt(Direction.RECEIVED, 0, 0.0, "direct 192.0.2.1:9", None, "00", traffic)
 
-    assert receipt.sentence == (
-        "received 0B in 0.0 s, 0B/s, by direct 192.0.2.1:9, "
-        "300B direct and 0B relayed, 1 promotion, 0 stalls, digest 00"
+    assert receipt.sentence == "received 0B, complete after 0.0 s, 0B/s, by direct 192.0.2.1:9"
+    assert receipt.details == (
+        "received 300B direct and 0B relayed with headers and repeats, 1 promotion, 0 stalls; "
+        "XXH3-128 00"
     )
 
 

@@ -17,7 +17,7 @@ from derphole.speech.decisions import (
     Write,
 )
 from derphole.speech.endings import Ending
-from derphole.speech.messages import Confirm, ConfirmAck, Fin, encode
+from derphole.speech.messages import Confirm, ConfirmAck, Fin, Total, encode
 from derphole.speech.stream_proof import CONFIRM_S, LINGER_S, ReceivingProof, SendingProof, State
 from tunnel.errors import ClosedHere, PeerClosed
 from tunnel.units import Instant
@@ -93,6 +93,38 @@ def test_a_receiver_s_run_from_the_first_byte_to_the_last_word():
     assert proof.next_timeout() is None
     assert proof.is_acknowledged
     assert (proof.tally.size, proof.tally.digest, proof.tally.seconds) == (len(DATA), DIGEST, 3)
+
+
+def test_a_total_that_is_known_is_said_first_and_fin_corrects_it():
+    sender = SendingProof(at(0), "the listener's confirmation", 99)
+    [said] = sender.begin()
+    receiver = receiving()
+
+    assert said == Say(encode(Total(99)))
+    assert receiver.handle_message_bytes(at(1), [said.data]) == []
+    assert (sender.total, receiver.total, receiver.is_total_told) == (99, 99, True)
+
+    receiver.handle_data(at(2), [DATA])
+    receiver.handle_message_bytes(at(2), [FIN])
+    sender.handle_data(at(1), [DATA])
+    sender.handle_data_ended()
+
+    assert sender.total == receiver.total == len(DATA)
+
+
+def test_a_total_that_nobody_knows_is_not_said():
+    assert sending().begin() == []
+    assert whole().is_total_told is False
+
+
+def test_bytes_that_do_not_agree_are_not_kept():
+    proof = receiving()
+    proof.handle_data(at(1), [b"x" * len(DATA)])
+    proof.handle_message_bytes(at(2), [FIN])
+
+    [failure] = proof.handle_data_ended()
+
+    assert failure.error.code == "digest-mismatch"
 
 
 def test_fin_may_come_before_the_data_and_in_pieces():

@@ -66,6 +66,7 @@ class SendStream:
         self._held = held or Account(Budget(HELD_OF_LINK))
         self._own = 0  # bytes in memory: what waits, and what is released of the first chunk
         self._base = 0  # offset of the first byte kept
+        self._stored_at_reset: int | None = None
         self._next = 0  # lowest offset never sent
         self._lost = RangeSet()
         self._acked = RangeSet()
@@ -79,6 +80,11 @@ class SendStream:
     def buffered(self) -> int:
         """Bytes written and not yet released."""
         return self.size - self._base
+
+    @property
+    def stored(self) -> int:
+        """Bytes from the first one on that the other side has stored, as far as is known."""
+        return self._base if self._stored_at_reset is None else self._stored_at_reset
 
     @property
     def room(self) -> int:
@@ -139,6 +145,7 @@ class SendStream:
     def reset(self) -> None:
         """Give the stream up: forget what waits."""
         if self.state is not SendState.DONE:
+            self._stored_at_reset = self.stored
             self.state = SendState.RESET
             self.forget_chunks()
             self._base = self.size
