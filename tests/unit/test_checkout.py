@@ -36,7 +36,6 @@ def test_uv_can_run_a_checkout_and_leaves_nothing_that_git_sees() -> None:
         "license": ("metadata", "license"),
         "dependencies": ("options", "install_requires"),
         "optional-dependencies": ("options.extras_require", "test"),
-        "scripts": ("options.entry_points", "console_scripts"),
     }
 
     assert project["name"] == "derphole"
