@@ -24,14 +24,17 @@ from derphole.speech.endings import ending_error, program_text, refusal_error
 from derphole.status import Report
 from derphole.token.admission import claim_header
 from derphole.token.text import SessionToken
+from derphole.token.validity import check_not_expired
 from tunnel.errors import MisuseError
-from tunnel.net.clock import wall
+from tunnel.net.clock import monotonic, wall
 from tunnel.net.endpoint import ClaimerEndpoint, EndpointEvent, Invitation, Link, NotAdmitted, Wait
 from tunnel.proto.meeting.owner import NotHere, NotUnderstood, Refused
 from tunnel.units import Instant, Seconds
 
 # Chosen (design, section 5): whoever starts both sides by hand, one after the other, needs less.
 ABSENCE_S: Seconds = 120.0
+# Chosen: an issuer that lost its relay is back by then; one whose token has expired has ended.
+EXPIRED_ABSENCE_S: Seconds = 10.0
 ABSENT = "the relay says that nobody is there"
 
 
@@ -54,15 +57,21 @@ class ClaimerRendezvous(Rendezvous):
         super().__init__(options, report, self._claimer, trace)
         self._token = token
 
-    def claim(self, what: str, absence_s: Seconds = ABSENCE_S) -> Link:
+    def claim(
+        self,
+        what: str,
+        absence_s: Seconds = ABSENCE_S,
+        expired_absence_s: Seconds = EXPIRED_ABSENCE_S,
+    ) -> Link:
         """Use the token and wait until the other side has let us in.
 
-        Raises what the other side refuses with, `RelayTrouble`, `TimedOut`.
+        Raises what the other side refuses with, `TokenExpired`, `RelayTrouble`, `TimedOut`.
 
         Args:
             what: what is awaited.
             absence_s: how long an issuer is awaited that is not there, as the relay says; what the
                 person chose goes before.
+            expired_absence_s: the same once the token has expired.
         """
         token = self._token
         choice = claimer_relays(self.options, token.hints, token.issuer_derp, self.report)
@@ -73,7 +82,9 @@ class ClaimerRendezvous(Rendezvous):
         limit_s = self.options.timeout_s
         if limit_s is not None or self.options.is_patient:
             absence_s = inf
-        wait = self._wait(what, limit_s, absence_s)
+        if self.options.is_patient:
+            expired_absence_s = inf
+        wait = self._wait(what, limit_s, absence_s, expired_absence_s)
         with own_port():
             return self._admitted(what, lambda: self._claimer.claim(invitation, relays, wait))
 
@@ -89,21 +100,45 @@ class ClaimerRendezvous(Rendezvous):
         """
         header = claim_header(self._token.grant, secret)
         proof = secret or self._token.secret
-        wait = self._wait(what, limit_s, inf)
+        # Who was in once comes back after expiry, too; the token itself does not serve then.
+        wait = self._wait(what, limit_s, inf, None if secret else EXPIRED_ABSENCE_S)
         return self._admitted(what, lambda: self._claimer.resume(header, proof, wait))
 
     def hurry(self) -> None:
         """Try every relay at once instead of waiting for its next attempt."""
         self._claimer.hurry()
 
-    def _wait(self, what: str, limit_s: Seconds | None, absence_s: Seconds) -> Wait:
+    def _wait(
+        self,
+        what: str,
+        limit_s: Seconds | None,
+        absence_s: Seconds,
+        expired_absence_s: Seconds | None,
+    ) -> Wait:
+        """Return what waits for an answer.
+
+        Args:
+            what: what is awaited.
+            limit_s: how long at most; None for as long as it takes.
+            absence_s: how long an issuer is awaited that is not there, as the relay says.
+            expired_absence_s: the same once the token has expired; None where that does not matter.
+        """
+        expires_at = self._token.grant.expires_at
+
         def nobody(after_s: Seconds) -> NobodyThere:
-            expires_at = self._token.grant.expires_at
             return NobodyThere(what, after_s, expires_at if wall() >= expires_at else None)
 
         def give_up() -> GiveUp | None:
+            if expired_absence_s is not None:
+                check_not_expired(expires_at, wall())
             since = self._claimer.absent_since
-            return None if since is None else GiveUp(Instant(since + absence_s), nobody, ABSENT)
+            if since is None:
+                return None
+            at = since + absence_s
+            if expired_absence_s is not None:
+                expired_since = max(since, monotonic() + expires_at - wall())
+                at = min(at, expired_since + expired_absence_s)
+            return GiveUp(Instant(at), nobody, ABSENT)
 
         return lambda is_answered: self._waiter.wait(what, is_answered, limit_s, give_up=give_up)
 

@@ -108,6 +108,16 @@ def test_nothing_is_read_while_the_listener_is_away(desk: Desk) -> None:
     os.close(write_end)
 
 
+def test_a_token_that_expired_a_moment_ago_is_not_tried_for_ever(desk: Desk) -> None:
+    port = int(desk.relay_url.rpartition(":")[2])
+
+    pipe = desk.pipe(session_text(Capability.LISTEN, port, expires_in_s=-4), stdin=b"")
+
+    pipe.ends_with(
+        1, r"nobody is there, and by this machine's clock the token expired at \S+Z; .* run that"
+    )
+
+
 def test_a_token_nobody_uses_ends_the_listener_when_it_expires(desk: Desk) -> None:
     listen = desk.listen("--expires", "1s")
     token_of(listen)
