@@ -189,7 +189,7 @@ def own_addresses(*, may_be_ipv6: bool) -> list[str]:
     usable = [
         each
         for each in local_addresses()
-        if each.is_up and not each.is_loopback and not each.is_link_local
+        if not each.is_loopback and not each.is_link_local
         if may_be_ipv6 or ":" not in each.ip
     ]
     usable.sort(key=lambda each: (bool(INNER_NETWORK.match(each.interface)), ":" in each.ip))
