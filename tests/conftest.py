@@ -57,7 +57,9 @@ def pytest_configure(config: pytest.Config) -> None:
     path = config.getoption("--record-reports")
     if path:
         config.pluginmanager.register(Recorder(config, Path(path)))
-    elif not config.getoption("--full") and not config.getoption("collectonly"):
+    elif "coverage" not in sys.modules and not any(
+        config.getoption(name) for name in ("--full", "collectonly", "usepdb")
+    ):
         config.pluginmanager.register(Alongside(config))
 
 

@@ -39,8 +39,8 @@ AWAITED = {
 }
 # Before there is a link the survivor waits for the first word of the other side.
 UNMET = {
-    "listen": r"waiting for the other side to use the token \(\d+ s\)",
-    "pipe": r"waiting for the listener to answer \(\d+ s\)",
+    "listen": r"waiting for the other side to use the token \(\d+ s( of at most \d+ s)?\)",
+    "pipe": r"waiting for the listener to answer \(\d+ s( of at most \d+ s)?\)",
 }
 
 

@@ -596,12 +596,12 @@ def test_a_tls_handshake_that_does_not_come_is_dropped_after_its_deadline():
         assert client.rest() == b""
 
 
-def test_plain_http_to_a_tls_relay_ends_that_connection_alone():
+def test_plain_http_to_a_tls_relay_is_told_so_and_ends_that_connection_alone():
     with relay(tls=load_certificate(CERT, KEY).context) as server:
         client = RawClient(server.address)
         client.sock.sendall(UPGRADE)
 
-        assert client.is_ended()
+        assert client.rest().startswith(b"HTTP/1.1 400 ")
         RawClient(server.address, tls=True).connect()
 
 
