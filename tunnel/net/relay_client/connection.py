@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 MAX_RESTART_PAUSE_S = 60.0
 # Chosen: after a relay that accepts us and hangs up at once we do not come back at once.
 PROVEN_AFTER_S = 5.0
+# Chosen: an answer that took so long says that the others will.
+SLOW_STEP_S: Seconds = 0.5
 # Chosen: below it, copying a packet behind its header costs less than one more buffer to write.
 JOINED_BYTES = 4 << 10
 MAX_PARTS = 8
@@ -123,6 +125,8 @@ class RelayConnection:
         self._backoff = Backoff(os.urandom)
         self._patience = Patience(options.limits)
         self._segment_size: ByteCount | None = None
+        self._step_began_at = Instant(0.0)
+        self._slowest_s: Seconds = 0.0  # of the steps of this attempt that were answered
         self._session: RelaySession | None = None
         self._is_awaited = False
         self._is_closed = False
@@ -231,8 +235,8 @@ class RelayConnection:
 
     @property
     def is_getting_on(self) -> bool:
-        """Whether an attempt waits for more than the first answer of a relay: that came."""
-        return self.step not in (None, DialStep.TCP)
+        """Whether an attempt is only slow: its name is looked up, or answers took their time."""
+        return self.step is DialStep.NAME or self._slowest_s >= SLOW_STEP_S
 
     # -- the connecting greenlet ------------------------------------------------------------
 
@@ -276,9 +280,8 @@ class RelayConnection:
         try:
             self._serve(node, limits)
         except RelayError as error:
-            if isinstance(error, RelaySilent) or (
-                isinstance(error, RelayLate) and self.is_getting_on
-            ):
+            is_cut = isinstance(error, RelayLate) and self.step not in (DialStep.NAME, DialStep.TCP)
+            if isinstance(error, RelaySilent) or is_cut:
                 # Perhaps it is only large packets that vanish, on either way.
                 self._segment_size = smaller_segments(self._segment_size)
             return error.about(f"relay {node.address}")
@@ -302,7 +305,12 @@ class RelayConnection:
         self._session.run()
 
     def _begin(self, step: DialStep) -> None:
-        self.step = step
+        now = monotonic()
+        if self.step is None:
+            self._slowest_s = 0.0
+        elif self.step is not DialStep.NAME:
+            self._slowest_s = max(self._slowest_s, now - self._step_began_at)
+        self.step, self._step_began_at = step, now
 
     def _note_round(self, *, is_refused: bool) -> None:
         if not is_refused or self._connected_at is not None:
