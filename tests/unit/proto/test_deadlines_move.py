@@ -8,10 +8,9 @@ import itertools
 from collections.abc import Callable
 
 import pytest
-from portmap_home import Home
+from support.derp_login import CLIENT, PING, START, acceptance, entropy, greeting, hear
 from support.fake_gateway import FakeGateway
-from test_derp_client import CLIENT, PING, START, acceptance, entropy, greeting, hear
-from test_netcheck import measurement
+from support.portmap_home import Home
 
 from tunnel.crypto.keys import KeyPair
 from tunnel.errors import RelayUnreachable
@@ -19,6 +18,7 @@ from tunnel.proto.netcheck.nat_behaviour import NatCheck
 from tunnel.proto.paths.gather import Gatherer, StunQuestion
 from tunnel.proto.portmap.machine import PortMapMachine
 from tunnel.proto.relay_client.derp_client import DerpClient
+from tunnel.proto.relay_client.regions import StunMeasurement
 from tunnel.proto.relay_server.derp_relay import Relay, RoutingLimits
 from tunnel.units import Instant
 from tunnel.wire.derpmap import RelayMap, RelayNode, RelayRegion
@@ -95,7 +95,8 @@ def test_a_port_mapper_whose_gateway_dies_moves_on(knobs):
 
 def test_a_measurement_of_regions_moves_on():
     node = RelayNode("1a", 1, "relay.example", ipv4="203.0.113.1")
-    machine = measurement(RelayMap({1: RelayRegion(1, "one", "One", (node,))}))
+    relay_map = RelayMap({1: RelayRegion(1, "one", "One", (node,))})
+    machine = StunMeasurement(relay_map, numbers(), START, 2.0)
 
     def work(now):
         machine.probes_to_send(now)

@@ -1,9 +1,18 @@
 """The DERP client machine: login, refusals, and when silence means death."""
 
 import pytest
+from support.derp_login import (
+    CLIENT,
+    PING,
+    SERVER,
+    START,
+    acceptance,
+    entropy,
+    greeting,
+    hear,
+)
 
-from tunnel.crypto import box
-from tunnel.crypto.keys import DerpKey, KeyPair
+from tunnel.crypto.keys import DerpKey
 from tunnel.errors import RelayRefused, RelayUnreachable
 from tunnel.proto.relay_client.derp_client import (
     ClientState,
@@ -15,47 +24,23 @@ from tunnel.proto.relay_client.derp_client import (
 from tunnel.proto.token_bucket import Allowance
 from tunnel.units import Instant
 from tunnel.wire import derp
-from tunnel.wire.derp import FrameType, GoneReason, PeerGone, Restarting, ServerInfo, ServerKey
+from tunnel.wire.derp import FrameType, GoneReason, PeerGone, Restarting
 
-CLIENT = KeyPair.from_secret(b"\x11" * 32)
-SERVER = KeyPair.from_secret(b"\x22" * 32)
 PEER = DerpKey(b"\x55" * 32)
-START = Instant(1000.0)
 DEADLINE = Instant(START + 10.0)
 
-# derp.md 1.14: the login of CLIENT to SERVER with nonce 33*24.
+# The login of CLIENT to SERVER with nonce 33*24.
 LOGIN_VECTOR = bytes.fromhex(
     "0200000068"
     "7b4e909bbe7ffe44c465a220037d608ee35897d31ef972f07f74892cb0f73f13" + "33" * 24 + ""
     "0cac76b82cb75df3a51a9d802720c3384d3eb8fccc9a8433ce902111b5d68524"
     "935652b1a16fbfc21be3b4a3ed66992a"
 )
-PING = derp.encode_frame(FrameType.PING, b"\x33" * 8)
-
-
-def entropy(size):
-    return b"\x33" * size
 
 
 def receive(client, now, data):
     client.feed(data)
     return list(client.received(Instant(now), len(data) and 0))
-
-
-def hear(client, now, data):
-    """Deliver bytes the way a driver does, so that the silence ends."""
-    room = client.writable()
-    room[: len(data)] = data
-    return list(client.received(Instant(now), len(data)))
-
-
-def greeting(key=SERVER.public):
-    return derp.encode_server_key(ServerKey(key))
-
-
-def acceptance(message=b'{"version":2}', nonce=b"\x44" * 24):
-    sealed = box.seal(SERVER, CLIENT.public, nonce, message)
-    return derp.encode_server_info(ServerInfo(nonce, sealed))
 
 
 def connected_client(message=b'{"version":2}'):

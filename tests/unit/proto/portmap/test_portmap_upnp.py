@@ -1,8 +1,8 @@
 """One port at a simulated UPnP gateway: conflicts, permanent leases, and who is believed."""
 
 import pytest
-from portmap_home import HOUR_S, PORT, UPNP, Home, made, reasons
 from support.fake_gateway import Entry, FakeGateway
+from support.portmap_home import HOUR_S, PORT, UPNP, Home, made, reasons
 
 from tunnel.proto.portmap.mapping import MappingLost, MappingMade, PortMapping, Reason
 from tunnel.units import Instant

@@ -5,8 +5,8 @@ from math import inf
 from random import Random
 
 import pytest
-from portmap_home import HOUR_S, NAT_PMP, OURS, PCP, PORT, UPNP, Home, made, reasons
 from support.fake_gateway import FakeGateway
+from support.portmap_home import HOUR_S, NAT_PMP, OURS, PCP, PORT, UPNP, Home, made, reasons
 
 from tunnel.proto.portmap.mapping import (
     EpochWatch,

@@ -10,7 +10,7 @@ from derphole.speech.endings import Ending, ending_of
 from derphole.speech.messages import Confirm, ConfirmAck, Fin, Resumption, Total
 from derphole.speech.turns import MAY_COME, NAMES, Stage, check_turn, messages_ended, unreadable
 
-DOCUMENT = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
+DOCUMENT = (Path(__file__).parents[4] / "docs" / "protocol.md").read_text()
 MESSAGES = {
     "fin": Fin(1, bytes(16)),
     "confirm": Confirm(1, bytes(16)),

@@ -22,7 +22,7 @@ from tunnel.proto.netcheck.nat_behaviour import Filtering, Mapping, NatFindings,
 from tunnel.proto.portmap.mapping import Failure, MappingProtocol, PortMapping, Reason
 from tunnel.wire.derpmap import RelayNode, RelayRegion
 
-DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "netcheck.md"
+DOCUMENT = Path(__file__).resolve().parents[4] / "docs" / "netcheck.md"
 A, B = ("192.0.2.1", 3478), ("192.0.2.2", 3478)
 PUBLIC = "203.0.113.10"
 NODE = RelayNode("1a", 1, "relay.example.com")
