@@ -41,6 +41,8 @@ def test_uv_can_run_a_checkout_and_leaves_nothing_that_git_sees() -> None:
     assert project["name"] == "derphole"
     assert sorted(project["dynamic"]) == sorted(elsewhere)
     assert all(config.has_option(*place) for place in elsewhere.values())
+    for program in config["options"]["scripts"].split():  # which no table of a project may name
+        assert os.access(ROOT / program, os.X_OK)
     assert "uv.lock" in (ROOT / ".gitignore").read_text().split()
 
 

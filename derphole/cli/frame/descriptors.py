@@ -32,10 +32,10 @@ def write_all(fd: int, data: bytes, timeout_s: Seconds | None = None) -> None:
                 raise
 
 
-def write_text(stream: TextIO, text: str) -> None:
+def write_text(stream: TextIO, text: str, timeout_s: Seconds | None = None) -> None:
     """Write text past the buffer of a stream, or through it where no descriptor is behind it.
 
-    Raises `OSError`, and `ValueError` for a stream that was closed.
+    Raises as `write_all`, and `ValueError` for a stream that was closed.
     """
     try:
         fd = stream.fileno()
@@ -44,7 +44,7 @@ def write_text(stream: TextIO, text: str) -> None:
         stream.flush()
         return
     stream.flush()
-    write_all(fd, text.encode(stream.encoding, stream.errors or "strict"))
+    write_all(fd, text.encode(stream.encoding, stream.errors or "strict"), timeout_s)
 
 
 def is_unread(stream: TextIO) -> bool:

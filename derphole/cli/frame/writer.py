@@ -14,9 +14,12 @@ from queue import SimpleQueue
 from typing import TextIO
 
 from derphole.cli.frame.descriptors import write_text
+from tunnel.units import Seconds
 
 # Chosen: some hundred kilobytes; a reader that is further behind reads no status lines at all.
 MAX_WAITING_LINES = 1000
+# Chosen: without a thread, what a reader that is behind may hold us up for each line.
+ALONE_S: Seconds = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,35 +93,35 @@ class LineWriter:
                 thread.start()
             except RuntimeError:
                 self._waiting.put(None)
-                self._run()
+                self._run(ALONE_S)
             else:
                 self._thread = thread
 
-    def _run(self) -> None:
+    def _run(self, patience_s: Seconds | None = None) -> None:
         while (item := self._waiting.get()) is not None:
             if isinstance(item, Bar):
                 self._bar_waits = False  # before it is looked at: a later one is not missed
-                self._show(self._wanted)
+                self._show(self._wanted, patience_s)
                 continue
-            self._show(Bar())
-            self._put(item)
+            self._show(Bar(), patience_s)
+            self._put(item, patience_s)
             if self._waiting.empty():
-                self._show(self._wanted)
-        self._show(Bar())
+                self._show(self._wanted, patience_s)
+        self._show(Bar(), patience_s)
 
-    def _show(self, bar: Bar) -> None:
+    def _show(self, bar: Bar, patience_s: Seconds | None) -> None:
         """Overwrite the last row, as far as it is still in sight."""
         before, self._shown = self._shown, bar
         blanks = min(before.cells, bar.columns or before.columns) - bar.cells
         if bar.text:
-            self._put("\r" + bar.text + " " * blanks)
+            self._put("\r" + bar.text + " " * blanks, patience_s)
         elif before.text:
-            self._put("\r" + " " * blanks + "\r")
+            self._put("\r" + " " * blanks + "\r", patience_s)
 
-    def _put(self, text: str) -> None:
+    def _put(self, text: str, patience_s: Seconds | None) -> None:
         if self._stream is None:
             return
         try:
-            write_text(self._stream, text)
+            write_text(self._stream, text, patience_s)
         except (OSError, ValueError):  # nobody reads it any more, or it was closed
             self._stream = None

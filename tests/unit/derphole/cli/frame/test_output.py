@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from derphole.cli.frame import writer as writer_module
 from derphole.cli.frame.descriptors import write_all
 from derphole.cli.frame.output import Output, escaped
 from derphole.cli.frame.writer import MAX_WAITING_LINES, Bar, LineWriter
@@ -348,6 +349,19 @@ def test_a_line_waits_for_room_and_so_does_every_later_one(full_pipe):
         lines.close(5.0)
 
     assert read == b"one\n" + b"y" * 200_000 + b"\nthree\n"
+
+
+def test_without_a_thread_the_wait_for_room_is_bounded(full_pipe, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(writer_module, "ALONE_S", 0.05)
+    _, writer = full_pipe
+    with open(writer, "w", closefd=False) as stream:
+        lines = LineWriter(stream)
+        lines.write("never read")  # returns
+        lines.close(5.0)
 
 
 def test_payload_waits_for_room(full_pipe):
