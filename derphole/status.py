@@ -312,6 +312,31 @@ class PathTaken(Status):
         return {"path": self.description, "direct": self.is_direct}
 
 
+@dataclass(frozen=True, slots=True)
+class PathDetail(Status):
+    """Something that tells why traffic takes the path that it takes.
+
+    Args:
+        topic: one word: seen, router, offered, answered, relayed or direct.
+        text: the sentence.
+    """
+
+    event = "path-detail"
+    level = Level.VERBOSE
+    topic: str
+    text: str
+
+    @property
+    def sentence(self) -> str:
+        """The text."""
+        return self.text
+
+    @property
+    def keys(self) -> Mapping[str, JsonValue]:
+        """Topic and text."""
+        return {"topic": self.topic, "message": self.text}
+
+
 # -- transfers ----------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from derphole import PROGRAM
 from derphole.config import NetworkOptions
 from derphole.errors import DerpholeError, UdpPortUnusable
+from derphole.rendezvous.path_words import PathWords
 from derphole.rendezvous.receipt_paths import reason_relayed
 from derphole.rendezvous.relay_words import RelayWords, relay_text
 from derphole.rendezvous.relays import RelayChoice, dial_options
@@ -83,6 +84,7 @@ class Rendezvous:
         self._endpoint = endpoint
         self._relays = RelayWords(options, report, endpoint)
         self._waiter = Waiter(report, endpoint, self._relays)
+        self._paths = PathWords(report, endpoint, is_forced=options.force_relay)
         self._told_paths: WeakKeyDictionary[Link, str | None] = WeakKeyDictionary()
         self._on_failure: Callable[[], None] | None = None
         endpoint.watch(self._failed)
@@ -110,10 +112,13 @@ class Rendezvous:
         self._told_paths[link] = None
         self.report(StateChanged(State.CONNECTED_RELAY))
         self.report(PathTaken(relay_text(self._endpoint.relay_of(link)), is_direct=False))
+        self._paths.begin(link)
         self._tell_path(link, link.direct_path)
 
     def complete(self) -> None:
         """Tell that everything was confirmed; no path is told after that."""
+        for link in list(self._told_paths):
+            self._paths.end(link)
         self._told_paths.clear()
         self.report(StateChanged(State.STREAM_COMPLETE))
 
@@ -151,6 +156,7 @@ class Rendezvous:
                 self._tell_path(link, direct)
             case _:
                 self._take_claims(event)
+        self._paths.take(event)
         self._waiter.notice()
 
     def _tell_path(self, link: Link, direct: UdpEndpoint | None) -> None:
@@ -193,5 +199,6 @@ class Rendezvous:
 
     def close(self) -> None:
         """Hand what is queued to the relays, then let go of everything."""
+        self._paths.close()
         self._endpoint.close()
         self.trace.close()

@@ -10,7 +10,7 @@ from tunnel.net import ifaces
 from tunnel.net.ifaces import FAR_AWAY, Gateway, InterfaceAddress, local_addresses
 from tunnel.net.udp import device, uplinks
 from tunnel.net.udp.uplinks import Network, find_uplinks, gateway_of, look_around
-from tunnel.proto.paths.lane_plan import Uplink
+from tunnel.proto.paths.lane_plan import LanePlan, Uplink
 
 pytestmark = pytest.mark.net
 
@@ -80,6 +80,19 @@ def test_a_public_address_of_an_interface_comes_before_a_private_one(monkeypatch
         Uplink("eth0", "2a00:1450::9", "fe80::1%eth0"),
         Uplink("eth0", "fd00::9", "fe80::1%eth0"),
     ]
+
+
+def test_a_further_public_address_gets_a_lane_that_answers_from_it(monkeypatch):
+    ips = ("10.0.0.5", "5.5.5.10", "5.5.5.11", "2a00:1450::9", "2a00:1450::10")
+    addresses = [InterfaceAddress("eth0", ip, 24) for ip in ips]
+    preferred = {4: "5.5.5.10", 6: "2a00:1450::9"}
+    monkeypatch.setattr(uplinks, "source_address", lambda version, _: preferred[version])
+
+    found = find_uplinks(addresses, lambda _: "")
+
+    assert [uplink.ip for uplink in found if not uplink.is_default] == ["5.5.5.11"]
+    opened = LanePlan().update(found).opened
+    assert [uplink.ip for uplink in opened.values()] == ["5.5.5.11"]
 
 
 def test_the_router_of_a_way_out_is_its_own():

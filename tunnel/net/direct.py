@@ -13,6 +13,8 @@ network itself, or decides about paths: that is `tunnel.net.udp` and `tunnel.pro
 
 import logging
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from gevent.event import Event
@@ -21,7 +23,7 @@ from tunnel.errors import DecodeError, HostUnreachable
 from tunnel.net.clock import monotonic
 from tunnel.net.deadlines import Deadlines
 from tunnel.net.names import Address
-from tunnel.net.ports.router_ports import Gateways, RouterPorts
+from tunnel.net.ports.router_ports import Gateways, PortNews, RouterPorts
 from tunnel.net.pump import Pump
 from tunnel.net.relay_client.connection import RelayConnection, RelayState
 from tunnel.net.sockets import resolve
@@ -34,7 +36,6 @@ from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.proto.machine import Trace, UdpEndpoint
 from tunnel.proto.paths.gather import Gatherer, StunQuestion
 from tunnel.proto.paths.stun_evidence import StunEvidence
-from tunnel.proto.portmap.mapping import PortMapping
 from tunnel.units import Instant, Seconds
 from tunnel.wire.derpmap import STUN_OFF
 from tunnel.wire.frames import Candidate
@@ -46,6 +47,19 @@ EARLY_S: Seconds = 0.5
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class AddressLearned:
+    """A lane was seen at an address; `seen_by` names the STUN server, "" for the other side."""
+
+    lane: int
+    ip: str
+    port: int
+    seen_by: str
+
+
+DirectNews = AddressLearned | PortNews
+
+
 class DirectPaths:
     """The driver of direct paths; a `LaneObserver`.
 
@@ -54,6 +68,7 @@ class DirectPaths:
         tasks: the group that the greenlets belong to.
         trace: takes (event name, values).
         gateways: how to find and ask routers.
+        on_news: told of what was learned of our network; must not block.
         udp_port: of the lanes that the system routes, where a router forwards it to this machine;
             0 for any.
     """
@@ -65,14 +80,16 @@ class DirectPaths:
         trace: Trace,
         gateways: Gateways | None = None,
         *,
+        on_news: Callable[[DirectNews], None] = lambda _: None,
         udp_port: int = 0,
     ) -> None:
         self._pump = pump
         self._tasks = tasks
         self._trace = trace
+        self._on_news = on_news
         self._gateways = gateways or Gateways()
         self._lanes = Lanes(self, tasks, trace, udp_port)
-        self._routers = RouterPorts(tasks, self._mapping_changed, trace, self._gateways)
+        self._routers = RouterPorts(tasks, self._take_port_news, trace, self._gateways)
         self._maps_ports = False
         self._network = Network()
         self._links: list[PeerLink] = []
@@ -120,6 +137,7 @@ class DirectPaths:
         if self._lanes.get(lane) is not None and self._gatherer.learn(lane, ip, port):
             self._trace("candidate.learned", {"lane": lane, "from": "peer"})
             self._offer(self._links)
+            self._on_news(AddressLearned(lane, ip, port, ""))
 
     def path_lost(self) -> None:
         """Look where we are seen now, and have both sides probe again: a NAT may have rebound."""
@@ -127,6 +145,10 @@ class DirectPaths:
         self._routers.check()
         self._offer(self._links)
         self._has_work.set()
+
+    def offered(self, link: PeerLink) -> tuple[Candidate, ...]:
+        """Return which addresses of ours a peer was told last."""
+        return self._offered.get(link, ())
 
     def peer_offered(self, link: PeerLink) -> None:
         """Tell a peer, that has told where it may be reached, of addresses of ours near those."""
@@ -249,13 +271,14 @@ class DirectPaths:
         ]
         return self._gatherer.set_hosts(hosts)
 
-    def _mapping_changed(self, lane: int, mapping: PortMapping | None) -> None:
+    def _take_port_news(self, news: PortNews) -> None:
         """Offer a port that the whole internet reaches; behind yet another NAT it is none."""
-        place = None
+        lane, mapping, place = news.lane, news.mapping, None
         if mapping is not None and mapping.is_public:
             place = (mapping.external_ip, mapping.external_port)
         if self._gatherer.set_mapping(lane, place):
             self._offer(self._links)
+        self._on_news(news)
 
     def _offer(self, links: list[PeerLink]) -> None:
         for link in links:
@@ -312,3 +335,4 @@ class DirectPaths:
         _log.debug("lane %d: %s sees %s", lane.number, server, response.address)
         self._trace("candidate.learned", {"lane": lane.number, "from": server})
         self._offer(self._links)
+        self._on_news(AddressLearned(lane.number, response.address, response.port, server))

@@ -28,7 +28,7 @@ from tunnel.crypto.aead import fast_aeads
 from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.errors import MisuseError
 from tunnel.net.clock import monotonic
-from tunnel.net.direct import DirectPaths
+from tunnel.net.direct import AddressLearned, DirectPaths
 from tunnel.net.endpoint_values import (
     DEFAULT_OPTIONS,
     EndpointEvent,
@@ -46,6 +46,7 @@ from tunnel.net.endpoint_values import (
 )
 from tunnel.net.link import Link, LinkNews, Stream
 from tunnel.net.link_trace import LinkTrace
+from tunnel.net.ports.router_ports import PortNews
 from tunnel.net.pump import Pump
 from tunnel.net.relay_client.connection import RelayConnection, RelayState
 from tunnel.net.relay_client.dial import DialOptions
@@ -56,11 +57,19 @@ from tunnel.proto.link.events import (
     AddressSeen,
     LinkResumed,
     LinkStalled,
+    PathAnswered,
     PathChanged,
     PeerOffered,
 )
 from tunnel.proto.link.parameters import LinkCounters
-from tunnel.proto.link.path_facts import PathFacts, SeenMapping, SideEvidence, facts_of
+from tunnel.proto.link.path_facts import (
+    DirectFigures,
+    PathFacts,
+    SeenMapping,
+    SideEvidence,
+    facts_of,
+    figures_of,
+)
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.machine import Trace
 from tunnel.proto.meeting.claimer import Claimer, ClaimerEvent, ClaimerIdentity, LinkUp
@@ -74,13 +83,19 @@ from tunnel.proto.meeting.owner import (
     Refused,
 )
 from tunnel.proto.meeting.places import IssuerEvent, LinkAdmitted
+from tunnel.proto.paths.candidates import CandidateKind
 from tunnel.units import Instant, Seconds
 from tunnel.wire.derpmap import RelayRegion
+from tunnel.wire.frames import Candidate
 from tunnel.wire.handshake import INSTANCE_SIZE
 
 __all__ = [
+    "AddressLearned",
+    "Candidate",
+    "CandidateKind",
     "ClaimerEndpoint",
     "DialOptions",
+    "DirectFigures",
     "Endpoint",
     "EndpointEvent",
     "EndpointOptions",
@@ -96,8 +111,11 @@ __all__ = [
     "ListenFailed",
     "NotAdmitted",
     "OneSecret",
+    "PathAnswered",
     "PathChanged",
     "PathFacts",
+    "PeerOffered",
+    "PortNews",
     "RelayChanged",
     "RelayState",
     "RelayStatus",
@@ -180,6 +198,15 @@ class Endpoint:
         """Return what is known of why a link uses the path that it uses."""
         evidence = self._direct.evidence if self._direct is not None else None
         return facts_of(link.machine, evidence, monotonic())
+
+    def candidates(self, link: Link) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
+        """Return where we told that we may be reached, and where the other side told so."""
+        ours = self._direct.offered(link.machine) if self._direct is not None else ()
+        return ours, link.machine.peer_candidates
+
+    def direct_figures(self, link: Link) -> DirectFigures | None:
+        """Return how the direct path of a link is, or was at its end; None on a relay."""
+        return figures_of(link.machine)
 
     # -- waiting ----------------------------------------------------------------------------
 
@@ -281,7 +308,11 @@ class Endpoint:
             watch = NetworkWatch(self.hurry)
         else:
             direct = self._direct = DirectPaths(
-                pump, self._tasks, self._trace, udp_port=self._options.udp_port
+                pump,
+                self._tasks,
+                self._trace,
+                on_news=self._tell,
+                udp_port=self._options.udp_port,
             )
             direct.start()
             watch = NetworkWatch(direct.network_changed, direct.network_noticed)
@@ -355,10 +386,8 @@ class Endpoint:
             if self._direct is not None:
                 self._direct.address_seen(news.lane, news.ip, news.port)
             return
-        if isinstance(news, PeerOffered):
-            if self._direct is not None:
-                self._direct.peer_offered(link.machine)
-            return
+        if isinstance(news, PeerOffered) and self._direct is not None:
+            self._direct.peer_offered(link.machine)
         if isinstance(news, PathChanged) and news.endpoint is None and self._direct is not None:
             self._direct.path_lost()
         self._tell(LinkTold(link, news))

@@ -5,10 +5,17 @@ from dataclasses import dataclass, field
 
 from tunnel.crypto.keys import DerpKey, NoiseKey
 from tunnel.errors import RelayError, TunnelError
+from tunnel.net.direct import DirectNews
 from tunnel.net.link import Link
 from tunnel.net.relay_client.connection import RelayState
 from tunnel.net.relay_client.dial import DialOptions
-from tunnel.proto.link.events import LinkResumed, LinkStalled, PathChanged
+from tunnel.proto.link.events import (
+    LinkResumed,
+    LinkStalled,
+    PathAnswered,
+    PathChanged,
+    PeerOffered,
+)
 from tunnel.proto.link.parameters import NO_FEATURE, Feature
 from tunnel.proto.meeting.owner import (
     ACCEPTED,
@@ -160,10 +167,10 @@ class LinkArrived:
 
 @dataclass(frozen=True, slots=True)
 class LinkTold:
-    """A link stalled, was heard again, or sends by another path from now on."""
+    """A link stalled, was heard again, learned of paths, or sends by another from now on."""
 
     link: Link
-    news: LinkStalled | LinkResumed | PathChanged
+    news: LinkStalled | LinkResumed | PathChanged | PathAnswered | PeerOffered
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +192,7 @@ EndpointEvent = (
     | LinkTold
     | LinkOver
     | RelayChanged
+    | DirectNews
     | Declined
     | OtherVersionClaimed
     | Refused

@@ -18,6 +18,7 @@ from tunnel.proto.link.events import (
     LinkGivenUp,
     LinkResumed,
     LinkStalled,
+    PathAnswered,
     PathChanged,
     PeerOffered,
 )
@@ -38,7 +39,7 @@ from tunnel.units import Buffer, ByteCount, Instant, Seconds
 # busy one it is joined with others.
 PROMPT_SIZE = 16 << 10
 
-LinkNews = LinkStalled | LinkResumed | PathChanged | AddressSeen | PeerOffered
+LinkNews = LinkStalled | LinkResumed | PathChanged | AddressSeen | PeerOffered | PathAnswered
 
 
 class Stream:
@@ -343,8 +344,10 @@ class Link:
                     held.tell_writable()
             case StreamOver(stream):
                 self._forget(stream)
-            case LinkStalled() | LinkResumed() | PathChanged() | AddressSeen() | PeerOffered():
+            case LinkStalled() | LinkResumed():
                 self._note_silence(event)
+                self._on_news(self, event)
+            case PathChanged() | PathAnswered() | AddressSeen() | PeerOffered():
                 self._on_news(self, event)
             case LinkClosed(code, text, is_by_peer):
                 self._finish(PeerClosed(code, text) if is_by_peer else ClosedHere(code))

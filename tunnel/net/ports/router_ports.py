@@ -1,6 +1,6 @@
 """RouterPorts: keeps our lanes' ports mapped at the routers in front of them.
 
-    lane --its gateway--> PortMapper --events--> on_mapping(lane, mapping or None)
+    lane --its gateway--> PortMapper --events--> on_news(lane, mapping or why there is none)
 
 A lane that any interface serves is mapped at the default gateway, one that is bound to an interface
 at that interface's own.  Gateways come and go: each look moves a mapping to where its lane leads
@@ -10,7 +10,7 @@ candidate is not decided here.
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import gevent
@@ -55,6 +55,21 @@ class Gateways:
 
 
 @dataclass(frozen=True, slots=True)
+class PortNews:
+    """What came of asking the router of a lane for a port.
+
+    Args:
+        lane: its number.
+        mapping: the port that it gave; None where it gives none, or none any more.
+        reasons: why not, by protocol.
+    """
+
+    lane: int
+    mapping: PortMapping | None
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class _Mapped:
     mapper: PortMapper
     watcher: gevent.Greenlet
@@ -65,7 +80,7 @@ class RouterPorts:
 
     Args:
         tasks: the group that the greenlets belong to.
-        on_mapping: told where a lane is mapped to, None for nowhere any more; must not block.
+        on_news: told what routers said; must not block.
         trace: takes (event name, values).
         gateways: see there.
     """
@@ -73,12 +88,12 @@ class RouterPorts:
     def __init__(
         self,
         tasks: TaskGroup,
-        on_mapping: Callable[[int, PortMapping | None], None],
+        on_news: Callable[[PortNews], None],
         trace: Trace,
         gateways: Gateways,
     ) -> None:
         self._tasks = tasks
-        self._on_mapping = on_mapping
+        self._on_news = on_news
         self._trace = trace
         self._gateways = gateways
         self._mapped: dict[int, _Mapped] = {}
@@ -152,12 +167,13 @@ class RouterPorts:
                     "is_public": mapping.is_public,
                 }
                 self._trace("mapping.made", {"lane": number, **values})
-                self._on_mapping(number, mapping)
+                self._on_news(PortNews(number, mapping))
             case MappingLost(mapping, failure):
                 _log.debug("lane %d: lost %s: %s", number, mapping, failure.words)
                 self._trace("mapping.lost", {"lane": number, "reason": failure.words})
-                self._on_mapping(number, None)
+                self._on_news(PortNews(number, None, {mapping.protocol.value: failure.words}))
             case NoMapping(failures):
                 reasons = {protocol.value: each.words for protocol, each in failures.items()}
                 _log.debug("lane %d: no mapping: %s", number, reasons)
                 self._trace("mapping.none", {"lane": number, "reasons": reasons})
+                self._on_news(PortNews(number, None, reasons))

@@ -89,6 +89,8 @@ def _uplinks(addresses: list[InterfaceAddress], router_of: FindRouter) -> Iterab
         is_default = address.interface == defaults.get(address.version)
         if address.version in taken_by_vpn and not is_default:
             continue
+        if _is_further_public(address, preferred[address.version]):
+            is_default = False
         router = router_of(address)
         if router is not None:
             gateway_ip = with_zone(router, address.interface)
@@ -113,6 +115,17 @@ def _gateway_in_use(version: Version) -> Gateway | None:
 def _may_lead_out(address: InterfaceAddress) -> bool:
     is_own = address.is_loopback or address.is_link_local
     return bool(address.interface) and not is_own
+
+
+def _is_further_public(address: InterfaceAddress, preferred: str | None) -> bool:
+    """Tell whether whoever is reached there would answer from another address of the interface.
+
+    The system chooses one source for all that is bound to none, and a peer behind a NAT hears only
+    the address that it asked.  Public IPv4 addresses are what one has more than one of on purpose;
+    an IPv6 interface brings some by itself.
+    """
+    is_public = address.version == 4 and ip_address(address.ip).is_global
+    return is_public and address.ip != preferred
 
 
 def _router_finder(stack: ExitStack) -> FindRouter:

@@ -65,6 +65,14 @@ class PeerOffered:
     """The other side told where it may be reached; the link knows the addresses."""
 
 
+@dataclass(frozen=True, slots=True)
+class PathAnswered:
+    """A direct path was answered for the first time, `rtt_s` after it was probed."""
+
+    endpoint: UdpEndpoint
+    rtt_s: Seconds
+
+
 LinkEvent = (
     StreamEvent
     | LinkStalled
@@ -74,4 +82,5 @@ LinkEvent = (
     | PathChanged
     | AddressSeen
     | PeerOffered
+    | PathAnswered
 )

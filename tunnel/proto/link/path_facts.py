@@ -7,14 +7,16 @@ from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.machine import UdpEndpoint
 from tunnel.proto.paths.candidates import CandidateKind
 from tunnel.proto.paths.stun_evidence import SeenMapping, StunEvidence, mapping_told
-from tunnel.units import Instant, Seconds
+from tunnel.units import ByteCount, Instant, Seconds
 
 __all__ = [
+    "DirectFigures",
     "LinkCounters",
     "PathFacts",
     "SeenMapping",
     "SideEvidence",
     "facts_of",
+    "figures_of",
 ]
 
 # Chosen: what the other side gets to learn its public address and tell it.
@@ -54,6 +56,40 @@ class PathFacts:
     is_relay_only: bool
     here: SideEvidence | None
     there: SideEvidence
+
+
+@dataclass(frozen=True, slots=True)
+class DirectFigures:
+    """How a direct path is.
+
+    Args:
+        address: where it leads.
+        datagram_size: the largest that is sent, bytes.
+        rate: the most bytes per second of ours that it lately delivered; None without any.
+        rtt_s: the round-trip time; None before the first sample.
+        loss: the share of packets that were lost, 0 to 1; None while none has been acknowledged.
+    """
+
+    address: str
+    datagram_size: ByteCount
+    rate: float | None
+    rtt_s: Seconds | None
+    loss: float | None
+
+
+def figures_of(link: PeerLink) -> DirectFigures | None:
+    """Return how the direct path in use is, or was at the end; None on a relay."""
+    path = link.direct_paths.active
+    if path is None:
+        return None
+    rtt, known = path.ledger.rtt, path.acked_packets + path.lost_packets
+    return DirectFigures(
+        path.endpoint.address,
+        path.packet_size,
+        path.controller.delivered_rate,
+        rtt.smoothed_s if rtt.has_sample else path.rtt_s,
+        path.lost_packets / known if known else None,
+    )
 
 
 def facts_of(link: PeerLink, evidence: StunEvidence | None, now: Instant) -> PathFacts:

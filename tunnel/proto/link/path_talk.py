@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from tunnel.errors import ProtocolViolation
 from tunnel.proto.link.control_queue import ControlQueue
-from tunnel.proto.link.events import AddressSeen, PathChanged, PeerOffered
+from tunnel.proto.link.events import AddressSeen, PathAnswered, PathChanged, PeerOffered
 from tunnel.proto.link.in_flight import InFlight
 from tunnel.proto.link.path import Path, Paths
 from tunnel.proto.paths.candidates import CandidateKind, is_link_local
@@ -38,7 +38,7 @@ class PathTalk:
         paths: Paths,
         control: ControlQueue,
         in_flight: InFlight,
-        tell: Callable[[AddressSeen | PathChanged | PeerOffered], None],
+        tell: Callable[[AddressSeen | PathAnswered | PathChanged | PeerOffered], None],
         is_relay_only: bool,
         is_admitted: bool,
     ) -> None:
@@ -114,7 +114,10 @@ class PathTalk:
             case wire.Challenge() if path is not None:
                 path.challenged(now, frame)
             case wire.Answer() if path is not None:
+                was_confirmed = path.was_confirmed
                 if path.answered(now, frame):
+                    if not was_confirmed and path.rtt_s is not None:
+                        self._tell(PathAnswered(path.endpoint, path.rtt_s))
                     self._tell(AddressSeen(path.endpoint.lane, frame.ip, frame.port))
                 self.choose(now)
             case _:

@@ -232,6 +232,11 @@ class PeerLink(Machine[LinkEvent]):
         return active.endpoint if active else None
 
     @property
+    def direct_paths(self) -> PathTable:
+        """Every direct path, for somebody who looks and changes nothing."""
+        return self._paths.direct
+
+    @property
     def promotions(self) -> int:
         """How often data moved from the relay to a direct path."""
         return self._paths.direct.promotions

@@ -99,6 +99,8 @@ class DirectPath:
     round_at: Instant | None = None  # when the last probes of an address without answer began
     received_bytes: ByteCount = 0
     sent_bytes: ByteCount = 0  # while it was not confirmed
+    acked_packets: int = 0
+    lost_packets: int = 0
     doubtful_since: Instant | None = None
     last_heard: Instant | None = None
     moved_at: Instant | None = None  # when an acknowledgement of it last moved a stream on
@@ -360,6 +362,8 @@ class DirectPath:
             self._tell_size()
         if newly:
             ledger = self.ledger
+            for record in newly:
+                self.acked_packets += record.count
             self.controller.on_acked(arrived_at, newly, ledger.peer_delay_s, ledger.in_flight_bytes)
 
     def on_lost(self, now: Instant, records: Sequence[SentRecord]) -> bool:
@@ -367,6 +371,7 @@ class DirectPath:
 
         So it is when it swallows what was proved before: another network is below it now.
         """
+        self.lost_packets += sum(record.count for record in records)
         if not self.search.on_lost(now, records):
             self.controller.on_lost(records, self.ledger.in_flight_bytes)
             return False

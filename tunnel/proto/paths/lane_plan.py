@@ -2,7 +2,8 @@
 
     0, 1          of IPv4 and of IPv6, bound to no address: the system routes what they send
     2, 3, ...     bound to one further interface each, since another way out, past a NAT or a
-                  firewall that lets no UDP through, is taken only by what asks for it
+                  firewall that lets no UDP through, is taken only by what asks for it; or to a
+                  further public address of the same interface, so that it answers from there
 
 A bound lane stays as long as its address is there and leads out, even when its interface becomes
 the one that the system prefers: a path on it may be in use.  A number is never used again, so that
@@ -31,7 +32,8 @@ class Uplink:
         interface: its name.
         ip: without a zone.
         gateway_ip: the next router there, with a zone where it needs one; "" for none.
-        is_default: whether the system sends by this interface what asks for none.
+        is_default: whether the system sends by this interface what asks for none, and answers
+            from it what comes to this address.
     """
 
     interface: str

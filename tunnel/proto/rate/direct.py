@@ -122,6 +122,11 @@ class DirectController:
 
     # -- queries ----------------------------------------------------------------------------
 
+    @property
+    def delivered_rate(self) -> BytesPerSecond | None:
+        """The most that lately passed in a round, pauses included; None before the first round."""
+        return max(self._throughputs, default=None)
+
     def packet_size(self) -> ByteCount:
         """Return the largest packet to send now, header and tag included."""
         return self._packet_size
