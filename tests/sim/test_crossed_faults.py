@@ -20,7 +20,7 @@ from tunnel.proto.link.events import LinkStalled
 from tunnel.proto.link.liveness import STALL_S
 from tunnel.units import KIB, MIB
 
-RUNS, CUT_RUNS = 1000, 20
+RUNS, CUT_RUNS = 1000, 12
 KINDS = ("none", "full-cone", "restricted", "port-restricted")
 MOVES_IN_S = 1.5  # the next byte of a stream, from when its sender is direct and UDP works
 PAUSES_FOR_S = 3.0  # later: what a relay brings late after all may be sent twice meanwhile

@@ -12,7 +12,7 @@ from direct_world import world_of
 from udp_network import UdpNetwork, nat_of
 from world import Host, World, patterned
 
-RUNS, CUT_RUNS = 500, 25
+RUNS, CUT_RUNS = 500, 15
 KINDS = ("none", "full-cone", "restricted", "port-restricted", "symmetric")
 RATE = 1e5  # bytes a second of every wire
 MOST_FAULTS = 10
