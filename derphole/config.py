@@ -25,18 +25,21 @@ class RelayAddress:
         pin: `sha256:HEX`, the SHA-256 of the relay's public key or of its certificate, or the
             first 16 bytes of it, or `sha256-raw:HEX`, that of only the certificate; None when a
             public authority vouches for it.
+        stun: the port of its STUN server, or "off", as in a URL; None for the usual port.
     """
 
     host: str
     port: int
     tls: bool
     pin: str | None = None
+    stun: str | None = None
 
     @property
     def url(self) -> str:
         """The relay as people write it, without the pin."""
         scheme = "https" if self.tls else "http"
-        return f"{scheme}://{host_and_port(self.host, self.port)}"
+        stun = f"?stun={self.stun}" if self.stun else ""
+        return f"{scheme}://{host_and_port(self.host, self.port)}{stun}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -302,5 +302,5 @@ def test_a_burst_that_a_slow_line_lets_pass_costs_one_cut_at_most(burst, is_full
         run = measure(world, claimer, issuer, rate, int(rate * LONG_ENOUGH_S) + burst)
 
         assert run.goodput >= 0.85, what
-        assert run.sent <= 1.6, what
+        assert run.sent <= 1.8, what
         assert run.cuts <= 1, what

@@ -130,6 +130,7 @@ CONSTANTS = {
     "start_growth": congestion.START_GROWTH,
     "start_doubles_s": congestion.START_DOUBLES_S,
     "again_packet": congestion.AGAIN_FRAME,
+    "again_growth": congestion.AGAIN_GROWTH,
     "again_share": congestion.AGAIN_SHARE,
     "again_doubles_s": congestion.AGAIN_DOUBLES_S,
     "least_frames": congestion.LEAST_FRAMES,

@@ -21,6 +21,7 @@ DEFAULT_PORTS = {"https": 443, "http": 80}
 PIN = re.compile(r"sha256:([0-9a-fA-F]{32}|[0-9a-fA-F]{64})|sha256-raw:[0-9a-fA-F]{64}")
 URL = re.compile(r"https?://[^\s\"'`<>()]+", re.IGNORECASE)
 BARE_HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.%]+\])(?::[0-9]{1,5})?/?(?:#\S+)?")
+STUN_QUERY = re.compile(r"stun=([1-9][0-9]{0,4}|off)")
 MAP_PATH = "/derpmap"
 RELAY_PATHS = ("", "/", "/derp")
 CERTIFICATE_MARK = b"-----BEGIN CERTIFICATE-----"
@@ -57,10 +58,10 @@ def network_options(arguments: Arguments) -> NetworkOptions:
 
 
 def parse_relay(text: str) -> RelayAddress:
-    """Read `https://host[:port][#PIN]` or `http://host[:port]`; raises `UsageError`.
+    """Read `https://host[:port][?stun=PORT|off][#PIN]`, or the same with `http://` and no PIN.
 
-    PIN is `sha256:HEX`, or `sha256-raw:HEX` as derper prints it.  The one URL in a whole line, such
-    as the one that `derphole relay` prints, is enough.
+    Raises `UsageError`.  PIN is `sha256:HEX`, or `sha256-raw:HEX` as derper prints it.  The one URL
+    in a whole line, such as the one that `derphole relay` prints, is enough.
     """
     text = _one_url(text)
     try:
@@ -72,8 +73,9 @@ def parse_relay(text: str) -> RelayAddress:
         raise _bad_relay(text, "it is the URL of a relay map, which goes to --derp-map")
     if not parts.hostname or parts.username is not None or parts.path not in RELAY_PATHS:
         raise _bad_relay(text, "nothing may follow the host name and the port")
-    if parts.query or port == 0:
-        raise _bad_relay(text, "nothing may follow the host name and the port")
+    stun = STUN_QUERY.fullmatch(parts.query)
+    if (parts.query and stun is None) or port == 0:
+        raise _bad_relay(text, "only ?stun=PORT may follow the host name and the port")
     host = unquoted_zone(parts.hostname)
     if is_link_local(host) and "%" not in host:
         raise _bad_relay(
@@ -84,7 +86,13 @@ def parse_relay(text: str) -> RelayAddress:
     pin = _pin(text, parts.fragment) if parts.fragment else None
     if pin and parts.scheme != "https":
         raise _bad_relay(text, "a pin requires https")
-    address = RelayAddress(host, port or DEFAULT_PORTS[parts.scheme], parts.scheme == "https", pin)
+    address = RelayAddress(
+        host,
+        port or DEFAULT_PORTS[parts.scheme],
+        parts.scheme == "https",
+        pin,
+        stun[1] if stun else None,
+    )
     try:
         OwnRelay(address.host, address.port)
     except ValueError as error:

@@ -40,9 +40,10 @@ WINDOW_GAIN = 2.0  # times what fits the path
 START_GAIN = 4.0  # the same until the first queue is seen
 LEAST_FRAMES = 3  # one on its way, one behind it, and one whose acknowledgement waits for data
 MEASURING_SHARE = 0.5  # of what fits the path, in flight while its minimum round trip is measured
-START_GROWTH = 2  # bytes more in flight for each one acknowledged until then, but ...
+START_GROWTH = 3  # bytes more in flight for each one acknowledged until then, but ...
 START_DOUBLES_S: Seconds = 0.01  # ... no faster: what comes back sooner may have been a burst
 AGAIN_FRAME = MIN_RELAY_FRAME  # the first ones after a flight was lost
+AGAIN_GROWTH = 1  # in place of START_GROWTH, from then on
 AGAIN_SHARE = 0.5  # of a flight that was lost may be in flight at first ...
 AGAIN_DOUBLES_S: Seconds = 1.0  # ... and twice as much after each second without a queue
 MAX_DOUBLINGS = 16
@@ -65,6 +66,7 @@ class Start:
     Args:
         first_frame: the size of the first frames.
         most: bytes in flight at first, since more was lost once.
+        growth: bytes more in flight for each one acknowledged.
         acked_bytes: what was acknowledged since the beginning.
         began: when the first frame with more behind it was sent.
         for_s: how long that was ago, at the last acknowledgement.
@@ -72,6 +74,7 @@ class Start:
 
     first_frame: ByteCount = FIRST_RELAY_FRAME
     most: float = float("inf")
+    growth: int = START_GROWTH
     acked_bytes: ByteCount = 0
     began: Instant | None = None
     for_s: Seconds = 0.0
@@ -79,7 +82,8 @@ class Start:
     @classmethod
     def again(cls, lost_bytes: ByteCount) -> "Start":
         """Begin with little, after a flight of so many bytes was lost."""
-        return cls(AGAIN_FRAME, max(AGAIN_SHARE * lost_bytes, LEAST_FRAMES * AGAIN_FRAME))
+        most = max(AGAIN_SHARE * lost_bytes, LEAST_FRAMES * AGAIN_FRAME)
+        return cls(AGAIN_FRAME, most, AGAIN_GROWTH)
 
     @property
     def window(self) -> ByteCount:
@@ -90,7 +94,7 @@ class Start:
     def limit(self) -> float:
         """The most that may be in flight by now, in bytes."""
         return min(
-            self.window + START_GROWTH * self.acked_bytes,
+            self.window + self.growth * self.acked_bytes,
             self.window * _doubled(self.for_s / START_DOUBLES_S),
             self.most * _doubled(self.for_s / AGAIN_DOUBLES_S),
         )

@@ -62,6 +62,16 @@ def test_the_older_variable_for_a_relay_counts_where_the_newer_one_is_unset():
     assert options(environ, derp_map="mine.json").relay is None
 
 
+def test_the_port_of_a_relay_s_stun_server_is_taken_as_the_relay_prints_it():
+    address = parse_relay("relay ready: http://127.0.0.1:3340?stun=5000 (STUN on 127.0.0.1:5000)")
+
+    assert address == RelayAddress("127.0.0.1", 3340, tls=False, stun="5000")
+    assert address.url == "http://127.0.0.1:3340?stun=5000"
+    assert parse_relay("https://a?stun=off").stun == "off"
+    with pytest.raises(UsageError, match="only .stun=PORT may follow"):
+        parse_relay("https://a?stun=99x")
+
+
 @pytest.mark.parametrize("text", ["0", "65536", "-1", "4000/udp", ""])
 def test_a_port_that_is_none_is_refused(text):
     with pytest.raises(UsageError, match="use a number from 1 to 65535"):
