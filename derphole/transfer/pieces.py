@@ -144,10 +144,11 @@ class Comparison:
 
     def meet(self, key: bytes) -> None:
         """Take that the source has an entry of which something is claimed."""
-        if key in self._next_by_key or self._is_closed:
+        numbers = self.claims.numbers(key)
+        if key in self._next_by_key or self._is_closed or not numbers:
             return
-        first = self._next_by_key[key] = self.claims.numbers(key).start
-        if first < self.heard_count:
+        self._next_by_key[key] = numbers.start
+        if numbers.start < self.heard_count:
             self._ready.append(key)
 
     def close(self) -> None:
