@@ -176,9 +176,9 @@ MUTATIONS = (
     Mutation(
         "listen fails when FIN does not agree",
         PROOF,
-        """        error = mismatch(self._fin, written)
+        """        error = mismatch(fin, Confirm(self.tally.size, self.tally.digest))
         if error is not None:""",
-        """        error = mismatch(self._fin, written)
+        """        error = mismatch(fin, Confirm(self.tally.size, self.tally.digest))
         if False:""",
         (*RULES, "fin_that_is_not_true"),
     ),
@@ -206,15 +206,15 @@ MUTATIONS = (
     Mutation(
         "listen gives the place to another claimer before its first byte only",
         PROOF,
-        "if is_open and _is_replaced(end) and not self.tally.size:",
-        "if is_open and _is_replaced(end):",
+        "return not self.tally.size",
+        "return True",
         (*RULES, "half_a_stream"),
     ),
     Mutation(
         "listen takes a lost link for another claimer's only when it is told so",
         PROOF,
-        "if is_open and _is_replaced(end) and not self.tally.size:",
-        "if is_open and not self.tally.size:",
+        "if _is_replaced(end) and self._can_begin_again:",
+        "if self._can_begin_again:",
         (*RULES, "leaves_before_its_first_byte"),
     ),
     Mutation(
@@ -227,8 +227,8 @@ MUTATIONS = (
     Mutation(
         "listen has a stream only with its end",
         PROOF,
-        "is_whole = self._has_data_ended and self._fin is not None",
-        "is_whole = self._fin is not None",
+        "fin = self._fin if self._has_data_ended and self._has_all_else else None",
+        "fin = self._fin",
         (*RULES, "without_the_end_of_the_data"),
     ),
     Mutation(
