@@ -11,6 +11,7 @@ catches the whole tree.  Text of the other side may be in a sentence as it came:
     data          the bytes could not be read or written, or differ
     relays        no relay can be used; our own relay cannot run
     forwarding    `share` and `open`
+    transfers     what was offered was not taken
 
 Everybody imports from here.
 """
@@ -26,6 +27,7 @@ from derphole.errors.base import (
 from derphole.errors.data import (
     DigestMismatch,
     OutputExists,
+    PieceMismatch,
     ReceiverOutputClosed,
     SinkClosed,
     SinkFailed,
@@ -73,12 +75,23 @@ from derphole.errors.tokens import (
     TokenWrongRole,
     utc_text,
 )
+from derphole.errors.transfers import (
+    Declined,
+    DeclinedHere,
+    KindRefused,
+    NotTaken,
+    SpaceShort,
+    TargetExists,
+    TargetUnwritable,
+)
 
 __all__ = [
     "OWN_RELAY_STEP",
     "AlreadyInUse",
     "BindFailed",
     "ClaimRefused",
+    "Declined",
+    "DeclinedHere",
     "DerpholeError",
     "DigestMismatch",
     "ExpiryRefused",
@@ -86,16 +99,19 @@ __all__ = [
     "InternalError",
     "Interrupted",
     "KeyFileUnusable",
+    "KindRefused",
     "NoRelayTakesUs",
     "NobodyThere",
     "NotAToken",
     "NotAwaited",
+    "NotTaken",
     "OtherReason",
     "OtherVersion",
     "OutputExists",
     "PeerAborted",
     "PeerBrokeProtocol",
     "PeerLeft",
+    "PieceMismatch",
     "ReceiverOutputClosed",
     "RelayNotStarted",
     "RelayTrouble",
@@ -105,7 +121,10 @@ __all__ = [
     "SinkFailed",
     "SizeMismatch",
     "SourceFailed",
+    "SpaceShort",
+    "TargetExists",
     "TargetFailed",
+    "TargetUnwritable",
     "ThreadsRefused",
     "TimedOut",
     "TokenCut",

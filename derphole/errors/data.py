@@ -30,6 +30,14 @@ class SizeMismatch(TransferError):
         super().__init__(sent=sent, received=received)
 
 
+class PieceMismatch(TransferError):
+    """What was sent again is not what was announced."""
+
+    code = "piece-mismatch"
+    says = "a part that was sent again does not match what was announced of it"
+    next_step = "run both commands again: they go on with what has arrived"
+
+
 class SinkClosed(DerpholeError):
     """Whoever read our output stopped reading.
 

@@ -1,6 +1,7 @@
 """Decisions: what a stream's proof has its owner do, as values.
 
-Returned by `derphole.speech.stream_proof` in the order in which they are to be carried out.  Pure.
+Returned by `derphole.speech.stream_proof` in the order in which they are to be carried out; those
+of transfers alone are in `derphole.speech.transfer_decisions`.  Pure.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from derphole.errors import DerpholeError
 from derphole.speech.endings import Ending
 from derphole.speech.messages import Buffer
+from derphole.speech.transfer_decisions import TransferDecision
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +72,16 @@ class Fail:
     error: DerpholeError
 
 
-Decision = Write | EndData | Say | KeepPlace | Flush | Proved | Close | Over | Replaced | Fail
+Decision = (
+    Write
+    | EndData
+    | Say
+    | KeepPlace
+    | Flush
+    | Proved
+    | Close
+    | Over
+    | Replaced
+    | Fail
+    | TransferDecision
+)

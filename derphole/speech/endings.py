@@ -15,10 +15,14 @@ from enum import IntEnum
 from derphole.errors import (
     AlreadyInUse,
     ClaimRefused,
+    Declined,
+    DeclinedHere,
     DerpholeError,
     FeatureMissing,
     Interrupted,
+    KindRefused,
     NotAwaited,
+    NotTaken,
     OtherReason,
     OutputExists,
     PeerAborted,
@@ -28,12 +32,16 @@ from derphole.errors import (
     SinkClosed,
     SinkFailed,
     SourceFailed,
+    SpaceShort,
+    TargetExists,
+    TargetUnwritable,
     TimedOut,
     TokenExpired,
     TokenWrongCapability,
     TransferError,
     WeBrokeProtocol,
 )
+from derphole.speech.transfer_messages import Answer, Reason, Verdict
 from derphole.token.admission import Refusal
 from derphole.token.grant import Grant
 from derphole.token.text import MADE_AND_USED_BY
@@ -58,6 +66,15 @@ class Ending(IntEnum):
     TIMED_OUT = 23
     FAILED = 24
     RECONNECTING = 25
+
+
+# What the sender's person can do about an offer that was not taken.
+NEXT_STEP_OF = {
+    Reason.EXISTS: "there, use --overwrite, --rename or --skip, or choose another place with -o",
+    Reason.NO_SPACE: "free some space there, or choose another place there with -o",
+    Reason.CANNOT_WRITE: "choose another place there with -o",
+    Reason.KIND: "choose a folder there with -o",
+}
 
 
 def ending_error(end: LinkEnded, unanswered: str) -> DerpholeError:
@@ -103,10 +120,36 @@ def ending_of(error: BaseException) -> tuple[Ending, str]:
             return Ending.PROTOCOL_VIOLATION, detail
         case TransferError():
             return Ending.MISMATCH, "the data it received does not match what was sent"
+        case NotTaken():
+            return Ending.FAILED, f"it did not take what was offered: {answer_of(error).text}"
         case Interrupted():
             return Ending.INTERRUPTED, f"it was {error.sentence}"
         case _:
             return Ending.FAILED, "it failed"
+
+
+def answer_of(error: NotTaken) -> Answer:
+    """Return how the other side is told that its offer is not taken; names no path of ours."""
+    match error:
+        case DeclinedHere():
+            reason, text = Reason.BY_PERSON, "it was declined there"
+        case TargetExists():
+            reason, text = Reason.EXISTS, "there is something of that name already"
+        case SpaceShort():
+            reason, text = Reason.NO_SPACE, "there is not enough space"
+        case TargetUnwritable(reason=why):
+            reason, text = Reason.CANNOT_WRITE, f"nothing can be written there ({why})"
+        case KindRefused():
+            reason, text = Reason.KIND, "it cannot be put where it should be written there"
+        case _:
+            reason, text = Reason.OTHER, "it cannot be taken there"
+    return Answer(Verdict.DECLINED, reason, text)
+
+
+def declined_error(answer: Answer) -> Declined:
+    """Return what the sender's person reads when the offer was not taken."""
+    text = answer.text or "it does not say why"
+    return Declined(text, NEXT_STEP_OF.get(answer.reason))
 
 
 def refusal_error(refused: Refused, grant: Grant, now: WallTime) -> DerpholeError:

@@ -6,6 +6,7 @@
     0x03 CONFIRM_ACK                             the sender knows
     0x04 RESUMPTION   secret 16                  with it the claimer may come back after a loss
     0x05 TOTAL        size u64 LE                how much there is to send, as far as is known
+    0x10 ...          of a transfer: `derphole.speech.transfer_messages`
 
 What else a conversation moves runs on streams of their own, bare.  Unknown types are skipped, so
 that later versions can say more.  Pure.  Source: docs/protocol.md, section "Conversations".
@@ -13,6 +14,7 @@ that later versions can say more.  Pure.  Source: docs/protocol.md, section "Con
 
 from dataclasses import dataclass
 
+from derphole.speech.transfer_messages import TransferMessage, decode_body, encode_body
 from tunnel.errors import DecodeError
 from tunnel.wire.reader import Reader
 
@@ -64,7 +66,7 @@ class Total:
     size: int
 
 
-Message = Fin | Confirm | ConfirmAck | Resumption | Total
+Message = Fin | Confirm | ConfirmAck | Resumption | Total | TransferMessage
 
 
 def encode(message: Message) -> bytes:
@@ -80,6 +82,8 @@ def encode(message: Message) -> bytes:
             kind, body = _RESUMPTION, secret
         case Total(size):
             kind, body = _TOTAL, size.to_bytes(8, "little")
+        case _:
+            kind, body = encode_body(message)
     return bytes((kind,)) + len(body).to_bytes(2, "little") + body
 
 
@@ -120,4 +124,4 @@ def _decode(kind: int, body: bytes) -> Message | None:
         return Resumption(reader.bytes(RESUMPTION_SECRET_SIZE))
     if kind == _TOTAL:
         return Total(reader.uint(8))
-    return ConfirmAck() if kind == _CONFIRM_ACK else None
+    return ConfirmAck() if kind == _CONFIRM_ACK else decode_body(kind, body)

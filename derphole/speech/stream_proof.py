@@ -22,13 +22,15 @@
     in PROVED       each of them --> OVER
 
 What happens comes in by `handle_...`; what to do about it is returned, to be done in this order.
+Before its first byte a transfer is offered and answered: `derphole.transfer` puts states of its own
+before FLOWING, and says what else there is to wait for before the stream is finished or whole.
+
 The bytes themselves pass through uncopied, and nothing here knows where they come from or go to.
 Pure.  Source: docs/protocol.md, section "Conversations".
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from enum import Enum
 
 from derphole.errors import DerpholeError, PeerAborted, PeerBrokeProtocol, SizeMismatch
 from derphole.speech.decisions import (
@@ -46,6 +48,7 @@ from derphole.speech.decisions import (
 )
 from derphole.speech.endings import Ending, ending_error
 from derphole.speech.messages import Buffer, Confirm, ConfirmAck, Fin, Message, Total, encode
+from derphole.speech.stream_states import UNPROVED, State
 from derphole.speech.tally import Tally, mismatch
 from derphole.speech.turns import Stage, TurnReader, messages_ended
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed
@@ -56,23 +59,6 @@ CONFIRM_S: Seconds = 10.0  # how long the receiver sees to it that its CONFIRM a
 LINGER_S: Seconds = 1.0  # how long the sender sees to it that its CONFIRM_ACK arrives
 # Chosen: after a stream was reset, what the end of the link gets to come and say why.
 HEAR_WHY_S: Seconds = 0.5
-
-
-class State(Enum):
-    """What is true of one end of the stream."""
-
-    EMPTY = "no byte has come"
-    FLOWING = "bytes may come"
-    FINISHED = "everything is sent, and FIN"
-    WHOLE = "everything has come, and FIN, and they agree"
-    PROVED = "everything is written, and its digest agrees"
-    OVER = "nothing more is to be done after a success"
-    GIVEN_UP = "a stream was reset; the end of the link may say why"
-    REPLACED = "another claimer has the place, and nothing was written"
-    FAILED = "the run has failed"
-
-
-UNPROVED = (State.EMPTY, State.FLOWING, State.FINISHED, State.WHOLE)
 
 
 class _Proof(ABC):
@@ -114,6 +100,16 @@ class _Proof(ABC):
     def has_succeeded(self) -> bool:
         """Whether everything is written and its digest agrees."""
         return self.state in (State.PROVED, State.OVER)
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another claimer took over, and this end can begin again with that one."""
+        return self.state is State.REPLACED
+
+    @property
+    def _can_begin_again(self) -> bool:
+        """Whether this end can serve another claimer as if this one had never been."""
+        return False
 
     # -- the control stream -----------------------------------------------------------------
 
@@ -158,6 +154,9 @@ class _Proof(ABC):
             return self._leave()
         if self.state not in (*UNPROVED, State.GIVEN_UP):
             return []
+        if _is_replaced(end) and self._can_begin_again:
+            self._go(State.REPLACED)
+            return [Replaced()]
         error = ending_error(end, self._unanswered)
         error.__cause__ = end
         return self._fail(error)
@@ -194,6 +193,7 @@ class SendingProof(_Proof):
         super().__init__(now, State.FLOWING, unanswered)
         self.total = total
         self._fin = Fin(0, b"")
+        self._has_data_ended = False
 
     def begin(self) -> list[Decision]:
         """Say what is known before the first byte."""
@@ -201,19 +201,31 @@ class SendingProof(_Proof):
 
     def handle_data(self, now: Instant, chunks: Sequence[Buffer]) -> list[Decision]:
         """Take the next bytes to send."""
-        if self.state is not State.FLOWING:
+        if self.state is not State.FLOWING or self._has_data_ended:
             return []
         self.tally.add(now, chunks)
         return [Write(chunks)]
 
     def handle_data_ended(self) -> list[Decision]:
         """Take that there are no more bytes to send."""
-        if self.state is not State.FLOWING:
+        if self.state is not State.FLOWING or self._has_data_ended:
+            return []
+        self._has_data_ended = True
+        return [EndData(), *self._check_finished()]
+
+    @property
+    def _is_all_sent(self) -> bool:
+        """Whether everything that goes with the stream was sent too."""
+        return True
+
+    def _check_finished(self) -> list[Decision]:
+        """Say FIN once there is nothing more to send."""
+        if not self._has_data_ended or not self._is_all_sent:
             return []
         self._fin = Fin(self.tally.size, self.tally.digest)
         self.total = self.tally.size
         self._go(State.FINISHED)
-        return [EndData(), Say(encode(self._fin))]
+        return [Say(encode(self._fin))]
 
     def handle_acknowledged(self) -> list[Decision]:
         """Take that the other side has stored our last word."""
@@ -265,11 +277,6 @@ class ReceivingProof(_Proof):
         self._has_data_ended = False
         self._has_link_ended = False
 
-    @property
-    def is_replaced(self) -> bool:
-        """Whether another claimer took over before the first byte."""
-        return self.state is State.REPLACED
-
     # -- the data stream --------------------------------------------------------------------
 
     def handle_data(self, now: Instant, chunks: Sequence[Buffer]) -> list[Decision]:
@@ -308,9 +315,14 @@ class ReceivingProof(_Proof):
             return []
         return self._fail(SizeMismatch(self._fin.size, self.tally.size))
 
+    @property
+    def _has_all_else(self) -> bool:
+        """Whether everything that goes with the stream has come too."""
+        return True
+
     def _check_whole(self) -> list[Decision]:
         """Compare, once everything has come; only what agrees is kept."""
-        fin = self._fin if self._has_data_ended else None
+        fin = self._fin if self._has_data_ended and self._has_all_else else None
         if fin is None or self.state not in (State.EMPTY, State.FLOWING):
             return []
         error = mismatch(fin, Confirm(self.tally.size, self.tally.digest))
@@ -359,11 +371,11 @@ class ReceivingProof(_Proof):
         if self.state is State.WHOLE:
             self._has_link_ended = True
             return []
-        is_open = self.state in (State.EMPTY, State.FLOWING, State.GIVEN_UP)
-        if is_open and _is_replaced(end) and not self.tally.size:
-            self._go(State.REPLACED)
-            return [Replaced()]
         return super().handle_link_ended(end)
+
+    @property
+    def _can_begin_again(self) -> bool:
+        return not self.tally.size
 
     def _leave(self) -> list[Decision]:
         self._go(State.OVER)

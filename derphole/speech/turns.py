@@ -10,8 +10,19 @@
     open     OPEN_FIRST            RESUMPTION    the link
              OPEN_LATER            nothing       RESUMPTION
 
+    receive  RECEIVE_FIRST         OFFER                                 the link
+             RECEIVE_OFFERED       TOTALS                                OFFER
+             RECEIVE_ANSWERED      TOTALS, START                         our ANSWER, "go"
+             RECEIVE_FLOWING       TOTALS, FIN                           START
+             RECEIVE_AFTER_FIN     nothing                               FIN; LISTEN_CONFIRMED next
+    send     SEND_OFFERED          ANSWER                                our OFFER
+             SEND_ANSWERED         HAVE_PARTS, HAVE_ENTRIES, HAVE_END    ANSWER, "go"
+             SEND_HEARD            nothing                               HAVE_END
+             SEND_FLOWING          PIECES, PROGRESS                      our START
+             SEND_AFTER_FIN        PROGRESS, CONFIRM                     our FIN
+
 Everything else, bytes that are not a message, and the end of the messages end the run at once,
-except that `listen` has succeeded by the time it confirms.  Messages of unknown types are ignored.
+except that who confirms has succeeded by then.  Messages of unknown types are ignored.
 Pure.  Source: docs/protocol.md, section "Conversations".
 """
 
@@ -29,6 +40,17 @@ from derphole.speech.messages import (
     Resumption,
     Total,
 )
+from derphole.speech.transfer_messages import (
+    Answer,
+    HaveEnd,
+    HaveEntries,
+    HaveParts,
+    Offer,
+    Pieces,
+    Progress,
+    Start,
+    Totals,
+)
 from tunnel.errors import DecodeError
 
 
@@ -43,6 +65,16 @@ class Stage(Enum):
     SHARE = "to a side that shares"
     OPEN_FIRST = "while RESUMPTION was awaited"
     OPEN_LATER = "after RESUMPTION"
+    RECEIVE_FIRST = "while OFFER was awaited"
+    RECEIVE_OFFERED = "while the offer was not answered"
+    RECEIVE_ANSWERED = "while START was awaited"
+    RECEIVE_FLOWING = "after START"
+    RECEIVE_AFTER_FIN = "after the FIN of a transfer"
+    SEND_OFFERED = "in answer to OFFER"
+    SEND_ANSWERED = "while HAVE-END was awaited"
+    SEND_HEARD = "after HAVE-END and before START"
+    SEND_FLOWING = "before the transfer was finished"
+    SEND_AFTER_FIN = "in answer to the FIN of a transfer"
 
 
 NAMES: Mapping[type[Message], str] = {
@@ -51,6 +83,15 @@ NAMES: Mapping[type[Message], str] = {
     ConfirmAck: "CONFIRM-ACK",
     Resumption: "RESUMPTION",
     Total: "TOTAL",
+    Offer: "OFFER",
+    Totals: "TOTALS",
+    Answer: "ANSWER",
+    HaveParts: "HAVE-PARTS",
+    HaveEntries: "HAVE-ENTRIES",
+    HaveEnd: "HAVE-END",
+    Start: "START",
+    Pieces: "PIECES",
+    Progress: "PROGRESS",
 }
 MAY_COME: Mapping[Stage, tuple[type[Message], ...]] = {
     Stage.LISTEN_BEFORE_FIN: (Total, Fin),
@@ -61,6 +102,16 @@ MAY_COME: Mapping[Stage, tuple[type[Message], ...]] = {
     Stage.SHARE: (),
     Stage.OPEN_FIRST: (Resumption,),
     Stage.OPEN_LATER: (),
+    Stage.RECEIVE_FIRST: (Offer,),
+    Stage.RECEIVE_OFFERED: (Totals,),
+    Stage.RECEIVE_ANSWERED: (Totals, Start),
+    Stage.RECEIVE_FLOWING: (Totals, Fin),
+    Stage.RECEIVE_AFTER_FIN: (),
+    Stage.SEND_OFFERED: (Answer,),
+    Stage.SEND_ANSWERED: (HaveParts, HaveEntries, HaveEnd),
+    Stage.SEND_HEARD: (),
+    Stage.SEND_FLOWING: (Pieces, Progress),
+    Stage.SEND_AFTER_FIN: (Progress, Confirm),
 }
 
 

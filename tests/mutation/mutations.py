@@ -26,6 +26,8 @@ class Mutation:
 
 
 PROOF = "derphole/speech/stream_proof.py"
+RECEIVING = "derphole/transfer/receiving.py"
+ENDS = ("tests/unit/derphole/test_transfer_ends.py", "-k")
 RULES = ("tests/sim/test_conversation_rules.py", "-k")
 
 MUTATIONS = (
@@ -174,9 +176,9 @@ MUTATIONS = (
     Mutation(
         "listen fails when FIN does not agree",
         PROOF,
-        """        error = mismatch(self._fin, written)
+        """        error = mismatch(fin, Confirm(self.tally.size, self.tally.digest))
         if error is not None:""",
-        """        error = mismatch(self._fin, written)
+        """        error = mismatch(fin, Confirm(self.tally.size, self.tally.digest))
         if False:""",
         (*RULES, "fin_that_is_not_true"),
     ),
@@ -204,15 +206,15 @@ MUTATIONS = (
     Mutation(
         "listen gives the place to another claimer before its first byte only",
         PROOF,
-        "if is_open and _is_replaced(end) and not self.tally.size:",
-        "if is_open and _is_replaced(end):",
+        "return not self.tally.size",
+        "return True",
         (*RULES, "half_a_stream"),
     ),
     Mutation(
         "listen takes a lost link for another claimer's only when it is told so",
         PROOF,
-        "if is_open and _is_replaced(end) and not self.tally.size:",
-        "if is_open and not self.tally.size:",
+        "if _is_replaced(end) and self._can_begin_again:",
+        "if self._can_begin_again:",
         (*RULES, "leaves_before_its_first_byte"),
     ),
     Mutation(
@@ -225,8 +227,8 @@ MUTATIONS = (
     Mutation(
         "listen has a stream only with its end",
         PROOF,
-        "is_whole = self._has_data_ended and self._fin is not None",
-        "is_whole = self._fin is not None",
+        "fin = self._fin if self._has_data_ended and self._has_all_else else None",
+        "fin = self._fin",
         (*RULES, "without_the_end_of_the_data"),
     ),
     Mutation(
@@ -249,5 +251,61 @@ MUTATIONS = (
         "if type(message) not in MAY_COME[stage]:",
         "if False:",
         (*RULES, "out_of_turn"),
+    ),
+    Mutation(
+        "no more bytes of a file are taken than were offered",
+        RECEIVING,
+        "if self.state is State.FLOWING and self.tally.size > self._limit:",
+        "if False:",
+        (*ENDS, "more_bytes"),
+    ),
+    Mutation(
+        "nothing is confirmed before everything held was compared",
+        RECEIVING,
+        "return self._repairs is None or self._have_repairs_ended",
+        "return True",
+        (*ENDS, "repairs_are_missing"),
+    ),
+    Mutation(
+        "nobody tells of bytes stored that were never sent",
+        "derphole/transfer/sending.py",
+        "if not self.stored < stored <= self.tally.size:",
+        "if not self.stored < stored:",
+        (*ENDS, "progress_that_cannot_be"),
+    ),
+    Mutation(
+        "only so many finished entries are told",
+        "derphole/transfer/held.py",
+        "if self._told > MAX_HELD_ENTRIES:",
+        "if False:",
+        (*ENDS, "endless_finished"),
+    ),
+    Mutation(
+        "a piece is repaired once, and only if it is held",
+        "derphole/transfer/repairs.py",
+        "if number >= self._claims.count or self._came[number]:",
+        "if number >= self._claims.count:",
+        (*ENDS, "repair_that_may_not_come"),
+    ),
+    Mutation(
+        "a repair is no larger than what is held",
+        "derphole/transfer/repairs.py",
+        "if self._size > piece.size:",
+        "if False:",
+        (*ENDS, "repair_that_may_not_come"),
+    ),
+    Mutation(
+        "repaired bytes are those that were announced",
+        "derphole/transfer/repairs.py",
+        "if self._digest.digest() != self._wanted:",
+        "if False:",
+        (*ENDS, "repair_of_other_bytes"),
+    ),
+    Mutation(
+        "a record counts only behind those it was written behind",
+        "derphole/transfer/journal.py",
+        "checksum = _checksum(self._last, pending[:3], body)",
+        'checksum = _checksum(b"", pending[:3], body)',
+        ("tests/unit/derphole/test_journal.py",),
     ),
 )

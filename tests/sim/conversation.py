@@ -47,10 +47,13 @@ class Outcome(Enum):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    LOOKED = "looked"
 
 
 class Side:
     """One half of a conversation; polled by its host.
+
+    Its control stream, and the others that the other side may give up, are in `stream_ids`.
 
     Attributes:
         outcome: what the process would report.
@@ -61,6 +64,8 @@ class Side:
         proof: of the stream over that link; None before there is one.
         decided: every decision so far.
     """
+
+    stream_ids: tuple[int, ...] = (CONTROL_STREAM, DATA_STREAM)
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -120,7 +125,7 @@ class Side:
             self._follow(proof.handle_message_bytes(self.host.instant, [data]))
         if CONTROL_STREAM in self._inbox.ended:
             self._once("messages ended", proof.handle_messages_ended)
-        if self._is_reset(CONTROL_STREAM) or self._is_reset(DATA_STREAM):
+        if any(map(self._is_reset, self.stream_ids)):
             self._give_up(proof)
         if link.is_closed:
             self._once("link ended", lambda: proof.handle_link_ended(self._end()))

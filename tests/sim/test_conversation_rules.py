@@ -18,7 +18,8 @@ from derphole.errors import (
 from derphole.speech.decisions import Close, Flush, KeepPlace, Over, Proved, Say
 from derphole.speech.endings import Ending
 from derphole.speech.messages import Confirm, ConfirmAck, Fin, MessageReader, encode
-from derphole.speech.stream_proof import CONFIRM_S, HEAR_WHY_S, LINGER_S, State
+from derphole.speech.stream_proof import CONFIRM_S, HEAR_WHY_S, LINGER_S
+from derphole.speech.stream_states import State
 from tunnel.proto.meeting.claimer import LinkUp
 
 DATA = patterned(3000)

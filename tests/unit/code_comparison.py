@@ -1,12 +1,14 @@
 """Compares the tables of docs/protocol.md with what the code has."""
 
 from collections.abc import Mapping
+from hashlib import blake2b
 
 from nacl import bindings
-from protocol_document import number, parse_whole, value_of
+from protocol_document import FIELD, number, parse_whole, value_of
 
 from derphole.forwarding import limits
 from derphole.speech import messages, stream_proof, turns
+from derphole.speech import transfer_messages as transfer
 from derphole.speech.endings import Ending
 from derphole.speech.messages import Resumption, Total
 from derphole.speech.resets import ResetCode
@@ -23,6 +25,7 @@ from derphole.token.grant import (
     resumption_proof,
     resumption_secret,
 )
+from derphole.transfer import held, offer, pieces, repairs
 from tunnel.crypto import aead, kdf, link_keys, noise, replay
 from tunnel.crypto.keys import DerpKey, KeyPair, Secret
 from tunnel.proto.link import in_flight, liveness, parameters, path, rekey
@@ -149,6 +152,20 @@ CONSTANTS = {
     "come_back_s": limits.COME_BACK_S,
     "confirm_s": stream_proof.CONFIRM_S,
     "linger_s": stream_proof.LINGER_S,
+    "not_known": transfer.NOT_KNOWN,
+    "max_offer_name": transfer.MAX_NAME,
+    "max_answer_text": transfer.MAX_ANSWER_TEXT,
+    "piece_size": pieces.PIECE_SIZE,
+    "piece_digest_size": transfer.PIECE_DIGEST_SIZE,
+    "max_pieces": pieces.MAX_PIECES,
+    "max_parts": pieces.MAX_PARTS,
+    "max_held_entries": held.MAX_HELD_ENTRIES,
+    **{f"offer_{kind.name.lower()}": kind for kind in transfer.Kind},
+    **{f"answer_{verdict.name.lower()}": verdict for verdict in transfer.Verdict},
+    **{f"declined_{reason.name.lower()}": reason for reason in transfer.Reason},
+    **{f"start_{origin.name.lower()}": origin for origin in transfer.Origin},
+    "entry_personalisation": offer.ENTRY_PERSONALISATION,
+    **{f"entry_{kind.name.lower()}": kind for kind in offer.EntryType},
     "accepted": wire.ACCEPTED,
     **{f"refused_{reason.name.lower()}": reason for reason in Refusal},
     **{ending.name.lower(): ending for ending in Ending},
@@ -224,10 +241,67 @@ FRAMES = {
     "close": (frames.Close(0xF1F2, "why"), {"code": 0xF1F2, "size": 3, "text": number(b"why")}),
 }
 
+KEY, OTHER_KEY = b"\xf1" * 16, b"\xf2" * 16
+MESSAGES = {
+    "resumption": (Resumption(bytes(range(16))), {"secret": number(bytes(range(16)))}),
+    "total": (Total(MAXIMUM[8]), {"size": MAXIMUM[8]}),
+    "offer": (
+        transfer.Offer(
+            transfer.Kind.SEVERAL, KEY, b"name", MAXIMUM[8] - 1, MAXIMUM[8] - 2, 0o123, -2
+        ),
+        {
+            "kind": 3,
+            "mode": 0o123,
+            "source": number(KEY),
+            "entries": MAXIMUM[8] - 1,
+            "size": MAXIMUM[8] - 2,
+            "mtime_ns": (1 << 64) - 2,
+            "name_size": 4,
+            "name": number(b"name"),
+        },
+    ),
+    "totals": (
+        transfer.Totals(MAXIMUM[8] - 1, MAXIMUM[8] - 2, MAXIMUM[8] - 3, MAXIMUM[8] - 4, True),
+        {
+            "entries": MAXIMUM[8] - 1,
+            "size": MAXIMUM[8] - 2,
+            "held_entries": MAXIMUM[8] - 3,
+            "held_size": MAXIMUM[8] - 4,
+            "is_final": 1,
+        },
+    ),
+    "answer": (
+        transfer.Answer(transfer.Verdict.DECLINED, transfer.Reason.KIND, "why"),
+        {"verdict": 3, "reason": 5, "text_size": 3, "text": number(b"why")},
+    ),
+    "have_parts": (
+        transfer.HaveParts((transfer.Part(KEY, 7), transfer.Part(OTHER_KEY, MAXIMUM[8]))),
+        {
+            "count": 2,
+            "count*": [
+                {"key": number(KEY), "held": 7},
+                {"key": number(OTHER_KEY), "held": MAXIMUM[8]},
+            ],
+        },
+    ),
+    "have_entries": (
+        transfer.HaveEntries((KEY, OTHER_KEY)),
+        {"count": 2, "count*": [{"key": number(KEY)}, {"key": number(OTHER_KEY)}]},
+    ),
+    "have_end": (transfer.HaveEnd(), {}),
+    "start": (transfer.Start(transfer.Origin.CANNOT_SEEK), {"origin": 4}),
+    "pieces": (
+        transfer.Pieces((KEY, OTHER_KEY)),
+        {"count": 2, "count*": [{"digest": number(KEY)}, {"digest": number(OTHER_KEY)}]},
+    ),
+    "progress": (transfer.Progress(MAXIMUM[8]), {"stored": MAXIMUM[8]}),
+}
+IN_EXCHANGES = {"fin", "confirm", "confirm_ack"}
+
 
 def differences(document) -> list[str]:
     """Return what the document and the code do not agree on, in words."""
-    checks = (constants, frame_table, other_messages, message_turns, derivations, other_version,
+    checks = (constants, frame_table, message_table, repair_header, entry_key, message_turns, derivations, other_version,
               layouts, tokens, own_relay, aeads)  # fmt: skip
     return [line for check in checks for line in check(document)]
 
@@ -279,24 +353,57 @@ def frame_table(document):
         yield "candidates are written otherwise by the code"
 
 
-def other_messages(document):
+def numbers(values):
+    """Return what was read with every value as a number."""
+    return {
+        key: [numbers(item) for item in value] if isinstance(value, list) else number(value)
+        for key, value in values.items()
+    }
+
+
+def message_table(document):
     """Compare the messages that no exchange shows."""
-    shown = (
-        ("resumption", Resumption(bytes(range(16))), {"secret": bytes(range(16))}),
-        ("total", Total(0x0807060504030201), {"size": bytes(range(1, 9))}),
-    )
-    for name, message, wanted in shown:
+    if {row.name for row in document.tables["messages"]} != MESSAGES.keys() | IN_EXCHANGES:
+        yield "the document has other messages than the code"
+    for name, (message, expected) in MESSAGES.items():
         row, data = document.row("messages", name), messages.encode(message)
         values = parse_whole(row["body"].strip("`"), data[messages.HEADER_SIZE :])
-        if data[0] != value_of(row["type"]) or values != wanted:
-            yield f"{name} is written otherwise by the code"
+        if data[0] != value_of(row["type"]) or numbers(values) != expected:
+            yield f"{name.upper()} is written otherwise by the code"
+
+
+def repair_header(document):
+    row = document.row("repair_header", "repair")
+    values = parse_whole(row["fields"].strip("`"), repairs.repair_header(0xF1F2F3F4, b"abc"))
+    digest = number(pieces.piece_digest(b"abc"))
+    if numbers(values) != {"piece": 0xF1F2F3F4, "size": 3, "digest": digest}:
+        yield "a repair begins otherwise in the code"
+
+
+def entry_key(document):
+    """Take a key apart that was made of what the document says is hashed."""
+    entry = offer.Entry(b"a/b", offer.EntryType.LINK, 0xF1F2, -3, 0o123, b"../c")
+    wanted = {"type": 3, "mode": 0o123, "size": 0xF1F2, "mtime_ns": (1 << 64) - 3, "path_size": 3,
+              "path": number(b"a/b"), "target": number(b"../c")}  # fmt: skip
+    sizes = {"path": 3, "target": 4}
+    fields = document.row("entry_key", "entry")["fields"].strip("`")
+    data = b"".join(
+        wanted[name].to_bytes(int(size) if size.isdigit() else sizes[name], "little")
+        for _, _, name, size in FIELD.findall(fields)
+    )
+    person = document.constant("entry_personalisation")
+    if (
+        numbers(parse_whole(fields, data)) != wanted
+        or entry.key != blake2b(data, digest_size=16, person=person).digest()
+    ):
+        yield "the key of an entry is made otherwise by the code"
 
 
 def message_turns(document):
     names = {message: name.lower().replace("-", "_") for message, name in turns.NAMES.items()}
     wanted = {
-        stage.name.lower(): ", ".join(f"`{names[message]}`" for message in messages)
-        for stage, messages in turns.MAY_COME.items()
+        stage.name.lower(): ", ".join(f"`{names[message]}`" for message in may_come)
+        for stage, may_come in turns.MAY_COME.items()
     }
     written = {row.name: row["may come"] for row in document.tables["turns"]}
     if written != wanted:

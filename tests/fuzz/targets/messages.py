@@ -13,6 +13,22 @@ from derphole.speech.messages import (
     Resumption,
     encode,
 )
+from derphole.speech.transfer_messages import (
+    Answer,
+    HaveEnd,
+    HaveEntries,
+    HaveParts,
+    Kind,
+    Offer,
+    Origin,
+    Part,
+    Pieces,
+    Progress,
+    Reason,
+    Start,
+    Totals,
+    Verdict,
+)
 from tunnel.errors import DecodeError
 
 SIZES = (1, 3, 7, 100, 1 << 20)
@@ -57,3 +73,10 @@ def seeds() -> Iterator[bytes]:
     yield b"\1" + encode(Confirm(1 << 40, bytes(range(16))))
     yield b"\2" + encode(Resumption(bytes(range(16)))) + bytes((4, 1, 0, 7))
     yield b"\4" + encode(ConfirmAck()) + bytes((1, 0, 255))
+    key = bytes(range(16))
+    yield (
+        b"\2" + encode(Offer(Kind.FILE, key, b"name", 1, 1 << 40, 0o644, -5)) + encode(Totals(1, 2))
+    )
+    yield b"\3" + encode(Answer(Verdict.DECLINED, Reason.EXISTS, "why")) + encode(HaveEnd())
+    yield b"\4" + encode(HaveParts((Part(key, 7),))) + encode(HaveEntries((key, key[::-1])))
+    yield b"\1" + encode(Start(Origin.HELD)) + encode(Pieces((key,))) + encode(Progress(1 << 40))

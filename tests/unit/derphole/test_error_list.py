@@ -9,7 +9,7 @@ from derphole.errors import DerpholeError, Interrupted, PeerAborted, TokenCut, T
 from derphole.errors.base import filled
 
 ROOT = Path(__file__).resolve().parents[3]
-GROUPS = {"DerpholeError", "TokenError", "TransferError"}
+GROUPS = {"DerpholeError", "NotTaken", "TokenError", "TransferError"}
 # Two sides of one case, and a reason that is only known by number.
 SHARED_CODES = {"protocol", "claim-refused"}
 

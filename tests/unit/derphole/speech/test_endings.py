@@ -6,18 +6,33 @@ from derphole import PROGRAM
 from derphole.errors import (
     AlreadyInUse,
     ClaimRefused,
+    DeclinedHere,
     FeatureMissing,
+    KindRefused,
     NotAwaited,
     OtherReason,
     OtherVersion,
     PeerAborted,
     PeerLeft,
+    PieceMismatch,
     ReceiverOutputClosed,
+    SpaceShort,
+    TargetExists,
+    TargetUnwritable,
     TimedOut,
     TokenExpired,
     TokenWrongCapability,
 )
-from derphole.speech.endings import Ending, ending_error, program_text, refusal_error
+from derphole.speech.endings import (
+    Ending,
+    answer_of,
+    declined_error,
+    ending_error,
+    ending_of,
+    program_text,
+    refusal_error,
+)
+from derphole.speech.transfer_messages import MAX_ANSWER_TEXT, Answer, Reason, Verdict
 from derphole.token.admission import Refusal
 from derphole.token.grant import Capability, Grant
 from tunnel.errors import ClosedHere, PeerClosed, PeerSilent
@@ -112,3 +127,38 @@ def test_another_version_is_told_with_both_and_the_next_step():
 def test_what_a_program_calls_itself_may_be_any_bytes():
     assert program_text(b"derphole 0.9.0") == "derphole 0.9.0"
     assert len(program_text(b"\xff\x1b[2J")) == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "words", "step"),
+    [
+        (DeclinedHere(), Reason.BY_PERSON, "declined", "start both again"),
+        (TargetExists("/here/x"), Reason.EXISTS, "of that name", "--rename"),
+        (SpaceShort("/here", 1, 2), Reason.NO_SPACE, "not enough space", "free some space"),
+        (TargetUnwritable("/here", "Read-only"), Reason.CANNOT_WRITE, "(Read-only)", "place"),
+        (KindRefused("a folder", "/here"), Reason.KIND, "cannot be put", "folder there"),
+    ],
+)
+def test_what_is_not_taken_is_told_with_what_to_do_and_without_our_paths(
+    error, reason, words, step
+):
+    answer = answer_of(error)
+    told = str(declined_error(answer))
+
+    assert (answer.verdict, answer.reason) == (Verdict.DECLINED, reason)
+    assert words in told
+    assert step in told
+    assert ending_of(error) == (
+        Ending.FAILED,
+        f"it did not take what was offered: {answer.text}",
+    )
+    assert "/here" not in told
+    assert len(answer.text.encode()) < MAX_ANSWER_TEXT
+
+
+def test_who_declines_without_a_word_is_told_of_all_the_same():
+    assert "does not say why" in str(declined_error(Answer(Verdict.DECLINED)))
+
+
+def test_a_piece_that_does_not_match_is_a_mismatch_to_the_other_side():
+    assert ending_of(PieceMismatch())[0] is Ending.MISMATCH

@@ -13,6 +13,27 @@ from derphole.speech.messages import (
     Resumption,
     encode,
 )
+from derphole.speech.transfer_messages import (
+    MAX_KEYS_AT_ONCE,
+    MAX_NAME,
+    MAX_PARTS_AT_ONCE,
+    NOT_KNOWN,
+    Answer,
+    HaveEnd,
+    HaveEntries,
+    HaveParts,
+    Kind,
+    Offer,
+    Origin,
+    Part,
+    Pieces,
+    Progress,
+    Reason,
+    Start,
+    Totals,
+    Verdict,
+    clipped,
+)
 from tunnel.errors import DecodeError
 
 DIGEST = bytes(range(16))
@@ -21,7 +42,53 @@ GOLDEN = [
     (Confirm((1 << 64) - 1, DIGEST), "02 1800 ffffffffffffffff" + DIGEST.hex()),
     (ConfirmAck(), "03 0000"),
     (Resumption(DIGEST[::-1]), "04 1000" + DIGEST[::-1].hex()),
+    (
+        Offer(Kind.FILE, DIGEST, b"a\xff", 1, 0x1122, 0o644, -1),
+        f"10 2f00 01 a401 {DIGEST.hex()} 0100000000000000 2211000000000000 ffffffffffffffff 0200 61ff",
+    ),
+    (
+        Offer(Kind.STREAM, bytes(16), b""),
+        f"10 2d00 05 0000 {bytes(16).hex()} {'ff' * 16} {'00' * 8} 0000",
+    ),
+    (
+        Totals(1, 2, 3, 4, is_final=True),
+        "11 2100 0100000000000000 0200000000000000 0300000000000000 0400000000000000 01",
+    ),
+    (Answer(Verdict.GO), "12 0400 01 00 0000"),
+    (Answer(Verdict.DECLINED, Reason.NO_SPACE, "\u00e9"), "12 0600 03 03 0200 c3a9"),
+    (HaveParts((Part(DIGEST, 7),)), f"13 1a00 0100 {DIGEST.hex()} 0700000000000000"),
+    (HaveEntries((DIGEST, DIGEST[::-1])), f"14 2200 0200 {DIGEST.hex()} {DIGEST[::-1].hex()}"),
+    (HaveEnd(), "15 0000"),
+    (Start(Origin.SOURCE_CHANGED), "16 0100 03"),
+    (Pieces((DIGEST,)), f"17 1200 0100 {DIGEST.hex()}"),
+    (Progress(0x1122), "18 0800 2211000000000000"),
 ]
+IDS = st.binary(min_size=16, max_size=16)
+U64 = st.integers(0, NOT_KNOWN)
+ANY_MESSAGE = st.one_of(
+    st.builds(Fin, U64, IDS),
+    st.builds(Confirm, U64, IDS),
+    st.builds(Resumption, IDS),
+    st.builds(
+        Offer,
+        st.sampled_from(Kind),
+        IDS,
+        st.binary(max_size=MAX_NAME),
+        U64,
+        U64,
+        st.integers(0, 0o777),
+        st.integers(-(1 << 63), (1 << 63) - 1),
+    ),
+    st.builds(Totals, U64, U64, U64, U64, st.booleans()),
+    st.builds(Answer, st.sampled_from(Verdict), st.sampled_from(Reason), st.text(max_size=100)),
+    st.lists(st.builds(Part, IDS, U64), min_size=1, max_size=9).map(lambda p: HaveParts(tuple(p))),
+    st.lists(IDS, min_size=1, max_size=9).map(lambda keys: HaveEntries(tuple(keys))),
+    st.lists(IDS, min_size=1, max_size=9).map(lambda digests: Pieces(tuple(digests))),
+    st.builds(Start, st.sampled_from(Origin)),
+    st.builds(Progress, U64),
+    st.sampled_from([ConfirmAck(), HaveEnd()]),
+)
+OFFER_START = "10 2d00 {kind} {mode} " + "00" * 16 + "ff" * 16 + "00" * 8 + " {name_size}"
 
 
 def read_all(reader):
@@ -81,3 +148,81 @@ def test_any_bytes_are_messages_or_refused(chunks):
             read_all(reader)
     except DecodeError:
         return
+
+
+@given(st.lists(ANY_MESSAGE, max_size=8), st.integers(1, 50))
+def test_all_messages_are_read_as_they_were_said_however_they_are_cut(messages, size):
+    reader, out = MessageReader(), []
+    data = b"".join(map(encode, messages))
+    for start in range(0, len(data), size):
+        reader.feed(data[start : start + size])
+        out += read_all(reader)
+
+    assert out == messages
+
+
+@given(st.text(max_size=600))
+def test_a_sentence_is_cut_to_what_may_be_said_between_characters(text):
+    reader = MessageReader()
+    reader.feed(encode(Answer(Verdict.DECLINED, Reason.OTHER, text)))
+    [answer] = read_all(reader)
+
+    said = text.encode("utf-8", "replace").decode()
+    assert said.startswith(answer.text)
+    assert len(clipped(text, 512)) <= 512
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        OFFER_START.format(kind="00", mode="0000", name_size="0000"),
+        OFFER_START.format(kind="06", mode="0000", name_size="0000"),
+        OFFER_START.format(kind="01", mode="0002", name_size="0000"),
+        OFFER_START.format(kind="01", mode="0000", name_size="0001"),
+        OFFER_START.format(kind="01", mode="0000", name_size="0100"),
+        "12 0400 00 00 0000",
+        "12 0400 04 00 0000",
+        "12 0400 03 00 0102",
+        "12 0400 03 00 0100",
+        "13 0200 0000",
+        "13 0200 0100",
+        "14 0200 0000",
+        "14 1200 0200" + "00" * 16,
+        "17 0200 0000",
+        "18 0700 00000000000000",
+    ],
+)
+def test_what_makes_no_sense_is_refused(data):
+    reader = MessageReader()
+    reader.feed(bytes.fromhex(data))
+
+    with pytest.raises(DecodeError):
+        reader.next_message()
+
+
+def test_numbers_of_later_versions_say_the_least():
+    reader = MessageReader()
+    reader.feed(bytes.fromhex("12 0400 03 63 0000" + "16 0100 63"))
+
+    assert read_all(reader) == [Answer(Verdict.DECLINED, Reason.OTHER), Start(Origin.ANEW)]
+
+
+@pytest.mark.parametrize(
+    ("whole", "more"),
+    [
+        (HaveParts((Part(DIGEST, 1),) * MAX_PARTS_AT_ONCE), HaveParts((Part(DIGEST, 1),) * 171)),
+        (HaveEntries((DIGEST,) * MAX_KEYS_AT_ONCE), HaveEntries((DIGEST,) * 256)),
+        (Pieces((DIGEST,) * MAX_KEYS_AT_ONCE), Pieces(())),
+        (
+            Offer(Kind.FILE, DIGEST, b"n" * MAX_NAME),
+            Offer(Kind.FILE, DIGEST, b"n" * (MAX_NAME + 1)),
+        ),
+    ],
+)
+def test_the_largest_messages_fit_and_larger_ones_are_not_made(whole, more):
+    reader = MessageReader()
+    reader.feed(encode(whole))
+
+    assert read_all(reader) == [whole]
+    with pytest.raises(ValueError):
+        encode(more)

@@ -18,7 +18,8 @@ from derphole.speech.decisions import (
 )
 from derphole.speech.endings import Ending
 from derphole.speech.messages import Confirm, ConfirmAck, Fin, Total, encode
-from derphole.speech.stream_proof import CONFIRM_S, LINGER_S, ReceivingProof, SendingProof, State
+from derphole.speech.stream_proof import CONFIRM_S, LINGER_S, ReceivingProof, SendingProof
+from derphole.speech.stream_states import State
 from tunnel.errors import ClosedHere, PeerClosed
 from tunnel.units import Instant
 

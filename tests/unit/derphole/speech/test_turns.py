@@ -8,6 +8,21 @@ import pytest
 from derphole.errors import PeerBrokeProtocol
 from derphole.speech.endings import Ending, ending_of
 from derphole.speech.messages import Confirm, ConfirmAck, Fin, Resumption, Total
+from derphole.speech.transfer_messages import (
+    Answer,
+    HaveEnd,
+    HaveEntries,
+    HaveParts,
+    Kind,
+    Offer,
+    Origin,
+    Part,
+    Pieces,
+    Progress,
+    Start,
+    Totals,
+    Verdict,
+)
 from derphole.speech.turns import MAY_COME, NAMES, Stage, check_turn, messages_ended, unreadable
 
 DOCUMENT = (Path(__file__).parents[4] / "docs" / "protocol.md").read_text()
@@ -17,6 +32,15 @@ MESSAGES = {
     "confirm_ack": ConfirmAck(),
     "resumption": Resumption(bytes(16)),
     "total": Total(1),
+    "offer": Offer(Kind.TEXT, bytes(16), b""),
+    "totals": Totals(1, 1),
+    "answer": Answer(Verdict.GO),
+    "have_parts": HaveParts((Part(bytes(16), 1),)),
+    "have_entries": HaveEntries((bytes(16),)),
+    "have_end": HaveEnd(),
+    "start": Start(Origin.ANEW),
+    "pieces": Pieces((bytes(16),)),
+    "progress": Progress(1),
 }
 
 
@@ -28,7 +52,8 @@ def documented() -> dict[str, list[str]]:
     return {row[0]: re.findall(r"\w+", row[1]) for row in rows[2:]}
 
 
-def test_the_document_has_every_stage():
+def test_the_document_has_every_stage_and_every_message():
+    assert list(MESSAGES) == [name.lower().replace("-", "_") for name in NAMES.values()]
     assert list(documented()) == [stage.name.lower() for stage in Stage]
     assert list(MAY_COME) == list(Stage)
 

@@ -1,0 +1,98 @@
+"""What was offered was not taken, here or on the other side."""
+
+from derphole.errors.base import DerpholeError
+from tunnel.units import ByteCount
+
+
+class NotTaken(DerpholeError):
+    """This side does not take what the other one offers."""
+
+
+class DeclinedHere(NotTaken):
+    """The person on this side said no."""
+
+    code = "declined-here"
+    says = "what was offered was declined, and nothing was written"
+    next_step = "run the command again to take it after all"
+
+
+class TargetExists(NotTaken):
+    """There is something where it should be written.
+
+    Args:
+        target: where.
+    """
+
+    code = "target-exists"
+    says = "{target} exists already, and nothing was written"
+    next_step = "use --overwrite, --rename or --skip, or choose another place with -o"
+
+    def __init__(self, target: str) -> None:
+        super().__init__(target=target)
+
+
+class SpaceShort(NotTaken):
+    """It would not fit.
+
+    Args:
+        folder: where.
+        free: bytes that are free there.
+        needed: bytes that would be needed.
+    """
+
+    code = "no-space"
+    says = "{folder} has {free} bytes free, but {needed} are needed"
+    next_step = "free some space, choose another place with -o, or use --no-space-check"
+
+    def __init__(self, folder: str, free: ByteCount, needed: ByteCount) -> None:
+        super().__init__(folder=folder, free=free, needed=needed)
+
+
+class TargetUnwritable(NotTaken):
+    """Nothing can be written there.
+
+    Args:
+        target: where.
+        reason: the system's words.
+    """
+
+    code = "cannot-write"
+    says = "{target} cannot be written: {reason}"
+    next_step = "choose another place with -o"
+
+    def __init__(self, target: str, reason: str) -> None:
+        super().__init__(target=target, reason=reason)
+        self.reason = reason
+
+
+class KindRefused(NotTaken):
+    """What is offered cannot be put where it should be.
+
+    Args:
+        what: such as "a folder".
+        target: where.
+    """
+
+    code = "kind-refused"
+    says = "{what} cannot be written to {target}"
+    next_step = "choose a folder with -o"
+
+    def __init__(self, what: str, target: str) -> None:
+        super().__init__(what=what, target=target)
+
+
+class Declined(DerpholeError):
+    """The other side did not take what we offer.
+
+    Args:
+        reason: why, in words.
+        next_step: what the person can do, where it is known better.
+    """
+
+    code = "declined"
+    says = "the other side did not take what was offered: {reason}"
+    next_step = "see its messages, then start both again"
+
+    def __init__(self, reason: str, next_step: str | None = None) -> None:
+        super().__init__(reason=reason, next_step=next_step)
+        self.reason = reason

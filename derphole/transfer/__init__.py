@@ -1,0 +1,1 @@
+"""Files, folders and text: what is offered, what is held already, and both ends of a transfer."""
