@@ -9,6 +9,7 @@ catches the whole tree.  Text of the other side may be in a sentence as it came:
     tokens        a token that cannot be made or used
     peer          the other side refused, left, stopped, or never came
     data          the bytes could not be read or written, or differ
+    files         files and folders that cannot be sent, or cannot be written
     relays        no relay can be used; our own relay cannot run
     forwarding    `share` and `open`
 
@@ -32,6 +33,13 @@ from derphole.errors.data import (
     SizeMismatch,
     SourceFailed,
     TransferError,
+)
+from derphole.errors.files import (
+    DestinationUnusable,
+    NoSpace,
+    PartialUnusable,
+    SourceUnusable,
+    TargetExists,
 )
 from derphole.errors.forwarding import (
     BindFailed,
@@ -80,6 +88,7 @@ __all__ = [
     "BindFailed",
     "ClaimRefused",
     "DerpholeError",
+    "DestinationUnusable",
     "DigestMismatch",
     "ExpiryRefused",
     "FeatureMissing",
@@ -88,11 +97,13 @@ __all__ = [
     "KeyFileUnusable",
     "NoRelayTakesUs",
     "NobodyThere",
+    "NoSpace",
     "NotAToken",
     "NotAwaited",
     "OtherReason",
     "OtherVersion",
     "OutputExists",
+    "PartialUnusable",
     "PeerAborted",
     "PeerBrokeProtocol",
     "PeerLeft",
@@ -105,6 +116,8 @@ __all__ = [
     "SinkFailed",
     "SizeMismatch",
     "SourceFailed",
+    "SourceUnusable",
+    "TargetExists",
     "TargetFailed",
     "ThreadsRefused",
     "TimedOut",

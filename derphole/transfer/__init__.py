@@ -1,0 +1,1 @@
+"""Files and trees on their way from one machine to the other."""
