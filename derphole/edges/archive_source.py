@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from derphole.edges.destination import reason_text
 from derphole.edges.source_tree import Found, Omitted, Source, Step, walk
 from derphole.transfer.archive import ArchiveWriter, extents_from
-from derphole.transfer.entries import Change, Ending, Entry, Extent, Kind
+from derphole.transfer.entries import Change, Ending, Entry, EntryType, Extent
 from derphole.transfer.outcome import Sent, Told, Totals
 from tunnel.units import KIB, MIB, Buffer, ByteCount
 
@@ -52,7 +52,8 @@ class ArchiveSource:
     Args:
         sources: in the order of an archive.
         begin_at: tells how much of a file the other side holds already, not more than there is,
-            or None for an entry that it has; asked once for every entry but folders.
+            or None for an entry that it has; asked once for every entry.  A folder that it has is
+            sent all the same where something in it is.
     """
 
     def __init__(self, sources: Sequence[Source], begin_at: BeginAt = from_the_start) -> None:
@@ -81,15 +82,23 @@ class ArchiveSource:
         self._steps.close()
 
     def _make(self) -> Generator[Buffer, None, None]:
+        held: list[Entry] = []  # folders that the other side has, above where the walk is
         for step in self._steps:
             if isinstance(step, Omitted):
                 self.sent.omitted.add(step.path, step.reason)
                 continue
             entry = step.entry
-            offset = 0 if entry.kind is Kind.FOLDER else self._begin_at(entry)
+            while held and not entry.path.startswith(held[-1].path + b"/"):
+                held.pop()
+            offset = self._begin_at(entry)
             if offset is None:
+                if entry.type is EntryType.FOLDER:
+                    held.append(entry)
                 continue
-            if entry.kind is Kind.FILE:
+            for folder in held:
+                yield self._writer.begin(folder)
+            held.clear()
+            if entry.type is EntryType.FILE:
                 yield from self._file(step, offset)
             else:
                 yield self._writer.begin(entry)

@@ -15,7 +15,7 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from derphole.edges.destination import (
     OPEN_FOLDER,
@@ -26,14 +26,18 @@ from derphole.edges.destination import (
     taken_for,
 )
 from derphole.edges.partial_file import PartialFile, give_name
-from derphole.transfer import archive
-from derphole.transfer.archive import ArchiveReader
-from derphole.transfer.entries import Change, Ending, Entry, Kind
+from derphole.edges.recorder import NoRecorder, Recorder
+from derphole.transfer import archive_reader as archive
+from derphole.transfer.archive_reader import ArchiveReader
+from derphole.transfer.entries import Change, Ending, Entry, EntryType
 from derphole.transfer.names import System, is_reserved, local_part, part_name, shown
 from derphole.transfer.outcome import Received
 from derphole.transfer.placing import Placement, Policy, Present, placement
 from tunnel.errors import MisuseError, ProtocolViolation
 from tunnel.units import Buffer, ByteCount
+
+# Chosen.
+MAX_CONTINUED = 64  # files of an earlier run; each holds two descriptors until the end
 
 # What is wrong with one entry, and not with the disk.
 OF_ONE_ENTRY = frozenset(
@@ -64,32 +68,6 @@ CHANGES = {
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class Recorder(Protocol):
-    """Who keeps a journal of what is written; called in the thread that writes."""
-
-    def began(self, entry: Entry, offset: ByteCount) -> None:
-        """A file begins at an offset; its temporary file is there."""
-
-    def stored(self, offset: ByteCount, data: Buffer) -> None:
-        """Bytes of the file under way were written; holes are not told."""
-
-    def finished(self, entry: Entry) -> None:
-        """An entry stands under its name, as it was announced."""
-
-
-class NoRecorder:
-    """Keeps no journal."""
-
-    def began(self, entry: Entry, offset: ByteCount) -> None:
-        """Forget it."""
-
-    def stored(self, offset: ByteCount, data: Buffer) -> None:
-        """Forget it."""
-
-    def finished(self, entry: Entry) -> None:
-        """Forget it."""
 
 
 class _Refused(Exception):
@@ -167,7 +145,7 @@ class Extractor:
         self._reader = ArchiveReader()
         self._stack = [_Folder(os.dup(root))]
         self._file: _File | None = None
-        self._held_back: tuple[_File, _Folder] | None = None
+        self._continued: dict[bytes, tuple[_File, _Folder]] = {}
 
     # -- what comes in ---------------------------------------------------------------------------
 
@@ -183,17 +161,26 @@ class Extractor:
             for event in self._reader.feed(chunk):
                 self._take(event)
 
-    def repair(self, offset: ByteCount, chunks: Sequence[Buffer]) -> None:
-        """Write bytes of the continued file again; raises `OSError`."""
-        if self._held_back is None:
-            raise MisuseError("no file was continued")
+    def repair(self, path: bytes, offset: ByteCount, chunks: Sequence[Buffer]) -> None:
+        """Write bytes of a continued file again, once all the others of it are written.
+
+        Args:
+            path: of the file, in the archive.
+            offset: of the first of the bytes.
+            chunks: the bytes.
+
+        Raises:
+            MisuseError: no such file was continued.
+            OSError: they cannot be written.
+        """
+        if path not in self._continued:
+            raise MisuseError("the file was not continued")
         for chunk in chunks:
-            self._held_back[0].partial.write(offset, chunk)
-            self._recorder.stored(offset, chunk)
+            self._continued[path][0].partial.write(offset, chunk)
             offset += len(chunk)
 
     def finish(self) -> None:
-        """Give the continued file its name, once the archive and all repairs are written.
+        """Give continued files their names, once the archive and all repairs are written.
 
         Raises:
             ProtocolViolation: the archive is not complete.
@@ -201,32 +188,30 @@ class Extractor:
         """
         if not self._reader.is_finished:
             path = self._reader.under_way
-            raise ProtocolViolation(
-                f"the archive ends before its end{f', in {shown(path)}' if path else ''}"
-            )
-        if self._held_back is None:
-            return
-        (file, folder), self._held_back = self._held_back, None
-        self._stack.append(folder)  # for `close`
-        if folder.entry is not None:  # it was left, and may be closed to us
-            with suppress(PermissionError):
-                os.fchmod(folder.fd, PRIVATE_FOLDER)
-        self._complete(folder, file, Ending(file.entry.size))
-        self._give_mode(folder)
+            where = f", in {shown(path)}" if path else ""
+            raise ProtocolViolation(f"the archive ends before its end{where}")
+        for path, (file, folder) in list(self._continued.items()):
+            if folder.entry is not None:  # it was left, and may be closed to us
+                with suppress(PermissionError):
+                    os.fchmod(folder.fd, PRIVATE_FOLDER)
+            self._complete(folder, file, Ending(file.entry.size))
+            self._give_mode(folder)
+            os.close(folder.fd)
+            del self._continued[path]
 
     def close(self) -> None:
         """Close everything; the temporary file of a file that is not complete stays."""
-        if self._held_back is not None:
-            self._stack.append(self._held_back[1])
-        for file in (self._file, self._held_back and self._held_back[0]):
-            if file is not None:
-                with suppress(OSError):
-                    file.partial.close()
-        self._file = self._held_back = None
-        while self._stack:
-            folder = self._stack.pop()
+        for file, folder in self._continued.values():
+            self._stack.append(folder)
+            _close(file)
+        if self._file is not None:
+            _close(self._file)
+        self._file = None
+        self._continued.clear()
+        for folder in self._stack:
             if folder.fd >= 0:
                 os.close(folder.fd)
+        self._stack.clear()
 
     # -- entries ---------------------------------------------------------------------------------
 
@@ -280,7 +265,7 @@ class Extractor:
         name = local_part(name, self._system)
         there = Present.NOTHING if folder.is_new else present(folder.fd, name)
         is_ours = self._is_continued and _is_like(folder.fd, name, there, entry)
-        placed = placement(entry.kind, there, self._policy, is_ours=is_ours)
+        placed = placement(entry.type, there, self._policy, is_ours=is_ours)
         if placed is Placement.SKIP:
             raise _Skipped
         if placed is Placement.OTHER_NAME:
@@ -296,7 +281,7 @@ class Extractor:
     def _refuse_twin(self, folder: _Folder, name: bytes) -> None:
         other = taken_for(folder.fd, name)
         if other is not None:
-            raise _Refused(f"cannot be beside {shown(other)} in this file system")
+            raise _Refused(_beside(other))
 
     def _enter(self, entry: Entry) -> _Folder:
         name, placed = self._placed(entry)
@@ -390,26 +375,37 @@ class Extractor:
             self.received.changed.add(file.entry.path, CHANGES[ending.change])
         folder = self._stack[-1]
         if file.offset:  # what was held may yet be repaired
-            self._held_back = file, _Folder(os.dup(folder.fd), folder.entry)
+            if len(self._continued) == MAX_CONTINUED:
+                raise ProtocolViolation("more files are continued than this side asked for")
+            self._continued[file.entry.path] = file, _Folder(os.dup(folder.fd), folder.entry)
             return
         self._complete(folder, file, ending)
 
     def _complete(self, folder: _Folder, file: _File, ending: Ending) -> None:
-        entry = file.entry
-        mode = entry.mode & ~self._umask
+        entry, partial = file.entry, file.partial
         try:
-            file.partial.complete(ending.size, mode, entry.mtime_ns, replaces=file.replaces)
+            partial.finish(ending.size, entry.mode & ~self._umask, entry.mtime_ns)
+            self._recorder.finished(entry)
+            partial.take_name(replaces=file.replaces)
         except OSError as error:
-            if error.errno not in OF_ONE_ENTRY:
-                raise
-            file.partial.discard()
-            other = taken_for(folder.fd, file.partial.name)
-            fault = f"cannot be beside {shown(other)} in this file system" if other else None
-            self.received.refused.add(entry.path, fault or f"cannot be made: {reason_text(error)}")
+            other = taken_for(folder.fd, partial.name) if error.errno == errno.EEXIST else None
+            if other is None:
+                self._tell(entry.path, error)
+            else:
+                self.received.refused.add(entry.path, _beside(other))
+            partial.discard()
             return
         self.received.made.files += 1
         self.received.made.size += ending.size
-        self._recorder.finished(entry)
+
+
+def _beside(other: bytes) -> str:
+    return f"cannot be beside {shown(other)} in this file system"
+
+
+def _close(file: _File) -> None:
+    with suppress(OSError):
+        file.partial.close()
 
 
 def _refuse(reason: str) -> None:
@@ -419,10 +415,10 @@ def _refuse(reason: str) -> None:
 def _is_like(folder: int, name: bytes, there: Present, entry: Entry) -> bool:
     """Tell whether what is there may be what an earlier run made of an entry."""
     if there is Present.FOLDER:
-        return entry.kind is Kind.FOLDER
-    if there is Present.LINK and entry.kind is Kind.LINK:
+        return entry.type is EntryType.FOLDER
+    if there is Present.LINK and entry.type is EntryType.LINK:
         return os.readlink(name, dir_fd=folder) == entry.target
-    if there is Present.FILE and entry.kind is Kind.FILE:
+    if there is Present.FILE and entry.type is EntryType.FILE:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         return (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns)
     return False

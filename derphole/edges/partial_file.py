@@ -22,7 +22,7 @@ _ZEROS = bytes(ZERO_BLOCK)
 
 
 class PartialFile:
-    """A file that is written under a temporary name, and keeps it until `complete`.
+    """A file that is written under a temporary name, and keeps it until `take_name`.
 
     Args:
         folder: descriptor of the folder; it stays the caller's.
@@ -104,16 +104,8 @@ class PartialFile:
             at += os.pwrite(self._fd, view[at:], offset + at)
         self._end = max(self._end, offset + at) if at else self._end
 
-    def complete(
-        self,
-        size: ByteCount,
-        mode: int,
-        mtime_ns: int,
-        *,
-        replaces: bool,
-        name: bytes | None = None,
-    ) -> None:
-        """Give the file its size, mode, time and name.
+    def finish(self, size: ByteCount, mode: int, mtime_ns: int) -> None:
+        """Give the file its size, mode and time, and close it; its name comes last.
 
         Closing tells what a network file system or a quota kept back.
 
@@ -121,11 +113,8 @@ class PartialFile:
             size: its bytes; what is missing at the end is a hole.
             mode: permissions as they will be, without set-id bits.
             mtime_ns: nanoseconds since 1970.
-            replaces: whether what has its name is replaced.
-            name: another one than was planned.
 
         Raises:
-            FileExistsError: something has its name, and is not to be replaced.
             OSError: it could not be done; the temporary file stays.
         """
         if size != self._end:
@@ -134,7 +123,18 @@ class PartialFile:
             os.fchmod(self._fd, mode)
             os.utime(self._fd, ns=(mtime_ns, mtime_ns))
         self.close()
-        give_name(self._folder, self.part, name or self.name, replaces=replaces)
+
+    def take_name(self, *, replaces: bool) -> None:
+        """Rename the finished file.
+
+        Args:
+            replaces: whether what has its name is replaced.
+
+        Raises:
+            FileExistsError: something has its name, and is not to be replaced.
+            OSError: it could not be done; the temporary file stays.
+        """
+        give_name(self._folder, self.part, self.name, replaces=replaces)
 
     def close(self) -> None:
         """Close it; the temporary file stays.  Raises `OSError`."""

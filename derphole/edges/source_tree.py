@@ -15,7 +15,7 @@ from typing import NamedTuple
 from derphole.edges.destination import NO_LINK, OPEN_FOLDER, reason_text
 from derphole.errors import SourceUnusable
 from derphole.transfer.archive import MIN_HOLE
-from derphole.transfer.entries import PERMISSIONS, Entry, Kind, link_fault
+from derphole.transfer.entries import PERMISSIONS, Entry, EntryType, link_fault
 from derphole.transfer.names import is_reserved, order_key, part_fault, path_fault, shown
 from derphole.transfer.selection import MAX_IGNORE_FILE, Selection
 
@@ -69,7 +69,7 @@ class Found(NamedTuple):
 
     def is_readable(self) -> bool:
         """Tell whether a file can be opened, without doing it."""
-        if self.entry.kind is not Kind.FILE:
+        if self.entry.type is not EntryType.FILE:
             return True
         return os.access(self.name, os.R_OK, dir_fd=self.folder, effective_ids=True)
 
@@ -189,7 +189,7 @@ class _Walk:
             yield Omitted(whole, f"cannot be read: {reason_text(error)}")
             return
         try:
-            entry = _entry(whole, Kind.FOLDER, os.fstat(fd))
+            entry = _entry(whole, EntryType.FOLDER, os.fstat(fd))
             names = sorted(map(os.fsencode, os.listdir(fd)))
             bad = self._take_ignore_file(fd, path)
         except OSError as error:
@@ -248,15 +248,15 @@ class _Walk:
             yield _file(whole, level.fd, name, status)
 
 
-def _entry(path: bytes, kind: Kind, status: os.stat_result, target: bytes = b"") -> Entry:
+def _entry(path: bytes, type_: EntryType, status: os.stat_result, target: bytes = b"") -> Entry:
     mode = status.st_mode & PERMISSIONS
-    size = status.st_size if kind is Kind.FILE else 0
-    return Entry(path, kind, mode, status.st_mtime_ns, size, target)
+    size = status.st_size if type_ is EntryType.FILE else 0
+    return Entry(path, type_, size, status.st_mtime_ns, mode, target)
 
 
 def _file(path: bytes, folder: int | None, name: bytes, status: os.stat_result) -> Found:
     has_holes = status.st_blocks * DISK_BLOCK + MIN_HOLE <= status.st_size
-    return Found(_entry(path, Kind.FILE, status), folder, name, has_holes)
+    return Found(_entry(path, EntryType.FILE, status), folder, name, has_holes)
 
 
 def _link(folder: int, name: bytes, whole: bytes, status: os.stat_result) -> Step:
@@ -267,4 +267,4 @@ def _link(folder: int, name: bytes, whole: bytes, status: os.stat_result) -> Ste
     fault = link_fault(whole, target)
     if fault is not None:
         return Omitted(whole, fault)
-    return Found(_entry(whole, Kind.LINK, status, target), folder, name)
+    return Found(_entry(whole, EntryType.LINK, status, target), folder, name)

@@ -142,9 +142,9 @@ class TreeSink:
         """
         self._run(self._extractor.write, chunks)
 
-    def repair(self, offset: ByteCount, chunks: Sequence[Buffer]) -> None:
-        """Write bytes of the continued file again; raises `SinkFailed`."""
-        self._run(self._extractor.repair, offset, chunks)
+    def repair(self, path: bytes, offset: ByteCount, chunks: Sequence[Buffer]) -> None:
+        """Write bytes of a continued file again, behind the archive; raises `SinkFailed`."""
+        self._run(self._extractor.repair, path, offset, chunks)
 
     def finish(self) -> None:
         """Check that the archive was complete; raises `ProtocolViolation`, `SinkFailed`."""
@@ -208,22 +208,31 @@ class FileSink:
             self._run(self._partial.write, offset, chunk)
             offset += len(chunk)
 
-    def complete(self, mode: int, mtime_ns: int, *, replaces: bool) -> None:
-        """Give the file its name.
+    def finish(self, mode: int, mtime_ns: int) -> None:
+        """Complete the file under its temporary name; raises `SinkFailed`.
 
         Args:
             mode: permissions as they will be.
             mtime_ns: nanoseconds since 1970.
-            replaces: whether it may replace what has its name.
+        """
+        self._run(self._partial.finish, self._at, mode, mtime_ns)
+
+    def take_name(self, *, replaces: bool) -> None:
+        """Give the finished file its name.
+
+        Args:
+            replaces: whether it may replace what has it.
 
         Raises:
             TargetExists: something has its name; what was received stays under the temporary one.
             SinkFailed: it could not be done.
         """
         try:
-            self._run(self._partial.complete, self._at, mode, mtime_ns, replaces=replaces)
+            self._worker.call(self._partial.take_name, replaces=replaces)
         except FileExistsError as error:
             raise TargetExists(self.name, "it appeared meanwhile") from error
+        except OSError as error:
+            raise SinkFailed(self.name, reason_text(error), self._at) from error
 
     def close(self) -> None:
         """Let go of descriptor and thread; a file that is not complete can be continued."""
@@ -236,7 +245,5 @@ class FileSink:
     def _run(self, function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             self._worker.call(function, *args, **kwargs)
-        except FileExistsError:
-            raise
         except OSError as error:
             raise SinkFailed(self.name, reason_text(error), self._at) from error

@@ -1,18 +1,20 @@
 """What a tree consists of: folders, files and symbolic links, as values.  Pure."""
 
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import NamedTuple
+
+from tunnel.units import ByteCount
 
 NANOSECONDS = 1_000_000_000
 PERMISSIONS = 0o777  # set-id and sticky bits never travel
 
 
-class Kind(Enum):
-    """What an entry is; the value is the type byte of tar."""
+class EntryType(IntEnum):
+    """What an entry is."""
 
-    FILE = b"0"
-    LINK = b"2"
-    FOLDER = b"5"
+    FILE = 1
+    FOLDER = 2
+    LINK = 3
 
 
 class Entry(NamedTuple):
@@ -20,18 +22,18 @@ class Entry(NamedTuple):
 
     Attributes:
         path: relative, checked by `names.path_fault`; its first part is the name of what was sent.
-        kind: what it is.
-        mode: permissions, 0 to 0o777.
+        type: what it is.
+        size: bytes of a file, holes included; 0 for all others.
         mtime_ns: nanoseconds since 1970; may be negative.
-        size: bytes of a file, holes included; else 0.
+        mode: permissions, 0 to 0o777.
         target: what a symbolic link points to, else empty.
     """
 
     path: bytes
-    kind: Kind
-    mode: int
-    mtime_ns: int
-    size: int = 0
+    type: EntryType
+    size: ByteCount = 0
+    mtime_ns: int = 0
+    mode: int = 0
     target: bytes = b""
 
     @property
@@ -43,8 +45,8 @@ class Entry(NamedTuple):
 class Extent(NamedTuple):
     """Bytes of a file that are not in a hole: where, and how many."""
 
-    offset: int
-    size: int
+    offset: ByteCount
+    size: ByteCount
 
 
 class Change(Enum):
@@ -64,7 +66,7 @@ class Ending(NamedTuple):
         change: what befell it at the source, if anything did.
     """
 
-    size: int
+    size: ByteCount
     change: Change | None = None
 
 

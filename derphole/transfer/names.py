@@ -83,7 +83,9 @@ def path_fault(path: bytes) -> str | None:
 
 def is_reserved(part: bytes) -> bool:
     """Tell whether a name is one that belongs to an unfinished transfer."""
-    return part.startswith(b".") and part.lower().endswith((JOURNAL_SUFFIX, PART_SUFFIX))
+    lower = part.lower()
+    name = lower.removesuffix(PART_SUFFIX).removesuffix(JOURNAL_SUFFIX)
+    return lower != name and lower.startswith(b".") and len(name) > 1
 
 
 def part_name(name: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from derphole.transfer.entries import Entry, Kind
+from derphole.transfer.entries import Entry, EntryType
 from tunnel.units import ByteCount
 
 # Chosen.
@@ -44,10 +44,10 @@ class Totals:
 
     def add(self, entry: Entry) -> None:
         """Count one."""
-        if entry.kind is Kind.FILE:
+        if entry.type is EntryType.FILE:
             self.files += 1
             self.size += entry.size
-        elif entry.kind is Kind.FOLDER:
+        elif entry.type is EntryType.FOLDER:
             self.folders += 1
         else:
             self.links += 1

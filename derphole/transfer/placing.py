@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-from derphole.transfer.entries import Kind
+from derphole.transfer.entries import EntryType
 
 
 class Present(Enum):
@@ -35,28 +35,28 @@ class Placement(Enum):
     REFUSE = "refuse"
 
 
-def placement(kind: Kind, present: Present, policy: Policy, *, is_ours: bool) -> Placement:
+def placement(type_: EntryType, present: Present, policy: Policy, *, is_ours: bool) -> Placement:
     """Decide about one entry.
 
     Args:
-        kind: of the entry.
+        type_: of the entry.
         present: what is there under its name.
         policy: what the person wants.
         is_ours: whether what is there came from an earlier run of the same transfer.
     """
+    is_folder = type_ is EntryType.FOLDER
+    is_folder_there = present is Present.FOLDER
+    is_replaceable = not is_folder and present in (Present.FILE, Present.LINK)
     if present is Present.NOTHING:
         return Placement.NEW
-    if is_ours and kind is Kind.FOLDER and present is Present.FOLDER:
-        return Placement.ENTER
-    if is_ours and kind is not Kind.FOLDER and present in (Present.FILE, Present.LINK):
-        return Placement.REPLACE
+    if is_ours and (is_replaceable or (is_folder and is_folder_there)):
+        return Placement.ENTER if is_folder else Placement.REPLACE
     if policy is Policy.RENAME:
         return Placement.OTHER_NAME
-    if Kind.FOLDER is kind and present is Present.FOLDER:
-        return Placement.REFUSE if policy is Policy.REFUSE else Placement.ENTER
+    if policy is Policy.REFUSE:
+        return Placement.REFUSE
+    if is_folder and is_folder_there:
+        return Placement.ENTER
     if policy is Policy.SKIP:
         return Placement.SKIP
-    is_replaceable = kind is not Kind.FOLDER and present in (Present.FILE, Present.LINK)
-    if policy is Policy.OVERWRITE and is_replaceable:
-        return Placement.REPLACE
-    return Placement.REFUSE
+    return Placement.REPLACE if is_replaceable else Placement.REFUSE
