@@ -377,7 +377,9 @@ class Extractor:
         if file.offset:  # what was held may yet be repaired
             if len(self._continued) == MAX_CONTINUED:
                 raise ProtocolViolation("more files are continued than this side asked for")
-            self._continued[file.entry.path] = file, _Folder(os.dup(folder.fd), folder.entry)
+            file.partial.folder = os.dup(folder.fd)
+            kept = _Folder(file.partial.folder, folder.entry)
+            self._continued[file.entry.path] = file, kept
             return
         self._complete(folder, file, ending)
 

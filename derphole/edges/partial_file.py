@@ -24,8 +24,13 @@ _ZEROS = bytes(ZERO_BLOCK)
 class PartialFile:
     """A file that is written under a temporary name, and keeps it until `take_name`.
 
+    Attributes:
+        name: what the file is called once it is complete.
+        part: its temporary name.
+        folder: descriptor of the folder that it is in; it stays the caller's.
+
     Args:
-        folder: descriptor of the folder; it stays the caller's.
+        folder: descriptor of the folder.
         name: what the file is called once it is complete.
         held: bytes at its front that an earlier run wrote; 0 for a new file, and then what has the
             temporary name is removed, a link itself and never what it points to.
@@ -38,21 +43,21 @@ class PartialFile:
     def __init__(self, folder: int, name: bytes, held: ByteCount = 0) -> None:
         self.name = name
         self.part = part_name(name)
-        self._folder = folder
+        self.folder = folder
         self._end = 0
         self._fd = self._continued(held) if held else self._made()
 
     def _made(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK
         try:
-            return os.open(self.part, flags, PRIVATE_FILE, dir_fd=self._folder)
+            return os.open(self.part, flags, PRIVATE_FILE, dir_fd=self.folder)
         except FileExistsError:
-            os.unlink(self.part, dir_fd=self._folder)
-            return os.open(self.part, flags, PRIVATE_FILE, dir_fd=self._folder)
+            os.unlink(self.part, dir_fd=self.folder)
+            return os.open(self.part, flags, PRIVATE_FILE, dir_fd=self.folder)
 
     def _continued(self, held: ByteCount) -> int:
         try:
-            fd = os.open(self.part, os.O_RDWR | os.O_NONBLOCK | NO_LINK, dir_fd=self._folder)
+            fd = os.open(self.part, os.O_RDWR | os.O_NONBLOCK | NO_LINK, dir_fd=self.folder)
         except OSError as error:
             raise PartialUnusable(shown(self.part), reason_text(error)) from error
         status = os.fstat(fd)
@@ -74,9 +79,9 @@ class PartialFile:
     def _is_named_already(self, status: os.stat_result) -> bool:
         """Tell whether its other name is the final one: its process was killed in between."""
         with suppress(OSError):
-            other = os.stat(self.name, dir_fd=self._folder, follow_symlinks=False)
+            other = os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
             if os.path.samestat(status, other) and status.st_nlink == 2:
-                os.unlink(self.name, dir_fd=self._folder)
+                os.unlink(self.name, dir_fd=self.folder)
                 return True
         return False
 
@@ -134,7 +139,7 @@ class PartialFile:
             FileExistsError: something has its name, and is not to be replaced.
             OSError: it could not be done; the temporary file stays.
         """
-        give_name(self._folder, self.part, self.name, replaces=replaces)
+        give_name(self.folder, self.part, self.name, replaces=replaces)
 
     def close(self) -> None:
         """Close it; the temporary file stays.  Raises `OSError`."""
@@ -147,7 +152,7 @@ class PartialFile:
         with suppress(OSError):
             self.close()
         with suppress(OSError):
-            os.unlink(self.part, dir_fd=self._folder)
+            os.unlink(self.part, dir_fd=self.folder)
 
 
 def give_name(folder: int, part: bytes, name: bytes, *, replaces: bool) -> None:

@@ -16,6 +16,7 @@ from derphole.transfer.archive_reader import (
 )
 from derphole.transfer.entries import Change, Ending, Entry, EntryType, Extent
 from derphole.transfer.names import MAX_DEPTH, order_key, path_fault
+from derphole.transfer.tar_header import BLOCK, MAGIC, checksum
 from tunnel.errors import PeerError
 
 WORDS = (
@@ -97,13 +98,25 @@ def told(data: bytes, step: int) -> list[object]:
                 model.see(event)
                 if not isinstance(event, Data):
                     seen.append(event)
+        assert reader.is_finished == model.is_finished
     except PeerError as error:
         seen.append(type(error))
-    assert reader.is_finished == model.is_finished
     return seen
 
 
+def repaired(data: bytes) -> bytes:
+    """Return the input with right checksums: a fuzzer would never get past them."""
+    blocks = [data[at : at + BLOCK] for at in range(0, len(data), BLOCK)]
+    return b"".join(_repaired(b) if b[257:265] == MAGIC else b for b in blocks)
+
+
+def _repaired(block: bytes) -> bytes:
+    blank = (block[:148] + bytes(b" " * 8) + block[156:]).ljust(BLOCK, b"\0")
+    return block[:148] + b"%06o\0 " % checksum(blank) + block[156:]
+
+
 def run(data: bytes) -> None:
+    data = repaired(data)
     whole = told(data, max(1, len(data)))
     cut = told(data, CUTS[len(data) % len(CUTS)])
     # In one piece, an error hides what that piece told before.
