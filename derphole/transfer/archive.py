@@ -44,7 +44,7 @@ from tunnel.units import KIB, ByteCount
 # Fixed by the protocol.
 MAX_RECORDS: ByteCount = 64 * KIB  # of one member
 MAX_MAP: ByteCount = 64 * KIB  # of one file
-MAX_EXTENTS = 1500  # that many fit in a map, two numbers of 19 digits each
+MAX_EXTENTS = 1500  # lines of a map: that many fit, two numbers of 19 digits each
 MAX_ENTRIES = 1 << 32
 # Chosen: holes below this are sent as zeros, since a map and a seek cost more.
 MIN_HOLE: ByteCount = 64 * KIB
@@ -88,7 +88,7 @@ class ArchiveWriter:
         if offset:
             records[OFFSET] = b"%d" % offset
         if extents is not None:
-            sparse_map = _encode_map(extents)
+            sparse_map = _encode_map(extents, entry.size)
             size = len(sparse_map) + sum(extent.size for extent in extents)
             records |= SPARSE | {REAL_SIZE: b"%d" % entry.size, REAL_NAME: name}
         if not fits_time(entry.mtime_ns):
@@ -136,9 +136,10 @@ def _marked(records: dict[bytes, bytes]) -> dict[bytes, bytes]:
     return records
 
 
-def _encode_map(extents: Sequence[Extent]) -> bytes:
-    lines = [b"%d\n" % len(extents)]
-    lines += [b"%d\n%d\n" % (extent.offset, extent.size) for extent in extents]
+def _encode_map(extents: Sequence[Extent], size: ByteCount) -> bytes:
+    spans = [*extents, Extent(size, 0)]  # by which GNU tar knows of a hole at the end
+    lines = [b"%d\n" % len(spans)]
+    lines += [b"%d\n%d\n" % span for span in spans]
     text = b"".join(lines)
     return text + bytes(padding(len(text)))
 
@@ -155,7 +156,7 @@ def extents_from(
     """
     smallest = MIN_HOLE
     joined = _joined(found, offset, size, smallest)
-    while len(joined) > MAX_EXTENTS:
+    while len(joined) >= MAX_EXTENTS:  # the map has one more
         smallest *= 2
         joined = _joined(joined, offset, size, smallest)
     return None if joined == [Extent(offset, size - offset)] or offset == size else joined
