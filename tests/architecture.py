@@ -50,9 +50,16 @@ PURE_DERPHOLE = {
     "speech.turns",
     "status",
     "token",
+    "transfer.archive",
+    "transfer.archive_reader",
+    "transfer.entries",
     "transfer.journal",
     "transfer.manifest",
     "transfer.names",
+    "transfer.outcome",
+    "transfer.placing",
+    "transfer.selection",
+    "transfer.tar_header",
 }
 NAMED_MODULE = re.compile(r"`((?:tunnel|derphole)(?:\.\w+)+)`")
 SAYS_PURE = re.compile(r"\bPure\b[.;]")

@@ -15,8 +15,8 @@ import os
 import stat
 from collections.abc import Callable, Generator, Iterator, Sequence
 
-from derphole.edges.destination import reason_text
 from derphole.edges.source_tree import Found, Omitted, Source, Step, walk
+from derphole.edges.stdio import reason_text
 from derphole.transfer.archive import ArchiveWriter, extents_from
 from derphole.transfer.entries import Change, Ending, Entry, EntryType, Extent
 from derphole.transfer.outcome import Sent, Told, Totals

@@ -8,6 +8,7 @@ import os
 import stat
 from contextlib import suppress
 
+from derphole.edges.stdio import reason_text
 from derphole.errors import DestinationUnusable
 from derphole.transfer.names import numbered, part_name, shown, twin
 from derphole.transfer.placing import Present
@@ -19,12 +20,6 @@ PROBE_BYTES = 4
 
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-def reason_text(error: OSError) -> str:
-    """Return the system's words for an error, as a clause."""
-    reason = error.strerror or str(error)
-    return reason[:1].lower() + reason[1:]
 
 
 def target_in(output: str | None, name: bytes) -> tuple[bytes, bytes]:

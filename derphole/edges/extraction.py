@@ -22,11 +22,11 @@ from derphole.edges.destination import (
     PRIVATE_FOLDER,
     free_name,
     present,
-    reason_text,
     taken_for,
 )
 from derphole.edges.partial_file import PartialFile, give_name
 from derphole.edges.recorder import NoRecorder, Recorder
+from derphole.edges.stdio import reason_text
 from derphole.transfer import archive_reader as archive
 from derphole.transfer.archive_reader import ArchiveReader
 from derphole.transfer.entries import Change, Ending, Entry, EntryType

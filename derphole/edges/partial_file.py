@@ -8,7 +8,8 @@ import os
 import stat
 from contextlib import suppress
 
-from derphole.edges.destination import NO_LINK, PRIVATE_FILE, present, reason_text
+from derphole.edges.destination import NO_LINK, PRIVATE_FILE, present
+from derphole.edges.stdio import reason_text
 from derphole.errors import PartialUnusable
 from derphole.transfer.names import part_name, shown
 from derphole.transfer.placing import Present

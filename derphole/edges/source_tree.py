@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from derphole.edges.destination import NO_LINK, OPEN_FOLDER, reason_text
+from derphole.edges.destination import NO_LINK, OPEN_FOLDER
+from derphole.edges.stdio import reason_text
 from derphole.errors import SourceUnusable
 from derphole.transfer.archive import MIN_HOLE
 from derphole.transfer.entries import PERMISSIONS, Entry, EntryType, link_fault

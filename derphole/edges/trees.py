@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ParamSpec
 
 from derphole.edges.archive_source import ArchiveSource, BeginAt, Survey, from_the_start
-from derphole.edges.destination import Destination, reason_text
+from derphole.edges.destination import Destination
 from derphole.edges.extraction import Extractor
 from derphole.edges.partial_file import PartialFile
 from derphole.edges.source_tree import Source
+from derphole.edges.stdio import reason_text
 from derphole.edges.worker import Failure, Worker, settled
-from derphole.errors import SinkFailed, TargetExists
+from derphole.errors import OutputExists, SinkFailed
 from derphole.transfer.names import shown
 from derphole.transfer.outcome import Received, Sent, Told, Totals
 from tunnel.units import Buffer, ByteCount
@@ -224,13 +225,13 @@ class FileSink:
             replaces: whether it may replace what has it.
 
         Raises:
-            TargetExists: something has its name; what was received stays under the temporary one.
+            OutputExists: something has its name; what was received stays under the temporary one.
             SinkFailed: it could not be done.
         """
         try:
             self._worker.call(self._partial.take_name, replaces=replaces)
         except FileExistsError as error:
-            raise TargetExists(self.name, "it appeared meanwhile") from error
+            raise OutputExists(self.name) from error
         except OSError as error:
             raise SinkFailed(self.name, reason_text(error), self._at) from error
 

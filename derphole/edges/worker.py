@@ -1,7 +1,7 @@
 """A thread for an object whose calls block: files, folders, a disk that takes its time.
 
-The hub turns meanwhile.  A thread that is stuck in the kernel holds up its own object only, and
-nothing here waits for it but who wants the result.
+gevent's hub must turn meanwhile.  A thread that is stuck in the kernel holds up its own object
+only: no pool is shared, and nothing waits for it but who wants the result.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from gevent.threadpool import ThreadPool
 
 from derphole.errors import DerpholeError
 from tunnel.errors import TunnelError
+from tunnel.units import Seconds
 
 if TYPE_CHECKING:
     from gevent.event import AsyncResult
@@ -38,13 +39,18 @@ class Worker:
         """
         if self._pool is None:
             self._pool = ThreadPool(1)
-        self._latest = self._pool.spawn(_outcome, function, *args, **kwargs)
+        self._latest = self._pool.spawn(outcome, function, *args, **kwargs)
         return self._latest
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a call in the thread and return what it returns; raises what it raises."""
         value: T | Failure = self.start(function, *args, **kwargs).get()
         return settled(value)
+
+    def settle(self, timeout_s: Seconds) -> None:
+        """Wait until the call under way has ended, `timeout_s` seconds at most."""
+        if self._latest is not None:
+            self._latest.wait(timeout_s)
 
     def close(self, last: Callable[[], None]) -> None:
         """Make one last call, a quick one, after the one under way; waits for nothing."""
@@ -60,15 +66,16 @@ class Worker:
             self._pool.kill()
 
 
-def settled(value: T | Failure) -> T:
-    """Return what came of `Worker.start`; raises the failure that it is."""
-    if isinstance(value, OSError | DerpholeError | TunnelError):
-        raise value
-    return value
-
-
-def _outcome(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Failure:
+def outcome(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Failure:
+    """Call, and return what came of it, a failure too."""
     try:
         return function(*args, **kwargs)
     except (OSError, DerpholeError, TunnelError) as error:
         return error
+
+
+def settled(value: T | Failure) -> T:
+    """Return what came of a call; raises the failure that it is."""
+    if isinstance(value, OSError | DerpholeError | TunnelError):
+        raise value
+    return value

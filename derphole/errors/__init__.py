@@ -39,7 +39,6 @@ from derphole.errors.files import (
     NoSpace,
     PartialUnusable,
     SourceUnusable,
-    TargetExists,
 )
 from derphole.errors.forwarding import (
     BindFailed,
@@ -96,8 +95,8 @@ __all__ = [
     "Interrupted",
     "KeyFileUnusable",
     "NoRelayTakesUs",
-    "NobodyThere",
     "NoSpace",
+    "NobodyThere",
     "NotAToken",
     "NotAwaited",
     "OtherReason",
@@ -117,7 +116,6 @@ __all__ = [
     "SizeMismatch",
     "SourceFailed",
     "SourceUnusable",
-    "TargetExists",
     "TargetFailed",
     "ThreadsRefused",
     "TimedOut",

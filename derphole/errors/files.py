@@ -36,22 +36,6 @@ class DestinationUnusable(DerpholeError):
         super().__init__(path=path, reason=reason, next_step=next_step)
 
 
-class TargetExists(DerpholeError):
-    """What is to be written is there already.
-
-    Args:
-        path: as a person knows it.
-        present: what is there, such as "a file".
-    """
-
-    code = "target-exists"
-    says = "{path} is there already ({present}), and was left as it is"
-    next_step = "name another place with --output, or use --overwrite, --rename or --skip"
-
-    def __init__(self, path: str, present: str) -> None:
-        super().__init__(path=path, present=present)
-
-
 class NoSpace(DerpholeError):
     """The file system has not enough room.
 

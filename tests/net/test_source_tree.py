@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from net.tree_scene import Scene, phrases, snapshot
 from support.archives import read
+from support.processes import OPTIONAL_SKIP
 
 from derphole.edges import archive_source
 from derphole.edges.archive_source import ArchiveSource, Survey, found_extents
@@ -464,7 +465,7 @@ def test_a_hundred_thousand_files_are_counted_and_begun_quickly(tree, is_full):
 @pytest.fixture(params=["tar", "bsdtar"])
 def tar(request):
     if shutil.which(request.param) is None:
-        pytest.skip(f"optional: {request.param} is not installed")
+        pytest.skip(f"{OPTIONAL_SKIP}{request.param} is not installed")
     return request.param
 
 
