@@ -9,7 +9,7 @@ import stat
 from contextlib import suppress
 
 from derphole.edges.stdio import reason_text
-from derphole.errors import DestinationUnusable
+from derphole.errors import DestinationUnusable, NoSpace
 from derphole.transfer.names import numbered, part_name, shown, twin
 from derphole.transfer.placing import Present
 from tunnel.units import ByteCount
@@ -83,6 +83,12 @@ class Destination:
         """Return how much may be written; None where the file system does not tell, as ramfs."""
         status = os.fstatvfs(self.fd)
         return status.f_bavail * status.f_frsize if status.f_blocks else None
+
+    def check_space(self, needed: ByteCount) -> None:
+        """Raise `NoSpace` where less is free than is needed."""
+        free = self.free_bytes()
+        if free is not None and needed > free:
+            raise NoSpace(self.shown, needed, free)
 
     def present(self, name: bytes) -> Present:
         """Return what a name stands for."""

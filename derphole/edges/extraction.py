@@ -42,23 +42,11 @@ MAX_CONTINUED = 64  # files of an earlier run; each holds two descriptors until 
 # What is wrong with one entry, and not with the disk.
 OF_ONE_ENTRY = frozenset(
     (
-        errno.EACCES,
-        errno.EEXIST,
-        errno.EFBIG,
-        errno.EILSEQ,
-        errno.EINVAL,
-        errno.EISDIR,
-        errno.ELOOP,
-        errno.EMLINK,
-        errno.ENAMETOOLONG,
-        errno.ENOENT,
-        errno.ENOTDIR,
-        errno.ENOTSUP,
-        errno.EOPNOTSUPP,
-        errno.EOVERFLOW,
-        errno.EPERM,
+        errno.EACCES, errno.EEXIST, errno.EFBIG, errno.EILSEQ, errno.EINVAL, errno.EISDIR,
+        errno.ELOOP, errno.EMLINK, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.ENOTSUP,
+        errno.EOPNOTSUPP, errno.EOVERFLOW, errno.EPERM,
     )
-)
+)  # fmt: skip
 CHANGES = {
     Change.GREW: "grew while it was read; what was there at first was taken",
     Change.SHRANK: "became shorter while it was read",

@@ -7,6 +7,8 @@ import pytest
 from net.tree_scene import PRECIOUS, Scene, phrases
 from support.archives import archive_of, file, folder, link, member
 
+from derphole.edges import extraction
+from derphole.edges.destination import present, taken_for
 from derphole.edges.left_behind import LeftBehind
 from derphole.edges.partial_file import PartialFile
 from derphole.errors import PartialUnusable
@@ -106,7 +108,9 @@ def test_modes_are_the_senders_without_what_the_umask_takes(scene, mode, umask, 
     scene.extract(data, umask=umask)
 
     assert scene.mode(b"top") == becomes
+    os.chmod(scene.path(b"top"), 0o755)  # or only root sees what is in it
     assert scene.mode(b"top/x") == becomes
+    os.chmod(scene.path(b"top/x"), 0o644)
 
 
 def test_nobody_else_looks_in_before_it_is_complete(scene):
@@ -264,6 +268,25 @@ def test_nothing_is_put_through_a_link_that_is_there(scene, policy):
     assert os.path.islink(scene.path(b"top"))
 
 
+@pytest.mark.parametrize("policy", Policy)
+def test_a_run_that_goes_on_through_no_link(scene, policy, monkeypatch):
+    """A folder that somebody replaces by a link between a look and the opening."""
+    os.mkdir(scene.path(b"top"))
+
+    def present_then_swapped(fd, name):
+        seen = present(fd, name)
+        if name == b"top":
+            os.rename(scene.path(b"top"), scene.path(b"gone"))
+            os.symlink(b"../outside", scene.path(b"top"))
+        return seen
+
+    monkeypatch.setattr(extraction, "present", present_then_swapped)
+
+    scene.extract(archive_of(TOP, file(b"top/x")), policy=policy, is_continued=True)
+
+    assert scene.names(b"../outside") == [b"secret"]
+
+
 def test_overwriting_replaces_a_file_by_a_link(scene):
     scene.put(b"top/l")
 
@@ -299,6 +322,18 @@ def test_renaming_puts_all_of_it_elsewhere(scene):
     assert scene.names(b"top (1)") == [b"y"]
     assert scene.get(b"x (2).txt") == b"new"
     assert phrases(received.renamed)[b"top"] == "is called top (1) here"
+
+
+def test_what_a_file_system_takes_for_the_same_is_found_by_its_other_name(scene):
+    composed, decomposed = "é".encode(), "e\u0301".encode()
+    scene.put(decomposed)
+    scene.put(b"A")
+    fd = os.open(scene.into, os.O_RDONLY)
+
+    assert taken_for(fd, composed) == decomposed
+    assert taken_for(fd, decomposed) is None
+    assert taken_for(fd, b"A") is None
+    os.close(fd)
 
 
 def test_names_decided_before_are_used(scene):

@@ -14,7 +14,7 @@ from derphole.edges.extraction import Extractor
 from derphole.edges.source_tree import sources_named
 from derphole.edges.trees import FileSink, TreeSink, TreeSource, TreeSurvey, current_umask
 from derphole.edges.worker import Worker
-from derphole.errors import DestinationUnusable, OutputExists, PartialUnusable, SinkFailed
+from derphole.errors import DestinationUnusable, NoSpace, OutputExists, PartialUnusable, SinkFailed
 from derphole.transfer.names import part_name
 from derphole.transfer.placing import Present
 from tunnel.errors import ProtocolViolation
@@ -312,6 +312,9 @@ def test_a_read_only_file_system_is_noticed_at_once(scene):
 def test_free_space_is_what_the_file_system_tells(small_disk, destination):
     assert 0 < small_disk.free_bytes() <= MIB
     assert destination.free_bytes() > MIB
+    small_disk.check_space(MIB // 2)
+    with pytest.raises(NoSpace, match="bytes free, and 1048577 are needed"):
+        small_disk.check_space(MIB + 1)
 
 
 def test_what_a_name_stands_for(scene, destination):

@@ -37,9 +37,10 @@ def archive_of(*members, ends=True):
     return b"".join(parts) + (writer.finish() if ends else b"")
 
 
-def member(name, kind=b"0", content=b"", target=b"", size=None, mode=0o644, **records):
+def member(name, kind=b"0", content=b"", target=b"", size=None, mode=None, **records):
     """Return one member whose header says whatever is wanted, its checksum right."""
     size = len(content) if size is None else size
+    mode = (0o755 if kind == b"5" else 0o644) if mode is None else mode
     head = encode_header(name, kind, mode, size, 10**18, target)
     pax = encode_records({key.replace("__", ".").encode(): value for key, value in records.items()})
     return pax + head + content + bytes(padding(len(content)))
