@@ -252,18 +252,25 @@ class Extractor:
             name = self._top_names.get(name, name)
         name = local_part(name, self._system)
         there = Present.NOTHING if folder.is_new else present(folder.fd, name)
+        placed = Placement.NEW
+        if there is not Present.NOTHING:
+            name, placed = self._placed_beside(entry, name, there)
+        if name != entry.name:
+            self.received.renamed.add(entry.path, f"is called {shown(name)} here")
+        return name, placed
+
+    def _placed_beside(self, entry: Entry, name: bytes, there: Present) -> tuple[bytes, Placement]:
+        """Return name and placement of an entry whose name something has."""
+        folder = self._stack[-1]
         is_ours = self._is_continued and _is_like(folder.fd, name, there, entry)
         placed = placement(entry.type, there, self._policy, is_ours=is_ours)
         if placed is Placement.SKIP:
             raise _Skipped
         if placed is Placement.OTHER_NAME:
-            name, placed = free_name(folder.fd, name), Placement.NEW
-        elif placed is not Placement.NEW:
-            self._refuse_twin(folder, name)
+            return free_name(folder.fd, name), Placement.NEW
+        self._refuse_twin(folder, name)
         if placed is Placement.REFUSE:
             raise _Refused(f"is there already, as {there.value}")
-        if name != entry.name:
-            self.received.renamed.add(entry.path, f"is called {shown(name)} here")
         return name, placed
 
     def _refuse_twin(self, folder: _Folder, name: bytes) -> None:
@@ -377,16 +384,26 @@ class Extractor:
             partial.finish(ending.size, entry.mode & ~self._umask, entry.mtime_ns)
             self._recorder.finished(entry)
             partial.take_name(replaces=file.replaces)
+        except FileExistsError:
+            self._tell_taken(folder, file)
         except OSError as error:
-            other = taken_for(folder.fd, partial.name) if error.errno == errno.EEXIST else None
-            if other is None:
-                self._tell(entry.path, error)
-            else:
-                self.received.refused.add(entry.path, _beside(other))
+            self._tell(entry.path, error)
             partial.discard()
+        else:
+            self.received.made.files += 1
+            self.received.made.size += ending.size
+
+    def _tell_taken(self, folder: _Folder, file: _File) -> None:
+        """Tell of a complete file whose name is taken; only a twin's content is thrown away."""
+        other = taken_for(folder.fd, file.partial.name)
+        if other is not None:
+            file.partial.discard()
+            self.received.refused.add(file.entry.path, _beside(other))
             return
-        self.received.made.files += 1
-        self.received.made.size += ending.size
+        here = shown(file.partial.part)
+        self.received.refused.add(
+            file.entry.path, f"is complete as {here}: something took its name meanwhile"
+        )
 
 
 def _beside(other: bytes) -> str:

@@ -254,6 +254,13 @@ class ArchiveReader:
             self._file = None
 
     def _begin(self, header: Header, records: dict[bytes, bytes], events: list[Event]) -> None:
+        if header.kind == FILE_TYPE and not records:  # as nearly all are
+            path, _, mode, size, mtime_ns, _ = header
+            self._place(path, events)
+            entry = Entry(path, EntryType.FILE, size, mtime_ns, mode & PERMISSIONS)
+            self._file = _File(entry, 0, size, is_sparse=False)
+            events.append(Began(entry, 0))
+            return
         is_sparse = REAL_SIZE in records
         path = records.get(REAL_NAME if is_sparse else b"path", header.name)
         size = decode_number(records[b"size"]) if b"size" in records else header.size
@@ -311,7 +318,21 @@ class _File:
         wants_map: whether blocks of a map come first.
     """
 
-    def __init__(self, entry: Entry, offset: ByteCount, size: ByteCount, is_sparse: bool) -> None:
+    __slots__ = (
+        "_extent_left",
+        "_extents",
+        "_map",
+        "_map_left",
+        "at",
+        "data_left",
+        "entry",
+        "filler",
+        "wants_map",
+    )
+
+    def __init__(
+        self, entry: Entry, offset: ByteCount, size: ByteCount, *, is_sparse: bool
+    ) -> None:
         self.entry = entry
         self.at = offset
         self.wants_map = is_sparse
@@ -319,7 +340,7 @@ class _File:
         self.filler = padding(size)
         self._map_left = size
         self._map = b""
-        self._extents: Iterator[Extent] = iter(())
+        self._extents: Iterator[Extent] | None = None
         self._extent_left = self.data_left
 
     def take(self, view: memoryview, events: list[Event]) -> int:
@@ -334,7 +355,7 @@ class _File:
         return size
 
     def _next_extent(self) -> None:
-        extent = next(self._extents, None)
+        extent = next(self._extents, None) if self._extents is not None else None
         if extent is not None:
             self.at, self._extent_left = extent.offset, extent.size
 
@@ -382,4 +403,4 @@ def _begun(
     if real_size > MAX_NUMBER or offset > real_size:
         raise ProtocolViolation("a file of the archive is larger than any can be")
     entry = Entry(path, EntryType.FILE, real_size, mtime_ns, mode)
-    return _File(entry, offset, size, is_sparse)
+    return _File(entry, offset, size, is_sparse=is_sparse)

@@ -50,10 +50,8 @@ def system_named(platform: str) -> System:
 
 def part_fault(part: bytes) -> str | None:
     """Say why a name is refused, as a phrase that follows it; None for a good one."""
-    if not part:
-        return "is empty"
-    if part in (b".", b".."):
-        return "names a folder that is there already"
+    if part in (b"", b".", b".."):
+        return "names a folder that is there already" if part else "is empty"
     if b"/" in part:
         return "has a separator in it"
     if b"\0" in part:
@@ -83,9 +81,11 @@ def path_fault(path: bytes) -> str | None:
 
 def is_reserved(part: bytes) -> bool:
     """Tell whether a name is one that belongs to an unfinished transfer."""
+    if not part.startswith(b"."):
+        return False
     lower = part.lower()
     name = lower.removesuffix(PART_SUFFIX).removesuffix(JOURNAL_SUFFIX)
-    return lower != name and lower.startswith(b".") and len(name) > 1
+    return lower != name and len(name) > 1
 
 
 def part_name(name: bytes) -> bytes:
