@@ -53,14 +53,21 @@ PURE_DERPHOLE = {
     "speech.turns",
     "status",
     "token",
+    "transfer.archive",
+    "transfer.archive_reader",
+    "transfer.entries",
     "transfer.held",
     "transfer.journal",
     "transfer.names",
     "transfer.offer",
+    "transfer.outcome",
     "transfer.pieces",
+    "transfer.placing",
     "transfer.receiving",
     "transfer.repairs",
+    "transfer.selection",
     "transfer.sending",
+    "transfer.tar_header",
 }
 NAMED_MODULE = re.compile(r"`((?:tunnel|derphole)(?:\.\w+)+)`")
 SAYS_PURE = re.compile(r"\bPure\b[.;]")

@@ -21,8 +21,8 @@ from typing import ParamSpec, TypeVar
 
 from gevent.hub import get_hub
 
-from derphole.edges.descriptor_thread import outcome
 from derphole.edges.stdio import ByteSink, ByteSource, reason_text
+from derphole.edges.worker import Failure, outcome, settled
 from derphole.errors import OutputExists, SinkFailed, UsageError
 
 # Chosen: a name has 255 bytes at most, and ours is longer than the one it stands for.
@@ -165,10 +165,8 @@ class NewFile(OpenedSink):
 
 def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a call that may block in a thread; raises its `OSError` here."""
-    result: T | OSError = get_hub().threadpool.spawn(outcome, function, *args, **kwargs).get()
-    if isinstance(result, OSError):
-        raise result
-    return result
+    result: T | Failure = get_hub().threadpool.spawn(outcome, function, *args, **kwargs).get()
+    return settled(result)
 
 
 def _part_name(name: str) -> str:

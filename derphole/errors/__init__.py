@@ -9,6 +9,7 @@ catches the whole tree.  Text of the other side may be in a sentence as it came:
     tokens        a token that cannot be made or used
     peer          the other side refused, left, stopped, or never came
     data          the bytes could not be read or written, or differ
+    files         files and folders that cannot be sent, or cannot be written
     relays        no relay can be used; our own relay cannot run
     forwarding    `share` and `open`
     transfers     what was offered was not taken
@@ -34,6 +35,11 @@ from derphole.errors.data import (
     SizeMismatch,
     SourceFailed,
     TransferError,
+)
+from derphole.errors.files import (
+    DestinationUnusable,
+    PartialUnusable,
+    SourceUnusable,
 )
 from derphole.errors.forwarding import (
     BindFailed,
@@ -93,6 +99,7 @@ __all__ = [
     "Declined",
     "DeclinedHere",
     "DerpholeError",
+    "DestinationUnusable",
     "DigestMismatch",
     "ExpiryRefused",
     "FeatureMissing",
@@ -108,6 +115,7 @@ __all__ = [
     "OtherReason",
     "OtherVersion",
     "OutputExists",
+    "PartialUnusable",
     "PeerAborted",
     "PeerBrokeProtocol",
     "PeerLeft",
@@ -121,6 +129,7 @@ __all__ = [
     "SinkFailed",
     "SizeMismatch",
     "SourceFailed",
+    "SourceUnusable",
     "SpaceShort",
     "TargetExists",
     "TargetFailed",

@@ -28,6 +28,9 @@ class Mutation:
 PROOF = "derphole/speech/stream_proof.py"
 RECEIVING = "derphole/transfer/receiving.py"
 ENDS = ("tests/unit/derphole/test_transfer_ends.py", "-k")
+EXTRACTION, PARTIAL = "derphole/edges/extraction.py", "derphole/edges/partial_file.py"
+READER = "derphole/transfer/archive_reader.py"
+HOSTILE, MADE = "tests/net/test_hostile_trees.py", "tests/net/test_tree_extraction.py"
 RULES = ("tests/sim/test_conversation_rules.py", "-k")
 
 MUTATIONS = (
@@ -307,5 +310,96 @@ MUTATIONS = (
         "checksum = _checksum(self._last, pending[:3], body)",
         'checksum = _checksum(b"", pending[:3], body)',
         ("tests/unit/derphole/test_journal.py",),
+    ),
+    Mutation(
+        "a folder of a tree is not opened through a link",
+        EXTRACTION,
+        "fd = os.open(name, OPEN_FOLDER | os.O_NOFOLLOW, dir_fd=folder.fd)",
+        "fd = os.open(name, OPEN_FOLDER, dir_fd=folder.fd)",
+        (MADE, "-k", "goes_on_through_no_link"),
+    ),
+    Mutation(
+        "a new file of a tree is not opened through a link",
+        PARTIAL,
+        "flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK",
+        "flags = os.O_RDWR | os.O_CREAT",
+        (MADE, "-k", "never_goes_through"),
+    ),
+    Mutation(
+        "a continued file of a tree is not opened through a link",
+        PARTIAL,
+        "os.O_RDWR | os.O_NONBLOCK | NO_LINK",
+        "os.O_RDWR | os.O_NONBLOCK",
+        (MADE, "-k", "another_thing"),
+    ),
+    Mutation(
+        "a continued file of a tree has one name",
+        PARTIAL,
+        "elif status.st_nlink != 1 and not self._is_named_already(status):",
+        "elif False:",
+        (MADE, "-k", "another_thing"),
+    ),
+    Mutation(
+        "a file of a tree replaces nothing unasked",
+        PARTIAL,
+        "    if replaces:\n        os.rename(",
+        "    if True:\n        os.rename(",
+        (MADE, "-k", "appears_meanwhile"),
+    ),
+    Mutation(
+        "a link of a tree stays inside",
+        EXTRACTION,
+        "        if fault is not None:\n            raise _Refused(fault)\n        name, placed",
+        "        name, placed",
+        (HOSTILE, "-k", "no_link_leads_out"),
+    ),
+    Mutation(
+        "names of what is under way are refused",
+        EXTRACTION,
+        "if is_reserved(name):",
+        "if False:",
+        (HOSTILE, "-k", "under_way"),
+    ),
+    Mutation(
+        "nothing of a tree comes twice",
+        READER,
+        "if key <= self._latest:",
+        "if False:",
+        (HOSTILE, "-k", "broken"),
+    ),
+    Mutation(
+        "nothing of a tree comes without its folder",
+        READER,
+        "or (path != name and not folders)",
+        "",
+        (HOSTILE, "-k", "broken"),
+    ),
+    Mutation(
+        "no name of a tree leads up",
+        READER,
+        "if part_fault(name) or is_deep",
+        "if is_deep",
+        (HOSTILE, "-k", "no_name_leads_out"),
+    ),
+    Mutation(
+        "no set-id bit comes with a tree",
+        READER,
+        "mode = header.mode & PERMISSIONS",
+        "mode = header.mode",
+        (MADE, "-k", "modes_are"),
+    ),
+    Mutation(
+        "a folder that became a link is not walked into",
+        "derphole/edges/source_tree.py",
+        "flags = OPEN_FOLDER | (os.O_NOFOLLOW if folder is not None else 0)",
+        "flags = OPEN_FOLDER",
+        ("tests/net/test_source_tree.py", "-k", "becomes_a_link_while"),
+    ),
+    Mutation(
+        "a file that became a link is not read",
+        "derphole/edges/source_tree.py",
+        "return os.open(self.name, OPEN_FILE | os.O_NOFOLLOW, dir_fd=self.folder)",
+        "return os.open(self.name, OPEN_FILE, dir_fd=self.folder)",
+        ("tests/net/test_source_tree.py", "-k", "becomes_a_link_or"),
     ),
 )

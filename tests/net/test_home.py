@@ -9,7 +9,7 @@ import pytest
 from fake_relays import FakeConnection, running
 from gevent import socket
 
-from tunnel.net.relay_client.proxy import ProxySettings
+from tunnel.net.relay_client.dial import DialOptions
 from tunnel.net.relay_client.regions import measure_regions
 from tunnel.proto.relay_client.regions import choose_regions
 from tunnel.wire.derpmap import RelayMap, RelayNode, RelayRegion
@@ -17,7 +17,7 @@ from tunnel.wire.stun import decode_binding_request, encode_binding_response
 
 pytestmark = pytest.mark.net
 
-NO_PROXY = ProxySettings()
+PLAIN = DialOptions()
 
 
 @contextmanager
@@ -62,14 +62,14 @@ def map_of(*regions: RelayRegion) -> RelayMap:
 def test_the_nearest_regions_come_first():
     with stun_server(0.12) as far, stun_server() as near, stun_server(0.06) as middle:
         relay_map = map_of(region(1, far), region(2, near), region(3, middle))
-        latencies = measure_regions(relay_map, os.urandom, 2.0, NO_PROXY)
+        latencies = measure_regions(relay_map, os.urandom, 2.0, PLAIN)
 
     assert choose_regions(latencies) == [2, 3, 1]
 
 
 def test_a_lost_probe_is_made_up_by_the_next():
     with stun_server(mute_first=1) as port:
-        latencies = measure_regions(map_of(region(1, port)), os.urandom, 2.0, NO_PROXY)
+        latencies = measure_regions(map_of(region(1, port)), os.urandom, 2.0, PLAIN)
 
     assert [entry.region_id for entry in latencies] == [1]
     assert latencies[0].latency_s < 0.1
@@ -78,7 +78,7 @@ def test_a_lost_probe_is_made_up_by_the_next():
 def test_regions_over_ipv6_are_measured_too():
     with stun_server(host="::1") as port:
         relay_map = map_of(region(1, port, host="::1"))
-        latencies = measure_regions(relay_map, os.urandom, 2.0, NO_PROXY)
+        latencies = measure_regions(relay_map, os.urandom, 2.0, PLAIN)
 
     assert [entry.region_id for entry in latencies] == [1]
 
@@ -93,7 +93,7 @@ def test_a_silent_region_does_not_hold_the_others_up():
     ):
         ports = (first, second, third, silent)
         relay_map = map_of(*(region(number + 1, port) for number, port in enumerate(ports)))
-        latencies = measure_regions(relay_map, os.urandom, 5.0, NO_PROXY)
+        latencies = measure_regions(relay_map, os.urandom, 5.0, PLAIN)
 
     assert {entry.region_id for entry in latencies} == {1, 2, 3}
 
@@ -117,7 +117,7 @@ def test_where_udp_is_dead_http_is_timed():
         relay_map = map_of(
             region(1, silent, derp_port=good.port), region(2, silent, derp_port=bad.port)
         )
-        latencies = measure_regions(relay_map, os.urandom, 0.6, NO_PROXY)
+        latencies = measure_regions(relay_map, os.urandom, 0.6, PLAIN)
 
     assert [entry.region_id for entry in latencies] == [1]
     assert seen[0].startswith(b"GET /derp/latency-check HTTP/1.1\r\n")
@@ -125,10 +125,10 @@ def test_where_udp_is_dead_http_is_timed():
 
 def test_nothing_that_answers_gives_no_latency_within_the_budget():
     with stun_server(mute_first=99) as silent, gevent.Timeout(2.0):
-        latencies = measure_regions(map_of(region(1, silent)), os.urandom, 0.2, NO_PROXY)
+        latencies = measure_regions(map_of(region(1, silent)), os.urandom, 0.2, PLAIN)
 
     assert latencies == []
 
 
 def test_a_map_without_regions_measures_nothing():
-    assert measure_regions(map_of(), os.urandom, 1.0, NO_PROXY) == []
+    assert measure_regions(map_of(), os.urandom, 1.0, PLAIN) == []

@@ -1,0 +1,85 @@
+"""What an earlier run left below a folder: temporary files, found by the path of their entry.
+
+No link is followed on the way to them.  All calls block.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from derphole.edges.destination import NO_LINK, OPEN_FOLDER, present
+from derphole.edges.partial_file import give_name
+from derphole.transfer.names import System, local_part, part_name
+from derphole.transfer.placing import Present
+from tunnel.units import ByteCount
+
+
+class LeftBehind:
+    """Looks for what is left of entries.
+
+    Args:
+        root: descriptor of the folder; it stays the caller's.
+        system: whose rules for names hold.
+        top_names: what the outermost entries are called here, where that was decided before.
+    """
+
+    def __init__(
+        self,
+        root: int,
+        *,
+        system: System = System.LINUX,
+        top_names: Mapping[bytes, bytes] | None = None,
+    ) -> None:
+        self._root = root
+        self._system = system
+        self._top_names = top_names or {}
+
+    def held(self, path: bytes) -> ByteCount:
+        """Return how many bytes of a file its temporary file has; 0 where that is of no use."""
+        fd = self.open(path)
+        if fd is None:
+            return 0
+        try:
+            return os.fstat(fd).st_size
+        finally:
+            os.close(fd)
+
+    def open(self, path: bytes) -> int | None:
+        """Open the temporary file of a file for reading; None where there is none of ours."""
+        with suppress(OSError), self._place(path) as (folder, name):
+            fd = os.open(part_name(name), os.O_RDONLY | os.O_NONBLOCK | NO_LINK, dir_fd=folder)
+            status = os.fstat(fd)
+            if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+                return fd
+            os.close(fd)
+        return None
+
+    def complete(self, path: bytes) -> bool:
+        """Give a finished file its name, where a killed process did not; tell whether it has it."""
+        with suppress(OSError), self._place(path) as (folder, name):
+            if present(folder, name) is Present.NOTHING:
+                give_name(folder, part_name(name), name, replaces=False)
+            return present(folder, name) is Present.FILE
+        return False
+
+    def forget(self, path: bytes) -> None:
+        """Remove the temporary file of a file; raises `OSError`."""
+        with suppress(FileNotFoundError, NotADirectoryError), self._place(path) as (folder, name):
+            os.unlink(part_name(name), dir_fd=folder)
+
+    @contextmanager
+    def _place(self, path: bytes) -> Iterator[tuple[int, bytes]]:
+        """Open the folder of an entry; give its descriptor and the entry's name in it."""
+        top, *parts = path.split(b"/")
+        local = [local_part(self._top_names.get(top, top), self._system)]
+        local += [local_part(part, self._system) for part in parts]
+        folder = os.dup(self._root)
+        try:
+            for part in local[:-1]:
+                inner = os.open(part, OPEN_FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+                os.close(folder)
+                folder = inner
+            yield folder, local[-1]
+        finally:
+            os.close(folder)
