@@ -10,7 +10,6 @@ from derphole.cli.commands.relay_options import RelayOptions
 from derphole.cli.frame.output import Output
 from derphole.status import Caution, JsonValue, Level, Notice, Status
 from tunnel.addresses import bracketed, host_and_port
-from tunnel.net.netcheck import local_addresses
 from tunnel.net.relay_server.server import (
     OWN_REGION_ID,
     Refusal,
@@ -19,6 +18,7 @@ from tunnel.net.relay_server.server import (
     encode_derp_map,
     is_loopback,
     is_unspecified,
+    local_addresses,
     node_at,
     own_map,
     plain_address,

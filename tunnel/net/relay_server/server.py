@@ -23,6 +23,7 @@ from gevent.event import Event
 from tunnel.addresses import host_and_port
 from tunnel.crypto.keys import KeyPair
 from tunnel.net.heap import give_back_freed_memory
+from tunnel.net.ifaces import local_addresses
 from tunnel.net.relay_server.certificate import (
     CertificateUnusable,
     ServerCertificate,
@@ -59,6 +60,7 @@ __all__ = [
     "is_loopback",
     "is_unspecified",
     "load_certificate",
+    "local_addresses",
     "node_at",
     "own_map",
     "plain_address",
