@@ -160,17 +160,19 @@ class Rendezvous:
         self._waiter.notice()
 
     def _tell_path(self, link: Link, direct: UdpEndpoint | None) -> None:
-        """Tell the path of a link that was told of, unless that is what was told last."""
+        """Tell the path of a link that was told of; what was told last is not told again."""
         address = None if direct is None else str(direct.address)
         if link not in self._told_paths or self._told_paths[link] == address:
             return
+        was_direct = self._told_paths[link] is not None
         self._told_paths[link] = address
         if address is None:
             self.report(StateChanged(State.CONNECTED_RELAY))
             self.report(PathTaken("relay", is_direct=False))
-        else:
+            return
+        if not was_direct:  # another address is another path, but no other state
             self.report(StateChanged(State.CONNECTED_DIRECT))
-            self.report(PathTaken(f"direct {address}", is_direct=True))
+        self.report(PathTaken(f"direct {address}", is_direct=True))
 
     def _take_claims(self, event: EndpointEvent) -> None:
         """Take what happens to claims."""

@@ -10,6 +10,7 @@ from derphole.token.grant import Capability
 from derphole.token.text import parse_token
 from tunnel.net.endpoint import LinkTold
 from tunnel.proto.link.events import PathChanged
+from tunnel.proto.machine import UdpEndpoint
 
 
 def states(told):
@@ -57,6 +58,11 @@ def test_a_path_is_told_once_and_nothing_after_the_end():
 
         issuer._take(LinkTold(link, PathChanged(link.direct_path)))
         assert states(told) == before
+
+        told_paths = len(paths(told))
+        issuer._take(LinkTold(link, PathChanged(UdpEndpoint(0, "192.0.2.9", 9))))
+        assert states(told) == before
+        assert paths(told)[told_paths:] == [True]
 
         issuer.complete()
         issuer._take(LinkTold(link, PathChanged(None)))
