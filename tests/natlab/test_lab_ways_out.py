@@ -21,8 +21,8 @@ FIRST_WITHOUT_UDP = Topology(nat_a=NatKind.UDP_BLOCKED, second_uplink="a")
 LIST_UPLINKS = """
 import json
 from dataclasses import asdict
-from tunnel.net.udp.uplinks import find_uplinks
-print(json.dumps([asdict(uplink) for uplink in find_uplinks()]))
+from tunnel.net.udp.uplinks import look_around
+print(json.dumps([asdict(uplink) for uplink in look_around().uplinks]))
 """
 
 

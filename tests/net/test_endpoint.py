@@ -19,6 +19,8 @@ from tunnel.net.endpoint import (
     LinkTold,
     NotAdmitted,
     OneSecret,
+    PathAnswered,
+    PathChanged,
     RelayChanged,
     Relays,
     RelayState,
@@ -123,7 +125,9 @@ def test_a_link_moves_to_a_direct_path_and_the_owner_is_told(relays, gate):
         assert claimer.wait(lambda: link.direct_path, WAIT_S)
         facts = claimer.path_facts(link)
 
-    assert [e.news.endpoint for e in told if isinstance(e, LinkTold)][0] == facts.direct
+    news = [event.news for event in told if isinstance(event, LinkTold)]
+    assert [each.endpoint for each in news if isinstance(each, PathChanged)][0] == facts.direct
+    assert [each for each in news if isinstance(each, PathAnswered)]
 
 
 def test_who_keeps_to_the_relay_keeps_both_there(relays, gate):
