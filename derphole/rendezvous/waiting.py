@@ -78,7 +78,8 @@ class Waiter:
             bound = give_up()
             left_s = self._time_left(bound, started_at)
             if waited_s >= next_report_s:
-                bound_s = waited_s + left_s if left_s < inf else limit_s
+                ends_s = min(waited_s + left_s, inf if limit_s is None else limit_s)
+                bound_s = ends_s if ends_s < inf else None
                 self._report_waiting(what, waited_s, bound_s, bound.so_far if bound else None)
                 next_report_s = waited_s + WAIT_REPORT_S
             elif waited_s >= FIRST_WAIT_REPORT_S:
