@@ -1,10 +1,14 @@
 """What a tree consists of: folders, files and symbolic links, as values.  Pure."""
 
 from enum import Enum, IntEnum
+from hashlib import blake2b
 from typing import NamedTuple
 
+from derphole.speech.transfer_messages import KEY_SIZE
 from tunnel.units import ByteCount
 
+# Fixed by the protocol.
+KEY_PERSONALISATION = b"derphole entry"
 NANOSECONDS = 1_000_000_000
 PERMISSIONS = 0o777  # set-id and sticky bits never travel
 
@@ -40,6 +44,23 @@ class Entry(NamedTuple):
     def name(self) -> bytes:
         """The last part of the path."""
         return self.path.rpartition(b"/")[2]
+
+    @property
+    def key(self) -> bytes:
+        """16 bytes over everything above: with any change it is another entry.
+
+        Raises `OverflowError` for numbers that do not fit.
+        """
+        numbers = (
+            self.type.to_bytes(1, "little")
+            + self.mode.to_bytes(2, "little")
+            + self.size.to_bytes(8, "little")
+            + self.mtime_ns.to_bytes(8, "little", signed=True)
+            + len(self.path).to_bytes(4, "little")
+        )
+        hashed = blake2b(digest_size=KEY_SIZE, person=KEY_PERSONALISATION)
+        hashed.update(numbers + self.path + self.target)
+        return hashed.digest()
 
 
 class Extent(NamedTuple):

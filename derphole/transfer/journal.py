@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from xxhash import xxh3_64
 
 from derphole.speech.transfer_messages import Offer, decode_body, encode_body
-from derphole.transfer.offer import Entry, EntryType
+from derphole.transfer.entries import Entry, EntryType
 from tunnel.errors import BadMagic, DecodeError, UnknownVersion
 from tunnel.units import Buffer, ByteCount, WallTime
 from tunnel.wire.reader import Reader

@@ -2,8 +2,7 @@
 
     source id   16 bytes, BLAKE2b keyed with a secret of the sending user, over its absolute paths:
                 a new process of the same sender is recognised, and nobody learns paths from it
-    entry key   16 bytes, BLAKE2b over path, type, mode, size, mtime and link target: whatever of
-                them changes makes it another entry
+    entry key   see `derphole.transfer.entries`: a change of anything it covers makes another entry
 
 Contents are in neither: what is held of an entry that was begun is compared with the source piece
 by piece, a finished one is known by its key.  Pure.  Source: docs/protocol.md, section
@@ -11,63 +10,17 @@ by piece, a finished one is known by its key.  Pure.  Source: docs/protocol.md, 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import Enum
 from hashlib import blake2b
 
-from derphole.speech.transfer_messages import KEY_SIZE, SOURCE_ID_SIZE, Kind, Offer
-from tunnel.units import ByteCount
+from derphole.speech.transfer_messages import SOURCE_ID_SIZE, Kind, Offer
+from derphole.transfer.entries import Entry, EntryType
 
 # Chosen.
 SOURCE_SECRET_SIZE = 32
-# Fixed by the protocol.
-ENTRY_PERSONALISATION = b"derphole entry"
 # What is never held: there is nothing that a later run could go on with.
 NO_SOURCE = bytes(SOURCE_ID_SIZE)
 RESUMABLE = (Kind.FILE, Kind.FOLDER, Kind.SEVERAL)
-
-
-class EntryType(IntEnum):
-    """What an entry is."""
-
-    FILE = 1
-    FOLDER = 2
-    LINK = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One thing of a source, as its key covers it.
-
-    Args:
-        path: within what is offered, parts joined by "/", bytes as the file system has them.
-        type: what it is.
-        size: of its content; 0 for all but files.
-        mtime_ns: nanoseconds since 1970, signed 64 bits.
-        mode: permission bits.
-        target: of a link.
-    """
-
-    path: bytes
-    type: EntryType
-    size: ByteCount = 0
-    mtime_ns: int = 0
-    mode: int = 0
-    target: bytes = b""
-
-    @property
-    def key(self) -> bytes:
-        """The entry's key; raises `OverflowError` for numbers that do not fit."""
-        numbers = (
-            self.type.to_bytes(1, "little")
-            + self.mode.to_bytes(2, "little")
-            + self.size.to_bytes(8, "little")
-            + self.mtime_ns.to_bytes(8, "little", signed=True)
-            + len(self.path).to_bytes(4, "little")
-        )
-        hashed = blake2b(digest_size=KEY_SIZE, person=ENTRY_PERSONALISATION)
-        hashed.update(numbers + self.path + self.target)
-        return hashed.digest()
 
 
 def file_key(offer: Offer) -> bytes:

@@ -20,6 +20,7 @@ from derphole.speech.transfer_decisions import (
     WriteRepair,
 )
 from derphole.speech.transfer_messages import NOT_KNOWN, Kind, Offer, Origin, Part
+from derphole.transfer.entries import Entry, EntryType
 from derphole.transfer.journal import (
     Begun,
     Finished,
@@ -28,7 +29,7 @@ from derphole.transfer.journal import (
     OfferKept,
     TokenKept,
 )
-from derphole.transfer.offer import Entry, EntryType, file_key
+from derphole.transfer.offer import file_key
 from derphole.transfer.pieces import piece_digest
 from derphole.transfer.receiving import ReceivingTransfer
 from derphole.transfer.sending import SendingTransfer

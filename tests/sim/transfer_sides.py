@@ -34,6 +34,7 @@ from derphole.speech.transfer_decisions import (
     WriteRepair,
 )
 from derphole.speech.transfer_messages import Kind, Offer, Origin, Part, Totals
+from derphole.transfer.entries import Entry, EntryType
 from derphole.transfer.journal import (
     Begun,
     Finished,
@@ -43,7 +44,7 @@ from derphole.transfer.journal import (
     Record,
     Replay,
 )
-from derphole.transfer.offer import Entry, EntryType, Fit, fit
+from derphole.transfer.offer import Fit, fit
 from derphole.transfer.pieces import piece_digest
 from derphole.transfer.receiving import ReceivingTransfer
 from derphole.transfer.sending import SendingTransfer

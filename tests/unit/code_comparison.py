@@ -25,7 +25,7 @@ from derphole.token.grant import (
     resumption_proof,
     resumption_secret,
 )
-from derphole.transfer import held, offer, pieces, repairs
+from derphole.transfer import entries, held, offer, pieces, repairs
 from tunnel.crypto import aead, kdf, link_keys, noise, replay
 from tunnel.crypto.keys import DerpKey, KeyPair, Secret
 from tunnel.proto.link import in_flight, liveness, parameters, path, rekey
@@ -164,8 +164,8 @@ CONSTANTS = {
     **{f"answer_{verdict.name.lower()}": verdict for verdict in transfer.Verdict},
     **{f"declined_{reason.name.lower()}": reason for reason in transfer.Reason},
     **{f"start_{origin.name.lower()}": origin for origin in transfer.Origin},
-    "entry_personalisation": offer.ENTRY_PERSONALISATION,
-    **{f"entry_{kind.name.lower()}": kind for kind in offer.EntryType},
+    "entry_personalisation": entries.KEY_PERSONALISATION,
+    **{f"entry_{kind.name.lower()}": kind for kind in entries.EntryType},
     "accepted": wire.ACCEPTED,
     **{f"refused_{reason.name.lower()}": reason for reason in Refusal},
     **{ending.name.lower(): ending for ending in Ending},
@@ -382,7 +382,7 @@ def repair_header(document):
 
 def entry_key(document):
     """Take a key apart that was made of what the document says is hashed."""
-    entry = offer.Entry(b"a/b", offer.EntryType.LINK, 0xF1F2, -3, 0o123, b"../c")
+    entry = entries.Entry(b"a/b", entries.EntryType.LINK, 0xF1F2, -3, 0o123, b"../c")
     wanted = {"type": 3, "mode": 0o123, "size": 0xF1F2, "mtime_ns": (1 << 64) - 3, "path_size": 3,
               "path": number(b"a/b"), "target": number(b"../c")}  # fmt: skip
     sizes = {"path": 3, "target": 4}

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from fuzzing import Feed
 
 from derphole.speech.transfer_messages import Kind, Offer
+from derphole.transfer.entries import Entry, EntryType
 from derphole.transfer.journal import (
     HEADER_SIZE,
     MAX_RECORD,
@@ -16,7 +17,6 @@ from derphole.transfer.journal import (
     Replay,
     TokenKept,
 )
-from derphole.transfer.offer import Entry, EntryType
 from tunnel.errors import BadMagic, UnknownVersion
 from tunnel.units import WallTime
 

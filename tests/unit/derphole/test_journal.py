@@ -3,6 +3,7 @@
 import pytest
 
 from derphole.speech.transfer_messages import Kind, Offer
+from derphole.transfer.entries import Entry, EntryType
 from derphole.transfer.journal import (
     HEADER_SIZE,
     MAGIC,
@@ -16,7 +17,6 @@ from derphole.transfer.journal import (
     TokenKept,
     _checksum,
 )
-from derphole.transfer.offer import Entry, EntryType
 from tunnel.errors import BadMagic, UnknownVersion
 from tunnel.units import WallTime
 

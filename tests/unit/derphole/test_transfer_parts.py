@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 
 from derphole.speech.transfer_decisions import Piece
 from derphole.speech.transfer_messages import Kind, Offer, Part
+from derphole.transfer.entries import Entry, EntryType
 from derphole.transfer.held import MAX_HELD_ENTRIES, Held, KeySet
 from derphole.transfer.offer import (
     NO_SOURCE,
-    Entry,
-    EntryType,
     Fit,
     file_key,
     fit,
