@@ -9,7 +9,7 @@ import stat
 from contextlib import suppress
 
 from derphole.edges.stdio import reason_text
-from derphole.errors import DestinationUnusable, SpaceShort
+from derphole.errors import SpaceShort, TargetUnwritable
 from derphole.transfer.names import numbered, part_name, shown, twin
 from derphole.transfer.placing import Present
 from tunnel.units import ByteCount
@@ -31,7 +31,7 @@ def target_in(output: str | None, name: bytes) -> tuple[bytes, bytes]:
         name: what it is called otherwise.
 
     Raises:
-        DestinationUnusable: the path ends with a separator, and there is no such folder.
+        TargetUnwritable: the path ends with a separator, and there is no such folder.
     """
     if output is None:
         return b".", name
@@ -40,7 +40,7 @@ def target_in(output: str | None, name: bytes) -> tuple[bytes, bytes]:
         return path, name
     folder, last = os.path.split(path)
     if last in (b"", b".", b".."):
-        raise DestinationUnusable(shown(path), "there is no such folder")
+        raise TargetUnwritable(shown(path), "there is no such folder")
     return folder or b".", last
 
 
@@ -55,7 +55,7 @@ class Destination:
         path: of the folder; links in it are followed.
 
     Raises:
-        DestinationUnusable: it cannot be opened.
+        TargetUnwritable: it cannot be opened.
     """
 
     def __init__(self, path: bytes) -> None:
@@ -63,10 +63,10 @@ class Destination:
         try:
             self.fd = os.open(path, OPEN_FOLDER)
         except OSError as error:
-            raise DestinationUnusable(self.shown, reason_text(error)) from error
+            raise TargetUnwritable(self.shown, reason_text(error)) from error
 
     def check_writable(self) -> None:
-        """Make and remove a file; raises `DestinationUnusable`.
+        """Make and remove a file; raises `TargetUnwritable`.
 
         Nothing less tells: root passes every permission, and a file system may be read-only, full
         or out of quota.
@@ -77,7 +77,7 @@ class Destination:
             os.close(os.open(probe, flags, PRIVATE_FILE, dir_fd=self.fd))
             os.unlink(probe, dir_fd=self.fd)
         except OSError as error:
-            raise DestinationUnusable(self.shown, reason_text(error)) from error
+            raise TargetUnwritable(self.shown, reason_text(error)) from error
 
     def free_bytes(self) -> ByteCount | None:
         """Return how much may be written; None where the file system does not tell, as ramfs."""

@@ -37,7 +37,6 @@ from derphole.errors.data import (
     TransferError,
 )
 from derphole.errors.files import (
-    DestinationUnusable,
     PartialUnusable,
     SourceUnusable,
 )
@@ -99,7 +98,6 @@ __all__ = [
     "Declined",
     "DeclinedHere",
     "DerpholeError",
-    "DestinationUnusable",
     "DigestMismatch",
     "ExpiryRefused",
     "FeatureMissing",

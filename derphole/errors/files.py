@@ -19,22 +19,6 @@ class SourceUnusable(DerpholeError):
         super().__init__(path=path, reason=reason, next_step=next_step)
 
 
-class DestinationUnusable(DerpholeError):
-    """Nothing can be written where the data is to go.
-
-    Args:
-        path: as a person knows it.
-        reason: why, as a clause.
-    """
-
-    code = "destination"
-    says = "cannot write to {path}: {reason}"
-    next_step = "name another place with --output"
-
-    def __init__(self, path: str, reason: str, next_step: str | None = None) -> None:
-        super().__init__(path=path, reason=reason, next_step=next_step)
-
-
 class PartialUnusable(DerpholeError):
     """What an earlier run left cannot be continued.
 

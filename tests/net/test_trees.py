@@ -15,11 +15,11 @@ from derphole.edges.source_tree import sources_named
 from derphole.edges.trees import FileSink, TreeSink, TreeSource, TreeSurvey, current_umask
 from derphole.edges.worker import Worker
 from derphole.errors import (
-    DestinationUnusable,
     OutputExists,
     PartialUnusable,
     SinkFailed,
     SpaceShort,
+    TargetUnwritable,
 )
 from derphole.transfer.names import part_name
 from derphole.transfer.placing import Present
@@ -284,14 +284,14 @@ def test_where_something_goes(tmp_path, monkeypatch):
     assert target_in("folder/new", b"name") == (b"folder", b"new")
     assert target_in("/new", b"name") == (b"/", b"new")
     for wrong in ("new/", "nowhere/..", ""):
-        with pytest.raises(DestinationUnusable, match="no such folder"):
+        with pytest.raises(TargetUnwritable, match="no such folder"):
             target_in(wrong, b"name")
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path):
     for path in (tmp_path / "nowhere", tmp_path / "file"):
         (tmp_path / "file").write_bytes(b"")
-        with pytest.raises(DestinationUnusable, match="cannot write to"):
+        with pytest.raises(TargetUnwritable, match="cannot be written"):
             Destination(os.fsencode(path))
 
 
@@ -308,7 +308,7 @@ def test_a_read_only_file_system_is_noticed_at_once(scene):
         pytest.skip("a file system of one's own needs root")
     destination = Destination(scene.into)
     try:
-        with pytest.raises(DestinationUnusable, match="read-only file system"):
+        with pytest.raises(TargetUnwritable, match="read-only file system"):
             destination.check_writable()
     finally:
         destination.close()

@@ -25,7 +25,7 @@ from derphole.token.grant import (
     resumption_proof,
     resumption_secret,
 )
-from derphole.transfer import entries, held, offer, pieces, repairs
+from derphole.transfer import entries, held, pieces, repairs
 from tunnel.crypto import aead, kdf, link_keys, noise, replay
 from tunnel.crypto.keys import DerpKey, KeyPair, Secret
 from tunnel.proto.link import in_flight, liveness, parameters, path, rekey
