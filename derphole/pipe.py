@@ -30,19 +30,10 @@ from derphole.rendezvous.receipt_paths import traffic_of
 from derphole.speech.decisions import Decision, EndData, Flush, KeepPlace, Proved, Write
 from derphole.speech.stream_proof import ReceivingProof, SendingProof
 from derphole.speech.tally import Tally
-from derphole.status import (
-    Caution,
-    Direction,
-    Incomplete,
-    Notice,
-    Receipt,
-    Report,
-    State,
-    StateChanged,
-    TokenIssued,
-)
+from derphole.status import Caution, Notice, Report, State, StateChanged, TokenIssued
 from derphole.token.grant import Capability
 from derphole.token.text import SessionToken
+from derphole.transfer_status import Direction, Incomplete, Receipt
 from tunnel.net.clock import monotonic
 from tunnel.net.endpoint import Link, Stream
 from tunnel.net.tasks import TaskGroup

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from derphole.status import Progress
+from derphole.transfer_status import Progress
 from tunnel.units import ByteCount, Instant, Seconds
 
 # Chosen: a rate that follows within seconds and can be read.

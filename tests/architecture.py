@@ -52,6 +52,7 @@ PURE_DERPHOLE = {
     "speech.resets",
     "speech.turns",
     "status",
+    "transfer_status",
     "token",
     "transfer.archive",
     "transfer.archive_reader",

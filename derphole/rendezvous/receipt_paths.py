@@ -11,7 +11,7 @@ The reason is told in words, no stronger than what is known; the first that is t
     none of these                 no direct path was found in time
 """
 
-from derphole.status import Direction, Traffic
+from derphole.transfer_status import Direction, Traffic
 from tunnel.net.endpoint import LinkCounters, PathFacts, SeenMapping, SideEvidence
 
 NOT_IN_TIME = "no direct path was found in time"

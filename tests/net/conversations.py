@@ -11,8 +11,9 @@ from derphole import pipe
 from derphole.config import NetworkOptions, RelayAddress
 from derphole.edges.stdio import ByteSink, ByteSource
 from derphole.errors import DerpholeError
-from derphole.status import Receipt, Report, Status, TokenIssued
+from derphole.status import Report, Status, TokenIssued
 from derphole.token.text import SessionToken, parse_token
+from derphole.transfer_status import Receipt
 from tunnel.crypto.keys import KeyPair
 from tunnel.net.relay_server.limits import RelayLimits
 from tunnel.net.relay_server.server import RelayServer

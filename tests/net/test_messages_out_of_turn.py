@@ -28,9 +28,10 @@ from derphole.speech.control import Control
 from derphole.speech.endings import Ending, ending_error
 from derphole.speech.messages import Confirm, ConfirmAck, Fin, Resumption, Total, encode
 from derphole.speech.turns import Stage
-from derphole.status import Caution, Receipt, Status, TokenIssued
+from derphole.status import Caution, Status, TokenIssued
 from derphole.token.grant import Capability
 from derphole.token.text import SessionToken, parse_token
+from derphole.transfer_status import Receipt
 from tunnel.errors import ClosedHere, PeerClosed
 from tunnel.net.link import Link, Stream
 

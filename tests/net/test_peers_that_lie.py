@@ -14,9 +14,9 @@ from derphole.rendezvous.issuer import IssuerRendezvous
 from derphole.speech.control import Control
 from derphole.speech.messages import Confirm, ConfirmAck, Fin
 from derphole.speech.turns import Stage
-from derphole.status import Receipt
 from derphole.token.grant import Capability
 from derphole.token.text import parse_token
+from derphole.transfer_status import Receipt
 from tunnel.errors import LinkEnded, StreamReset
 from tunnel.proto.streams.credit import FLOOR
 

@@ -19,7 +19,8 @@ import gevent
 from derphole.cli.frame.output import Output, escaped
 from derphole.cli.frame.writer import Bar
 from derphole.progress import Measuring, Pace, Watch, unwatched
-from derphole.status import Level, Progress, size_text
+from derphole.status import Level, size_text
+from derphole.transfer_status import Progress
 from tunnel.net.clock import monotonic
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import Seconds

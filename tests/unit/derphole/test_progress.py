@@ -4,7 +4,7 @@ import pytest
 
 from derphole.cli.frame.progress import REDRAW_S, STILL_S, bar_text, cells_of
 from derphole.progress import Measure, Pace
-from derphole.status import Progress
+from derphole.transfer_status import Progress
 from tunnel.units import Instant
 
 MIB = 1 << 20

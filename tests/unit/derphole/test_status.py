@@ -18,15 +18,11 @@ from derphole.forwarding.statuses import (
 )
 from derphole.status import (
     Caution,
-    Direction,
-    Incomplete,
     Instruction,
     Listening,
     Notice,
     PathDetail,
     PathTaken,
-    Progress,
-    Receipt,
     RelayDown,
     Resumed,
     Stalled,
@@ -34,10 +30,10 @@ from derphole.status import (
     StateChanged,
     Status,
     TokenIssued,
-    Traffic,
     Waiting,
     size_text,
 )
+from derphole.transfer_status import Direction, Incomplete, Progress, Receipt, Traffic
 from tunnel.units import WallTime
 
 RECEIPT = Receipt(

@@ -17,20 +17,17 @@ from derphole.cli.frame.writer import MAX_WAITING_LINES, Bar, LineWriter
 from derphole.errors import Interrupted, PeerAborted, SinkClosed, SinkFailed, UsageError
 from derphole.status import (
     Caution,
-    Direction,
     Instruction,
     Level,
     Listening,
     Notice,
     PathTaken,
-    Progress,
-    Receipt,
     State,
     StateChanged,
     TokenIssued,
-    Traffic,
     Waiting,
 )
+from derphole.transfer_status import Direction, Progress, Receipt, Traffic
 from tunnel.units import WallTime
 
 VITAL = [TokenIssued("dhp1_x", WallTime(1000.0)), Instruction("run it"), Listening("127.0.0.1:1")]
