@@ -34,7 +34,7 @@ from tunnel.net.endpoint import (
     PortNews,
 )
 from tunnel.net.tasks import TaskGroup
-from tunnel.units import Seconds
+from tunnel.units import Instant, Seconds
 
 # Chosen.
 LOOK_S: Seconds = 10.0
@@ -51,9 +51,15 @@ KINDS = {
 
 
 class _Told:
-    """What was said of one link."""
+    """What was said of one link, and when more is to be said.
 
-    def __init__(self) -> None:
+    Args:
+        now: since when it has no direct path, for all that is known.
+    """
+
+    def __init__(self, now: Instant) -> None:
+        self.relayed_from = now
+        self.again_at = now
         self.places: defaultdict[str, set[tuple[str, int]]] = defaultdict(set)
         self.has_answer = False
         self.figures: DirectFigures | None = None
@@ -73,14 +79,17 @@ class PathWords:
         self._endpoint = endpoint
         self._is_forced = is_forced
         self._told: WeakKeyDictionary[Link, _Told] = WeakKeyDictionary()
+        self._is_looking = False
         self._tasks = TaskGroup("path words", on_failure=endpoint.fail)
 
     def begin(self, link: Link) -> None:
         """Speak of a link from now on."""
         if not self._is_forced and link not in self._told:
-            self._told[link] = _Told()
+            self._told[link] = _Told(monotonic())
             self._tell_offers(link)
-            self._tasks.spawn("look", self._look, link)
+            if not self._is_looking:
+                self._is_looking = True
+                self._tasks.spawn("look", self._look)
 
     def take(self, event: EndpointEvent) -> None:
         """Say what an event means for paths."""
@@ -124,21 +133,23 @@ class PathWords:
     def _say(self, topic: str, text: str) -> None:
         self._report(PathDetail(topic, text))
 
-    def _look(self, link: Link) -> None:
-        began_at = monotonic()
-        relayed_from = began_at
-        pause_s = LOOK_S
-        while link in self._told and link.end is None:
-            gevent.sleep(pause_s)
-            if link not in self._told or link.end is not None:
-                return
+    def _look(self) -> None:
+        """Look at all links at once, or each would wake the process up."""
+        while self._told:
+            gevent.sleep(LOOK_S)
             now = monotonic()
-            if link.direct_path is not None:
-                relayed_from, pause_s = now, LOOK_S
-                self._tell_changes(link)
-                continue
-            for_s = now - relayed_from
-            pause_s = LOOK_S if for_s < SELDOM_AFTER_S else SELDOM_S
+            for link, told in list(self._told.items()):
+                if link.end is None:
+                    self._look_at(link, told, now)
+        self._is_looking = False
+
+    def _look_at(self, link: Link, told: _Told, now: Instant) -> None:
+        if link.direct_path is not None:
+            told.relayed_from = told.again_at = now
+            self._tell_changes(link)
+        elif now >= told.again_at:
+            for_s = now - told.relayed_from
+            told.again_at = Instant(now + (0.0 if for_s < SELDOM_AFTER_S else SELDOM_S))
             self._say("relayed", f"no direct path after {for_s:.0f} s: {self._reason(link)}")
 
     def _reason(self, link: Link) -> str:

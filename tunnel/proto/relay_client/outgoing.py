@@ -1,8 +1,8 @@
 """Outgoing: whether what we send to a relay arrives there, by what its TCP has acknowledged.
 
-    bytes written --LOOK_S--> look --all acknowledged--> nothing to do until more is written
-                                |--some more acknowledged--> look again
-                                '--none for STUCK_S, though sent again and again--> `RelaySilent`
+    bytes written --FIRST_LOOK_S--> look --all acknowledged--> nothing to do until more is written
+                                      |--some more acknowledged--> look again, after LOOK_S
+                                      '--none for STUCK_S, though sent again--> `RelaySilent`
 
 A connection may be stuck in one direction: we hear and are not heard, as where large packets
 vanish.  A relay that only reads slowly closes its window, so nothing is unacknowledged then, and is
@@ -15,8 +15,10 @@ from tunnel.errors import RelaySilent
 from tunnel.proto.machine import Timed
 from tunnel.units import ByteCount, Instant, Seconds
 
-# Chosen: five repeats of a segment where a round trip is short.
-STUCK_S: Seconds = 6.0
+# Chosen: together some 7 s, five repeats of a segment where a round trip is short.  The first look
+# is late, since each wakes a process that may have nothing else to do.
+FIRST_LOOK_S: Seconds = 3.0
+STUCK_S: Seconds = 4.0  # since that look
 LOOK_S: Seconds = 1.0
 MIN_REPEATS = 3
 # Chosen: what the system takes, what passes most tunnels, and what every network must pass.
@@ -49,7 +51,7 @@ class Outgoing(Timed):
     def wrote(self, now: Instant) -> None:
         """Note that bytes were handed to the kernel."""
         if self._look_at is None:
-            self._look_at = Instant(now + LOOK_S)
+            self._look_at = Instant(now + FIRST_LOOK_S)
 
     def next_timeout(self) -> Instant | None:
         """Return when to look; None while nothing is under way."""
