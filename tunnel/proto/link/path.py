@@ -195,9 +195,9 @@ class RelayPath:
         others overfill its queue.
         """
         del now
-        lost = [record.size for record in records if record.ranges]
+        lost = [record for record in records if record.ranges]
         if len(lost) >= FLIGHT_FRAMES and not self.ledger.has_content:
-            self.controller.start_again(sum(lost))
+            self.controller.on_flight_lost(lost)
         return False
 
 

@@ -312,15 +312,29 @@ def test_a_flight_that_was_lost_is_followed_by_small_frames_and_half_as_much():
     path = Path(rate=1e9, rtt_s=0.02)
     path.ping()
     path.fill(1)
-    lost_bytes, path.in_flight, path.most_in_flight = path.bytes_in_flight, [], 0
+    lost_bytes, lost = path.bytes_in_flight, [record for _, record in path.in_flight]
+    path.in_flight, path.most_in_flight = [], 0
 
-    path.controller.start_again(lost_bytes)
+    path.controller.on_flight_lost(lost)
     assert path.controller.packet_size() == AGAIN_FRAME
     path.fill(0.3)
 
     assert FIRST_BYTES < path.most_in_flight <= lost_bytes * AGAIN_SHARE * 2**0.3
     path.fill(3)
     assert path.most_in_flight >= lost_bytes
+
+
+def test_a_few_frames_that_were_dropped_among_many_start_nothing_again():
+    path = Path(rate=1e9, rtt_s=0.02)
+    path.ping()
+    path.fill(1)
+    lost = [path.send(path.controller.packet_size()) for _ in range(2)]
+    path.fill(1)
+    window = path.controller.window
+
+    path.controller.on_flight_lost(lost)
+
+    assert path.controller.window == window
 
 
 def test_a_polite_window_after_the_start_and_always_one_frame():
