@@ -132,6 +132,7 @@ CONSTANTS = {
     "start_gain": congestion.START_GAIN,
     "start_growth": congestion.START_GROWTH,
     "start_doubles_s": congestion.START_DOUBLES_S,
+    "cut_off_s": path.CUT_OFF_S,
     "again_packet": congestion.AGAIN_FRAME,
     "again_growth": congestion.AGAIN_GROWTH,
     "again_share": congestion.AGAIN_SHARE,

@@ -22,6 +22,7 @@ from tunnel.wire.packet import RELAY_PATH
 # Chosen: a claimer whose relay is silent for so long follows the issuer.
 RELAY_SILENCE_S: Seconds = 1.0
 FLIGHT_FRAMES = 2  # lost, and nothing else on its way: a flight, not a frame that was dropped
+CUT_OFF_S: Seconds = 1.0  # and it takes longer (derper: 2 s) to cut off a client that is too slow
 
 
 class Path(Protocol):
@@ -194,10 +195,10 @@ class RelayPath:
         It may have been too much for their line.  Fewer losses change nothing: a relay drops when
         others overfill its queue.
         """
-        del now
         lost = [record for record in records if record.ranges]
-        if len(lost) >= FLIGHT_FRAMES and not self.ledger.has_content:
-            self.controller.on_flight_lost(lost)
+        is_flight = len(lost) >= FLIGHT_FRAMES and not self.ledger.has_content
+        if is_flight and now >= min(record.sent_at for record in lost) + CUT_OFF_S:
+            self.controller.on_flight_lost(sum(record.count * record.size for record in lost))
         return False
 
 

@@ -201,11 +201,6 @@ class DeliveryMeter:
         is_limited = self._dry_number > self._acked_number
         record.mark = FlightMark(self._delivered, self._delivered_at, self._sent_from, is_limited)
 
-    def delivered_since(self, record: SentRecord) -> ByteCount:
-        """Return what was acknowledged since a record was sent, in bytes."""
-        assert isinstance(record.mark, FlightMark)
-        return self._delivered - record.mark.delivered
-
     def on_acked(self, arrived_at: Instant, records: Sequence[SentRecord]) -> DeliverySample:
         """Return what records that were acknowledged together tell; they are at least one."""
         self._delivered += sum(record.count * record.size for record in records)

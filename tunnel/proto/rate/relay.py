@@ -202,15 +202,8 @@ class RelayController:
             self.is_measuring = True
         self._decide()
 
-    def on_flight_lost(self, records: Sequence[SentRecord]) -> None:
-        """Forget the path and begin with little, unless more has passed since than was lost.
-
-        Args:
-            records: the lost ones that carried data; no others are left in flight.
-        """
-        lost_bytes = sum(record.count * record.size for record in records)
-        if self._meter.delivered_since(min(records, key=lambda record: record.first)) > lost_bytes:
-            return  # the relay dropped some of many
+    def on_flight_lost(self, lost_bytes: ByteCount) -> None:
+        """Forget what is known of the path and begin with little: a whole flight was lost."""
         self.minimum_rtt_s, self.is_measuring, self._measured_from = None, False, None
         self._gain, self._best = START_GAIN, BestRate(BEST_FOR_S)
         self._start = Start.again(lost_bytes)

@@ -312,10 +312,9 @@ def test_a_flight_that_was_lost_is_followed_by_small_frames_and_half_as_much():
     path = Path(rate=1e9, rtt_s=0.02)
     path.ping()
     path.fill(1)
-    lost_bytes, lost = path.bytes_in_flight, [record for _, record in path.in_flight]
-    path.in_flight, path.most_in_flight = [], 0
+    lost_bytes, path.in_flight, path.most_in_flight = path.bytes_in_flight, [], 0
 
-    path.controller.on_flight_lost(lost)
+    path.controller.on_flight_lost(lost_bytes)
     assert path.controller.packet_size() == AGAIN_FRAME
     path.fill(0.3)
 
@@ -324,17 +323,17 @@ def test_a_flight_that_was_lost_is_followed_by_small_frames_and_half_as_much():
     assert path.most_in_flight >= lost_bytes
 
 
-def test_a_few_frames_that_were_dropped_among_many_start_nothing_again():
-    path = Path(rate=1e9, rtt_s=0.02)
-    path.ping()
-    path.fill(1)
-    lost = [path.send(path.controller.packet_size()) for _ in range(2)]
-    path.fill(1)
-    window = path.controller.window
+@pytest.mark.parametrize(("later_s", "is_new"), [(0.1, False), (2.0, True)])
+def test_frames_that_a_relay_dropped_start_nothing_again_and_a_client_that_was_cut_off_does(
+    later_s, is_new
+):
+    path = RelayPath(RelayEndpoint(0, DerpKey(bytes(32))), RelayController(GRANT, False), 0.0, {0})
+    now = Instant(100.0)
+    records = [SentRecord(n, 1, now, 4096, True, [StreamRange(0, n, 9)]) for n in range(2)]
 
-    path.controller.on_flight_lost(lost)
+    path.on_lost(Instant(now + later_s), records)
 
-    assert path.controller.window == window
+    assert (path.packet_size == AGAIN_FRAME) is is_new
 
 
 def test_a_polite_window_after_the_start_and_always_one_frame():
