@@ -14,23 +14,16 @@ other end) and so runs in a thread.
 
 import os
 import stat
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import ParamSpec, TypeVar
-
-from gevent.hub import get_hub
 
 from derphole.edges.stdio import ByteSink, ByteSource, reason_text
-from derphole.edges.worker import Failure, outcome, settled
 from derphole.errors import OutputExists, SinkFailed, UsageError
+from tunnel.net.threads import in_thread
 
 # Chosen: a name has 255 bytes at most, and ours is longer than the one it stands for.
 MAX_KEPT_NAME = 200
 RANDOM_BYTES = 4
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class FileSource(ByteSource):
@@ -161,12 +154,6 @@ class NewFile(OpenedSink):
             self._part.rename(self._final)
         else:
             self._part.unlink()
-
-
-def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a call that may block in a thread; raises its `OSError` here."""
-    result: T | Failure = get_hub().threadpool.spawn(outcome, function, *args, **kwargs).get()
-    return settled(result)
 
 
 def _part_name(name: str) -> str:
