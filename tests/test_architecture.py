@@ -3,6 +3,7 @@
 import graphlib
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,13 @@ def test_the_table_of_rooms_has_no_circle():
 
     assert set().union(*graph.values()) <= set(graph)
     list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """Pytest takes the second for the first, and the whole run ends before its first test."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_a_module_without_a_room_is_noticed(tmp_path):
