@@ -43,9 +43,12 @@ def test_an_absent_issuer_is_given_up_and_what_that_means_is_said():
         with gevent.Timeout(WAIT_S), pytest.raises(NobodyThere) as caught:
             claim(unbounded, 0.5)
 
+    # The time is the true one; a machine that does much else takes longer than asked.
+    awaited_s = float(str(caught.value).split()[3])
+    assert 0.5 <= awaited_s < WAIT_S
     assert str(caught.value) == (
-        "timed out after 0.5 s waiting for the listener to answer: the relay says that nobody is "
-        "there; the command that printed the token has not started or has ended, or the token was "
+        f"timed out after {awaited_s:g} s waiting for the listener to answer: the relay says that "
+        "nobody is there; the command that printed the token has not started or has ended, or the token was "
         "used or has expired: run that command again, and use the token that it prints then"
     )
     assert ABSENCE_S == 120.0

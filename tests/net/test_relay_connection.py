@@ -1,5 +1,7 @@
 """RelayConnection against relays that behave, misbehave and go away."""
 
+import logging
+
 import gevent
 import pytest
 from fake_relays import WAIT_S, FakeConnection, Recorder, make_certificate, running
@@ -274,6 +276,20 @@ def test_it_reconnects_when_the_relay_hangs_up(connect, recorder):
         assert server.connections >= 3
         assert any("closed the connection" in error for error in recorder.errors)
         assert relay.node is not None
+
+
+def test_a_failure_that_comes_again_and_again_is_logged_ever_less_often(connect, recorder, caplog):
+    caplog.set_level(logging.INFO, logger=RelayConnection.__module__)
+    with running(serve_and_echo) as server:
+        region = server.region()
+    connect(region)
+
+    recorder.wait_until(lambda: len(recorder.errors) > 12)
+
+    first, second, fourth = caplog.messages[:3]
+    assert "the connection was refused" in first
+    assert second == f"{first} (time 2)"
+    assert fourth == f"{first} (time 4)"
 
 
 def test_a_restarting_relay_is_left_alone_for_the_time_it_asked_for(connect, recorder):

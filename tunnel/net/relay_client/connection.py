@@ -131,6 +131,8 @@ class RelayConnection:
         self._is_awaited = False
         self._is_closed = False
         self._has_worked = False
+        self._failure = ""
+        self._failures_alike = 0  # since we were last connected
         self._connected_at: Instant | None = None
         self._restart_pause_s: Seconds | None = None
         self._runner: Greenlet | None = None
@@ -331,10 +333,19 @@ class RelayConnection:
         self.state = state
         self.last_error = error
         if state is RelayState.DOWN:
-            _log.info("%s", error)
+            self._log_failure(str(error))
         elif state is RelayState.CONNECTED and self.node is not None:
+            self._failures_alike = 0
             _log.info("connected to relay %s", self.node.address)
         self._observer.relay_changed(self)
+
+    def _log_failure(self, text: str) -> None:
+        """Log why an attempt failed; what comes again and again, at each doubling of its number."""
+        self._failures_alike = self._failures_alike + 1 if text == self._failure else 1
+        self._failure = text
+        number = self._failures_alike
+        if number & (number - 1) == 0:
+            _log.info("%s%s", text, f" (time {number})" if number > 1 else "")
 
     # -- what a session reports -------------------------------------------------------------
 
