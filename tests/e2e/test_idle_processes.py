@@ -120,7 +120,8 @@ def test_every_state_of_every_command_is_idle(idlers: Idlers, is_full: bool):
 
     token_of(idlers.add("listen, waiting for a claim", idlers.start("l", "listen", "--relay", url)))
     idlers.add(
-        "listen, waiting for a relay", idlers.start("r", "listen", "--relay", "http://127.0.0.1:9")
+        "listen, waiting for a relay",
+        idlers.start("r", "listen", "--timeout", "0", "--relay", "http://127.0.0.1:9"),
     ).await_line("cannot be reached")
     idlers.add(
         "pipe, waiting for somebody who is not there",

@@ -52,7 +52,9 @@ class Usage:
 
     @classmethod
     def of(cls, pid: int) -> "Usage":
-        """Return what a process has used so far."""
+        """Return what a process has used so far; one that has ended is not idle."""
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        assert state != "Z", f"process {pid} has ended"
         wakeups, seconds = {}, {}
         for task in Path(f"/proc/{pid}/task").iterdir():
             # An idle thread of the pool may end between being listed and being read.

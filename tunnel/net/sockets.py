@@ -18,20 +18,21 @@ import struct
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 
 import gevent
 from gevent import socket
-from gevent.event import Event
 from gevent.queue import Empty, SimpleQueue
 
 from tunnel.addresses import host_and_port
 from tunnel.errors import HostUnreachable, TunnelError
+from tunnel.net.clock import monotonic
 from tunnel.net.ifaces import source_address
 from tunnel.net.names import Address, look_up
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_client.outgoing import Unacknowledged
-from tunnel.units import ByteCount, Seconds
+from tunnel.units import ByteCount, Instant, Seconds
 from tunnel.wire.derpmap import FAMILY_OFF
 
 # Chosen.
@@ -121,20 +122,38 @@ def connect_first(
     """
     if len(addresses) == 1 and not again_s:
         return _connected(addresses[0], port, segment_size)
-    results: SimpleQueue[socket.socket | OSError] = SimpleQueue()
+    began_at = monotonic()
+    waiting = [
+        _Attempt(turn, is_first, Instant(began_at + STAGGER_S * turn + delay_s))
+        for turn in range(len(addresses))
+        for is_first, delay_s in ((True, 0.0), *((False, delay_s) for delay_s in again_s))
+    ]
+    results: SimpleQueue[_Result] = SimpleQueue()
+    errors: list[OSError] = []
     with TaskGroup("connect") as tasks:
-        before: Event | None = None
-        for turn, address in enumerate(addresses):
-            attempt = _Attempt(address, port, STAGGER_S * turn, before, segment_size)
-            tasks.spawn(address[1], _connect_one, attempt, results)
-            for delay_s in again_s:
-                tasks.spawn(address[1], _connect_again, attempt, delay_s, results)
-            before = attempt.failed
         try:
-            return _first_socket(results, len(addresses))
+            while len(errors) < len(addresses):
+                now = monotonic()
+                for attempt in [each for each in waiting if each.due_at <= now]:
+                    waiting.remove(attempt)
+                    address = addresses[attempt.turn]
+                    tasks.spawn(address[1], _connect, attempt, address, port, segment_size, results)
+                next_at = min((attempt.due_at for attempt in waiting), default=None)
+                try:
+                    tried, result = results.get(timeout=next_at and max(0.0, next_at - now))
+                except Empty:
+                    continue
+                if not isinstance(result, OSError):
+                    return result
+                if tried.is_first:  # that an address fails later says no more than its silence
+                    errors.append(result)
+                    waiting = _after_failure(waiting, tried.turn)
         finally:
             tasks.kill()
             _close_rest(results)
+    # A refusal says more than a family without a route.
+    refusals = [error for error in errors if isinstance(error, ConnectionRefusedError)]
+    raise (refusals or errors)[0]
 
 
 def resolve(host: str, ipv4: str, ipv6: str) -> list[Address]:
@@ -182,42 +201,38 @@ def _look_up(host: str, wanted: list[int], *, is_needed: bool) -> list[Address]:
     return [pair for pair in found if pair[0] in wanted]
 
 
+@dataclass(frozen=True, slots=True)
 class _Attempt:
-    """One address, the longest wait before it is its turn, and the attempt before it."""
+    """When the address of that turn is tried, for the first time or once more."""
 
-    def __init__(
-        self,
-        address: Address,
-        port: int,
-        delay_s: Seconds,
-        before: Event | None,
-        segment_size: ByteCount | None,
-    ) -> None:
-        self.address = address
-        self.segment_size = segment_size
-        self.port = port
-        self.delay_s = delay_s
-        self.before = before
-        self.failed = Event()
+    turn: int
+    is_first: bool
+    due_at: Instant
 
 
-def _connect_one(attempt: _Attempt, results: "SimpleQueue[socket.socket | OSError]") -> None:
-    if attempt.before is not None:
-        attempt.before.wait(attempt.delay_s)
-    try:
-        results.put(_connected(attempt.address, attempt.port, attempt.segment_size))
-    except OSError as error:
-        results.put(error)
-        attempt.failed.set()
+_Result = tuple[_Attempt, socket.socket | OSError]
 
 
-def _connect_again(
-    attempt: _Attempt, delay_s: Seconds, results: "SimpleQueue[socket.socket | OSError]"
+def _after_failure(waiting: list[_Attempt], turn: int) -> list[_Attempt]:
+    """Return the attempts that are left: the next address is due, the failed one is not again."""
+    return [
+        replace(each, due_at=Instant(0.0)) if each.is_first and each.turn == turn + 1 else each
+        for each in waiting
+        if each.turn != turn
+    ]
+
+
+def _connect(
+    attempt: _Attempt,
+    address: Address,
+    port: int,
+    segment_size: ByteCount | None,
+    results: "SimpleQueue[_Result]",
 ) -> None:
-    """Try an address once more if it is silent; that it fails now says no more than silence."""
-    if not attempt.failed.wait(attempt.delay_s + delay_s):
-        with suppress(OSError):
-            results.put(_connected(attempt.address, attempt.port, attempt.segment_size))
+    try:
+        results.put((attempt, _connected(address, port, segment_size)))
+    except OSError as error:
+        results.put((attempt, error))
 
 
 def _connected(address: Address, port: int, segment_size: ByteCount | None) -> socket.socket:
@@ -234,30 +249,15 @@ def _connected(address: Address, port: int, segment_size: ByteCount | None) -> s
     return sock
 
 
-def _first_socket(results: "SimpleQueue[socket.socket | OSError]", count: int) -> socket.socket:
-    errors: list[OSError] = []
-    while len(errors) < count:
-        result = results.get()
-        if not isinstance(result, OSError):
-            return result
-        errors.append(result)
-    # A refusal says more than a family without a route.
-    refusals = [error for error in errors if isinstance(error, ConnectionRefusedError)]
-    raise (refusals or errors)[0]
-
-
 def _connect_reason(error: OSError) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "the connection was refused (nothing listens there, or a firewall says no)"
     return (error.strerror or str(error)).lower()
 
 
-def _close_rest(results: "SimpleQueue[socket.socket | OSError]") -> None:
-    while True:
-        try:
-            result = results.get_nowait()
-        except Empty:
-            return
+def _close_rest(results: "SimpleQueue[_Result]") -> None:
+    while not results.empty():
+        _, result = results.get_nowait()
         if not isinstance(result, OSError):
             result.close()
 

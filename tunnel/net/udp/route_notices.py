@@ -11,8 +11,8 @@ Source: rtnetlink(7), netlink(7).
 import errno
 import sys
 
-import gevent
 from gevent import get_hub, socket
+from gevent.hub import Waiter
 
 from tunnel.units import Seconds
 
@@ -51,9 +51,18 @@ class RouteNotices:
 
     def wait(self, timeout_s: Seconds) -> bool:
         """Wait for a notice; returns False after `timeout_s`."""
-        with gevent.Timeout(timeout_s, False):
-            get_hub().wait(self._watcher)
-        return self.take()
+        # A timer beside the watcher: an idle process does this again and again, and an exception
+        # each time that nothing came would be most of what it does.
+        waiter: Waiter[bool] = Waiter()
+        timer = get_hub().loop.timer(timeout_s)
+        self._watcher.start(waiter.switch, True)
+        timer.start(waiter.switch, False)
+        try:
+            is_told = waiter.get()
+        finally:
+            self._watcher.stop()
+            timer.close()
+        return is_told and self.take()
 
     def take(self) -> bool:
         """Throw away the notices that came; returns whether there were any."""
