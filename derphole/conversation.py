@@ -88,10 +88,14 @@ class Conversation:
         """Run one more work, until the run is over at the latest."""
         return self._tasks.spawn(work.__name__, self._guard, work)
 
+    def start_reading(self, work: Work) -> None:
+        """Run one more work, which reads the link: what came before its end is still taken."""
+        self._readers.append(self.start(work))
+
     def attend(self, control: Stream) -> None:
         """Hear and say messages on this stream from now on."""
         self._control = control
-        self._readers.append(self.start(self._take_messages))
+        self.start_reading(self._take_messages)
 
     def follow(self, decisions: Sequence[Decision]) -> None:
         """Carry out what the proof decided, in this order; raises what it fails with."""

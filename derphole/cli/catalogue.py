@@ -6,7 +6,7 @@ frozen binary finds what it must contain by reading import statements.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from derphole.cli.frame.arguments import Arguments
@@ -39,7 +39,7 @@ class Command:
         summary: half a sentence for the list of commands.
         load: imports its module.
         least: positional arguments it needs.
-        most: positional arguments it takes; None for any number, which it ignores.
+        most: positional arguments it takes; None for any number.
         takes_options: whether it has options of its own and needs docopt.
         unlisted: a section of options that it accepts and its help leaves out.
     """
@@ -62,6 +62,7 @@ class Program:
         commands: by name, without `help`.
         examples: command lines.
         planned: what does the work of commands that people know and that come later, by name.
+        aliases: other names of commands, each with the command's own.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Program:
     commands: Mapping[str, Command]
     examples: tuple[str, ...]
     planned: Mapping[str, str]
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 def _load_version() -> CommandModule:
@@ -87,6 +89,18 @@ def _load_pipe() -> CommandModule:
     from derphole.cli.commands import pipe
 
     return pipe
+
+
+def _load_send() -> CommandModule:
+    from derphole.cli.commands import send
+
+    return send
+
+
+def _load_receive() -> CommandModule:
+    from derphole.cli.commands import receive
+
+    return receive
 
 
 def _load_share() -> CommandModule:
@@ -125,6 +139,8 @@ DERPHOLE_COMMANDS: Mapping[str, Command] = {
         most=2,
         unlisted=PARALLEL_OPTION,
     ),
+    "receive": Command("Receive what another machine sends", _load_receive, most=1),
+    "send": Command("Send files, folders, text or standard input", _load_send, most=None),
     "share": Command("Let another machine connect to a local TCP service", _load_share, 1, 1),
     "open": Command(
         "Open a local port that leads to a shared service",
@@ -137,20 +153,12 @@ DERPHOLE_COMMANDS: Mapping[str, Command] = {
 }
 DERPTUN_COMMANDS: Mapping[str, Command] = {"netcheck": NETCHECK, "version": VERSION}
 
-_PIPE_INSTEAD = (
-    "until then run `derphole listen -o FILE` on the receiving machine and "
-    "`derphole pipe TOKEN FILE` on the sending one"
-)
 _SHARE_INSTEAD = (
     "until then run `derphole share HOST:PORT` where the service is and `derphole open TOKEN` on "
     "the other machine; a token lasts up to 7 days"
 )
 PLANNED: Mapping[str, Mapping[str, str]] = {
     "derphole": {
-        **dict.fromkeys(
-            ("send", "tx", "receive", "rx", "recv", "recieve"),
-            _PIPE_INSTEAD,
-        ),
         "ssh": "until then send the public key: `derphole listen -o key.pub` on the machine that "
         "lets in, `derphole pipe TOKEN ~/.ssh/id_ed25519.pub` on the other one",
     },
@@ -163,13 +171,14 @@ COMMANDS: Mapping[str, Program] = {
         "move bytes between two machines without an open port or an account",
         DERPHOLE_COMMANDS,
         (
-            "derphole listen -o copy.bin",
-            "derphole pipe TOKEN original.bin",
+            "derphole send photo.jpg",
+            "derphole receive CODE",
             "derphole share 8080",
             "derphole open TOKEN",
             "derphole help pipe",
         ),
         PLANNED["derphole"],
+        {"tx": "send", "rx": "receive", "recv": "receive", "recieve": "receive"},
     ),
     "derptun": Program(
         "derptun",

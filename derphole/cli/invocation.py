@@ -105,7 +105,7 @@ class Invocation:
         leading = scan(self._line, GLOBAL_FLAGS, stop_at_word=True)
         if not leading.words:
             return self._root(leading)
-        name = leading.words[0]
+        name = self._program.aliases.get(leading.words[0], leading.words[0])
         if name == "help":
             return self._help_command(leading)
         self._check_known(name)
@@ -119,7 +119,7 @@ class Invocation:
         taken = self._scan_rest(leading, usage if command.takes_options else None)
         if self._has_answered(taken):
             return 0
-        if "[TOKEN]" in usage:
+        if "[TOKEN]" in usage or "[CODE]" in usage:
             from derphole.cli.frame.sources import unlabelled
 
             taken.words = unlabelled(taken.words)
@@ -129,7 +129,13 @@ class Invocation:
         from derphole.cli.frame.logs import debug_lines, stall_lines
 
         values = fit(usage, name, taken)
-        arguments = Arguments(values, self._environ, self._program.name, spoken=self._spoken)
+        arguments = Arguments(
+            values,
+            self._environ,
+            self._program.name,
+            spoken=self._spoken,
+            repeated=taken.repeated,
+        )
         self._trace = arguments.text("--trace")
         watchdog = stall_lines(self._output) if self._is_debug else nullcontext()
         with debug_lines(self._output, shows_tracebacks=self._is_debug), watchdog:

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from derphole.edges.stdio import reason_text
 from derphole.errors import SpaceShort, TargetUnwritable
+from derphole.transfer.entries import Entry, EntryType
 from derphole.transfer.names import numbered, part_name, shown, twin
 from derphole.transfer.placing import Present
 from tunnel.units import ByteCount
@@ -50,6 +51,7 @@ class Destination:
     Attributes:
         fd: its descriptor.
         shown: what a person calls it.
+        real_path: where it is, for later runs.
 
     Args:
         path: of the folder; links in it are followed.
@@ -60,6 +62,8 @@ class Destination:
 
     def __init__(self, path: bytes) -> None:
         self.shown = shown(path)
+        self.real_path = os.path.realpath(path)
+        self._path = path
         try:
             self.fd = os.open(path, OPEN_FOLDER)
         except OSError as error:
@@ -89,6 +93,10 @@ class Destination:
         free = self.free_bytes()
         if free is not None and needed > free:
             raise SpaceShort(self.shown, free, needed)
+
+    def path_of(self, name: bytes) -> str:
+        """Return what a person calls something in it."""
+        return shown(name if self._path == b"." else os.path.join(self._path, name))
 
     def present(self, name: bytes) -> Present:
         """Return what a name stands for."""
@@ -138,3 +146,15 @@ def _is_exact(folder: int, name: bytes) -> bool:
         other = os.stat(swapped, dir_fd=folder, follow_symlinks=False)
         return not os.path.samestat(one, other)
     return True
+
+
+def is_like(folder: int, name: bytes, there: Present, entry: Entry) -> bool:
+    """Tell whether what is there may be what an earlier run made of an entry."""
+    if there is Present.FOLDER:
+        return entry.type is EntryType.FOLDER
+    if there is Present.LINK and entry.type is EntryType.LINK:
+        return os.readlink(name, dir_fd=folder) == entry.target
+    if there is Present.FILE and entry.type is EntryType.FILE:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns)
+    return False

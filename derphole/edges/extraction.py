@@ -21,6 +21,7 @@ from derphole.edges.destination import (
     OPEN_FOLDER,
     PRIVATE_FOLDER,
     free_name,
+    is_like,
     present,
     taken_for,
 )
@@ -29,7 +30,7 @@ from derphole.edges.recorder import NoRecorder, Recorder
 from derphole.edges.stdio import reason_text
 from derphole.transfer import archive_reader as archive
 from derphole.transfer.archive_reader import ArchiveReader
-from derphole.transfer.entries import Change, Ending, Entry, EntryType
+from derphole.transfer.entries import Change, Ending, Entry
 from derphole.transfer.names import System, is_reserved, local_part, part_name, shown
 from derphole.transfer.outcome import Received
 from derphole.transfer.placing import Placement, Policy, Present, placement
@@ -262,7 +263,7 @@ class Extractor:
     def _placed_beside(self, entry: Entry, name: bytes, there: Present) -> tuple[bytes, Placement]:
         """Return name and placement of an entry whose name something has."""
         folder = self._stack[-1]
-        is_ours = self._is_continued and _is_like(folder.fd, name, there, entry)
+        is_ours = self._is_continued and is_like(folder.fd, name, there, entry)
         placed = placement(entry.type, there, self._policy, is_ours=is_ours)
         if placed is Placement.SKIP:
             raise _Skipped
@@ -417,15 +418,3 @@ def _close(file: _File) -> None:
 
 def _refuse(reason: str) -> None:
     raise _Refused(reason)
-
-
-def _is_like(folder: int, name: bytes, there: Present, entry: Entry) -> bool:
-    """Tell whether what is there may be what an earlier run made of an entry."""
-    if there is Present.FOLDER:
-        return entry.type is EntryType.FOLDER
-    if there is Present.LINK and entry.type is EntryType.LINK:
-        return os.readlink(name, dir_fd=folder) == entry.target
-    if there is Present.FILE and entry.type is EntryType.FILE:
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        return (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns)
-    return False

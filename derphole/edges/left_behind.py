@@ -8,8 +8,9 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from derphole.edges.destination import NO_LINK, OPEN_FOLDER, present
+from derphole.edges.destination import NO_LINK, OPEN_FOLDER, is_like, present
 from derphole.edges.partial_file import give_name
+from derphole.transfer.entries import Entry, EntryType
 from derphole.transfer.names import System, local_part, part_name
 from derphole.transfer.placing import Present
 from tunnel.units import ByteCount
@@ -55,12 +56,14 @@ class LeftBehind:
             os.close(fd)
         return None
 
-    def complete(self, path: bytes) -> bool:
-        """Give a finished file its name, where a killed process did not; tell whether it has it."""
-        with suppress(OSError), self._place(path) as (folder, name):
-            if present(folder, name) is Present.NOTHING:
+    def stands(self, entry: Entry) -> bool:
+        """Tell whether an entry that is finished is there as it was; names a file that has none."""
+        with suppress(OSError), self._place(entry.path) as (folder, name):
+            there = present(folder, name)
+            if entry.type is EntryType.FILE and there is Present.NOTHING:
                 give_name(folder, part_name(name), name, replaces=False)
-            return present(folder, name) is Present.FILE
+                there = Present.FILE
+            return is_like(folder, name, there, entry)
         return False
 
     def forget(self, path: bytes) -> None:

@@ -81,6 +81,67 @@ class KindRefused(NotTaken):
         super().__init__(what=what, target=target)
 
 
+class SizeNotWanted(NotTaken):
+    """It is larger than the person takes unasked, and there is nobody to ask.
+
+    Args:
+        amount: what is offered, as in "of 3.1GiB".
+        limit: up to where nothing is asked.
+    """
+
+    code = "size-not-wanted"
+    says = "what is offered is {amount}, more than --ask-above {limit}, and nobody can be asked"
+    next_step = "use --yes to take it"
+
+    def __init__(self, amount: str, limit: str) -> None:
+        super().__init__(amount=amount, limit=limit)
+
+
+class PartlyReceived(DerpholeError):
+    """Some of what was sent is not here.
+
+    Args:
+        count: how many entries.
+    """
+
+    code = "partly-received"
+    says = "{count} of what was sent could not be written here, as told above; all else is complete"
+    next_step = "deal with what was named, then run both commands again"
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count=count)
+
+
+class PartlySent(DerpholeError):
+    """Some of what was named was not sent.
+
+    Args:
+        count: how many entries.
+    """
+
+    code = "partly-sent"
+    says = "{count} of what was named could not be sent, as told above; all else has arrived"
+    next_step = "see the permissions, or use --skip-unreadable to have that count as success"
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count=count)
+
+
+class PartlyTaken(DerpholeError):
+    """The other side could not write some of it.
+
+    Args:
+        count: how many entries.
+    """
+
+    code = "partly-taken"
+    says = "the other side could not write {count} of what was sent; all else has arrived"
+    next_step = "see its messages"
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count=count)
+
+
 class Declined(DerpholeError):
     """The other side did not take what we offer.
 

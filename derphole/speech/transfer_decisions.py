@@ -39,6 +39,11 @@ class Offered:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """The sender has counted on: `totals` is another."""
+
+
+@dataclass(frozen=True, slots=True)
 class Begin:
     """Read the data stream from now on; what is held is kept with `Origin.HELD` alone."""
 
@@ -117,6 +122,7 @@ class EndRepairs:
 
 TransferDecision = (
     Offered
+    | Counted
     | Begin
     | ReadPieces
     | WritePiece

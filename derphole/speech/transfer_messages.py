@@ -9,6 +9,7 @@
     0x16 START          origin
     0x17 PIECES         digest*            of what is held of begun entries, in their order
     0x18 PROGRESS       bytes stored
+    0x19 RESULT         entries refused, entries skipped                     before CONFIRM
 
 Bodies only: `derphole.speech.messages` puts the header before them.  Pure.  Source:
 docs/protocol.md, section "Conversations".
@@ -181,8 +182,21 @@ class Progress:
     stored: ByteCount
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of the entries, where not all of them were made.
+
+    Args:
+        refused: entries that could not be made, or may not be.
+        skipped: entries that were left as they are, as the person wanted.
+    """
+
+    refused: int
+    skipped: int
+
+
 TransferMessage = (
-    Offer | Totals | Answer | HaveParts | HaveEntries | HaveEnd | Start | Pieces | Progress
+    Offer | Totals | Answer | HaveParts | HaveEntries | HaveEnd | Start | Pieces | Progress | Result
 )
 
 
@@ -209,6 +223,8 @@ def encode_body(message: TransferMessage) -> tuple[int, bytes]:
             return 0x17, _list(digests, MAX_KEYS_AT_ONCE)
         case Progress(stored):
             return 0x18, _u64(stored)
+        case Result(refused, skipped):
+            return 0x19, _u64(refused) + _u64(skipped)
 
 
 def decode_body(kind: int, body: bytes) -> TransferMessage | None:
@@ -318,4 +334,5 @@ _DECODERS: Mapping[int, Callable[[Reader], TransferMessage]] = {
     0x16: _decode_start,
     0x17: lambda reader: Pieces(_items(reader, PIECE_DIGEST_SIZE)),
     0x18: lambda reader: Progress(reader.uint(8)),
+    0x19: lambda reader: Result(reader.uint(8), reader.uint(8)),
 }

@@ -19,7 +19,7 @@
              SEND_ANSWERED         HAVE_PARTS, HAVE_ENTRIES, HAVE_END    ANSWER, "go"
              SEND_HEARD            nothing                               HAVE_END
              SEND_FLOWING          PIECES, PROGRESS                      our START
-             SEND_AFTER_FIN        PROGRESS, CONFIRM                     our FIN
+             SEND_AFTER_FIN        PROGRESS, RESULT, CONFIRM             our FIN
 
 Everything else, bytes that are not a message, and the end of the messages end the run at once,
 except that who confirms has succeeded by then.  Messages of unknown types are ignored.
@@ -48,6 +48,7 @@ from derphole.speech.transfer_messages import (
     Offer,
     Pieces,
     Progress,
+    Result,
     Start,
     Totals,
 )
@@ -92,6 +93,7 @@ NAMES: Mapping[type[Message], str] = {
     Start: "START",
     Pieces: "PIECES",
     Progress: "PROGRESS",
+    Result: "RESULT",
 }
 MAY_COME: Mapping[Stage, tuple[type[Message], ...]] = {
     Stage.LISTEN_BEFORE_FIN: (Total, Fin),
@@ -111,7 +113,7 @@ MAY_COME: Mapping[Stage, tuple[type[Message], ...]] = {
     Stage.SEND_ANSWERED: (HaveParts, HaveEntries, HaveEnd),
     Stage.SEND_HEARD: (),
     Stage.SEND_FLOWING: (Pieces, Progress),
-    Stage.SEND_AFTER_FIN: (Progress, Confirm),
+    Stage.SEND_AFTER_FIN: (Progress, Result, Confirm),
 }
 
 

@@ -27,7 +27,7 @@ from derphole.speech.endings import Ending, answer_of
 from derphole.speech.messages import Buffer, Fin, Message, encode
 from derphole.speech.stream_proof import CONFIRM_S, ReceivingProof
 from derphole.speech.stream_states import State
-from derphole.speech.transfer_decisions import Begin, Offered, ReadPieces
+from derphole.speech.transfer_decisions import Begin, Counted, Offered, ReadPieces
 from derphole.speech.transfer_messages import (
     MAX_KEYS_AT_ONCE,
     MAX_PARTS_AT_ONCE,
@@ -42,6 +42,7 @@ from derphole.speech.transfer_messages import (
     Part,
     Pieces,
     Progress,
+    Result,
     Start,
     Totals,
     Verdict,
@@ -78,6 +79,7 @@ class ReceivingTransfer(ReceivingProof):
         totals: how much there is, as far as it was told.
         claims: what is held of begun entries, as it was told; nothing if the sender begins anew.
         origin: whether that counts, once the sender has begun.
+        keeps_what_came: as given; it may be changed until the answer.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class ReceivingTransfer(ReceivingProof):
         self.claims = Claims(piece_size)
         self._piece_size = piece_size
         self.origin: Origin | None = None
-        self._keeps_what_came = keeps_what_came
+        self.keeps_what_came = keeps_what_came
         self._held_entries = 0
         self._pieces_read = 0
         self._repairs: RepairReader | None = None
@@ -103,6 +105,11 @@ class ReceivingTransfer(ReceivingProof):
         self._stored: ByteCount = 0
         self._told: ByteCount = 0  # of that in PROGRESS
         self._may_tell_at = now
+
+    @property
+    def held_count(self) -> int:
+        """How many finished entries were told."""
+        return self._held_entries
 
     @property
     def repaired_count(self) -> int:
@@ -204,6 +211,12 @@ class ReceivingTransfer(ReceivingProof):
         is_due = self.state in FLOWING and self._stored > self._told
         return self._may_tell_at if is_due else None
 
+    def tell_result(self, refused: int, skipped: int) -> list[Decision]:
+        """Tell what became of the entries, before `handle_flushed`, if not all were made."""
+        if self.state is not State.WHOLE or not (refused or skipped):
+            return []
+        return [Say(encode(Result(refused, skipped)))]
+
     def handle_pieces(self, digests: Sequence[bytes]) -> list[Decision]:
         """Take the digests of the next pieces of what is held, as it stands here."""
         if self.state not in FLOWING or self._repairs is None:
@@ -245,7 +258,7 @@ class ReceivingTransfer(ReceivingProof):
 
     def _keep_place(self) -> list[Decision]:
         kept = super()._keep_place()
-        return [] if self._keeps_what_came else kept
+        return [] if self.keeps_what_came else kept
 
     # -- messages ---------------------------------------------------------------------------
 
@@ -263,7 +276,7 @@ class ReceivingTransfer(ReceivingProof):
                 return [Offered(message)]
             case Totals():
                 self._take_totals(message)
-                return []
+                return [Counted()]
             case Start(origin):
                 return self._take_start(origin)
             case Fin() if self._repairs is not None and self._pieces_read < self.claims.count:
@@ -297,7 +310,7 @@ class ReceivingTransfer(ReceivingProof):
     @property
     def _can_begin_again(self) -> bool:
         is_untouched = not self.tally.size and self._repairs is None
-        return self._keeps_what_came or is_untouched
+        return self.keeps_what_came or is_untouched
 
     def next_timeout(self) -> Instant | None:
         """Return when `handle_timeout` is due; ask again after every other call."""

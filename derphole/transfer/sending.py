@@ -44,6 +44,7 @@ from derphole.speech.transfer_messages import (
     Origin,
     Pieces,
     Progress,
+    Result,
     Start,
     Totals,
     Verdict,
@@ -77,6 +78,7 @@ class SendingTransfer(SendingProof):
         stored: bytes of this link's data that the other side has stored.
         held: what it says it held before.
         origin: whether that counted, once `start` was called.
+        result: what the other side made of the entries, where it did not make all of them.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class SendingTransfer(SendingProof):
         self.stored: ByteCount = 0
         self.held = Held(piece_size)
         self.origin: Origin | None = None
+        self.result = Result(0, 0)
         self._piece_size = piece_size
         self._comparison: Comparison | None = None
 
@@ -205,6 +208,8 @@ class SendingTransfer(SendingProof):
                     return self._take_pieces(digests)
                 case Progress(stored):
                     self._take_progress(stored)
+                case Result():
+                    self.result = message
                 case _:
                     return super()._take(now, message)
         except ValueError as error:

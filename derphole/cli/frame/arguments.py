@@ -73,13 +73,15 @@ class Arguments:
         program: "derphole" or "derptun".
         stdin_fd: descriptor of standard input.
         spoken: what people type to start the program, such as "npx -y derphole".
+        repeated: every value of each option, in the order of the command line.
     """
 
-    values: Mapping[str, str | bool | None]
+    values: Mapping[str, "str | bool | list[str] | None"]
     environ: Mapping[str, str] = field(repr=False)
     program: str = "derphole"
     stdin_fd: int = 0
     spoken: str = "derphole"
+    repeated: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def flag(self, name: str) -> bool:
         """Return whether a flag is set."""
@@ -90,6 +92,11 @@ class Arguments:
         value = self.values.get(name)
         return value if isinstance(value, str) else None
 
+    def words(self, name: str) -> list[str]:
+        """Return the values of an argument that may be given any number of times."""
+        value = self.values.get(name)
+        return value if isinstance(value, list) else []
+
 
 @dataclass(slots=True)
 class Scan:
@@ -97,11 +104,13 @@ class Scan:
 
     Args:
         options: value by option name; True for flags.
+        repeated: every value by option name.
         words: everything that is not an option.
         rest: what was not looked at because the scan stopped.
     """
 
     options: dict[str, str | bool] = field(default_factory=dict)
+    repeated: dict[str, list[str]] = field(default_factory=dict)
     words: list[str] = field(default_factory=list)
     rest: list[str] = field(default_factory=list)
 
@@ -146,7 +155,7 @@ def _scan_long(word: str, known: Mapping[str, Option], waiting: list[str], resul
         raise UsageError(elsewhere or f"unknown flag: {name}{meant(name, known)}")
     if option.takes_value:
         given = value if equals else _next_value(name, waiting)
-        result.options[option.name] = _not_negative(name, given)
+        _take_value(result, option, _not_negative(name, given))
     elif not equals or value.lower() in TRUE_WORDS:
         result.options[option.name] = True
     elif value.lower() in FALSE_WORDS:
@@ -167,9 +176,14 @@ def _scan_short(word: str, known: Mapping[str, Option], waiting: list[str], resu
         if option.takes_value:
             glued = word[position:].removeprefix("=")
             given = glued if position < len(word) else _next_value(name, waiting)
-            result.options[option.name] = _not_negative(name, given)
+            _take_value(result, option, _not_negative(name, given))
             return
         result.options[option.name] = True
+
+
+def _take_value(result: Scan, option: Option, value: str) -> None:
+    result.options[option.name] = value
+    result.repeated.setdefault(option.name, []).append(value)
 
 
 def _next_value(name: str, waiting: list[str]) -> str:
@@ -197,7 +211,7 @@ def known_options(usage: str) -> dict[str, Option]:
     return known
 
 
-def fit(usage: str, command: str, taken: Scan) -> dict[str, str | bool | None]:
+def fit(usage: str, command: str, taken: Scan) -> dict[str, str | bool | list[str] | None]:
     """Let docopt fit a scanned command line into the usage text.
 
     Raises `UsageError` when it does not fit.

@@ -1,0 +1,175 @@
+"""`receive`: takes what another machine sends."""
+
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from derphole.cli.frame.arguments import Arguments, parse_size
+from derphole.cli.frame.issuing import (
+    EXPIRES_OPTION,
+    Counterpart,
+    session_expiry,
+    token_reporter,
+)
+from derphole.cli.frame.network import network_options
+from derphole.cli.frame.options import CLAIMER_OPTIONS, HIDE_PROGRESS_OPTION
+from derphole.cli.frame.output import Output, escaped
+from derphole.errors import UsageError
+from derphole.token.grant import Capability
+from derphole.token.pasted import pasted_token
+from derphole.token.validity import check_session
+from derphole.transfer.placing import Policy
+from tunnel.net.clock import wall
+from tunnel.units import WallTime
+
+if TYPE_CHECKING:
+    from derphole.delivery.targets import Place
+    from derphole.delivery.wishes import Wishes
+
+USAGE = f"""\
+Receive what another machine sends, into the current folder.
+
+Nothing that is there is changed unless that was asked for, and a file gets its name once all of it
+has come and is verified.  What was broken off goes on where it stopped when both commands are run
+again.  Without a code, a token is printed for `send --to TOKEN` on the other machine.
+
+USAGE:
+    derphole receive [options] [--] [CODE]
+
+ARGUMENTS:
+    CODE                What `send` printed
+
+OPTIONS:
+    -o, --output PATH           Write to this file, or into this folder if it is there; - for
+                                standard output
+    --overwrite                 Replace files that are there already
+    --rename                    Give what comes another name where something is already
+    --skip                      Leave files that are there already as they are
+    -y, --yes                   Take what is larger than --ask-above unasked
+    --ask-above SIZE            Ask before something larger is taken (K, M, G)
+    --no-space-check            Begin even if there seems to be too little space
+    --dry-run                   Say what would be written, and write nothing
+    --forget                    List what was left behind by broken transfers, and remove it
+    --print-token-only          Print the token on standard output, where no code is given
+{EXPIRES_OPTION}\
+{HIDE_PROGRESS_OPTION}\
+{CLAIMER_OPTIONS}
+EXAMPLES:
+    derphole receive CODE
+    derphole receive -o folder --rename CODE
+    derphole receive --dry-run CODE
+"""
+
+SENDER = Counterpart(
+    "send WHAT --to",
+    "There, WHAT is sent; here it is written.",
+    "for one sender",
+)
+POLICIES = {
+    "--overwrite": Policy.OVERWRITE,
+    "--rename": Policy.RENAME,
+    "--skip": Policy.SKIP,
+}
+
+
+def run(arguments: Arguments, output: Output) -> int:
+    """Receive."""
+    if arguments.flag("--forget"):
+        from derphole.delivery.forget import forget_all
+        from derphole.edges.kept_state import KeptState, state_folder
+
+        return forget_all(KeptState(state_folder(arguments.environ)), output.report)
+
+    # Before there are threads.
+    from derphole.edges.trees import current_umask
+
+    umask = current_umask()
+    options = network_options(arguments)
+    code = arguments.text("CODE")
+    expires_at = session_expiry(arguments.text("--expires"), wall())
+    wishes = _wishes(arguments, output, umask)
+    session = None
+    if code is not None:
+        session = check_session(pasted_token(code), Capability.SEND, wall())
+
+    from derphole.cli.frame.progress import watch_for
+    from derphole.cli.frame.signals import EndingSignals
+    from derphole.delivery import receive
+
+    with EndingSignals(), ExitStack() as stack:
+        watch = watch_for(
+            output,
+            is_hidden=arguments.flag("--hide-progress") or wishes.only_looks,
+            says_lines=True,
+            stream=sys.stderr,
+        )
+        if session is not None and code is not None:
+            place = _place(arguments, output, stack, code, WallTime(session.grant.expires_at))
+            receive.receive(options, session, wishes, place, report=output.report, watch=watch)
+        else:
+            receive.receive_from_anybody(
+                options,
+                wishes,
+                _place(arguments, output, stack),
+                expires_at=expires_at,
+                report=token_reporter(arguments, output, SENDER),
+                watch=watch,
+            )
+    return 0
+
+
+def _wishes(arguments: Arguments, output: Output, umask: int) -> "Wishes":
+    """Return what the person wants; raises `UsageError`."""
+    from derphole.cli.frame.person import Asker
+    from derphole.delivery.wishes import Wishes
+
+    given = [name for name in POLICIES if arguments.flag(name)]
+    if len(given) > 1:
+        raise UsageError(f"at most one of {', '.join(POLICIES)} may be set", shows_help=False)
+    limit = arguments.text("--ask-above")
+    ask_above = None if limit is None else parse_size(limit)
+    if limit is not None and ask_above is None:
+        raise UsageError(
+            f'invalid --ask-above value "{limit}"; use a number with K, M or G', shows_help=False
+        )
+    path = arguments.text("--output")
+    if path == "":
+        raise UsageError("--output requires the name of a file or folder", shows_help=False)
+    return Wishes(
+        path,
+        POLICIES[given[0]] if given else Policy.REFUSE,
+        arguments.flag("--yes"),
+        ask_above,
+        not arguments.flag("--no-space-check"),
+        arguments.flag("--dry-run"),
+        umask,
+        Asker(output, is_possible=sys.stdin is not None and sys.stdin.isatty()),
+    )
+
+
+def _place(
+    arguments: Arguments,
+    output: Output,
+    stack: ExitStack,
+    code: str = "",
+    expires_at: WallTime | None = None,
+) -> "Place":
+    """Return where things are."""
+    from derphole.delivery.targets import Place
+    from derphole.edges import stdio
+    from derphole.edges.kept_state import KeptState, state_folder
+    from derphole.transfer.journal import TokenKept
+
+    def standard_output() -> stdio.ByteSink:
+        sink = stdio.standard_output()
+        stack.callback(sink.close)
+        return sink
+
+    def show(text: str) -> None:
+        for line in text.split("\n"):
+            output.payload_line(escaped(line.removesuffix("\r")).replace("\\t", "    "))
+
+    is_shown = sys.stdout is not None and sys.stdout.isatty()
+    token = TokenKept(code, expires_at) if expires_at is not None and code.isascii() else None
+    state = KeptState(state_folder(arguments.environ))
+    return Place(state, token, standard_output, show if is_shown else None)

@@ -1,0 +1,390 @@
+"""`receive`: takes what is offered, or not, and goes on with what an earlier run left.
+
+    OFFER comes             where it goes is decided; a person may be asked
+    ANSWER, HAVE_... -->    what is held there
+    START comes             bytes are written, pieces of what was held compared and repaired
+    FIN comes               everything agrees: it gets its name, and CONFIRM goes out
+
+Who says what and when is decided by `derphole.transfer.receiving`; this module moves the bytes.
+Source: docs/protocol.md, section "Conversations".
+"""
+
+from collections.abc import Iterable
+
+from gevent.event import Event
+
+from derphole.config import NetworkOptions
+from derphole.conversation import UNEXPECTED, Conversation
+from derphole.delivery.goods import named
+from derphole.delivery.statuses import Contents, EntryTold, GoesOn, Planned
+from derphole.delivery.targets import Place, Target, target_for
+from derphole.delivery.wishes import Wishes
+from derphole.errors import DeclinedHere, NotTaken, PartlyReceived, SizeNotWanted
+from derphole.progress import Measure, Watch, unwatched
+from derphole.rendezvous.claimer import ClaimerRendezvous
+from derphole.rendezvous.common import Rendezvous
+from derphole.rendezvous.issuer import IssuerRendezvous
+from derphole.rendezvous.receipt_paths import traffic_of
+from derphole.speech.decisions import Decision, Flush, KeepPlace, Proved, Write
+from derphole.speech.transfer_decisions import (
+    Begin,
+    Counted,
+    Offered,
+    Piece,
+    ReadPieces,
+    WritePiece,
+)
+from derphole.speech.transfer_messages import NOT_KNOWN, Kind, Offer, Origin, Totals
+from derphole.status import Caution, Notice, Report, StateChanged, TokenIssued, size_text
+from derphole.status import State as StateWord
+from derphole.token.grant import Capability
+from derphole.token.text import SessionToken
+from derphole.transfer.names import shown
+from derphole.transfer.outcome import Told
+from derphole.transfer.pieces import piece_digest
+from derphole.transfer.receiving import ReceivingTransfer
+from derphole.transfer_status import Direction, Incomplete, Receipt
+from tunnel.net.clock import monotonic
+from tunnel.net.endpoint import Link, Stream
+from tunnel.units import ByteCount, WallTime
+
+READ_SIZE: ByteCount = 4 << 20
+SENDER_AWAITED = "the other side to use the token"
+OFFER_AWAITED = "the sender to answer"
+MAX_TOLD = 20  # entries that a person reads about, of each sort
+TREES = (Kind.FOLDER, Kind.SEVERAL)
+
+
+def receive(
+    options: NetworkOptions,
+    token: SessionToken,
+    wishes: Wishes,
+    place: Place,
+    *,
+    report: Report,
+    watch: Watch = unwatched,
+) -> None:
+    """Take what the sender that made `token` offers, or only look; the receipt is reported.
+
+    Args:
+        options: the settings of the command.
+        token: what the sender printed.
+        wishes: what the person wants.
+        place: where things are.
+        report: told what a person wants to know.
+        watch: shows progress.
+
+    Raises `DerpholeError`.
+    """
+    with ClaimerRendezvous(options, report, token) as rendezvous:
+        report(StateChanged(StateWord.PROBING_DIRECT))
+        link = rendezvous.claim(OFFER_AWAITED)
+        _Receiver(rendezvous, link, wishes, place).take(watch)
+
+
+def receive_from_anybody(
+    options: NetworkOptions,
+    wishes: Wishes,
+    place: Place,
+    *,
+    expires_at: WallTime | None,
+    report: Report,
+    watch: Watch = unwatched,
+) -> None:
+    """Print a token and take what whoever uses it offers; as `receive` else."""
+    with IssuerRendezvous(options, report, Capability.RECEIVE, expires_at) as rendezvous:
+        token = rendezvous.issue()
+        report(StateChanged(StateWord.WAITING_FOR_CLAIM))
+        report(TokenIssued(token, rendezvous.expires_at))
+        while True:
+            link = rendezvous.wait_link(SENDER_AWAITED)
+            receiver = _Receiver(rendezvous, link, wishes, place)
+            receiver.take(watch)
+            if not receiver.proof.is_replaced:
+                return
+            report(Notice("the sender stopped answering; another one took its place"))
+
+
+class _Receiver:
+    """One link's work."""
+
+    def __init__(
+        self,
+        rendezvous: IssuerRendezvous | ClaimerRendezvous,
+        link: Link,
+        wishes: Wishes,
+        place: Place,
+    ) -> None:
+        self.proof = ReceivingTransfer(monotonic(), "the sender", keeps_what_came=True)
+        self._conversation = Conversation(rendezvous, link, self.proof, self._carry_out)
+        self._rendezvous: Rendezvous = rendezvous
+        self._issuer = rendezvous if isinstance(rendezvous, IssuerRendezvous) else None
+        self._report = rendezvous.report
+        self._link = link
+        self._wishes = wishes
+        self._place = place
+        self._target: Target | None = None
+        self._control: Stream | None = None
+        self._has_counted = Event()
+        self._checked_size: ByteCount = -1
+
+    def take(self, watch: Watch) -> None:
+        """Do it, and tell what came of it."""
+        self._rendezvous.report_path(self._link)
+        try:
+            with watch(self.measure):
+                self._conversation.run(reading=self.hear)
+            if self.proof.has_succeeded:
+                self._rendezvous.complete()
+                self._report(self.receipt())
+                self.finish()
+        except BaseException:
+            self.tell_incomplete()
+            raise
+        finally:
+            if self._target is not None:
+                self._target.close()
+
+    # -- works ------------------------------------------------------------------------------
+
+    def hear(self) -> None:
+        """Hear what is offered."""
+        link = self._link
+        self._control = link.accept_stream() if self._issuer is not None else link.open_stream()
+        self._conversation.attend(self._control)
+
+    def decide(self) -> None:
+        """Decide about the offer."""
+        proof, follow = self.proof, self._conversation.follow
+        offer = proof.offer
+        assert offer is not None
+        try:
+            target = self._chosen(offer)
+        except NotTaken as error:
+            if not self._wishes.only_looks:
+                self._leave(proof.decline(monotonic(), error))
+                return
+            self._report(Caution(f"it would be declined: {error.sentence}"))
+            self._leave(proof.look(monotonic()))
+            return
+        if self._wishes.only_looks:
+            totals = self._totals(offer)
+            size = totals.size if totals.is_final and totals.size != NOT_KNOWN else None
+            self._report(Planned(named(offer), target.shown, target.would, size, target.free))
+            self._leave(proof.look(monotonic()))
+            return
+        totals = self._totals(offer)
+        self._report(Contents.of(Direction.RECEIVED, named(offer), offer, totals, target.shown))
+        follow(proof.go(target.parts()))
+        for keys in target.finished_keys():
+            follow(proof.hold(keys))
+        follow(proof.end_held())
+
+    def _chosen(self, offer: Offer) -> Target:
+        """Return where it goes; raises `NotTaken`."""
+        wishes = self._wishes
+        if wishes.ask_above is not None or wishes.only_looks:
+            self._await_totals(offer)
+        self._check_wanted(offer)
+        target = self._target = target_for(offer, wishes, self._place)
+        self.proof.keeps_what_came = target.keeps_what_came
+        needed = self._known_size(offer) if wishes.checks_space else None
+        target.check(needed)
+        return target
+
+    def _check_wanted(self, offer: Offer) -> None:
+        """Raise `NotTaken` for a size that the person does not want."""
+        limit, wishes = self._wishes.ask_above, self._wishes
+        if limit is None or wishes.accepts:
+            return
+        size = self._known_size(offer)
+        if size is not None and size <= limit:
+            return
+        amount = "of unknown size" if size is None else f"of {size_text(size)}"
+        answer = wishes.ask(f"receive {named(offer)} {amount}?")
+        if answer is False:
+            raise DeclinedHere
+        if answer is None:
+            raise SizeNotWanted(amount, size_text(limit))
+
+    def _totals(self, offer: Offer) -> Totals:
+        return self.proof.totals or Totals(0, NOT_KNOWN)
+
+    def _known_size(self, offer: Offer) -> ByteCount | None:
+        """Return how large it is, once that is told."""
+        totals = self.proof.totals
+        if offer.size != NOT_KNOWN:
+            return offer.size
+        return totals.size if totals is not None and totals.is_final else None
+
+    def _await_totals(self, offer: Offer) -> None:
+        while self._known_size(offer) is None and offer.kind in TREES:
+            self._has_counted.clear()
+            self._has_counted.wait()
+
+    def receive(self) -> None:
+        """Hand what comes to the proof, and write it."""
+        proof, follow = self.proof, self._conversation.follow
+        data = self._link.accept_stream()
+        while chunks := data.read(READ_SIZE):
+            follow(proof.handle_data(monotonic(), chunks))
+            follow(proof.handle_stored(monotonic()))
+        if proof.claims.count:
+            self._conversation.start_reading(self.receive_repairs)
+        else:
+            self._link.refuse_streams(UNEXPECTED)
+        follow(proof.handle_data_ended())
+
+    def receive_repairs(self) -> None:
+        """Write pieces that came again; behind the data, since files of a tree are begun in it."""
+        proof, follow = self.proof, self._conversation.follow
+        repairs = self._link.accept_stream()
+        self._link.refuse_streams(UNEXPECTED)
+        while chunks := repairs.read(READ_SIZE):
+            follow(proof.handle_repair_data(chunks))
+        follow(proof.handle_repairs_ended())
+
+    def compare(self, pieces: Iterable[Piece]) -> None:
+        """Read what is held, beside the running transfer."""
+        assert self._target is not None
+        for piece in pieces:
+            digest = piece_digest(self._target.piece(piece))
+            self._conversation.follow(self.proof.handle_pieces((digest,)))
+
+    def flush(self) -> None:
+        """Keep everything under its name, and say so."""
+        assert self._target is not None
+        self._target.finish()
+        received = self._target.received
+        result = self.proof.tell_result(received.refused.count, received.skipped.count)
+        self._conversation.follow(result)
+        self._conversation.follow(self.proof.handle_flushed(monotonic()))
+
+    def await_parting(self) -> None:
+        """Wait until the sender knows our answer."""
+        assert self._control is not None
+        self._control.wait_acknowledged()
+        self._conversation.follow(self.proof.handle_acknowledged())
+
+    def _leave(self, decisions: list[Decision]) -> None:
+        self._conversation.follow(decisions)
+        self._conversation.start(self.await_parting)
+
+    # -- what is decided --------------------------------------------------------------------
+
+    def _carry_out(self, decision: Decision) -> None:
+        target = self._target
+        match decision:
+            case Offered():
+                self._conversation.start(self.decide)
+            case Counted():
+                self._take_count()
+            case Begin(origin):
+                assert target is not None
+                goes_on = origin is Origin.HELD
+                target.begin(goes_on=goes_on, claimed=self.proof.claims.held)
+                self._tell_begin(origin)
+                self._conversation.start_reading(self.receive)
+            case ReadPieces(pieces):
+                self._conversation.start(lambda: self.compare(pieces))
+            case Write(chunks):
+                assert target is not None
+                target.write(chunks)
+            case WritePiece(key, offset, data):
+                assert target is not None
+                target.repair(key, offset, data)
+            case KeepPlace():
+                if self._issuer is not None:
+                    self._issuer.keep_places()
+            case Flush():
+                self._conversation.start(self.flush)
+            case Proved():
+                pass
+
+    def _take_count(self) -> None:
+        """Look whether a tree fits, as soon as it is counted; what it is was told already."""
+        self._has_counted.set()
+        offer, target = self.proof.offer, self._target
+        if offer is None or target is None or not self._wishes.checks_space:
+            return
+        size = self._known_size(offer)
+        if size is not None and offer.kind in TREES and self._checked_size < 0:
+            self._checked_size = size
+            totals = self._totals(offer)
+            self._report(Contents.of(Direction.RECEIVED, named(offer), offer, totals, target.shown))
+            held = sum(part.held for part in self.proof.claims.parts)
+            left = size - max(target.stored, totals.held_size, held)
+            self._conversation.start(lambda: target.check(max(0, left)))
+
+    def _tell_begin(self, origin: Origin) -> None:
+        proof = self.proof
+        if origin is Origin.HELD:
+            size = sum(part.held for part in proof.claims.parts)
+            self._report(GoesOn(size, proof.held_count))
+        elif origin is Origin.SOURCE_CHANGED:
+            self._report(Notice("the source has changed since; it comes from the beginning"))
+
+    # -- what a person is told --------------------------------------------------------------
+
+    def measure(self) -> Measure:
+        """Return how far it is."""
+        path = self._rendezvous.path_description(self._link)
+        offer, target, totals = self.proof.offer, self._target, self.proof.totals
+        if offer is None or target is None:
+            return Measure(0, None, path)
+        held = totals.held_size if totals is not None and offer.kind in TREES else 0
+        parts = sum(part.held for part in self.proof.claims.parts)
+        done = target.stored + max(0, held - parts)
+        total = self._known_size(offer)
+        return Measure(done if total is None else min(done, total), total, path)
+
+    def tell_incomplete(self) -> None:
+        """Tell how much has come when it ended before the last byte."""
+        measure, target = self.measure(), self._target
+        if not self.proof.tally.size or measure.done == measure.total:
+            return
+        self._report(Incomplete(Direction.RECEIVED, measure.done, measure.total))
+        if target is not None and target.keeps_what_came:
+            self._report(
+                Notice(
+                    "what came is kept: run the same command again to go on, with the new code if "
+                    "the sender was started anew"
+                )
+            )
+
+    def finish(self) -> None:
+        """Tell what became of the entries; raises `PartlyReceived` where some were not made."""
+        assert self._target is not None
+        received = self._target.received
+        self._tell_all("changed", received.changed)
+        self._tell_all("renamed", received.renamed)
+        self._tell_all("skipped", received.skipped)
+        self._tell_all("refused", received.refused)
+        if not self.proof.is_acknowledged:
+            self._report(
+                Caution(
+                    "all data was written and verified, but the confirmation did not reach the "
+                    "sender, which may report a failure"
+                )
+            )
+        if received.refused.count:
+            raise PartlyReceived(received.refused.count)
+
+    def _tell_all(self, what: str, told: Told) -> None:
+        for path, phrase in told.first[:MAX_TOLD]:
+            self._report(EntryTold(shown(path), what, phrase))
+        if told.count > MAX_TOLD:
+            self._report(Notice(f"{told.count - MAX_TOLD} more were {what}"))
+
+    def receipt(self) -> Receipt:
+        """Return the proof."""
+        proof, link = self.proof, self._link
+        return Receipt(
+            Direction.RECEIVED,
+            proof.tally.size,
+            proof.tally.seconds,
+            self._rendezvous.path_description(link),
+            self._rendezvous.reason_relayed(link),
+            proof.tally.digest.hex(),
+            traffic_of(Direction.RECEIVED, link.counters, link.promotions),
+        )

@@ -1,0 +1,278 @@
+"""`send`: offers what there is over a link, and sends what of it the other side does not hold.
+
+    control stream (0)   OFFER, TOTALS -->   <-- ANSWER, HAVE_...   START -->   <-- PROGRESS, PIECES
+    data stream          the bytes, or the archive
+    repair stream        pieces of what was held there, that differ
+
+Who says what and when is decided by `derphole.transfer.sending`; this module moves the bytes.  A
+receiver that only looked, or that was killed and comes back with the same token, gets a link of its
+own.  Source: docs/protocol.md, section "Conversations".
+"""
+
+from collections.abc import Callable, Sequence
+
+from gevent.event import Event
+
+from derphole.config import NetworkOptions
+from derphole.conversation import UNEXPECTED, Conversation
+from derphole.delivery.goods import Goods
+from derphole.delivery.statuses import EntryTold, GoesOn
+from derphole.errors import PartlyTaken
+from derphole.progress import Measure, Watch, unwatched
+from derphole.rendezvous.claimer import ClaimerRendezvous
+from derphole.rendezvous.common import Rendezvous
+from derphole.rendezvous.issuer import IssuerRendezvous
+from derphole.rendezvous.receipt_paths import traffic_of
+from derphole.speech.decisions import Decision, EndData, Proved, Write
+from derphole.speech.stream_states import State
+from derphole.speech.transfer_decisions import (
+    Compare,
+    EndRepairs,
+    Heard,
+    OpenRepairs,
+    Piece,
+    ReadRepair,
+    SendFrom,
+    Skip,
+    WriteRepair,
+)
+from derphole.speech.transfer_messages import Origin
+from derphole.status import Notice, Report, StateChanged, TokenIssued
+from derphole.status import State as StateWord
+from derphole.token.grant import Capability
+from derphole.token.text import SessionToken
+from derphole.transfer.names import shown
+from derphole.transfer.pieces import piece_digest
+from derphole.transfer.sending import SendingTransfer
+from derphole.transfer_status import Direction, Incomplete, Receipt
+from tunnel.net.clock import monotonic
+from tunnel.net.endpoint import Link, Stream
+from tunnel.units import Buffer, WallTime
+
+RECEIVER_AWAITED = "the other side to use the code"
+MAX_TOLD = 20  # entries that a person reads about
+ANSWER_AWAITED = "the receiver to answer"
+MakeGoods = Callable[[], Goods]
+
+
+def send(
+    options: NetworkOptions,
+    make_goods: MakeGoods,
+    *,
+    expires_at: WallTime | None,
+    report: Report,
+    watch: Watch = unwatched,
+) -> Goods:
+    """Print a code and send to whoever uses it; returns what was sent once all is confirmed.
+
+    Args:
+        options: the settings of the command.
+        make_goods: makes what is sent, anew for each link.
+        expires_at: when the code ends; None for the usual life.
+        report: told what a person wants to know.
+        watch: shows progress.
+
+    Raises `DerpholeError`.
+    """
+    with IssuerRendezvous(options, report, Capability.SEND, expires_at) as rendezvous:
+        token = rendezvous.issue()
+        report(StateChanged(StateWord.WAITING_FOR_CLAIM))
+        report(TokenIssued(token, rendezvous.expires_at))
+        while True:
+            link = rendezvous.wait_link(RECEIVER_AWAITED)
+            goods = _serve(rendezvous, link, make_goods, watch)
+            if goods is not None:
+                return goods
+
+
+def send_to(
+    options: NetworkOptions,
+    make_goods: MakeGoods,
+    token: SessionToken,
+    *,
+    report: Report,
+    watch: Watch = unwatched,
+) -> Goods | None:
+    """Send to the receiver that made `token`; None if that only looked.
+
+    Raises `DerpholeError`.
+    """
+    with ClaimerRendezvous(options, report, token) as rendezvous:
+        report(StateChanged(StateWord.PROBING_DIRECT))
+        link = rendezvous.claim(ANSWER_AWAITED)
+        return _serve(rendezvous, link, make_goods, watch)
+
+
+def _serve(
+    rendezvous: IssuerRendezvous | ClaimerRendezvous,
+    link: Link,
+    make_goods: MakeGoods,
+    watch: Watch,
+) -> Goods | None:
+    """Send over one link; None where the other side only looked, or lost its place to another."""
+    rendezvous.report_path(link)
+    goods = make_goods()
+    sender = _Sender(rendezvous, link, goods)
+    try:
+        with watch(sender.measure):
+            sender.run()
+        faults = goods.faults
+    except BaseException:
+        sender.tell_incomplete()
+        raise
+    finally:
+        goods.close()
+    if sender.proof.state is State.LOOKED:
+        rendezvous.report(Notice("the other side only looked; the code is still good"))
+        return None
+    if sender.proof.is_replaced:
+        rendezvous.report(Notice("the receiver stopped answering; another one took its place"))
+        return None
+    rendezvous.complete()
+    rendezvous.report(sender.receipt())
+    for path, phrase in faults.first[:MAX_TOLD]:
+        rendezvous.report(EntryTold(shown(path), "omitted", phrase))
+    if faults.count > MAX_TOLD:
+        rendezvous.report(Notice(f"{faults.count - MAX_TOLD} more were not sent as they are"))
+    if sender.proof.result.skipped:
+        rendezvous.report(Notice(f"the other side left {sender.proof.result.skipped} as they were"))
+    if sender.proof.result.refused:
+        raise PartlyTaken(sender.proof.result.refused)
+    return goods
+
+
+class _Sender:
+    """One link's work."""
+
+    def __init__(
+        self, rendezvous: IssuerRendezvous | ClaimerRendezvous, link: Link, goods: Goods
+    ) -> None:
+        self.proof = SendingTransfer(monotonic(), "the receiver's confirmation", goods.offer)
+        self._conversation = Conversation(rendezvous, link, self.proof, self._carry_out)
+        self._rendezvous: Rendezvous = rendezvous
+        self._is_claimer = isinstance(rendezvous, ClaimerRendezvous)
+        self._link = link
+        self._goods = goods
+        self._control: Stream | None = None
+        self._data: Stream | None = None
+        self._repairs: Stream | None = None
+        self._is_answered = Event()
+
+    def run(self) -> None:
+        """Send; returns when the receiver has confirmed every byte, only looked, or is replaced."""
+        self._conversation.run(self.offer)
+
+    # -- works ------------------------------------------------------------------------------
+
+    def offer(self) -> None:
+        """Say what there is, and how much as it is counted."""
+        link = self._link
+        self._control = link.open_stream() if self._is_claimer else link.accept_stream()
+        link.refuse_streams(UNEXPECTED)
+        self._conversation.attend(self._control)
+        self._conversation.follow(self.proof.begin())
+        goods = self._goods
+        while True:
+            goods.has_counted.clear()
+            totals = goods.totals
+            self._conversation.follow(self.proof.handle_totals(totals))
+            if totals.is_final:
+                return
+            goods.has_counted.wait()
+
+    def stream(self) -> None:
+        """Hand what is read to the proof, and send it."""
+        goods, proof, follow = self._goods, self.proof, self._conversation.follow
+        is_held = proof.origin is Origin.HELD
+        goods.begin(proof.held if is_held else None)
+        while True:
+            data = goods.read()
+            for key, size in goods.met():
+                follow(proof.handle_entry(key, size))
+            if not data:
+                break
+            follow(proof.handle_data(monotonic(), (data,)))
+        follow(proof.handle_totals(goods.totals))
+        follow(proof.handle_data_ended())
+
+    def await_acknowledgement(self) -> None:
+        """Wait until the receiver knows that we know."""
+        assert self._control is not None
+        self._control.wait_acknowledged()
+        self._conversation.follow(self.proof.handle_acknowledged())
+
+    # -- what is decided --------------------------------------------------------------------
+
+    def _carry_out(self, decision: Decision) -> None:
+        match decision:
+            case Heard():
+                self._data = self._link.open_stream()
+                self._conversation.follow(self.proof.start(Origin.HELD))
+                self._tell_held()
+                self._conversation.start(self.stream)
+            case OpenRepairs():
+                self._repairs = self._link.open_stream()
+            case Write(chunks):
+                _write(self._data, chunks)
+            case WriteRepair(chunks):
+                _write(self._repairs, chunks)
+            case EndData():
+                assert self._data is not None
+                self._data.end()
+            case EndRepairs():
+                assert self._repairs is not None
+                self._repairs.end()
+            case Compare(piece):
+                self._conversation.start(lambda: self._compare(piece))
+            case ReadRepair(piece):
+                data = self._goods.piece(piece)
+                self._conversation.follow(self.proof.handle_repair(data or b""))
+            case Proved():
+                self._conversation.start(self.await_acknowledgement)
+            case Skip() | SendFrom():
+                pass  # the goods know it from the same table
+
+    def _compare(self, piece: Piece) -> None:
+        data = self._goods.piece(piece)
+        digest = None if data is None else piece_digest(data)
+        self._conversation.follow(self.proof.handle_compared(digest))
+
+    def _tell_held(self) -> None:
+        held = self.proof.held
+        if self.proof.origin is Origin.HELD:
+            size = sum(part.held for part in held.claims.parts)
+            self._rendezvous.report(GoesOn(size, len(held.finished)))
+
+    # -- what a person is told --------------------------------------------------------------
+
+    def measure(self) -> Measure:
+        """Return how far it is: what the receiver has stored."""
+        total = self._goods.total
+        done = self._goods.held_size + self.proof.stored
+        path = self._rendezvous.path_description(self._link)
+        return Measure(done if total is None else min(done, total), total, path)
+
+    def tell_incomplete(self) -> None:
+        """Tell how much has come when it ended before the last byte."""
+        measure = self.measure()
+        if self.proof.tally.size and measure.done != measure.total:
+            self._rendezvous.report(Incomplete(Direction.SENT, measure.done, measure.total))
+
+    def receipt(self) -> Receipt:
+        """Return the proof."""
+        proof, link = self.proof, self._link
+        return Receipt(
+            Direction.SENT,
+            proof.tally.size,
+            proof.tally.seconds,
+            self._rendezvous.path_description(link),
+            self._rendezvous.reason_relayed(link),
+            proof.tally.digest.hex(),
+            traffic_of(Direction.SENT, link.counters, link.promotions),
+        )
+
+
+def _write(stream: Stream | None, chunks: Sequence[Buffer]) -> None:
+    assert stream is not None
+    for chunk in chunks:
+        stream.write(chunk)
