@@ -126,7 +126,7 @@ class _Receiver:
         self._target: Target | None = None
         self._control: Stream | None = None
         self._has_counted = Event()
-        self._checked_size: ByteCount = -1
+        self._is_counted = False  # and the person knows what comes
 
     def take(self, watch: Watch) -> None:
         """Do it, and tell what came of it."""
@@ -168,13 +168,11 @@ class _Receiver:
             self._leave(proof.look(monotonic()))
             return
         if self._wishes.only_looks:
-            totals = self._totals(offer)
-            size = totals.size if totals.is_final and totals.size != NOT_KNOWN else None
+            size = self._known_size(offer)
             self._report(Planned(named(offer), target.shown, target.would, size, target.free))
             self._leave(proof.look(monotonic()))
             return
-        totals = self._totals(offer)
-        self._report(Contents.of(Direction.RECEIVED, named(offer), offer, totals, target.shown))
+        self._tell_contents()
         follow(proof.go(target.parts()))
         for keys in target.finished_keys():
             follow(proof.hold(keys))
@@ -200,22 +198,21 @@ class _Receiver:
         size = self._known_size(offer)
         if size is not None and size <= limit:
             return
-        amount = "of unknown size" if size is None else f"of {size_text(size)}"
-        answer = wishes.ask(f"receive {named(offer)} {amount}?")
+        amount = "an unknown size" if size is None else size_text(size)
+        answer = wishes.ask(f"receive {named(offer)}, {amount}?")
         if answer is False:
             raise DeclinedHere
         if answer is None:
             raise SizeNotWanted(amount, size_text(limit))
-
-    def _totals(self, offer: Offer) -> Totals:
-        return self.proof.totals or Totals(0, NOT_KNOWN)
 
     def _known_size(self, offer: Offer) -> ByteCount | None:
         """Return how large it is, once that is told."""
         totals = self.proof.totals
         if offer.size != NOT_KNOWN:
             return offer.size
-        return totals.size if totals is not None and totals.is_final else None
+        if totals is None or not totals.is_final or totals.size == NOT_KNOWN:
+            return None
+        return totals.size
 
     def _await_totals(self, offer: Offer) -> None:
         while self._known_size(offer) is None and offer.kind in TREES:
@@ -302,19 +299,29 @@ class _Receiver:
                 pass
 
     def _take_count(self) -> None:
-        """Look whether a tree fits, as soon as it is counted; what it is was told already."""
+        """Look whether a tree fits, as soon as it is counted."""
         self._has_counted.set()
-        offer, target = self.proof.offer, self._target
-        if offer is None or target is None or not self._wishes.checks_space:
+        offer, target, totals = self.proof.offer, self._target, self.proof.totals
+        if offer is None or target is None or totals is None or self._is_counted:
             return
         size = self._known_size(offer)
-        if size is not None and offer.kind in TREES and self._checked_size < 0:
-            self._checked_size = size
-            totals = self._totals(offer)
-            self._report(Contents.of(Direction.RECEIVED, named(offer), offer, totals, target.shown))
-            held = sum(part.held for part in self.proof.claims.parts)
-            left = size - max(target.stored, totals.held_size, held)
-            self._conversation.start(lambda: target.check(max(0, left)))
+        if size is None or not self._tell_contents() or not self._wishes.checks_space:
+            return
+        held = sum(part.held for part in self.proof.claims.parts)
+        left = size - max(target.stored, totals.held_size, held)
+        self._conversation.start(lambda: target.check(max(0, left)))
+
+    def _tell_contents(self) -> bool:
+        """Tell what comes, once and as soon as it is counted; returns whether it was told."""
+        offer, target = self.proof.offer, self._target
+        assert offer is not None
+        assert target is not None
+        totals = self.proof.totals or Totals(0, NOT_KNOWN)
+        if self._is_counted or (offer.kind in TREES and not totals.is_final):
+            return False
+        self._is_counted = True
+        self._report(Contents.of(Direction.RECEIVED, named(offer), offer, totals, target.shown))
+        return True
 
     def _tell_begin(self, origin: Origin) -> None:
         proof = self.proof

@@ -33,6 +33,7 @@ from derphole.errors import (
     PartialUnusable,
     SinkFailed,
     TargetExists,
+    TargetSkipped,
     TargetUnwritable,
 )
 from derphole.speech.transfer_decisions import Piece
@@ -626,7 +627,7 @@ def _settled(destination: Destination, name: bytes, wishes: Wishes) -> tuple[byt
                 return name, True
             raise DeclinedHere if answer is False else TargetExists(target)
         case Policy.SKIP:
-            raise TargetExists(destination.path_of(name))
+            raise TargetSkipped(destination.path_of(name))
 
 
 def _folder(

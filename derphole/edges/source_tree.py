@@ -23,6 +23,7 @@ from derphole.transfer.selection import MAX_IGNORE_FILE, Selection
 # A named pipe that took the place of a file must not hold us up.
 OPEN_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 DISK_BLOCK = 512  # of `st_blocks`, whatever the file system has
+MISSING_STEP = "nothing was sent; correct the name, or use --text to send the words themselves"
 KINDS = {
     stat.S_IFIFO: "is a named pipe",
     stat.S_IFSOCK: "is a socket",
@@ -105,7 +106,7 @@ def sources_named(paths: Sequence[str], name: str | None = None) -> list[Source]
         if not os.path.exists(path):
             is_link = os.path.islink(path)
             reason = "it is a link that points nowhere" if is_link else "there is no such file"
-            raise SourceUnusable(shown(path), reason)
+            raise SourceUnusable(shown(path), reason, MISSING_STEP)
         given = os.fsencode(name) if name is not None and len(paths) == 1 else _name_of(path)
         fault = part_fault(given)
         if fault is not None:

@@ -91,6 +91,7 @@ from derphole.errors.transfers import (
     SizeNotWanted,
     SpaceShort,
     TargetExists,
+    TargetSkipped,
     TargetUnwritable,
 )
 
@@ -139,6 +140,7 @@ __all__ = [
     "SpaceShort",
     "TargetExists",
     "TargetFailed",
+    "TargetSkipped",
     "TargetUnwritable",
     "ThreadsRefused",
     "TimedOut",

@@ -31,6 +31,14 @@ class TargetExists(NotTaken):
         super().__init__(target=target)
 
 
+class TargetSkipped(TargetExists):
+    """There is a file where it should be written, and the person wants that left alone."""
+
+    code = "target-skipped"
+    says = "{target} exists already and was left as it is"
+    next_step = "use --overwrite or --rename to take it all the same"
+
+
 class SpaceShort(NotTaken):
     """It would not fit.
 
@@ -85,12 +93,12 @@ class SizeNotWanted(NotTaken):
     """It is larger than the person takes unasked, and there is nobody to ask.
 
     Args:
-        amount: what is offered, as in "of 3.1GiB".
+        amount: how large it is, as in "3.1GiB".
         limit: up to where nothing is asked.
     """
 
     code = "size-not-wanted"
-    says = "what is offered is {amount}, more than --ask-above {limit}, and nobody can be asked"
+    says = "what is offered has {amount}, more than --ask-above {limit}, and nobody can be asked"
     next_step = "use --yes to take it"
 
     def __init__(self, amount: str, limit: str) -> None:

@@ -296,6 +296,7 @@ MESSAGES = {
         {"count": 2, "count*": [{"digest": number(KEY)}, {"digest": number(OTHER_KEY)}]},
     ),
     "progress": (transfer.Progress(MAXIMUM[8]), {"stored": MAXIMUM[8]}),
+    "result": (transfer.Result(MAXIMUM[8], 1), {"refused": MAXIMUM[8], "skipped": 1}),
 }
 IN_EXCHANGES = {"fin", "confirm", "confirm_ack"}
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from derphole.cli.commands.relay_ready import RelayReady
+from derphole.delivery.statuses import Contents, EntryTold, GoesOn, Planned
 from derphole.forwarding.statuses import (
     ClientJoined,
     ClientLeft,
@@ -47,6 +48,27 @@ RECEIPT = Receipt(
 )
 
 CASES = [
+    (
+        Contents(Direction.RECEIVED, 'file "a"', "file", "a", 2048, 1, "here/a"),
+        'receiving file "a" (2.0KiB) into here/a',
+        "contents",
+    ),
+    (
+        Contents(Direction.SENT, 'folder "a"', "folder", "a", None, 1),
+        'sending folder "a" (1 entry)',
+        "contents",
+    ),
+    (EntryTold("a/b", "renamed", "is called c here"), "a/b is called c here", "entry"),
+    (
+        GoesOn(1 << 20, 3),
+        "going on where it stopped: 3 finished entries and 1.0MiB are there already",
+        "goes-on",
+    ),
+    (
+        Planned('file "a"', "a", "written over", 5, 4096),
+        'file "a" would be written over a, 5B; 4.0KiB are free there; nothing was written',
+        "planned",
+    ),
     (TokenIssued("dhp1_x", WallTime(1000.0)), "dhp1_x", "token"),
     (StateChanged(State.CONNECTED_RELAY), "connected-relay", "state"),
     (Instruction("derphole pipe dhp1_x"), "derphole pipe dhp1_x", "instruction"),

@@ -33,6 +33,7 @@ from derphole.speech.stream_states import State
 from derphole.speech.transfer_decisions import (
     Begin,
     Compare,
+    Counted,
     EndRepairs,
     Heard,
     Offered,
@@ -398,7 +399,7 @@ def test_a_receiver_s_run_with_one_piece_that_comes_again():
     assert said(machine.go([PART])) == [Answer(Verdict.GO), HaveParts((PART,))]
     assert said(machine.hold([OTHER_KEY])) == [HaveEntries((OTHER_KEY,))]
     assert said(machine.end_held()) == [HaveEnd()]
-    [begin, read] = say(machine, Totals(1, 100, is_final=True), Start(Origin.HELD))
+    [_, begin, read] = say(machine, Totals(1, 100, is_final=True), Start(Origin.HELD))
     assert begin == Begin(Origin.HELD)
     assert isinstance(read, ReadPieces)
     assert list(read.pieces) == PIECES
@@ -508,7 +509,8 @@ def test_fewer_bytes_than_were_offered_are_what_there_is():
 )
 def test_totals_only_grow(later):
     machine = receiving("offered")
-    assert say(machine, Totals(2, 20, 3, 4), Totals(2, 20, 3, 4, True)) == []
+    counted = [Counted(), Counted()]
+    assert say(machine, Totals(2, 20, 3, 4), Totals(2, 20, 3, 4, True)) == counted
 
     broke(say(machine, later))
 

@@ -333,9 +333,6 @@ def test_no_two_words_of_a_command_are_mistaken_for_each_other():
 @pytest.mark.parametrize(
     ("program", "line"),
     [
-        ("derphole", ["send", "file"]),
-        ("derphole", ["receive"]),
-        ("derphole", ["recieve", "--help"]),
         ("derphole", ["ssh", "invite", "--user", "me"]),
         ("derptun", ["serve", "--tcp", "127.0.0.1:22"]),
         ("derptun", ["token", "server"]),

@@ -19,6 +19,7 @@ from derphole.speech.transfer_messages import (
     Part,
     Pieces,
     Progress,
+    Result,
     Start,
     Totals,
     Verdict,
@@ -41,6 +42,7 @@ MESSAGES = {
     "start": Start(Origin.ANEW),
     "pieces": Pieces((bytes(16),)),
     "progress": Progress(1),
+    "result": Result(1, 0),
 }
 
 
