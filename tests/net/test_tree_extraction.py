@@ -13,7 +13,7 @@ from derphole.edges.left_behind import LeftBehind
 from derphole.edges.partial_file import PartialFile
 from derphole.errors import PartialUnusable
 from derphole.transfer.archive import ArchiveWriter
-from derphole.transfer.entries import Change, Ending, Extent
+from derphole.transfer.entries import Change, Ending, Entry, EntryType, Extent
 from derphole.transfer.names import System, part_name
 from derphole.transfer.placing import Policy
 from tunnel.errors import MisuseError, ProtocolViolation
@@ -487,10 +487,13 @@ def test_a_finished_file_without_its_name_gets_it(scene):
     folder_fd = os.open(scene.into, os.O_RDONLY)
     left = LeftBehind(folder_fd)
 
-    assert left.complete(b"top/x")
-    assert left.complete(b"top/y")
-    assert not left.complete(b"top/z")
-    assert not left.complete(b"nowhere/x")
+    mtime_ns = os.stat(scene.path(b"top/" + part_name(b"x"))).st_mtime_ns
+    assert left.stands(Entry(b"top/x", EntryType.FILE, 3, mtime_ns))
+    assert left.stands(Entry(b"top/x", EntryType.FILE, 3, mtime_ns))
+    assert not left.stands(Entry(b"top/x", EntryType.FILE, 4, mtime_ns))
+    assert not left.stands(Entry(b"top/y", EntryType.FILE, 3, mtime_ns))
+    assert not left.stands(Entry(b"top/z", EntryType.FILE, 3, mtime_ns))
+    assert not left.stands(Entry(b"nowhere/x", EntryType.FILE, 3, mtime_ns))
     left.forget(b"top/y")
     left.forget(b"top/y")
     os.close(folder_fd)

@@ -1,0 +1,287 @@
+"""`send` and `receive`: what a person sends arrives as it is, and nothing else is touched."""
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from desk import Desk, token_of
+from sending import facts, make_tree, names, receive, send
+from support.processes import await_true
+
+pytestmark = pytest.mark.e2e
+
+PAYLOAD = bytes(range(256)) * 800
+LARGE = 48 << 20
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    """The folder that is received into."""
+    folder = tmp_path / "there"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(PAYLOAD)
+    os.chmod(path, 0o640)
+    os.utime(path, ns=(1, 1234567890123456789))
+    return path
+
+
+def test_a_file_arrives_with_its_mode_and_time(desk: Desk, photo: Path, there: Path):
+    sender = send(desk, photo)
+    receiver = receive(desk, sender, "-o", there)
+
+    sender.ends_with(0, r"^sent 200\.0KiB, confirmed")
+    receiver.ends_with(
+        0, r'^receiving file "photo\.jpg" \(200\.0KiB\) into', r"^received 200\.0KiB"
+    )
+    copy = there / "photo.jpg"
+    assert copy.read_bytes() == PAYLOAD
+    assert copy.stat().st_mode & 0o777 == 0o640
+    assert copy.stat().st_mtime_ns == 1234567890123456789
+    assert names(there) == ["photo.jpg"]
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_the_smallest_files_arrive(desk: Desk, tmp_path: Path, there: Path, size: int):
+    path = tmp_path / ("ü" * 127 + "x")  # 255 bytes
+    path.write_bytes(b"x" * size)
+    sender = send(desk, "--", path)
+
+    receive(desk, sender, "-o", there).ends_with(0)
+
+    sender.ends_with(0)
+    assert (there / path.name).read_bytes() == b"x" * size
+
+
+def test_a_tree_arrives_as_it_is(desk: Desk, tmp_path: Path, there: Path):
+    tree = make_tree(tmp_path / "tree")
+    sender = send(desk, tree)
+
+    receive(desk, sender, "-o", there).ends_with(0, r'^receiving folder "tree" \(6\d entries')
+
+    sender.ends_with(0)
+    assert facts(there / "tree") == facts(tree)
+    assert names(there) == ["tree"]
+
+
+def test_several_things_go_into_one_folder(desk: Desk, tmp_path: Path, photo: Path, there: Path):
+    tree = make_tree(tmp_path / "tree")
+    sender = send(desk, photo, tree)
+
+    receive(desk, sender, "-o", there / "new").ends_with(0)
+
+    sender.ends_with(0)
+    assert names(there / "new") == ["photo.jpg", "tree"]
+    assert facts(there / "new" / "tree") == facts(tree)
+
+
+def test_a_folder_gets_the_name_of_a_path_that_is_not_there(
+    desk: Desk, tmp_path: Path, there: Path
+):
+    tree = make_tree(tmp_path / "tree")
+    sender = send(desk, tree)
+
+    receive(desk, sender, "-o", there / "other").ends_with(0)
+
+    sender.ends_with(0)
+    assert facts(there / "other") == facts(tree)
+
+
+def test_standard_input_gets_a_name_and_may_go_to_standard_output(desk: Desk, there: Path):
+    sender = send(desk, "--name", "log.txt", stdin=PAYLOAD)
+    receive(desk, sender, "-o", there).ends_with(0)
+    sender.ends_with(0)
+    assert (there / "log.txt").read_bytes() == PAYLOAD
+
+    sender = send(desk, "-", stdin=PAYLOAD)
+    receiver = receive(desk, sender, "-o", "-")
+    receiver.ends_with(0)
+    sender.ends_with(0)
+    assert receiver.stdout == PAYLOAD
+
+
+def test_text_arrives_raw_in_a_pipe(desk: Desk):
+    sender = send(desk, "--text", "see \x1b[31myou\x1b[0m at", "8")
+    receiver = receive(desk, sender)
+
+    receiver.ends_with(0)
+    sender.ends_with(0)
+    assert receiver.stdout == b"see \x1b[31myou\x1b[0m at 8"
+
+
+def test_a_word_that_names_nothing_is_sent_as_text_and_said_so(desk: Desk):
+    sender = send(desk, "hello")
+    receiver = receive(desk, sender)
+
+    receiver.ends_with(0)
+    sender.ends_with(0, '^nothing here is called "hello": it is sent as text')
+    assert receiver.stdout == b"hello"
+
+
+@pytest.mark.parametrize("word", ["no/such", "photo.jpeg", "*.jpg"])
+def test_a_name_that_is_missing_is_an_error_that_names_text(desk: Desk, word: str):
+    send(desk, word).ends_with(1, f"^cannot send {word.replace('*', '.')}: .*--text")
+
+
+def test_what_is_there_is_not_replaced_unasked(desk: Desk, photo: Path, there: Path):
+    (there / "photo.jpg").write_bytes(b"precious")
+    sender = send(desk, photo)
+
+    receive(desk, sender, "-o", there).ends_with(1, r"photo\.jpg exists already, .*--overwrite")
+    sender.ends_with(1, "did not take what was offered: there is something of that name already")
+    assert (there / "photo.jpg").read_bytes() == b"precious"
+
+    sender = send(desk, photo)
+    receive(desk, sender, "--rename", "-o", there).ends_with(0)
+    sender.ends_with(0)
+    sender = send(desk, photo)
+    receive(desk, sender, "--skip", "-o", there).ends_with(1, "exists already and was left")
+    sender.ends_with(1)
+    assert (there / "photo.jpg").read_bytes() == b"precious"
+    assert (there / "photo (1).jpg").read_bytes() == PAYLOAD
+
+    sender = send(desk, photo)
+    receive(desk, sender, "--overwrite", "-o", there).ends_with(0)
+    sender.ends_with(0)
+    assert (there / "photo.jpg").read_bytes() == PAYLOAD
+    assert names(there) == ["photo (1).jpg", "photo.jpg"]
+
+
+def test_files_of_a_folder_that_are_there_stay_with_skip(desk: Desk, tmp_path: Path, there: Path):
+    tree = make_tree(tmp_path / "tree", 3)
+    (there / "tree" / "sub").mkdir(parents=True)
+    (there / "tree" / "sub" / "file 1").write_bytes(b"precious")
+    sender = send(desk, tree)
+
+    receive(desk, sender, "--skip", "-o", there).ends_with(0, "^tree/sub/file 1 is there already")
+
+    sender.ends_with(0, "^the other side left 1 as they were")
+    assert (there / "tree" / "sub" / "file 1").read_bytes() == b"precious"
+    assert (there / "tree" / "sub" / "file 2").read_bytes() == (tree / "sub/file 2").read_bytes()
+
+
+def test_what_could_not_be_written_is_told_on_both_sides(desk: Desk, tmp_path: Path, there: Path):
+    tree = make_tree(tmp_path / "tree", 3)
+    (there / "tree" / "sub" / "file 1").mkdir(parents=True)  # a folder, where a file should go
+    sender = send(desk, tree)
+
+    receive(desk, sender, "--overwrite", "-o", there).ends_with(
+        1, "^tree/sub/file 1 is there already, as a folder", "^1 of what was sent could not"
+    )
+
+    sender.ends_with(1, "^the other side could not write 1 of what was sent")
+
+
+def test_a_look_writes_nothing_and_leaves_the_code_good(desk: Desk, photo: Path, there: Path):
+    sender = send(desk, photo)
+    receive(desk, sender, "--dry-run", "-o", there).ends_with(
+        0, r'file "photo\.jpg" would be written to .*photo\.jpg, 200\.0KiB; .* nothing was written'
+    )
+    sender.await_line("only looked; the code is still good")
+    assert names(there) == []
+
+    receive(desk, sender, "-o", there, name="again").ends_with(0)
+
+    sender.ends_with(0)
+    assert (there / "photo.jpg").read_bytes() == PAYLOAD
+
+
+def test_a_size_above_the_limit_is_asked_about(desk: Desk, photo: Path, there: Path):
+    sender = send(desk, photo)
+    receive(desk, sender, "--ask-above", "1K", "-o", there).ends_with(1, "200.0KiB, .* use --yes")
+    sender.ends_with(1)
+
+    sender = send(desk, photo)
+    receive(desk, sender, "--ask-above", "1K", "-y", "-o", there).ends_with(0)
+    sender.ends_with(0)
+
+
+def test_a_receiver_without_code_prints_a_token_for_the_sender(
+    desk: Desk, photo: Path, there: Path
+):
+    receiver = desk.derphole("receive", "receive", "--relay", desk.relay_url, "-o", there)
+    sender = desk.derphole("send", "send", photo, "--to", token_of(receiver))
+
+    sender.ends_with(0)
+    receiver.ends_with(0)
+    assert (there / "photo.jpg").read_bytes() == PAYLOAD
+
+
+def test_codes_of_other_commands_are_told_apart(desk: Desk, photo: Path):
+    listen = desk.listen()
+    desk.derphole("receive", "receive", token_of(listen)).ends_with(1, "derphole pipe")
+    sender = send(desk, photo)
+    desk.derphole("pipe", "pipe", token_of(sender), stdin=b"x").ends_with(1, "derphole receive")
+    listen.stop()
+    sender.stop()
+
+
+@pytest.mark.parametrize("leaver", ["send", "receive"])
+def test_who_leaves_is_told_to_the_other_side(desk: Desk, tmp_path: Path, there: Path, leaver: str):
+    large = tmp_path / "large.bin"
+    large.write_bytes(os.urandom(LARGE))
+    sender = send(desk, "--force-relay", large)
+    receiver = receive(desk, sender, "-o", there)
+    both = {"send": sender, "receive": receiver}
+    receiver.await_line("^receiving")
+    await_true(lambda: part_size(there) > 1 << 20, "bytes flow")
+
+    both[leaver].send_signal(signal.SIGINT)
+    left_at = time.monotonic()
+
+    (stayer,) = (process for name, process in both.items() if name != leaver)
+    stayer.ends_with(1, "interrupted by SIGINT", "^incomplete: ")
+    assert time.monotonic() - left_at < 3.0
+    both[leaver].ends_with(130)
+    assert not (there / "large.bin").exists()
+    desk.derphole("forget", "receive", "--forget").ends_with(0, r"^forgot large\.bin in ")
+    assert names(there) == []
+
+
+def part_size(folder: Path) -> int:
+    """Return how much of an unfinished file there is."""
+    return sum(path.stat().st_size for path in folder.glob(".*.derphole-part"))
+
+
+def test_a_full_disk_is_told_before_the_first_byte(desk: Desk, tmp_path: Path, there: Path):
+    sparse = tmp_path / "sparse.bin"
+    with sparse.open("wb") as file:
+        file.truncate(shutil.disk_usage(there).free + (1 << 30))
+    sender = send(desk, sparse)
+
+    receive(desk, sender, "-o", there).ends_with(1, "bytes free, but .* are needed")
+
+    sender.ends_with(1, "there is not enough space")
+    assert names(there) == []
+
+
+def test_what_cannot_be_read_is_told_before_anybody_waits(desk: Desk, tmp_path: Path, there: Path):
+    tree = make_tree(tmp_path / "tree", 2)
+    expected = facts(tree).keys()
+    os.mkfifo(tree / "pipe")
+    sender = send(desk, tree)
+    sender.await_line("^warning: tree/pipe is a named pipe, and will be left out")
+
+    receive(desk, sender, "-o", there).ends_with(0)
+
+    sender.ends_with(1, "^tree/pipe is a named pipe", "^1 of what was named could not be sent")
+    assert facts(there / "tree").keys() == expected
+
+
+def test_what_is_excluded_is_not_sent(desk: Desk, tmp_path: Path, there: Path):
+    tree = make_tree(tmp_path / "tree", 3)
+    sender = send(desk, "--exclude", "file*", "--exclude", "link", tree)
+
+    receive(desk, sender, "-o", there).ends_with(0)
+
+    sender.ends_with(0)
+    assert names(there / "tree" / "sub") == ["empty"]
+    assert "link" not in names(there / "tree")

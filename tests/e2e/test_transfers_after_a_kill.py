@@ -1,0 +1,134 @@
+"""A transfer whose sender or receiver is killed goes on where it was, when both are started again."""
+
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from desk import Desk, token_of
+from sending import facts, make_tree, receive, send
+from support.processes import Process, await_true, record_figure
+
+pytestmark = pytest.mark.e2e
+
+SIZE = 40 << 20
+RUNS, FULL_RUNS = 3, 200
+OVER_S = 0.3
+LONGEST_S = 0.5  # after which one of them is killed; by then it may be over
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    folder = tmp_path / "there"
+    folder.mkdir()
+    return folder
+
+
+def goods(tmp_path: Path, kind: str, contents: bytes) -> Path:
+    """Make what is sent."""
+    if kind == "file":
+        path = tmp_path / "large.bin"
+        path.write_bytes(contents)
+        return path
+    tree = make_tree(tmp_path / "tree")
+    for name in ("a", "sub/b", "z"):
+        (tree / name).write_bytes(contents[: SIZE // 3])
+    return tree
+
+
+def size_below(folder: Path) -> int:
+    """Return the bytes of all files below a folder, journals left out."""
+    return sum(
+        path.lstat().st_size
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.endswith(".derphole")
+    )
+
+
+def is_same(source: Path, copy: Path) -> bool:
+    return (
+        facts(source) == facts(copy)
+        if source.is_dir()
+        else (source.read_bytes() == copy.read_bytes())
+    )
+
+
+def is_over(sender: Process) -> bool:
+    """Tell whether a sender ends by itself: its receiver was killed behind its last word."""
+    with suppress(AssertionError):
+        await_true(lambda: not sender.is_running, "the sender ends", OVER_S)
+    return not sender.is_running
+
+
+def sent_bytes(process: Process) -> int:
+    (receipt,) = (event for event in process.events if event["event"] == "receipt")
+    return int(str(receipt["bytes"]))
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+@pytest.mark.parametrize("victim", ["send", "receive"])
+@pytest.mark.timeout(3600)
+def test_nothing_is_lost_and_little_is_sent_again(
+    desk: Desk, tmp_path: Path, there: Path, kind: str, victim: str, is_full: bool
+):
+    chance = random.Random(f"{kind} {victim}")
+    source = goods(tmp_path, kind, chance.randbytes(SIZE))
+    total = size_below(source) if source.is_dir() else source.stat().st_size
+    again = arrived_before = 0
+    for run in range(FULL_RUNS if is_full else RUNS):
+        target = there / str(run)
+        target.mkdir()
+        sender = send(desk, "--force-relay", source, name=f"send {run}")
+        receiver = receive(desk, sender, "-o", target, name=f"receive {run}")
+        receiver.await_line("^receiving")
+        time.sleep(chance.uniform(0, LONGEST_S))  # any moment will do
+        killed = sender if victim == "send" else receiver
+        killed.send_signal(signal.SIGKILL)
+        if killed.wait() == 0 or (killed is receiver and is_over(sender)):
+            continue
+        if victim == "send":
+            receiver.send_signal(signal.SIGINT)
+            if receiver.wait() == 0:
+                continue
+            sender = send(desk, "--force-relay", source, name=f"new send {run}")
+        arrived = size_below(target)
+
+        last = desk.derphole(
+            f"receive {run} again", "receive", "--json", "-o", target, token_of(sender)
+        )
+        last.ends_with(0)
+        sender.ends_with(0)
+
+        assert is_same(source, target / source.name)
+        sent = sent_bytes(last)
+        again += max(0, sent - (total - arrived))
+        arrived_before += arrived
+        os.sync()
+    if arrived_before:
+        share = again / arrived_before
+        record_figure(f"sent again after kill -9 of {victim}, {kind}", f"{share:.1%}", "<= 10%")
+        assert share <= 0.10
+
+
+@pytest.mark.parametrize("victim", ["file"])
+def test_a_partial_file_that_was_changed_by_hand_is_mended(
+    desk: Desk, tmp_path: Path, there: Path, victim: str
+):
+    source = goods(tmp_path, victim, random.Random(victim).randbytes(SIZE))
+    sender = send(desk, "--force-relay", source)
+    receiver = receive(desk, sender, "-o", there)
+    part = there / ".large.bin.derphole-part"
+    await_true(lambda: part.exists() and part.stat().st_size > 5 << 20, "something has come")
+    receiver.send_signal(signal.SIGKILL)
+    receiver.wait()
+    with part.open("r+b") as file:
+        file.seek(1 << 20)
+        file.write(b"changed by hand")
+
+    receive(desk, sender, "-o", there, name="again").ends_with(0, "^going on where it stopped")
+
+    sender.ends_with(0)
+    assert is_same(source, there / "large.bin")
