@@ -47,9 +47,10 @@ from derphole.transfer.sending import SendingTransfer
 from derphole.transfer_status import Direction, Incomplete, Receipt
 from tunnel.net.clock import monotonic
 from tunnel.net.endpoint import Link, Stream
-from tunnel.units import Buffer, WallTime
+from tunnel.units import Buffer, Seconds, WallTime
 
 RECEIVER_AWAITED = "the other side to use the code"
+SILENCE_S: Seconds = 2.0  # nobody waits longer without a word
 MAX_TOLD = 20  # entries that a person reads about
 ANSWER_AWAITED = "the receiver to answer"
 MakeGoods = Callable[[], Goods]
@@ -160,7 +161,7 @@ class _Sender:
 
     def run(self) -> None:
         """Send; returns when the receiver has confirmed every byte, only looked, or is replaced."""
-        self._conversation.run(self.offer)
+        self._conversation.run(self.offer, self.tell_waiting)
 
     # -- works ------------------------------------------------------------------------------
 
@@ -179,6 +180,11 @@ class _Sender:
             if totals.is_final:
                 return
             goods.has_counted.wait()
+
+    def tell_waiting(self) -> None:
+        """Say so when the answer takes its time: somebody may be asked there."""
+        if not self._is_answered.wait(SILENCE_S):
+            self._rendezvous.report(Notice("waiting for the other side to decide what to take"))
 
     def stream(self) -> None:
         """Hand what is read to the proof, and send it."""
@@ -206,6 +212,7 @@ class _Sender:
     def _carry_out(self, decision: Decision) -> None:
         match decision:
             case Heard():
+                self._is_answered.set()
                 self._data = self._link.open_stream()
                 self._conversation.follow(self.proof.start(Origin.HELD))
                 self._tell_held()

@@ -1,6 +1,7 @@
 """`send` and `receive`: what a person sends arrives as it is, and nothing else is touched."""
 
 import os
+import pty
 import shutil
 import signal
 import time
@@ -213,6 +214,26 @@ def test_a_receiver_without_code_prints_a_token_for_the_sender(
     sender.ends_with(0)
     receiver.ends_with(0)
     assert (there / "photo.jpg").read_bytes() == PAYLOAD
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"y\n", 0), (b"\n", 1), (b"no\n", 1)])
+def test_a_person_at_a_terminal_is_asked(
+    desk: Desk, photo: Path, there: Path, answer: bytes, code: int
+):
+    (there / "photo.jpg").write_bytes(b"precious")
+    keyboard, stdin = pty.openpty()
+    sender = send(desk, photo)
+    receiver = receive(desk, sender, "-o", there, stdin=stdin, on_terminal=True)
+    receiver.await_line(r"photo\.jpg exists; replace it\? \[y/N\]")
+    sender.await_line("^waiting for the other side to decide")
+
+    os.write(keyboard, answer)
+
+    receiver.ends_with(code)
+    sender.ends_with(code)
+    assert (there / "photo.jpg").read_bytes() == (b"precious" if code else PAYLOAD)
+    os.close(keyboard)
+    os.close(stdin)
 
 
 def test_codes_of_other_commands_are_told_apart(desk: Desk, photo: Path):
