@@ -51,6 +51,7 @@ OPTIONS:
     --exclude GLOB              Leave out what this pattern of .gitignore matches; may be repeated
     --gitignore                 Leave out what git ignores
     --skip-unreadable           Success even if some of it could not be read
+    --qr                        Show the code as a QR code, too, on a terminal
     --print-token-only          Print the code on standard output
 {EXPIRES_OPTION}\
 {HIDE_PROGRESS_OPTION}\

@@ -7,12 +7,13 @@ anything else           the token on a line of its own, for scripts
 """
 
 import datetime
+import os
 from dataclasses import dataclass
 
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.output import Output
 from derphole.errors import ExpiryRefused, UsageError, utc_text
-from derphole.status import Instruction, Report, Status, TokenIssued
+from derphole.status import Caution, Instruction, Report, Status, TokenIssued
 from derphole.token.text import MAX_SESSION_LIFE_S
 from derphole.token.typed_times import parse_when, spoken_duration
 from tunnel.net.clock import wall
@@ -65,10 +66,30 @@ def token_reporter(arguments: Arguments, output: Output, counterpart: Counterpar
         if output.is_json or not (is_payload or output.is_on_terminal):
             output.report(status)
         elif not is_payload:
+            if arguments.flag("--qr"):
+                _show_picture(output, status.text)
             for line in instruction(status, counterpart, arguments.spoken, wall()):
                 output.report(Instruction(line))
 
     return report
+
+
+def _show_picture(output: Output, text: str) -> None:
+    """Show a code as a QR code, or say what it would need."""
+    import sys
+
+    from derphole.cli.frame.qr_code import coloured, missing_room, qr_rows
+
+    rows = qr_rows(text)
+    try:
+        size = os.get_terminal_size(sys.stderr.fileno())
+        fault = missing_room(rows, size.columns, size.lines)
+    except OSError:
+        fault = "the QR code needs a terminal that tells its size"
+    if fault is not None:
+        output.report(Caution(fault))
+    else:
+        output.picture([coloured(row) for row in rows])
 
 
 def instruction(

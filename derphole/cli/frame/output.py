@@ -11,7 +11,7 @@ Text may come from the other side: every control character is escaped here.
 
 import json
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 from derphole.cli.frame.descriptors import is_unread, write_text
@@ -78,6 +78,12 @@ class Output:
         for line in (status.sentence, details):
             if line is not None:
                 self._lines.write(escaped(line), is_vital=is_vital)
+
+    def picture(self, rows: Sequence[str]) -> None:
+        """Show rows that we drew ourselves, colours included, where a person reads."""
+        if self.is_on_terminal and not self.is_json:
+            for row in rows:
+                self._lines.write(row, is_vital=True)
 
     def draw(self, bar: Bar) -> None:
         """Show a bar in the last row of a terminal, below all lines; never blocks."""
