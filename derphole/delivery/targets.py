@@ -220,11 +220,10 @@ class FileTarget(Target):
         self._is_there = self._is_there and goes_on
         if self._is_there:
             return
+        self._keeper.begin(self._offer, goes_on=goes_on)
         self._sink = FileSink(self._destination, self._name, held)
-        if self.keeps_what_came:
-            self._keeper.begin(self._offer, goes_on=goes_on)
-            self._keeper.call(self._keeper.journal.began, self._entry, held)
-            self._keeper.call(self._keeper.journal.flush)
+        self._keeper.call(self._keeper.journal.began, self._entry, held)
+        self._keeper.call(self._keeper.journal.flush)
 
     def write(self, chunks: Sequence[Buffer]) -> None:
         """Write the next bytes."""
@@ -254,9 +253,8 @@ class FileTarget(Target):
         mtime_ns = self._offer.mtime_ns if is_file else int(wall() * NANOSECONDS)
         stored = self._sink.bytes_written
         self._sink.finish(mode, mtime_ns)
-        if self.keeps_what_came:
-            self._keeper.call(self._keeper.journal.finished, self._entry)
-            self._keeper.call(self._keeper.journal.flush)
+        self._keeper.call(self._keeper.journal.finished, self._entry)
+        self._keeper.call(self._keeper.journal.flush)
         self._sink.take_name(replaces=self._replaces)
         self._received.made.files = 1
         self._received.made.size = self._received.stored = stored
@@ -274,6 +272,7 @@ class FileTarget(Target):
                 self._sink.close()
             else:
                 self._sink.discard()
+                self._keeper.remove()
         self._keeper.close()
         self._worker.close(self._destination.close)
 
@@ -369,8 +368,7 @@ class TreeTarget(Target):
     def begin(self, *, goes_on: bool, claimed: Callable[[bytes], ByteCount]) -> None:
         """Make the extractor."""
         del claimed
-        if self.keeps_what_came:
-            self._keeper.begin(self._offer, goes_on=goes_on)
+        self._keeper.begin(self._offer, goes_on=goes_on)
         extractor = Extractor(
             self._destination.fd,
             policy=self._policy,
@@ -378,7 +376,7 @@ class TreeTarget(Target):
             umask=self._umask,
             is_continued=goes_on,
             top_names=self._tops,
-            recorder=self._keeper.journal if self.keeps_what_came else None,
+            recorder=self._keeper.journal,
         )
         self._sink = TreeSink(self._destination, extractor)
 
@@ -386,8 +384,7 @@ class TreeTarget(Target):
         """Extract the next bytes."""
         assert self._sink is not None
         self._sink.write(chunks)
-        if self.keeps_what_came:
-            self._keeper.call(self._keeper.journal.flush)
+        self._keeper.call(self._keeper.journal.flush)
 
     def piece(self, piece: Piece) -> bytes:
         """Return a stretch of a temporary file."""
@@ -412,8 +409,6 @@ class TreeTarget(Target):
         """Check that the archive is whole, and name what was continued."""
         assert self._sink is not None
         self._sink.finish()
-        if self.keeps_what_came:
-            self._keeper.call(self._keeper.journal.flush)
         self._keeper.remove()
 
     def close(self) -> None:

@@ -1,6 +1,8 @@
 """The journal of a receiver on disk: read back, cut where it is damaged, appended to.
 
 It lies beside what it is about, named `.NAME.derphole`, mode 0600, and is opened through no link.
+Whoever has it open has it locked: of two that receive the same name into one folder, the second
+would write over what the first writes.
 A file of that name that is no journal of this user is left alone.  It is a `Recorder` for who
 writes a tree; call `flush` behind everything that was written in one go.  All calls block.
 """
@@ -30,6 +32,8 @@ from tunnel.units import KIB, Buffer, ByteCount
 
 # Chosen.
 READ_BYTES: ByteCount = 256 * KIB
+TAKEN = "another process is receiving the same name here"
+TAKEN_STEP = "wait for it or end it, or choose another place with -o"
 FLUSH_BYTES: ByteCount = 32 * KIB  # many small files are kept in mind together
 
 
@@ -62,6 +66,7 @@ class JournalFile:
         except OSError as error:
             raise PartialUnusable(shown(name), reason_text(error)) from error
         try:
+            self._lock()
             self._read()
         except BaseException:
             self.close()
@@ -82,7 +87,11 @@ class JournalFile:
         """Begin a new journal in place of what is there; raises `OSError`."""
         self.remove()
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK
-        self._fd = os.open(self._name, flags, PRIVATE_FILE, dir_fd=self._folder)
+        try:
+            self._fd = os.open(self._name, flags, PRIVATE_FILE, dir_fd=self._folder)
+        except FileExistsError as error:
+            raise PartialUnusable(shown(self._name), TAKEN, TAKEN_STEP) from error
+        self._lock()
         self._writer = JournalWriter()
         self._pending += self._writer.begin()
         self._append(offer)
@@ -130,6 +139,16 @@ class JournalFile:
         if fd >= 0:
             with suppress(OSError):
                 os.close(fd)
+
+    def _lock(self) -> None:
+        import fcntl  # late: Windows has none
+
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise PartialUnusable(shown(self._name), TAKEN, TAKEN_STEP) from error
+        except OSError:  # a file system without locks
+            return
 
     def _append(self, record: Record) -> None:
         self._pending += self._writer.append(record)

@@ -25,11 +25,12 @@ class PartialUnusable(DerpholeError):
     Args:
         path: of the temporary file.
         reason: why, as a clause.
+        next_step: what to do, where removing it is not the thing.
     """
 
     code = "partial"
     says = "cannot continue {path}: {reason}"
     next_step = "remove it, and run the command again"
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path=path, reason=reason)
+    def __init__(self, path: str, reason: str, next_step: str | None = None) -> None:
+        super().__init__(path=path, reason=reason, next_step=next_step)

@@ -236,6 +236,27 @@ def test_a_person_at_a_terminal_is_asked(
     os.close(stdin)
 
 
+def test_of_two_that_receive_the_same_name_the_second_is_told(
+    desk: Desk, tmp_path: Path, there: Path
+):
+    large = tmp_path / "large.bin"
+    large.write_bytes(os.urandom(LARGE))
+    first, second = send(desk, large, name="first"), send(desk, "--name", "large.bin", large)
+    receiver = receive(desk, first, "-o", there)
+    await_true(lambda: part_size(there), "it has begun")
+    receiver.send_signal(signal.SIGSTOP)
+
+    other = receive(desk, second, "-o", there, name="other")
+
+    other.ends_with(1, "another process is receiving the same name here; .* -o$")
+    second.ends_with(1)
+    receiver.send_signal(signal.SIGCONT)
+    receiver.ends_with(0)
+    first.ends_with(0)
+    assert (there / "large.bin").read_bytes() == large.read_bytes()
+    assert names(there) == ["large.bin"]
+
+
 def test_codes_of_other_commands_are_told_apart(desk: Desk, photo: Path):
     listen = desk.listen()
     desk.derphole("receive", "receive", token_of(listen)).ends_with(1, "derphole pipe")
@@ -269,7 +290,8 @@ def test_who_leaves_is_told_to_the_other_side(desk: Desk, tmp_path: Path, there:
 
 def part_size(folder: Path) -> int:
     """Return how much of an unfinished file there is."""
-    return sum(path.stat().st_size for path in folder.glob(".*.derphole-part"))
+    parts = [folder / ".large.bin.derphole-part", folder / ".photo.jpg.derphole-part"]
+    return sum(path.stat().st_size for path in parts if path.exists())
 
 
 def test_a_full_disk_is_told_before_the_first_byte(desk: Desk, tmp_path: Path, there: Path):

@@ -19,7 +19,11 @@ PACKAGES = ("tunnel", "derphole")
 TESTS_FAILED = 1  # pytest's exit code for it; 2 and above mean that it did not get so far
 LIMIT_S = 120.0  # for all the named tests together; a mutation's own take a few seconds
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * LIMIT_S)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(2 * LIMIT_S),
+    pytest.mark.alongside("computes"),
+]
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ def limit_s(round_trip_s: float) -> float:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.alongside("waits")
 @pytest.mark.parametrize("round_trip_s", ROUND_TRIPS)
 def test_bytes_are_piped_and_the_relay_is_said_to_be_slow(lab, stage, round_trip_s):
     delay(lab, round_trip_s)
@@ -50,6 +51,7 @@ def test_bytes_are_piped_and_the_relay_is_said_to_be_slow(lab, stage, round_trip
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.alongside("waits")
 @pytest.mark.parametrize("round_trip_s", ROUND_TRIPS)
 def test_a_connection_is_shared(lab, stage, round_trip_s):
     delay(lab, round_trip_s)
@@ -69,6 +71,7 @@ def test_a_connection_is_shared(lab, stage, round_trip_s):
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.alongside("waits")
 @pytest.mark.parametrize("round_trip_s", ROUND_TRIPS)
 def test_netcheck_agrees(lab, stage, round_trip_s):
     delay(lab, round_trip_s)
