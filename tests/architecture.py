@@ -34,6 +34,8 @@ PURE_DERPHOLE = {
     "config",
     "derptun.keeper",
     "derptun.registry",
+    "delivery.statuses",
+    "delivery.wishes",
     "errors",
     "forwarding.endpoints",
     "forwarding.listeners",

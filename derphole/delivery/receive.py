@@ -17,7 +17,8 @@ from derphole.config import NetworkOptions
 from derphole.conversation import UNEXPECTED, Conversation
 from derphole.delivery.goods import named
 from derphole.delivery.statuses import Contents, EntryTold, GoesOn, Planned
-from derphole.delivery.targets import Place, Target, target_for
+from derphole.delivery.target import Target
+from derphole.delivery.targets import Place, target_for
 from derphole.delivery.wishes import Wishes
 from derphole.errors import DeclinedHere, NotTaken, PartlyReceived, SizeNotWanted
 from derphole.progress import Measure, Watch, unwatched

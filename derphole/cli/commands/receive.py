@@ -143,8 +143,19 @@ def _wishes(arguments: Arguments, output: Output, umask: int) -> "Wishes":
         not arguments.flag("--no-space-check"),
         arguments.flag("--dry-run"),
         umask,
-        Asker(output, is_possible=sys.stdin is not None and sys.stdin.isatty()),
+        Asker(output, _heard if sys.stdin is not None and sys.stdin.isatty() else None),
     )
+
+
+def _heard() -> str:
+    """Return a line that was typed; the relay goes on meanwhile."""
+    from derphole.edges import stdio
+
+    source = stdio.standard_input()
+    try:
+        return bytes(source.read()).decode("utf-8", "replace")
+    finally:
+        source.close()
 
 
 def _place(

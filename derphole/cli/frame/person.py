@@ -1,4 +1,6 @@
-"""Questions to the person at the terminal."""
+"""Questions to the person at the terminal: asked on standard error, answered on standard input."""
+
+from collections.abc import Callable
 
 from derphole.cli.frame.output import Output
 from derphole.status import Instruction
@@ -7,29 +9,20 @@ YES = ("y", "yes")
 
 
 class Asker:
-    """Asks on standard error and hears on standard input.
+    """Asks a person.
 
     Args:
         output: where questions are shown.
-        is_possible: whether a person may be there.
+        hear: waits for a line of a person; None where there is nobody.
     """
 
-    def __init__(self, output: Output, *, is_possible: bool) -> None:
+    def __init__(self, output: Output, hear: Callable[[], str] | None) -> None:
         self._output = output
-        self._is_possible = is_possible and output.is_on_terminal and not output.is_json
+        self._hear = hear if output.is_on_terminal and not output.is_json else None
 
     def __call__(self, question: str) -> bool | None:
         """Return the answer; None where nobody can be asked.  Only `y` and `yes` are a yes."""
-        if not self._is_possible:
+        if self._hear is None:
             return None
-        from derphole.edges.stdio import ByteSource
-
         self._output.report(Instruction(f"{question} [y/N]"))
-        source = ByteSource(0)
-        try:
-            if not source.is_terminal:
-                return None
-            line = bytes(source.read())
-        finally:
-            source.close()
-        return line.decode("utf-8", "replace").strip().lower() in YES
+        return self._hear().strip().lower() in YES
