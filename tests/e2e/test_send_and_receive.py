@@ -4,7 +4,9 @@ import os
 import pty
 import shutil
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -304,6 +306,52 @@ def test_a_full_disk_is_told_before_the_first_byte(desk: Desk, tmp_path: Path, t
 
     sender.ends_with(1, "there is not enough space")
     assert names(there) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a file system of one's own needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_is_told_and_what_came_is_gone_on_with(
+    desk: Desk, tmp_path: Path, small_disk: Path
+):
+    large = tmp_path / "large.bin"
+    large.write_bytes(os.urandom(16 << 20))
+    sender = send(desk, large)
+    receiver = receive(desk, sender, "--no-space-check", "-o", small_disk)
+
+    receiver.ends_with(1, "no space left on device", "^incomplete: ", "^what came is kept")
+    ended_at = time.monotonic()
+    sender.ends_with(1, "could not write its output: no space left on device")
+    assert time.monotonic() - ended_at < 6.0
+    come = part_size(small_disk)
+    assert come > 6 << 20
+    assert not (small_disk / "large.bin").exists()
+
+    subprocess.run(["mount", "-o", "remount,size=32m", str(small_disk)], check=True)
+    sender = send(desk, large)
+    receive(desk, sender, "-o", small_disk).ends_with(0, "^going on where it stopped: [6-8]")
+    sender.ends_with(0)
+    assert (small_disk / "large.bin").read_bytes() == large.read_bytes()
+    assert names(small_disk) == ["large.bin"]
+
+
+def test_a_read_only_folder_is_noticed_before_the_first_byte(
+    desk: Desk, photo: Path, small_disk: Path
+):
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    sender = send(desk, photo)
+
+    receive(desk, sender, "-o", small_disk).ends_with(1, "cannot be written: read-only file system")
+    sender.ends_with(1, "nothing can be written there")
 
 
 def test_what_cannot_be_read_is_told_before_anybody_waits(desk: Desk, tmp_path: Path, there: Path):
