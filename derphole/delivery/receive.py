@@ -16,6 +16,7 @@ from gevent.event import Event
 from derphole.config import NetworkOptions
 from derphole.conversation import UNEXPECTED, Conversation
 from derphole.delivery.goods import named
+from derphole.delivery.relay_notice import tell_relayed
 from derphole.delivery.statuses import Contents, EntryTold, GoesOn, Planned
 from derphole.delivery.target import Target
 from derphole.delivery.targets import Place, target_for
@@ -134,7 +135,7 @@ class _Receiver:
         self._rendezvous.report_path(self._link)
         try:
             with watch(self.measure):
-                self._conversation.run(reading=self.hear)
+                self._conversation.run(self.tell_relayed, reading=self.hear)
             if self.proof.has_succeeded:
                 self._rendezvous.complete()
                 self._report(self.receipt())
@@ -153,6 +154,10 @@ class _Receiver:
         link = self._link
         self._control = link.accept_stream() if self._issuer is not None else link.open_stream()
         self._conversation.attend(self._control)
+
+    def tell_relayed(self) -> None:
+        """Say if it stays on a relay of the public map."""
+        tell_relayed(self._rendezvous, self._link)
 
     def decide(self) -> None:
         """Decide about the offer."""

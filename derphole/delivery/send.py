@@ -16,6 +16,7 @@ from gevent.event import Event
 from derphole.config import NetworkOptions
 from derphole.conversation import UNEXPECTED, Conversation
 from derphole.delivery.goods import Goods
+from derphole.delivery.relay_notice import tell_relayed
 from derphole.delivery.statuses import EntryTold, GoesOn
 from derphole.errors import PartlyTaken
 from derphole.progress import Measure, Watch, unwatched
@@ -161,7 +162,7 @@ class _Sender:
 
     def run(self) -> None:
         """Send; returns when the receiver has confirmed every byte, only looked, or is replaced."""
-        self._conversation.run(self.offer, self.tell_waiting)
+        self._conversation.run(self.offer, self.tell_waiting, self.tell_relayed)
 
     # -- works ------------------------------------------------------------------------------
 
@@ -185,6 +186,10 @@ class _Sender:
         """Say so when the answer takes its time: somebody may be asked there."""
         if not self._is_answered.wait(SILENCE_S):
             self._rendezvous.report(Notice("waiting for the other side to decide what to take"))
+
+    def tell_relayed(self) -> None:
+        """Say if it stays on a relay of the public map."""
+        tell_relayed(self._rendezvous, self._link)
 
     def stream(self) -> None:
         """Hand what is read to the proof, and send it."""

@@ -75,6 +75,7 @@ class ClaimerRendezvous(Rendezvous):
         """
         token = self._token
         choice = claimer_relays(self.options, token.hints, token.issuer_derp, self.report)
+        self.uses_public_relays = choice.is_public
         invitation = Invitation(
             token.issuer_noise, token.issuer_derp, claim_header(token.grant), token.secret
         )

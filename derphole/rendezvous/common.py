@@ -69,6 +69,9 @@ class Rendezvous:
         report: told what a person wants to know.
         endpoint: this side; its events go to `_take`.
         trace: closed at the end.
+
+    Attributes:
+        uses_public_relays: whether the relays are those of the public map, once they are chosen.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Rendezvous:
     ) -> None:
         self.options = options
         self.report = report
+        self.uses_public_relays = False
         self.trace = trace
         self._endpoint = endpoint
         self._relays = RelayWords(options, report, endpoint)

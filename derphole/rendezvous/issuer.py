@@ -71,6 +71,7 @@ class IssuerRendezvous(Rendezvous):
         """Connect to a relay and return the token's text; raises `RelayTrouble`, `TimedOut`."""
         issuer_key = DerpKey(self._mint.keys.derp.public)
         choice = issuer_relays(self.options, issuer_key, self.report)
+        self.uses_public_relays = choice.is_public
         with own_port():
             self._issuer.open(relays_of(choice, self.options))
         self._waiter.wait("a relay", lambda: self._relays.connected, self.options.timeout_s)
