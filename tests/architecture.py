@@ -34,6 +34,7 @@ PURE_DERPHOLE = {
     "config",
     "derptun.keeper",
     "derptun.registry",
+    "delivery.bottleneck",
     "delivery.statuses",
     "delivery.wishes",
     "errors",

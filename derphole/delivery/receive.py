@@ -15,6 +15,8 @@ from gevent.event import Event
 
 from derphole.config import NetworkOptions
 from derphole.conversation import UNEXPECTED, Conversation
+from derphole.delivery.bottleneck import Bottleneck, Waited
+from derphole.delivery.bottleneck_notice import tell_bottleneck
 from derphole.delivery.goods import named
 from derphole.delivery.relay_notice import tell_relayed
 from derphole.delivery.statuses import Contents, EntryTold, GoesOn, Planned
@@ -128,6 +130,7 @@ class _Receiver:
         self._target: Target | None = None
         self._control: Stream | None = None
         self._has_counted = Event()
+        self._bottleneck: Bottleneck | None = None
         self._is_counted = False  # and the person knows what comes
 
     def take(self, watch: Watch) -> None:
@@ -229,7 +232,13 @@ class _Receiver:
         """Hand what comes to the proof, and write it."""
         proof, follow = self.proof, self._conversation.follow
         data = self._link.accept_stream()
-        while chunks := data.read(READ_SIZE):
+        bottleneck = self._bottleneck = Bottleneck(monotonic())
+        while True:
+            bottleneck.mark(monotonic())
+            chunks = data.read(READ_SIZE)
+            bottleneck.spent(monotonic(), Waited.SENDER)
+            if not chunks:
+                break
             follow(proof.handle_data(monotonic(), chunks))
             follow(proof.handle_stored(monotonic()))
         if proof.claims.count:
@@ -292,7 +301,10 @@ class _Receiver:
                 self._conversation.start(lambda: self.compare(pieces))
             case Write(chunks):
                 assert target is not None
+                assert self._bottleneck is not None
+                self._bottleneck.mark(monotonic())
                 target.write(chunks)
+                self._bottleneck.spent(monotonic(), Waited.SINK)
             case WritePiece(key, offset, data):
                 assert target is not None
                 target.repair(key, offset, data)
@@ -369,6 +381,7 @@ class _Receiver:
         """Tell what became of the entries; raises `PartlyReceived` where some were not made."""
         assert self._target is not None
         received = self._target.received
+        tell_bottleneck(self._bottleneck, self._rendezvous, self._link)
         self._tell_all("changed", received.changed)
         self._tell_all("renamed", received.renamed)
         self._tell_all("skipped", received.skipped)

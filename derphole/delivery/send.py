@@ -15,6 +15,8 @@ from gevent.event import Event
 
 from derphole.config import NetworkOptions
 from derphole.conversation import UNEXPECTED, Conversation
+from derphole.delivery.bottleneck import Bottleneck, Waited
+from derphole.delivery.bottleneck_notice import tell_bottleneck
 from derphole.delivery.goods import Goods
 from derphole.delivery.relay_notice import tell_relayed
 from derphole.delivery.statuses import EntryTold, GoesOn
@@ -132,6 +134,7 @@ def _serve(
         return None
     rendezvous.complete()
     rendezvous.report(sender.receipt())
+    sender.tell_bottleneck()
     for path, phrase in faults.first[:MAX_TOLD]:
         rendezvous.report(EntryTold(shown(path), "omitted", phrase))
     if faults.count > MAX_TOLD:
@@ -159,6 +162,8 @@ class _Sender:
         self._data: Stream | None = None
         self._repairs: Stream | None = None
         self._is_answered = Event()
+        self._bottleneck: Bottleneck | None = None
+        self._waited = Waited.NETWORK  # for what the last bytes waited
 
     def run(self) -> None:
         """Send; returns when the receiver has confirmed every byte, only looked, or is replaced."""
@@ -196,8 +201,11 @@ class _Sender:
         goods, proof, follow = self._goods, self.proof, self._conversation.follow
         is_held = proof.origin is Origin.HELD
         goods.begin(proof.held if is_held else None)
+        bottleneck = self._bottleneck = Bottleneck(monotonic())
         while True:
+            bottleneck.mark(monotonic())
             data = goods.read()
+            bottleneck.spent(monotonic(), Waited.SOURCE)
             for key, size in goods.met():
                 follow(proof.handle_entry(key, size))
             if not data:
@@ -225,12 +233,16 @@ class _Sender:
             case OpenRepairs():
                 self._repairs = self._link.open_stream()
             case Write(chunks):
-                _write(self._data, chunks)
+                self._send(chunks)
             case WriteRepair(chunks):
-                _write(self._repairs, chunks)
+                assert self._repairs is not None
+                for chunk in chunks:
+                    self._repairs.write(chunk)
             case EndData():
                 assert self._data is not None
+                assert self._bottleneck is not None
                 self._data.end()
+                self._bottleneck.mark(monotonic())
             case EndRepairs():
                 assert self._repairs is not None
                 self._repairs.end()
@@ -240,9 +252,23 @@ class _Sender:
                 data = self._goods.piece(piece)
                 self._conversation.follow(self.proof.handle_repair(data or b""))
             case Proved():
+                if self._bottleneck is not None:  # what was on its way has arrived meanwhile
+                    self._bottleneck.spent(monotonic(), self._waited)
                 self._conversation.start(self.await_acknowledgement)
             case Skip() | SendFrom():
                 pass  # the goods know it from the same table
+
+    def _send(self, chunks: Sequence[Buffer]) -> None:
+        data, bottleneck = self._data, self._bottleneck
+        assert data is not None
+        assert bottleneck is not None
+        bottleneck.mark(monotonic())
+        for chunk in chunks:
+            was_held_back = data.is_held_back
+            data.write(chunk)
+            is_held_back = was_held_back or data.is_held_back
+            self._waited = Waited.OTHER_SINK if is_held_back else Waited.NETWORK
+            bottleneck.spent(monotonic(), self._waited)
 
     def _compare(self, piece: Piece) -> None:
         data = self._goods.piece(piece)
@@ -270,6 +296,10 @@ class _Sender:
         if self.proof.tally.size and measure.done != measure.total:
             self._rendezvous.report(Incomplete(Direction.SENT, measure.done, measure.total))
 
+    def tell_bottleneck(self) -> None:
+        """Say what most of the time went into waiting for, if it was long."""
+        tell_bottleneck(self._bottleneck, self._rendezvous, self._link)
+
     def receipt(self) -> Receipt:
         """Return the proof."""
         proof, link = self.proof, self._link
@@ -282,9 +312,3 @@ class _Sender:
             proof.tally.digest.hex(),
             traffic_of(Direction.SENT, link.counters, link.promotions),
         )
-
-
-def _write(stream: Stream | None, chunks: Sequence[Buffer]) -> None:
-    assert stream is not None
-    for chunk in chunks:
-        stream.write(chunk)

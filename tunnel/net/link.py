@@ -154,6 +154,11 @@ class Stream:
             )
             self._check_writable()
 
+    @property
+    def is_held_back(self) -> bool:
+        """Whether bytes wait since the other side takes no more of this stream just now."""
+        return self._sending.is_held_back()
+
     def wait_acknowledged(self, timeout_s: Seconds | None = None) -> bool:
         """Wait until the other side has stored everything written, and its end if there is one.
 

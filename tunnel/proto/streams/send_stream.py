@@ -103,6 +103,10 @@ class SendStream:
         """Bytes that wait for their first sending; credit may hold them back."""
         return self.size - self._next
 
+    def is_held_back(self) -> bool:
+        """Tell whether all that the other side takes was sent, and more waits."""
+        return self._next >= self.limit and self.size > self.limit
+
     def has_awaited_room(self) -> bool:
         """Tell, once, that the writer may go on."""
         if self.awaited_room is None or self.unsent > self.awaited_room:
