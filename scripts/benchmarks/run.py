@@ -14,6 +14,7 @@ import direct
 import forwarded
 import packets
 import relayed
+import sent
 import startup
 import versus
 from figure import Figure, table
@@ -25,6 +26,7 @@ BENCHMARKS = {
     "relayed": relayed.run,
     "direct": direct.run,
     "forwarded": forwarded.run,
+    "sent": sent.run,
     "startup": startup.run,
 }
 
