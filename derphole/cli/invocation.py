@@ -160,6 +160,7 @@ class Invocation:
             self._output.payload_line(markdown_reference(self._program))
             return 0
         if taken.words:
+            taken.words[0] = self._program.aliases.get(taken.words[0], taken.words[0])
             self._check_known(taken.words[0])
         check_count("help", taken.words, 0, 1)
         if taken.words:

@@ -114,7 +114,8 @@ class FileTarget(Target):
             return
         self._keeper.begin(self._offer, goes_on=goes_on)
         self._sink = FileSink(self._destination, self._name, held)
-        self._keeper.call(self._keeper.journal.began, self._entry, held)
+        if not held:
+            self._keeper.call(self._keeper.journal.note_begun, self._entry)
         self._keeper.call(self._keeper.journal.flush)
 
     def write(self, chunks: Sequence[Buffer]) -> None:

@@ -5,8 +5,8 @@
     repair stream        pieces of what was held there, that differ
 
 Who says what and when is decided by `derphole.transfer.sending`; this module moves the bytes.  A
-receiver that only looked, or that was killed and comes back with the same token, gets a link of its
-own.  Source: docs/protocol.md, section "Conversations".
+receiver that only looked, or that was killed and comes back with the same code, however late, gets
+a link of its own.  Source: docs/protocol.md, section "Conversations".
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from derphole.delivery.bottleneck_notice import tell_bottleneck
 from derphole.delivery.goods import Goods
 from derphole.delivery.relay_notice import tell_relayed
 from derphole.delivery.statuses import EntryTold, GoesOn
-from derphole.errors import PartlyTaken
+from derphole.errors import PartlyTaken, TimedOut
 from derphole.progress import Measure, Watch, unwatched
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.common import Rendezvous
@@ -48,6 +48,7 @@ from derphole.transfer.names import shown
 from derphole.transfer.pieces import piece_digest
 from derphole.transfer.sending import SendingTransfer
 from derphole.transfer_status import Direction, Incomplete, Receipt
+from tunnel.errors import PeerSilent
 from tunnel.net.clock import monotonic
 from tunnel.net.endpoint import Link, Stream
 from tunnel.units import Buffer, Seconds, WallTime
@@ -121,6 +122,17 @@ def _serve(
         with watch(sender.measure):
             sender.run()
         faults = goods.faults
+    except TimedOut:
+        sender.tell_incomplete()
+        if not isinstance(rendezvous, IssuerRendezvous) or not isinstance(link.end, PeerSilent):
+            raise
+        rendezvous.report(
+            Notice(
+                "the receiver has stopped answering; the code is still good: run the same command "
+                "there again"
+            )
+        )
+        return None
     except BaseException:
         sender.tell_incomplete()
         raise

@@ -34,6 +34,7 @@ from tunnel.units import KIB, Buffer, ByteCount
 READ_BYTES: ByteCount = 256 * KIB
 TAKEN = "another process is receiving the same name here"
 TAKEN_STEP = "wait for it or end it, or choose another place with -o"
+WORTH_BYTES: ByteCount = 256 * KIB  # below, a file that was begun comes again as a whole
 FLUSH_BYTES: ByteCount = 32 * KIB  # many small files are kept in mind together
 
 
@@ -107,9 +108,13 @@ class JournalFile:
 
     # -- the recorder ---------------------------------------------------------------------------
 
+    def note_begun(self, entry: Entry) -> None:
+        """Keep that an entry begins, whatever its size."""
+        self._append(Begun(entry))
+
     def began(self, entry: Entry, offset: ByteCount) -> None:
-        """A file begins at an offset; its temporary file is there."""
-        if not offset:
+        """A file begins at an offset; of a small one, what came of it is not worth a record."""
+        if not offset and entry.size >= WORTH_BYTES:
             self._append(Begun(entry))
 
     def stored(self, offset: ByteCount, data: Buffer) -> None:

@@ -124,6 +124,26 @@ def test_nothing_is_lost_and_little_is_sent_again(
         assert share <= 0.10
 
 
+@pytest.mark.timeout(240)
+@pytest.mark.alongside("waits")
+def test_a_code_is_good_for_who_comes_back_after_the_link_was_given_up(
+    desk: Desk, tmp_path: Path, there: Path
+):
+    source = goods(tmp_path, "file", random.Random("late").randbytes(SIZE))
+    sender = send(desk, "--force-relay", source)
+    receiver = receive(desk, sender, "-o", there)
+    part = there / ".large.bin.derphole-part"
+    await_true(lambda: part.exists() and part.stat().st_size > 1 << 20, "something has come")
+    receiver.send_signal(signal.SIGKILL)
+    receiver.wait()
+
+    sender.await_line("^the receiver has stopped answering; the code is still good", 90.0)
+    receive(desk, sender, "-o", there, name="late").ends_with(0, "^going on where it stopped")
+
+    sender.ends_with(0)
+    assert is_same(source, there / "large.bin")
+
+
 @pytest.mark.parametrize("victim", ["file"])
 def test_a_partial_file_that_was_changed_by_hand_is_mended(
     desk: Desk, tmp_path: Path, there: Path, victim: str

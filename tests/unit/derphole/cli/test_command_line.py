@@ -354,6 +354,18 @@ def test_help_of_a_later_command_s_own_command_tells_the_same(run):
     assert run("help", "token", "server", program="derptun") == run("token", program="derptun")
 
 
+def test_another_name_of_a_command_is_that_command(run):
+    for program in COMMANDS.values():
+        for other, name in program.aliases.items():
+            assert other not in program.commands
+            assert run("help", other, program=program.name) == run(
+                "help", name, program=program.name
+            )
+            assert run(other, "--help", program=program.name) == run(
+                name, "--help", program=program.name
+            )
+
+
 def test_no_command_that_is_there_is_told_to_come_later():
     for program in COMMANDS.values():
         assert not set(program.planned) & set(program.commands)
