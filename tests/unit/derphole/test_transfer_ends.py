@@ -58,6 +58,7 @@ from derphole.speech.transfer_messages import (
     Part,
     Pieces,
     Progress,
+    Result,
     Reason,
     Start,
     Totals,
@@ -101,6 +102,7 @@ EVERY_MESSAGE = [
     Start(Origin.ANEW),
     Pieces(DIGESTS),
     Progress(1),
+    Result(3, 2),
 ]
 
 
@@ -231,7 +233,7 @@ ALLOWED_TO_A_RECEIVER = {
     "answered": {9, 10, 11},
     "heard": set(),
     "flowing": {14},
-    "finished": {1, 15},
+    "finished": {1, 15, 16},
 }
 
 
@@ -385,6 +387,24 @@ def receiving(stage="awaiting", offer=OFFER, parts=(PART,), keys=(OTHER_KEY,), k
         assert say(machine, FIN) == [Flush()]
         return machine
     raise AssertionError(stage)
+
+
+def test_what_was_not_made_is_told_before_the_confirmation():
+    for stage in ("awaiting", "offered", "answered", "flowing"):
+        assert receiving(stage).tell_result(3, 2) == []
+    machine = receiving("whole")
+    assert machine.tell_result(0, 0) == []
+
+    assert said(machine.tell_result(3, 2)) == [Result(3, 2)]
+
+    machine.handle_flushed(at(3))
+    assert machine.tell_result(3, 2) == []
+    sender = sending("finished")
+    assert sender.result == Result(0, 0)
+    assert say(sender, Result(3, 2)) == []
+    assert sender.result == Result(3, 2)
+    say(sender, Confirm(FIN.size, FIN.digest))
+    assert sender.has_succeeded
 
 
 def proved():
