@@ -89,7 +89,7 @@ class FileTarget(Target):
     def check(self, needed: ByteCount | None) -> None:
         """Raise `TargetUnwritable`, or `SpaceShort` where the rest of it does not fit."""
         self._worker.call(self._destination.check_writable)
-        if needed is not None:
+        if needed is not None and not self._is_there:
             held = sum(part.held for part in self.parts())
             self._worker.call(self._destination.check_space, max(0, needed - held))
 

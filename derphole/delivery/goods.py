@@ -18,7 +18,7 @@ from gevent.event import Event
 
 from derphole.edges.archive_source import CHANGES as TREE_CHANGES
 from derphole.edges.one_file import OneFile, read_stretch
-from derphole.edges.source_tree import OPEN_FILE, Source
+from derphole.edges.source_tree import OPEN_FILE, Source, clamped_time
 from derphole.edges.stdio import ByteSource
 from derphole.edges.trees import TreeSource, TreeSurvey
 from derphole.edges.worker import Worker
@@ -40,12 +40,15 @@ class Goods(ABC):
     """What is sent over one link; made anew for each.
 
     Attributes:
+        is_repeatable: whether it can be read once more, over another link.
         offer: what the other side is told first.
         has_counted: set whenever `totals` may have changed.
 
     Args:
         offer: what it is.
     """
+
+    is_repeatable = True
 
     def __init__(self, offer: Offer) -> None:
         self.offer = offer
@@ -117,7 +120,7 @@ class OneFileGoods(Goods):
             1,
             status.st_size,
             status.st_mode & PERMISSIONS,
-            status.st_mtime_ns,
+            clamped_time(status.st_mtime_ns),
         )
         super().__init__(offer)
         self._file = file
@@ -332,6 +335,8 @@ class StreamGoods(Goods):
         source: it stays the caller's.
         name: what it is called there.
     """
+
+    is_repeatable = False
 
     def __init__(self, source: ByteSource, name: bytes) -> None:
         hint = source.size_hint()

@@ -7,18 +7,16 @@ from contextlib import suppress
 from derphole.edges.destination import Destination
 from derphole.edges.journal_file import JournalFile
 from derphole.edges.kept_state import KeptState
+from derphole.edges.left_behind import LeftBehind
 from derphole.edges.stdio import reason_text
 from derphole.edges.worker import Worker
-from derphole.errors import (
-    SinkFailed,
-)
+from derphole.errors import PartialUnusable, SinkFailed
 from derphole.speech.transfer_messages import Offer
+from derphole.status import size_text
 from derphole.transfer.entries import Entry
 from derphole.transfer.journal import OfferKept, TokenKept
-from derphole.transfer.names import (
-    shown,
-)
-from derphole.transfer.offer import Fit, fit
+from derphole.transfer.names import part_name, shown
+from derphole.transfer.offer import NO_SOURCE, Fit, fit
 
 
 class Keeper:
@@ -45,6 +43,7 @@ class Keeper:
         token: TokenKept | None,
     ) -> None:
         self._worker = Worker()
+        self._destination = destination
         self._state = state
         self._token = token
         self._path = os.path.join(destination.real_path, name)
@@ -58,6 +57,21 @@ class Keeper:
         """Entries that an earlier run began and did not finish, by key."""
         return self.journal.replay.begun
 
+    def check_no_other(self, name: bytes) -> None:
+        """Raise `PartialUnusable` where what came of another transfer would be thrown away."""
+        kept = self.journal.replay.offer
+        if kept is None or self.fit in (Fit.FITS, Fit.CHANGED) or kept.source == NO_SOURCE:
+            return
+        left = LeftBehind(self._destination.fd, top_names={})
+        held = self._worker.call(left.held, name)
+        if held:
+            raise PartialUnusable(
+                shown(part_name(name)),
+                f"{size_text(held)} of a transfer from somewhere else are in it",
+                "use --overwrite to give them up, choose another place with -o, or remove what "
+                "broken transfers left with `derphole receive --forget`",
+            )
+
     def call(self, function: Callable[..., None], *args: object) -> None:
         """Do something with the journal, in its thread."""
         try:
@@ -67,7 +81,7 @@ class Keeper:
 
     def begin(self, offer: Offer, *, goes_on: bool) -> None:
         """Go on with the journal, or begin a new one."""
-        if goes_on:
+        if goes_on or self.goes_on:
             self.call(self.journal.go_on, self._token)
         else:
             self.call(self.journal.begin, OfferKept(offer), self._token)

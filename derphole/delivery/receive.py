@@ -23,7 +23,13 @@ from derphole.delivery.statuses import Contents, EntryTold, GoesOn, Planned
 from derphole.delivery.target import Target
 from derphole.delivery.targets import Place, target_for
 from derphole.delivery.wishes import Wishes
-from derphole.errors import DeclinedHere, NotTaken, PartlyReceived, SizeNotWanted
+from derphole.errors import (
+    DeclinedHere,
+    NotTaken,
+    PartlyReceived,
+    PeerBrokeProtocol,
+    SizeNotWanted,
+)
 from derphole.progress import Measure, Watch, unwatched
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.common import Rendezvous
@@ -131,21 +137,23 @@ class _Receiver:
         self._control: Stream | None = None
         self._has_counted = Event()
         self._bottleneck: Bottleneck | None = None
+        self._promised: ByteCount | None = None  # what the person was asked about, or not
         self._is_counted = False  # and the person knows what comes
 
     def take(self, watch: Watch) -> None:
         """Do it, and tell what came of it."""
         self._rendezvous.report_path(self._link)
         try:
-            with watch(self.measure):
-                self._conversation.run(self.tell_relayed, reading=self.hear)
+            try:
+                with watch(self.measure):
+                    self._conversation.run(self.tell_relayed, reading=self.hear)
+            except BaseException:
+                self.tell_incomplete()
+                raise
             if self.proof.has_succeeded:
                 self._rendezvous.complete()
                 self._report(self.receipt())
                 self.finish()
-        except BaseException:
-            self.tell_incomplete()
-            raise
         finally:
             if self._target is not None:
                 self._target.close()
@@ -205,6 +213,7 @@ class _Receiver:
         if limit is None or wishes.accepts:
             return
         size = self._known_size(offer)
+        self._promised = size
         if size is not None and size <= limit:
             return
         amount = "an unknown size" if size is None else size_text(size)
@@ -217,7 +226,7 @@ class _Receiver:
     def _known_size(self, offer: Offer) -> ByteCount | None:
         """Return how large it is, once that is told."""
         totals = self.proof.totals
-        if offer.size != NOT_KNOWN:
+        if offer.size != NOT_KNOWN and offer.kind not in TREES:
             return offer.size
         if totals is None or not totals.is_final or totals.size == NOT_KNOWN:
             return None
@@ -305,6 +314,8 @@ class _Receiver:
                 self._bottleneck.mark(monotonic())
                 target.write(chunks)
                 self._bottleneck.spent(monotonic(), Waited.SINK)
+                if self._promised is not None and target.stored > self._promised:
+                    raise PeerBrokeProtocol("more came than it had told")
             case WritePiece(key, offset, data):
                 assert target is not None
                 target.repair(key, offset, data)

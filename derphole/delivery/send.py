@@ -124,7 +124,8 @@ def _serve(
         faults = goods.faults
     except TimedOut:
         sender.tell_incomplete()
-        if not isinstance(rendezvous, IssuerRendezvous) or not isinstance(link.end, PeerSilent):
+        is_waiting = isinstance(rendezvous, IssuerRendezvous) and isinstance(link.end, PeerSilent)
+        if not is_waiting or not (goods.is_repeatable or not sender.proof.tally.size):
             raise
         rendezvous.report(
             Notice(
@@ -213,6 +214,8 @@ class _Sender:
         goods, proof, follow = self._goods, self.proof, self._conversation.follow
         is_held = proof.origin is Origin.HELD
         goods.begin(proof.held if is_held else None)
+        if not goods.is_repeatable and isinstance(self._rendezvous, IssuerRendezvous):
+            self._rendezvous.keep_places()  # nobody else could have it from its beginning
         bottleneck = self._bottleneck = Bottleneck(monotonic())
         while True:
             bottleneck.mark(monotonic())
@@ -263,6 +266,7 @@ class _Sender:
             case ReadRepair(piece):
                 data = self._goods.piece(piece)
                 self._conversation.follow(self.proof.handle_repair(data or b""))
+                self._conversation.follow(self.proof.handle_repaired())
             case Proved():
                 if self._bottleneck is not None:  # what was on its way has arrived meanwhile
                     self._bottleneck.spent(monotonic(), self._waited)

@@ -20,12 +20,13 @@ from derphole.errors import (
     TargetSkipped,
     TargetUnwritable,
 )
-from derphole.speech.transfer_messages import Kind, Offer
+from derphole.speech.transfer_messages import NOT_KNOWN, Kind, Offer
 from derphole.transfer.journal import TokenKept
 from derphole.transfer.names import (
     is_reserved,
     journal_name,
     local_part,
+    numbered,
     part_fault,
     shown,
     system_named,
@@ -83,23 +84,37 @@ def target_for(offer: Offer, wishes: Wishes, place: Place) -> Target:
         raise
 
 
+def _keeper(offer: Offer, place: Place, destination: Destination, name: bytes) -> Keeper:
+    return Keeper(destination, journal_name(name), offer, place.state, place.token)
+
+
 def _file(
     offer: Offer, wishes: Wishes, place: Place, destination: Destination, name: bytes
 ) -> Target:
-    there = destination.present(name)
-    replaces = False
-    if there is not Present.NOTHING:
-        keeper = Keeper(destination, journal_name(name), offer, place.state, place.token)
-        if keeper.goes_on:
-            target = FileTarget(offer, destination, name, wishes, keeper, replaces=False)
-            if next(target.finished_keys(), None) is not None:
-                return target
+    if offer.kind is Kind.FILE and offer.size == NOT_KNOWN:
+        raise KindRefused("a file of unknown size", destination.path_of(name))
+    keeper = _keeper(offer, place, destination, name)
+    try:
+        there = destination.present(name)
+        replaces = False
+        if there is not Present.NOTHING:
+            if keeper.goes_on:
+                target = FileTarget(offer, destination, name, wishes, keeper, replaces=False)
+                if next(target.finished_keys(), None) is not None:
+                    return target
+            if there is Present.FOLDER or there is Present.OTHER:
+                raise KindRefused("a file", destination.path_of(name))
+            chosen, replaces = _settled(destination, name, wishes)
+            if chosen != name:
+                keeper.close()
+                name = chosen
+                keeper = _keeper(offer, place, destination, name)
+        if wishes.policy is not Policy.OVERWRITE:
+            keeper.check_no_other(name)
+        return FileTarget(offer, destination, name, wishes, keeper, replaces=replaces)
+    except BaseException:
         keeper.close()
-        if there is Present.FOLDER or there is Present.OTHER:
-            raise KindRefused("a file", destination.path_of(name))
-        name, replaces = _settled(destination, name, wishes)
-    keeper = Keeper(destination, journal_name(name), offer, place.state, place.token)
-    return FileTarget(offer, destination, name, wishes, keeper, replaces=replaces)
+        raise
 
 
 def _settled(destination: Destination, name: bytes, wishes: Wishes) -> tuple[bytes, bool]:
@@ -122,30 +137,46 @@ def _settled(destination: Destination, name: bytes, wishes: Wishes) -> tuple[byt
 def _folder(
     offer: Offer, wishes: Wishes, place: Place, destination: Destination, name: bytes
 ) -> Target:
-    keeper = Keeper(destination, journal_name(name), offer, place.state, place.token)
-    there = destination.present(name)
-    policy = wishes.policy
-    if there is not Present.NOTHING and not keeper.goes_on:
-        target = destination.path_of(name)
-        if there is not Present.FOLDER and policy is not Policy.RENAME:
-            keeper.close()
-            raise (
-                KindRefused("a folder", target)
-                if policy is not Policy.REFUSE
-                else TargetExists(target)
-            )
-        if policy is Policy.RENAME:
-            keeper.close()
-            name = destination.free_name(name)
-            keeper = Keeper(destination, journal_name(name), offer, place.state, place.token)
-        elif policy is Policy.REFUSE:
-            question = f"{target} exists; write into it, and replace files that are in both?"
-            answer = None if wishes.only_looks else wishes.ask(question)
-            if not answer:
+    keeper = _keeper(offer, place, destination, name)
+    try:
+        policy = wishes.policy
+        if not keeper.goes_on and destination.present(name) is not Present.NOTHING:
+            if policy is Policy.RENAME:
                 keeper.close()
-                raise DeclinedHere if answer is False else TargetExists(target)
-            policy = Policy.OVERWRITE
-    return TreeTarget(offer, destination, name, wishes, keeper, policy)
+                name, keeper = _numbered(offer, place, destination, name)
+            else:
+                policy = _settled_folder(destination, name, wishes)
+        return TreeTarget(offer, destination, name, wishes, keeper, policy)
+    except BaseException:
+        keeper.close()
+        raise
+
+
+def _numbered(
+    offer: Offer, place: Place, destination: Destination, name: bytes
+) -> tuple[bytes, Keeper]:
+    """Return the numbered name that an earlier run of this began, or else the first free one."""
+    for candidate in numbered(name):
+        keeper = _keeper(offer, place, destination, candidate)
+        if keeper.goes_on or destination.present(candidate) is Present.NOTHING:
+            return candidate, keeper
+        keeper.close()
+    raise TargetExists(destination.path_of(name))
+
+
+def _settled_folder(destination: Destination, name: bytes, wishes: Wishes) -> Policy:
+    """Return what happens to what is in a folder that is there; raises `NotTaken`."""
+    target = destination.path_of(name)
+    if destination.present(name) is not Present.FOLDER:
+        is_refused = wishes.policy is Policy.REFUSE
+        raise TargetExists(target) if is_refused else KindRefused("a folder", target)
+    if wishes.policy is not Policy.REFUSE:
+        return wishes.policy
+    question = f"{target} exists; write into it, and replace files that are in both?"
+    answer = None if wishes.only_looks else wishes.ask(question)
+    if not answer:
+        raise DeclinedHere if answer is False else TargetExists(target)
+    return Policy.OVERWRITE
 
 
 def _several(offer: Offer, wishes: Wishes, place: Place) -> Target:
@@ -159,8 +190,7 @@ def _several(offer: Offer, wishes: Wishes, place: Place) -> Target:
         raise KindRefused("several files and folders", shown(path))
     destination = Destination(path if os.path.lexists(path) else os.path.dirname(path) or b".")
     try:
-        name = journal_name(offer.source.hex().encode())
-        keeper = Keeper(destination, name, offer, place.state, place.token)
+        keeper = _keeper(offer, place, destination, offer.source.hex().encode())
         return TreeTarget(offer, destination, None, wishes, keeper, wishes.policy)
     except BaseException:
         destination.close()

@@ -93,7 +93,7 @@ class TreeTarget(Target):
     def check(self, needed: ByteCount | None) -> None:
         """Raise `TargetUnwritable`, `SpaceShort`."""
         self._worker.call(self._destination.check_writable)
-        if needed is not None:
+        if needed is not None and not self._keeper.goes_on:  # else nobody knows what is needed yet
             self._worker.call(self._destination.check_space, needed)
 
     def parts(self) -> list[Part]:
@@ -130,7 +130,7 @@ class TreeTarget(Target):
             policy=self._policy,
             system=self._system,
             umask=self._umask,
-            is_continued=goes_on,
+            is_continued=goes_on or self._keeper.goes_on,
             top_names=self._tops,
             recorder=self._keeper.journal,
         )
@@ -165,7 +165,9 @@ class TreeTarget(Target):
         """Check that the archive is whole, and name what was continued."""
         assert self._sink is not None
         self._sink.finish()
-        self._keeper.remove()
+        self._keeper.call(self._keeper.journal.flush)
+        if not self.received.refused.count:  # what was refused may come in another run
+            self._keeper.remove()
 
     def close(self) -> None:
         """Let go of everything."""

@@ -35,9 +35,10 @@ from derphole.transfer.names import System, is_reserved, local_part, part_name, 
 from derphole.transfer.outcome import Received
 from derphole.transfer.placing import Placement, Policy, Present, placement
 from tunnel.errors import MisuseError, ProtocolViolation
-from tunnel.units import Buffer, ByteCount
+from tunnel.units import KIB, Buffer, ByteCount
 
 # Chosen.
+WORTH_BYTES: ByteCount = 256 * KIB  # below, a file that was begun comes again as a whole
 MAX_CONTINUED = 64  # files of an earlier run; each holds two descriptors until the end
 
 # What is wrong with one entry, and not with the disk.
@@ -111,6 +112,7 @@ class Extractor:
         is_continued: whether what is there may be from an earlier run of the same transfer.
         top_names: what the outermost entries are called here, where that was decided before.
         recorder: who keeps the journal.
+        worth_bytes: a smaller file that is not complete at the end is removed.
     """
 
     def __init__(
@@ -123,7 +125,9 @@ class Extractor:
         is_continued: bool = False,
         top_names: Mapping[bytes, bytes] | None = None,
         recorder: Recorder | None = None,
+        worth_bytes: ByteCount = WORTH_BYTES,
     ) -> None:
+        self._worth_bytes = worth_bytes
         self.received = Received()
         self._policy = policy
         self._system = system
@@ -135,6 +139,7 @@ class Extractor:
         self._stack = [_Folder(os.dup(root))]
         self._file: _File | None = None
         self._continued: dict[bytes, tuple[_File, _Folder]] = {}
+        self._given_up: set[bytes] = set()  # files that were to be continued, and were not made
 
     # -- what comes in ---------------------------------------------------------------------------
 
@@ -162,6 +167,8 @@ class Extractor:
             MisuseError: no such file was continued.
             OSError: they cannot be written.
         """
+        if path in self._given_up:
+            return
         if path not in self._continued:
             raise MisuseError("the file was not continued")
         for chunk in chunks:
@@ -194,6 +201,8 @@ class Extractor:
             self._stack.append(folder)
             _close(file)
         if self._file is not None:
+            if self._file.entry.size < self._worth_bytes and not self._file.offset:
+                self._file.partial.discard()
             _close(self._file)
         self._file = None
         self._continued.clear()
@@ -210,6 +219,8 @@ class Extractor:
                 self._store(offset, view)
             case archive.Began(entry, offset):
                 self._file = self._try(entry.path, self._begin, entry, offset)
+                if self._file is None and offset:
+                    self._given_up.add(entry.path)
             case archive.Ended(ending):
                 self._end(ending)
             case archive.Entered(entry):
@@ -355,6 +366,8 @@ class Extractor:
             self._tell(file.entry.path, error)
             file.partial.discard()
             self._file = None
+            if file.offset:
+                self._given_up.add(file.entry.path)
             return
         self.received.stored += len(view)
         self._recorder.stored(offset, view)
@@ -366,6 +379,8 @@ class Extractor:
         if ending.change is Change.BROKEN:
             file.partial.discard()
             self.received.refused.add(file.entry.path, CHANGES[Change.BROKEN])
+            if file.offset:
+                self._given_up.add(file.entry.path)
             return
         if ending.change is not None:
             self.received.changed.add(file.entry.path, CHANGES[ending.change])

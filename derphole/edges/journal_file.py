@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from derphole.edges.destination import NO_LINK, PRIVATE_FILE
+from derphole.edges.extraction import WORTH_BYTES
 from derphole.edges.stdio import reason_text
 from derphole.errors import PartialUnusable
 from derphole.transfer.entries import Entry
@@ -34,7 +35,6 @@ from tunnel.units import KIB, Buffer, ByteCount
 READ_BYTES: ByteCount = 256 * KIB
 TAKEN = "another process is receiving the same name here"
 TAKEN_STEP = "wait for it or end it, or choose another place with -o"
-WORTH_BYTES: ByteCount = 256 * KIB  # below, a file that was begun comes again as a whole
 FLUSH_BYTES: ByteCount = 32 * KIB  # many small files are kept in mind together
 
 
@@ -68,6 +68,9 @@ class JournalFile:
             raise PartialUnusable(shown(name), reason_text(error)) from error
         try:
             self._lock()
+            if not os.fstat(self._fd).st_nlink:  # its owner has finished meanwhile
+                self.close()
+                return
             self._read()
         except BaseException:
             self.close()
@@ -81,18 +84,21 @@ class JournalFile:
     def finished_entries(self) -> Iterator[Entry]:
         """Yield the entries that are finished, read anew."""
         for record in self._records():
-            if isinstance(record, Finished):
+            if isinstance(record, Finished) and record.entry.key not in self.replay.begun:
                 yield record.entry
 
     def begin(self, offer: OfferKept, token: TokenKept | None) -> None:
         """Begin a new journal in place of what is there; raises `OSError`."""
-        self.remove()
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK
-        try:
-            self._fd = os.open(self._name, flags, PRIVATE_FILE, dir_fd=self._folder)
-        except FileExistsError as error:
-            raise PartialUnusable(shown(self._name), TAKEN, TAKEN_STEP) from error
-        self._lock()
+        if self._fd >= 0:  # ours, and locked
+            os.ftruncate(self._fd, 0)
+            os.lseek(self._fd, 0, os.SEEK_SET)
+        else:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK
+            try:
+                self._fd = os.open(self._name, flags, PRIVATE_FILE, dir_fd=self._folder)
+            except FileExistsError as error:
+                raise PartialUnusable(shown(self._name), TAKEN, TAKEN_STEP) from error
+            self._lock()
         self._writer = JournalWriter()
         self._pending += self._writer.begin()
         self._append(offer)
@@ -134,9 +140,10 @@ class JournalFile:
     def remove(self) -> None:
         """Remove the journal: nothing is left to go on with; raises `OSError`."""
         self._pending.clear()
+        if self._fd >= 0:
+            with suppress(FileNotFoundError):
+                os.unlink(self._name, dir_fd=self._folder)
         self.close()
-        with suppress(FileNotFoundError):
-            os.unlink(self._name, dir_fd=self._folder)
 
     def close(self) -> None:
         """Let go of the descriptor."""

@@ -60,7 +60,8 @@ class LeftBehind:
         """Tell whether an entry that is finished is there as it was; names a file that has none."""
         with suppress(OSError), self._place(entry.path) as (folder, name):
             there = present(folder, name)
-            if entry.type is EntryType.FILE and there is Present.NOTHING:
+            is_nameless = entry.type is EntryType.FILE and there is Present.NOTHING
+            if is_nameless and is_like(folder, part_name(name), Present.FILE, entry):
                 give_name(folder, part_name(name), name, replaces=False)
                 there = Present.FILE
             return is_like(folder, name, there, entry)

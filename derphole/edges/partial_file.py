@@ -4,6 +4,7 @@ It is written as `.NAME.derphole-part`, mode 0600, in the folder that it belongs
 the process leaves that file, for a later run to continue.  All calls block.
 """
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -47,6 +48,7 @@ class PartialFile:
         self.folder = folder
         self._end = 0
         self._fd = self._continued(held) if held else self._made()
+        self._identity = _identity(os.fstat(self._fd))
 
     def _made(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK
@@ -140,6 +142,9 @@ class PartialFile:
             FileExistsError: something has its name, and is not to be replaced.
             OSError: it could not be done; the temporary file stays.
         """
+        there = os.stat(self.part, dir_fd=self.folder, follow_symlinks=False)
+        if _identity(there) != self._identity:
+            raise FileNotFoundError(errno.ENOENT, "another process took its temporary file away")
         give_name(self.folder, self.part, self.name, replaces=replaces)
 
     def close(self) -> None:
@@ -172,6 +177,10 @@ def give_name(folder: int, part: bytes, name: bytes, *, replaces: bool) -> None:
         os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
     else:
         os.unlink(part, dir_fd=folder)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _is_zero(view: memoryview) -> bool:

@@ -24,6 +24,7 @@ from derphole.transfer.selection import MAX_IGNORE_FILE, Selection
 OPEN_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 DISK_BLOCK = 512  # of `st_blocks`, whatever the file system has
 MISSING_STEP = "nothing was sent; correct the name, or use --text to send the words themselves"
+EARLIEST_NS, LATEST_NS = -(1 << 63), (1 << 63) - 1
 KINDS = {
     stat.S_IFIFO: "is a named pipe",
     stat.S_IFSOCK: "is a socket",
@@ -253,7 +254,12 @@ class _Walk:
 def _entry(path: bytes, type_: EntryType, status: os.stat_result, target: bytes = b"") -> Entry:
     mode = status.st_mode & PERMISSIONS
     size = status.st_size if type_ is EntryType.FILE else 0
-    return Entry(path, type_, size, status.st_mtime_ns, mode, target)
+    return Entry(path, type_, size, clamped_time(status.st_mtime_ns), mode, target)
+
+
+def clamped_time(mtime_ns: int) -> int:
+    """Return the nearest time that can be told: 64 bits of nanoseconds, to the year 2262."""
+    return max(EARLIEST_NS, min(mtime_ns, LATEST_NS))
 
 
 def _file(path: bytes, folder: int | None, name: bytes, status: os.stat_result) -> Found:

@@ -11,6 +11,7 @@ streams.
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, ParamSpec
 
 from derphole.edges.archive_source import ArchiveSource, BeginAt, Survey, from_the_start
@@ -181,10 +182,14 @@ class FileSink:
         self.name = shown(name)
         self._worker = Worker()
         self._at = held
+        # Its own: the last call may come when the caller has let go of the folder.
+        self._folder = os.dup(destination.fd)
         try:
-            self._partial = self._worker.call(PartialFile, destination.fd, name, held)
-        except OSError as error:
-            self._worker.close(lambda: None)
+            self._partial = self._worker.call(PartialFile, self._folder, name, held)
+        except BaseException as error:
+            self._worker.close(lambda: os.close(self._folder))
+            if not isinstance(error, OSError):
+                raise
             raise SinkFailed(self.name, reason_text(error)) from error
 
     @property
@@ -237,11 +242,16 @@ class FileSink:
 
     def close(self) -> None:
         """Let go of descriptor and thread; a file that is not complete can be continued."""
-        self._worker.close(self._partial.close)
+        self._worker.close(lambda: self._let_go(self._partial.close))
 
     def discard(self) -> None:
         """Remove a file that is not complete."""
-        self._worker.close(self._partial.discard)
+        self._worker.close(lambda: self._let_go(self._partial.discard))
+
+    def _let_go(self, last: Callable[[], None]) -> None:
+        with suppress(OSError):
+            last()
+        os.close(self._folder)
 
     def _run(self, function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         try:

@@ -40,6 +40,7 @@ from derphole.speech.transfer_messages import (
     HaveEnd,
     HaveEntries,
     HaveParts,
+    Kind,
     Offer,
     Origin,
     Pieces,
@@ -165,12 +166,24 @@ class SendingTransfer(SendingProof):
         return self._compare_next() if comparison.is_equal(digest) else [ReadRepair(piece)]
 
     def handle_repair(self, data: Buffer) -> list[Decision]:
-        """Take the piece that was read again; shorter where the source has become shorter."""
+        """Take the piece that was read again; shorter where the source has become shorter.
+
+        Call `handle_repaired` once it is written: until then it is under way, since writing may
+        wait, and the next one must come behind it.
+        """
         comparison = self._comparison
         if self.state is not State.FLOWING or comparison is None or comparison.under_way is None:
             return []
-        piece = comparison.repair()
-        return [WriteRepair((repair_header(piece.number, data), data)), *self._compare_next()]
+        header = repair_header(comparison.under_way.number, data)
+        return [WriteRepair((b"".join((header, data)),))]
+
+    def handle_repaired(self) -> list[Decision]:
+        """Take that the piece is written to the repair stream."""
+        comparison = self._comparison
+        if self.state is not State.FLOWING or comparison is None or comparison.under_way is None:
+            return []
+        comparison.repair()
+        return self._compare_next()
 
     def _compare_next(self) -> list[Decision]:
         """Have the next piece compared; where there is none, the transfer may be finished."""
@@ -240,4 +253,5 @@ class SendingTransfer(SendingProof):
 
     @property
     def _can_begin_again(self) -> bool:
-        return True
+        # A stream that was read cannot be read again.
+        return self.offer.kind is not Kind.STREAM or not self.tally.size

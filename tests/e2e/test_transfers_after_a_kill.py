@@ -163,3 +163,41 @@ def test_a_partial_file_that_was_changed_by_hand_is_mended(
 
     sender.ends_with(0)
     assert is_same(source, there / "large.bin")
+
+
+def test_standard_input_that_was_begun_is_sent_to_nobody_else(
+    desk: Desk, tmp_path: Path, there: Path
+):
+    source = goods(tmp_path, "file", random.Random("stdin").randbytes(SIZE))
+    with source.open("rb") as data:
+        sender = send(desk, "--force-relay", "--name", "large.bin", stdin=data)
+    receiver = receive(desk, sender, "-o", there)
+    part = there / ".large.bin.derphole-part"
+    await_true(lambda: part.exists() and part.stat().st_size > 1 << 20, "something has come")
+    receiver.send_signal(signal.SIGKILL)
+    receiver.wait()
+
+    receive(desk, sender, "-o", there, name="again").ends_with(1, "in use|has been used")
+
+    sender.send_signal(signal.SIGINT)
+    sender.ends_with(130)
+    assert not (there / "large.bin").exists()
+
+
+def test_many_pieces_that_differ_are_all_mended(desk: Desk, tmp_path: Path, there: Path):
+    source = goods(tmp_path, "file", random.Random("many").randbytes(2 * SIZE))
+    sender = send(desk, "--force-relay", source)
+    receiver = receive(desk, sender, "-o", there)
+    part = there / ".large.bin.derphole-part"
+    await_true(lambda: part.exists() and part.stat().st_size > SIZE, "half of it has come")
+    receiver.send_signal(signal.SIGKILL)
+    receiver.wait()
+    with part.open("r+b") as file:
+        for offset in range(0, part.stat().st_size - 16, 4 << 20):
+            file.seek(offset)
+            file.write(b"changed by hand")
+
+    receive(desk, sender, "-o", there, name="again").ends_with(0, "^going on where it stopped")
+
+    sender.ends_with(0)
+    assert is_same(source, there / "large.bin")

@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.archives import archive_of, file, folder
 
 from derphole.delivery.file_target import FileTarget
+from derphole.delivery.forget import forget_all
 from derphole.delivery.target import MAX_SHOWN_TEXT, StreamTarget, WordsTarget
 from derphole.delivery.targets import Place, target_for
 from derphole.delivery.tree_target import TreeTarget
@@ -26,6 +28,7 @@ from derphole.errors import (
 )
 from derphole.speech.transfer_decisions import Piece
 from derphole.speech.transfer_messages import Kind, Offer
+from derphole.status import Status
 from derphole.transfer.journal import TokenKept
 from derphole.transfer.names import part_name
 from derphole.transfer.offer import NO_SOURCE, file_key
@@ -294,17 +297,8 @@ def test_what_came_is_gone_on_with(scene: Scene):
     assert list(scene.state.remembered()) == []
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"source": b"\x06" * 16},
-        {"source": NO_SOURCE},
-        {"size": len(CONTENT) + 1},
-        {"mtime_ns": 5},
-        {"kind": Kind.STREAM},
-    ],
-)
-def test_what_came_from_elsewhere_is_not_told_to_the_sender(scene: Scene, change):
+@pytest.mark.parametrize("change", [{"size": len(CONTENT) + 1}, {"mtime_ns": 5}, {"mode": 0o600}])
+def test_a_source_that_has_changed_begins_anew(scene: Scene, change):
     scene.begin(CONTENT[:300])
 
     target = scene.target(replace(OFFER, **change))
@@ -312,6 +306,128 @@ def test_what_came_from_elsewhere_is_not_told_to_the_sender(scene: Scene, change
     assert target.parts() == []
     assert list(target.finished_keys()) == []
     target.close()
+
+
+@pytest.mark.parametrize(
+    "change", [{"source": b"\x06" * 16}, {"source": NO_SOURCE}, {"kind": Kind.STREAM}]
+)
+def test_what_came_from_elsewhere_is_neither_told_nor_thrown_away_unasked(scene: Scene, change):
+    scene.begin(CONTENT[:300])
+
+    with pytest.raises(PartialUnusable, match="300B of a transfer from somewhere else are in it"):
+        scene.target(replace(OFFER, **change))
+
+    part = scene.folder / os.fsdecode(part_name(b"photo.jpg"))
+    assert part.read_bytes() == CONTENT[:300]
+    target = scene.target(replace(OFFER, **change), policy=Policy.OVERWRITE)
+    assert target.parts() == []
+    target.close()
+
+
+def test_two_that_begin_at_once_do_not_take_each_other_s_files(scene: Scene):
+    first, second = scene.target(OFFER), scene.target(replace(OFFER, source=b"\x06" * 16))
+    first.begin(goes_on=False, claimed=lambda _: 0)
+
+    with pytest.raises(PartialUnusable, match="another process is receiving"):
+        second.begin(goes_on=False, claimed=lambda _: 0)
+
+    second.close()
+    first.write([CONTENT])
+    first.finish()
+    first.close()
+    assert (scene.folder / "photo.jpg").read_bytes() == CONTENT
+    assert scene.names() == ["photo.jpg"]
+
+
+def test_a_question_that_is_broken_off_leaves_nothing_locked(scene: Scene):
+    (scene.folder / "tree").mkdir()
+
+    def leave(question: str) -> bool:
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            scene.target(TREE, ask=leave)
+    scene.target(TREE, policy=Policy.OVERWRITE).close()
+
+
+def begin_tree(scene: Scene, **wishes: object) -> str:
+    """Receive nothing of a tree but its first folder, and be killed; return where it went."""
+    target = scene.target(TREE, **wishes)
+    target.begin(goes_on=False, claimed=lambda _: 0)
+    target.write([archive_of(folder(b"tree"), ends=False)])
+    target.close()
+    return target.shown
+
+
+def test_a_tree_of_which_only_folders_came_is_gone_on_with(scene: Scene):
+    begin_tree(scene)
+    target = scene.target(TREE)
+    assert target.parts() == []
+
+    target.begin(goes_on=False, claimed=lambda _: 0)
+    target.write([archive_of(folder(b"tree"), (file(b"tree/a", 3), b"abc"))])
+    target.finish()
+    target.close()
+
+    assert target.received.refused.count == 0
+    assert (scene.folder / "tree" / "a").read_bytes() == b"abc"
+    assert scene.names() == ["tree"]
+
+
+def test_a_tree_with_another_name_is_gone_on_with_under_that(scene: Scene):
+    (scene.folder / "tree").mkdir()
+
+    places = [begin_tree(scene, policy=Policy.RENAME) for _ in range(3)]
+
+    assert places == [str(scene.folder / "tree (1)")] * 3
+
+
+def test_a_tree_that_is_gone_on_with_is_not_declined_for_what_is_there_already(scene: Scene):
+    begin_tree(scene)
+    target = scene.target(TREE)
+
+    target.check(1 << 60)
+
+    target.close()
+
+
+def test_an_unfinished_file_never_gets_the_name_of_one_that_was_finished(scene: Scene):
+    target = scene.target(TREE)
+    target.begin(goes_on=False, claimed=lambda _: 0)
+    entry = file(b"tree/a", 300 << 10)
+    content = bytes(300 << 10)
+    target.write([archive_of(folder(b"tree"), (entry, content), ends=False)])
+    for name in (b"tree/b", b"tree/c"):  # an entry ends with the next one's header
+        target.write([archive_of((file(name, 3), b"abc"), ends=False)])
+    target.close()
+    os.unlink(scene.folder / "tree" / "a")
+    part = scene.folder / "tree" / os.fsdecode(part_name(b"a"))
+    part.write_bytes(content[:1000])
+
+    target = scene.target(TREE)
+    keys = [key for some in target.finished_keys() for key in some]
+    target.close()
+
+    assert entry.key not in keys
+    assert file(b"tree/b", 3).key in keys
+    assert not (scene.folder / "tree" / "a").exists()
+
+
+def test_what_a_running_receiver_holds_is_not_forgotten(scene: Scene):
+    told: list[Status] = []
+    target = scene.target(OFFER)
+    target.begin(goes_on=False, claimed=lambda _: 0)
+    target.write([CONTENT[:300]])
+
+    assert forget_all(scene.state, told.append) == 1
+    assert "was left alone: " in str(told[0].sentence)
+    target.close()
+    assert forget_all(scene.state, told.append) == 0
+    assert told[1].sentence.startswith("forgot photo.jpg in ")
+    assert scene.names() == []
+    assert forget_all(scene.state, told.append) == 0
+    assert told[2].sentence == "no broken transfer has left anything behind"
 
 
 def test_a_file_that_is_finished_and_whose_sender_does_not_know_is_not_written_again(scene: Scene):

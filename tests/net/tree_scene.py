@@ -71,7 +71,7 @@ class Scene:
     @contextmanager
     def extractor(self, **options):
         destination = Destination(self.into)
-        extractor = Extractor(destination.fd, **options)
+        extractor = Extractor(destination.fd, **{"worth_bytes": 0, **options})
         try:
             yield extractor
         finally:

@@ -175,6 +175,7 @@ class Pair:
             case "repair":
                 data = self.content[value.offset : value.offset + value.size]
                 self.follow_sender(sender.handle_repair(data))
+                self.follow_sender(sender.handle_repaired())
             case "flush":
                 assert bytes(self.file) == self.content
                 self.follow_receiver(receiver.handle_flushed(self.now))

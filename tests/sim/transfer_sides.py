@@ -187,6 +187,7 @@ class Sending(_TransferSide):
             piece, self._repair = self._repair, None
             self.sent += piece.size
             self._follow(proof.handle_repair(self._piece(piece)))
+            self._follow(proof.handle_repaired())
         if proof.state is State.FLOWING:
             self._read_on(proof)
         if proof.has_succeeded and self._is_stored():

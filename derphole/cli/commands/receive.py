@@ -178,7 +178,7 @@ def _place(
 
     def show(text: str) -> None:
         for line in text.split("\n"):
-            output.payload_line(escaped(line.removesuffix("\r")).replace("\\t", "    "))
+            output.payload_line(escaped(line.removesuffix("\r").replace("\t", "    ")))
 
     is_shown = sys.stdout is not None and sys.stdout.isatty()
     token = TokenKept(code, expires_at) if expires_at is not None and code.isascii() else None

@@ -219,9 +219,12 @@ def _selected(
 @contextmanager
 def _counting(count: "Count", output: Output) -> Iterator[None]:
     """Count beside everything else, and say what cannot be read before it is missed."""
+    import gevent
+
     from tunnel.net.tasks import TaskGroup
 
-    with TaskGroup("count") as tasks:
+    caller = gevent.getcurrent()
+    with TaskGroup("count", on_failure=lambda error: gevent.kill(caller, error)) as tasks:
         tasks.spawn("count", _count, count, output)
         yield
 

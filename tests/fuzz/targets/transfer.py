@@ -86,6 +86,7 @@ class Sender(End):
             case ReadRepair(piece):
                 data = CONTENT[piece.offset : piece.offset + piece.size]
                 self.follow(self.machine.handle_repair(data))
+                self.follow(self.machine.handle_repaired())
             case Write(chunks):
                 self.passed += b"".join(chunks)
             case Proved():

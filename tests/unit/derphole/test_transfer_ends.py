@@ -58,8 +58,8 @@ from derphole.speech.transfer_messages import (
     Part,
     Pieces,
     Progress,
-    Result,
     Reason,
+    Result,
     Start,
     Totals,
     Verdict,
@@ -175,8 +175,10 @@ def test_a_sender_s_run_with_one_piece_that_differs():
     assert machine.handle_compared(DIGESTS[0]) == [Compare(PIECES[1])]
     assert machine.handle_compared(DIGESTS[1]) == [ReadRepair(PIECES[1])]
     data = CONTENT[16:32]
-    assert machine.handle_repair(data) == [WriteRepair((repair_header(1, data), data))]
-    assert say(machine, Pieces(DIGESTS[2:])) == [Compare(PIECES[2])]
+    assert machine.handle_repair(data) == [WriteRepair((repair_header(1, data) + data,))]
+    # Until it is written nothing comes behind it, whatever else is heard.
+    assert say(machine, Pieces(DIGESTS[2:])) == []
+    assert machine.handle_repaired() == [Compare(PIECES[2])]
     assert machine.handle_compared(DIGESTS[2]) == [EndRepairs(), Say(encode(FIN))]
     assert say(machine, Confirm(FIN.size, FIN.digest)) == [Say(encode(ConfirmAck())), Proved()]
     assert machine.handle_acknowledged() == [Over()]
