@@ -22,10 +22,16 @@ def forget_all(state: KeptState, report: Report) -> int:
     """Remove all of it, and say what it was; returns the exit code."""
     count = failures = 0
     for path in state.remembered():
+        folder = os.path.dirname(path)
+        if not os.path.isdir(folder):
+            report(Notice(f"{shown(folder)} is gone, and what was left in it too"))
+            state.forget(path)
+            count += 1
+            continue
         try:
             count += _forget(path, report)
         except (NotTaken, PartialUnusable, OSError) as error:
-            # A folder that is not there just now may come back, with what is in it.
+            # It may be in use, or a disk may not let us just now.
             failures += 1
             report(Caution(f"{shown(path)} was left alone: {error}"))
             continue
@@ -67,6 +73,8 @@ def _forget_in(destination: Destination, journal: JournalFile, name: bytes, repo
         for path in paths:
             size += left.held(path)
             left.forget(path)
+        if offer.kind is Kind.FOLDER:
+            size += left.sweep(offer.name)
         what = shown(offer.name) if offer.name else "several files and folders"
     journal.remove()
     report(Notice(f"forgot {what} in {destination.shown}: {size_text(size)} were not complete"))

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from derphole.edges.destination import NO_LINK, OPEN_FOLDER, is_like, present
 from derphole.edges.partial_file import give_name
 from derphole.transfer.entries import Entry, EntryType
-from derphole.transfer.names import System, local_part, part_name
+from derphole.transfer.names import PART_SUFFIX, System, local_part, part_name
 from derphole.transfer.placing import Present
 from tunnel.units import ByteCount
 
@@ -71,6 +71,24 @@ class LeftBehind:
         """Remove the temporary file of a file; raises `OSError`."""
         with suppress(FileNotFoundError, NotADirectoryError), self._place(path) as (folder, name):
             os.unlink(part_name(name), dir_fd=folder)
+
+    def sweep(self, path: bytes) -> ByteCount:
+        """Remove every temporary file below a folder; returns how many bytes they had.
+
+        Of small files that were begun no journal tells.
+        """
+        size: ByteCount = 0
+        with suppress(OSError), self._place(path) as (folder, name):
+            top = os.open(name, OPEN_FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+            try:
+                for _, _, names, fd in os.fwalk(b".", dir_fd=top):
+                    for part in names:
+                        if part.startswith(b".") and part.endswith(PART_SUFFIX):
+                            size += os.stat(part, dir_fd=fd, follow_symlinks=False).st_size
+                            os.unlink(part, dir_fd=fd)
+            finally:
+                os.close(top)
+        return size
 
     @contextmanager
     def _place(self, path: bytes) -> Iterator[tuple[int, bytes]]:

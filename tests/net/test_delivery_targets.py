@@ -1,6 +1,7 @@
 """Where an offer goes: hostile names, what is in the way, and what an earlier run left."""
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -412,6 +413,32 @@ def test_an_unfinished_file_never_gets_the_name_of_one_that_was_finished(scene: 
     assert entry.key not in keys
     assert file(b"tree/b", 3).key in keys
     assert not (scene.folder / "tree" / "a").exists()
+
+
+def test_what_small_files_left_below_a_folder_is_forgotten_too(scene: Scene):
+    begin_tree(scene)
+    part = scene.folder / "tree" / os.fsdecode(part_name(b"small"))
+    part.write_bytes(b"half")  # its process was killed
+    (scene.folder / "tree" / "mine").write_bytes(b"precious")
+    told: list[Status] = []
+
+    assert forget_all(scene.state, told.append) == 0
+
+    assert told[0].sentence.startswith("forgot tree in ")
+    assert told[0].sentence.endswith(": 4B were not complete")
+    assert os.listdir(scene.folder / "tree") == ["mine"]
+    assert scene.names() == ["tree"]
+
+
+def test_a_folder_that_is_gone_is_told_and_not_remembered(scene: Scene):
+    scene.begin(CONTENT[:300])
+    shutil.rmtree(scene.folder)
+    told: list[Status] = []
+
+    assert forget_all(scene.state, told.append) == 0
+
+    assert told[0].sentence.endswith("there is gone, and what was left in it too")
+    assert list(scene.state.remembered()) == []
 
 
 def test_what_a_running_receiver_holds_is_not_forgotten(scene: Scene):

@@ -39,9 +39,13 @@ UNWANTED = re.compile(r"DERPHOLE_|DERPTUN_|TS_|(https?|all|no)_proxy$", re.IGNOR
 
 
 def clean_environment(folder: Path) -> dict[str, str]:
-    """Our environment without what would redirect a loopback test; caches go to `folder`."""
+    """Our environment without what would redirect a loopback test; caches go to `folder`.
+
+    What is kept for later runs goes there too: nothing of a test is left in a person's home.
+    """
     kept = {name: value for name, value in os.environ.items() if not UNWANTED.match(name)}
-    return {**kept, "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONUNBUFFERED": "1"}
+    own = {"XDG_CACHE_HOME": str(folder / "cache"), "XDG_STATE_HOME": str(folder / "state")}
+    return {**kept, **own, "PYTHONUNBUFFERED": "1"}
 
 
 def await_true(condition: Callable[[], object], what: str, timeout_s: float = WAIT_S) -> None:
