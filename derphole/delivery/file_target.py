@@ -1,6 +1,7 @@
 """FileTarget: one file, named when it is complete; goes on where it stopped, if it can."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 from derphole.delivery.keeper import Keeper
 from derphole.delivery.target import Target
@@ -13,7 +14,7 @@ from derphole.edges.worker import Worker
 from derphole.speech.transfer_decisions import Piece
 from derphole.speech.transfer_messages import Kind, Offer, Part
 from derphole.transfer.entries import NANOSECONDS, Entry, EntryType
-from derphole.transfer.offer import NO_SOURCE, RESUMABLE
+from derphole.transfer.offer import NO_SOURCE, RESUMABLE, Fit
 from derphole.transfer.outcome import Received
 from derphole.transfer.placing import Present
 from tunnel.net.clock import wall
@@ -57,6 +58,7 @@ class FileTarget(Target):
         self._entry = Entry(offer.name, EntryType.FILE, offer.size, offer.mtime_ns, offer.mode)
         self._worker = Worker()
         self._left = LeftBehind(destination.fd, top_names={offer.name: name})
+        self.has_changed = keeper.fit is Fit.CHANGED
         self._is_there = keeper.goes_on and self._stands()
         self._sink: FileSink | None = None
         self._received = Received()
@@ -137,6 +139,8 @@ class FileTarget(Target):
     def finish(self) -> None:
         """Give it mode, time and name; raises `OutputExists`, `SinkFailed`."""
         if self._is_there:
+            with suppress(OSError):  # it may have both names
+                self._worker.call(self._left.forget, self._offer.name)
             self._keeper.remove()
             self._is_done = True
             return

@@ -137,6 +137,7 @@ class _Receiver:
         self._control: Stream | None = None
         self._has_counted = Event()
         self._bottleneck: Bottleneck | None = None
+        self._would_decline: NotTaken | None = None
         self._promised: ByteCount | None = None  # what the person was asked about, or not
         self._is_counted = False  # and the person knows what comes
 
@@ -150,6 +151,8 @@ class _Receiver:
             except BaseException:
                 self.tell_incomplete()
                 raise
+            if self._would_decline is not None:
+                raise self._would_decline
             if self.proof.has_succeeded:
                 self._rendezvous.complete()
                 self._report(self.receipt())
@@ -181,7 +184,7 @@ class _Receiver:
             if not self._wishes.only_looks:
                 self._leave(proof.decline(monotonic(), error))
                 return
-            self._report(Caution(f"it would be declined: {error.sentence}"))
+            self._would_decline = error
             self._leave(proof.look(monotonic()))
             return
         if self._wishes.only_looks:
@@ -350,6 +353,8 @@ class _Receiver:
             return False
         self._is_counted = True
         self._report(Contents.of(Direction.RECEIVED, named(offer), offer, totals, target.shown))
+        if target.has_changed:
+            self._report(Notice("it has changed since the last run, and comes from the beginning"))
         return True
 
     def _tell_begin(self, origin: Origin) -> None:

@@ -31,11 +31,13 @@ class Target(ABC):
         shown: what a person calls it.
         would: what would happen there, as in "would be ... TARGET".
         keeps_what_came: whether a later run can go on with what was written.
+        has_changed: whether what an earlier run left is of no use, since the source has changed.
     """
 
     shown = "standard output"
     would = "written to"
     keeps_what_came = False
+    has_changed = False
 
     @property
     def stored(self) -> ByteCount:

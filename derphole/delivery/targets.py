@@ -103,7 +103,7 @@ def _file(
                 if next(target.finished_keys(), None) is not None:
                     return target
             if there is Present.FOLDER or there is Present.OTHER:
-                raise KindRefused("a file", destination.path_of(name))
+                raise KindRefused("a file", f"{destination.path_of(name)}, where {there.value} is")
             chosen, replaces = _settled(destination, name, wishes)
             if chosen != name:
                 keeper.close()
@@ -167,9 +167,11 @@ def _numbered(
 def _settled_folder(destination: Destination, name: bytes, wishes: Wishes) -> Policy:
     """Return what happens to what is in a folder that is there; raises `NotTaken`."""
     target = destination.path_of(name)
-    if destination.present(name) is not Present.FOLDER:
+    there = destination.present(name)
+    if there is not Present.FOLDER:
         is_refused = wishes.policy is Policy.REFUSE
-        raise TargetExists(target) if is_refused else KindRefused("a folder", target)
+        clash = KindRefused("a folder", f"{target}, where {there.value} is")
+        raise TargetExists(target) if is_refused else clash
     if wishes.policy is not Policy.REFUSE:
         return wishes.policy
     question = f"{target} exists; write into it, and replace files that are in both?"

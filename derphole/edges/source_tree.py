@@ -104,10 +104,7 @@ def sources_named(paths: Sequence[str], name: str | None = None) -> list[Source]
     """
     sources: dict[bytes, Source] = {}
     for path in map(os.fsencode, paths):
-        if not os.path.exists(path):
-            is_link = os.path.islink(path)
-            reason = "it is a link that points nowhere" if is_link else "there is no such file"
-            raise SourceUnusable(shown(path), reason, MISSING_STEP)
+        _check_there(path)
         given = os.fsencode(name) if name is not None and len(paths) == 1 else _name_of(path)
         fault = part_fault(given)
         if fault is not None:
@@ -117,6 +114,21 @@ def sources_named(paths: Sequence[str], name: str | None = None) -> list[Source]
             raise SourceUnusable(shown(path), both, "send one of them, or the folder they are in")
         sources[given] = Source(path, given)
     return sorted(sources.values(), key=lambda source: order_key(source.name))
+
+
+def _check_there(path: bytes) -> None:
+    """Raise `SourceUnusable` for what is not there, or is neither a file nor a folder."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError as error:
+        is_link = os.path.islink(path)
+        reason = "it is a link that points nowhere" if is_link else "there is no such file"
+        raise SourceUnusable(shown(path), reason, MISSING_STEP) from error
+    except OSError as error:
+        raise SourceUnusable(shown(path), reason_text(error)) from error
+    if kind := KINDS.get(stat.S_IFMT(mode)):
+        step = f"to send what comes out of it, use `derphole send - < {shown(path)}`"
+        raise SourceUnusable(shown(path), kind.replace("is a", "it is a"), step)
 
 
 def _name_of(path: bytes) -> bytes:

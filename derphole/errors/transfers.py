@@ -3,6 +3,9 @@
 from derphole.errors.base import DerpholeError
 from tunnel.units import ByteCount
 
+# What every refusal has in common.
+SENT_AGAIN = "then have it sent again, with a new code: the sender has ended"
+
 
 class NotTaken(DerpholeError):
     """This side does not take what the other one offers."""
@@ -13,7 +16,7 @@ class DeclinedHere(NotTaken):
 
     code = "declined-here"
     says = "what was offered was declined, and nothing was written"
-    next_step = "run the command again to take it after all"
+    next_step = "to take it after all, have it sent again: the sender has ended"
 
 
 class TargetExists(NotTaken):
@@ -25,7 +28,9 @@ class TargetExists(NotTaken):
 
     code = "target-exists"
     says = "{target} exists already, and nothing was written"
-    next_step = "use --overwrite, --rename or --skip, or choose another place with -o"
+    next_step = (
+        f"use --overwrite, --rename or --skip, or choose another place with -o; {SENT_AGAIN}"
+    )
 
     def __init__(self, target: str) -> None:
         super().__init__(target=target)
@@ -36,7 +41,7 @@ class TargetSkipped(TargetExists):
 
     code = "target-skipped"
     says = "{target} exists already and was left as it is"
-    next_step = "use --overwrite or --rename to take it all the same"
+    next_step = f"use --overwrite or --rename to take it all the same; {SENT_AGAIN}"
 
 
 class SpaceShort(NotTaken):
@@ -50,7 +55,9 @@ class SpaceShort(NotTaken):
 
     code = "no-space"
     says = "{folder} has {free} bytes free, but {needed} are needed"
-    next_step = "free some space, choose another place with -o, or use --no-space-check"
+    next_step = (
+        f"free some space, choose another place with -o, or use --no-space-check; {SENT_AGAIN}"
+    )
 
     def __init__(self, folder: str, free: ByteCount, needed: ByteCount) -> None:
         super().__init__(folder=folder, free=free, needed=needed)
@@ -66,7 +73,7 @@ class TargetUnwritable(NotTaken):
 
     code = "cannot-write"
     says = "{target} cannot be written: {reason}"
-    next_step = "choose another place with -o"
+    next_step = f"choose another place with -o; {SENT_AGAIN}"
 
     def __init__(self, target: str, reason: str) -> None:
         super().__init__(target=target, reason=reason)
@@ -83,7 +90,7 @@ class KindRefused(NotTaken):
 
     code = "kind-refused"
     says = "{what} cannot be written to {target}"
-    next_step = "choose a folder with -o"
+    next_step = f"choose a folder with -o; {SENT_AGAIN}"
 
     def __init__(self, what: str, target: str) -> None:
         super().__init__(what=what, target=target)
@@ -99,7 +106,7 @@ class SizeNotWanted(NotTaken):
 
     code = "size-not-wanted"
     says = "what is offered has {amount}, more than --ask-above {limit}, and nobody can be asked"
-    next_step = "use --yes to take it"
+    next_step = f"use --yes to take it; {SENT_AGAIN}"
 
     def __init__(self, amount: str, limit: str) -> None:
         super().__init__(amount=amount, limit=limit)
@@ -128,8 +135,8 @@ class PartlySent(DerpholeError):
     """
 
     code = "partly-sent"
-    says = "{count} of what was named could not be sent, as told above; all else has arrived"
-    next_step = "see the permissions, or use --skip-unreadable to have that count as success"
+    says = "{count} of what was to be sent could not be, as told above; all else has arrived"
+    next_step = "deal with what was told, or use --skip-unreadable to have that count as success"
 
     def __init__(self, count: int) -> None:
         super().__init__(count=count)

@@ -111,10 +111,13 @@ def _goods(arguments: Arguments, output: Output, stack: ExitStack) -> "Callable[
     from derphole.delivery import goods
 
     words, name = arguments.words("WHAT"), arguments.text("--name")
+    _check_name(words, name)
+    if "" in words:
+        raise UsageError("WHAT is empty: name files or folders, or use --text", shows_help=False)
     if STDIN in words and len(words) > 1:
         raise UsageError("- stands for standard input, and is sent alone", shows_help=False)
     if arguments.flag("--text"):
-        text = _typed(words)
+        text = _typed(words, output)
         return lambda: goods.TextGoods(text)
     if not words or words == [STDIN]:
         return _standard_input(words, name, stack)
@@ -127,12 +130,27 @@ def _goods(arguments: Arguments, output: Output, stack: ExitStack) -> "Callable[
     return _named(arguments, output, stack, words)
 
 
-def _typed(words: Sequence[str]) -> bytes:
+def _check_name(words: Sequence[str], name: str | None) -> None:
+    """Raise `UsageError` for a --name that nothing can have."""
+    from derphole.transfer.names import part_fault
+
+    if name is None:
+        return
+    if len(words) > 1:
+        raise UsageError("--name is for one file or folder, and several are sent", shows_help=False)
+    fault = part_fault(os.fsencode(name))
+    if fault is not None:
+        raise UsageError(f'invalid --name value "{name}": it {fault}', shows_help=False)
+
+
+def _typed(words: Sequence[str], output: Output) -> bytes:
     if words and words != [STDIN]:
         return " ".join(words).encode("utf-8", "surrogateescape")
     from derphole.edges import stdio
 
     source = stdio.standard_input()
+    if source.is_terminal:
+        output.report(Notice("type the text; end with Ctrl-D on an empty line"))
     parts = []
     try:
         while data := source.read():
