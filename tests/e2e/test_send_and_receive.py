@@ -129,6 +129,28 @@ def test_a_word_that_names_nothing_is_sent_as_text_and_said_so(desk: Desk):
     assert receiver.stdout == b"hello"
 
 
+def test_what_cannot_be_sent_is_refused_before_a_code_is_printed(desk: Desk, tmp_path: Path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    send(desk, fifo).ends_with(1, "it is a named pipe; .*derphole send - <")
+    send(desk, "").ends_with(2, "^WHAT is empty")
+    send(desk, "--name", "a/b", fifo).ends_with(
+        2, '^invalid --name value "a/b": it has a separator'
+    )
+    send(desk, "--name", "x", fifo, tmp_path).ends_with(2, "^--name is for one file or folder")
+
+
+def test_a_look_at_what_would_be_declined_fails(desk: Desk, photo: Path, there: Path):
+    (there / "photo.jpg").write_bytes(b"precious")
+    sender = send(desk, photo)
+
+    receive(desk, sender, "--dry-run", "-o", there).ends_with(1, r"photo\.jpg exists already")
+
+    sender.await_line("only looked; the code is still good")
+    receive(desk, sender, "--overwrite", "-o", there, name="again").ends_with(0)
+    sender.ends_with(0)
+
+
 @pytest.mark.parametrize("word", ["no/such", "photo.jpeg", "*.jpg"])
 def test_a_name_that_is_missing_is_an_error_that_names_text(desk: Desk, word: str):
     send(desk, word).ends_with(1, f"^cannot send {word.replace('*', '.')}: .*--text")
@@ -363,7 +385,7 @@ def test_what_cannot_be_read_is_told_before_anybody_waits(desk: Desk, tmp_path: 
 
     receive(desk, sender, "-o", there).ends_with(0)
 
-    sender.ends_with(1, "^tree/pipe is a named pipe", "^1 of what was named could not be sent")
+    sender.ends_with(1, "^tree/pipe is a named pipe", "^1 of what was to be sent could not be")
     assert facts(there / "tree").keys() == expected
 
 
