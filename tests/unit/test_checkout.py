@@ -51,5 +51,5 @@ def test_the_script_tells_how_long_everything_takes() -> None:
         [ROOT / "scripts/test", "--help"], capture_output=True, text=True, timeout=15, check=True
     )
 
-    assert "20\nminutes on a machine with two processors" in done.stdout
-    assert "80 minutes with --full" in done.stdout
+    assert "45\nminutes on a machine with two processors" in done.stdout
+    assert "some hours with --full" in done.stdout
