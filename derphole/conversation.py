@@ -14,9 +14,12 @@ import gevent
 from gevent.event import Event
 
 from derphole.rendezvous.common import Rendezvous
+from derphole.rendezvous.receipt_paths import traffic_of
 from derphole.speech.decisions import Close, Decision, Fail, Over, Replaced, Say
 from derphole.speech.endings import ending_of
 from derphole.speech.stream_proof import StreamProof
+from derphole.speech.tally import Tally
+from derphole.transfer_status import Direction, Receipt
 from tunnel.errors import LinkEnded, StreamReset
 from tunnel.net.clock import monotonic
 from tunnel.net.endpoint import Link, Stream
@@ -158,3 +161,16 @@ class Conversation:
             return  # `_watch_link` tells the proof
         except StreamReset:
             self.follow(self._proof.handle_reset(monotonic()))
+
+
+def receipt_of(direction: Direction, tally: Tally, rendezvous: Rendezvous, link: Link) -> Receipt:
+    """Return the proof at the end."""
+    return Receipt(
+        direction,
+        tally.size,
+        tally.seconds,
+        rendezvous.path_description(link),
+        rendezvous.reason_relayed(link),
+        tally.digest.hex(),
+        traffic_of(direction, link.counters, link.promotions),
+    )

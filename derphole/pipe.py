@@ -19,17 +19,14 @@ import gevent
 from gevent.event import Event
 
 from derphole.config import NetworkOptions
-from derphole.conversation import UNEXPECTED, Conversation
+from derphole.conversation import UNEXPECTED, Conversation, receipt_of
 from derphole.edges.stdio import ByteSink, ByteSource
 from derphole.errors import ClaimRefused, SinkClosed
 from derphole.progress import Measure, Watch, unwatched
 from derphole.rendezvous.claimer import ClaimerRendezvous
-from derphole.rendezvous.common import Rendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
-from derphole.rendezvous.receipt_paths import traffic_of
 from derphole.speech.decisions import Decision, EndData, Flush, KeepPlace, Proved, Write
 from derphole.speech.stream_proof import ReceivingProof, SendingProof
-from derphole.speech.tally import Tally
 from derphole.status import Caution, Notice, Report, State, StateChanged, TokenIssued
 from derphole.token.grant import Capability
 from derphole.token.text import SessionToken
@@ -138,19 +135,6 @@ def _watch_output(sink: ByteSink) -> None:
     raise SinkClosed(sink.bytes_written, sink.name)
 
 
-def _receipt(direction: Direction, tally: Tally, rendezvous: Rendezvous, link: Link) -> Receipt:
-    """Return the proof at the end."""
-    return Receipt(
-        direction,
-        tally.size,
-        tally.seconds,
-        rendezvous.path_description(link),
-        rendezvous.reason_relayed(link),
-        tally.digest.hex(),
-        traffic_of(direction, link.counters, link.promotions),
-    )
-
-
 class _Receiver:
     """The listener's half: from the link to the sink."""
 
@@ -215,7 +199,7 @@ class _Receiver:
 
     def receipt(self) -> Receipt:
         """Return the proof."""
-        return _receipt(Direction.RECEIVED, self.proof.tally, self._rendezvous, self._link)
+        return receipt_of(Direction.RECEIVED, self.proof.tally, self._rendezvous, self._link)
 
     def _carry_out(self, decision: Decision) -> None:
         match decision:
@@ -283,7 +267,7 @@ class _Sender:
 
     def receipt(self) -> Receipt:
         """Return the proof."""
-        return _receipt(Direction.SENT, self._proof.tally, self._rendezvous, self._link)
+        return receipt_of(Direction.SENT, self._proof.tally, self._rendezvous, self._link)
 
     def _carry_out(self, decision: Decision) -> None:
         data = self._data

@@ -114,7 +114,7 @@ class FileTarget(Target):
         self._is_there = self._is_there and goes_on
         if self._is_there:
             return
-        self._keeper.begin(self._offer, goes_on=goes_on)
+        self._keeper.begin(self._offer)
         self._sink = FileSink(self._destination, self._name, held)
         if not held:
             self._keeper.call(self._keeper.journal.note_begun, self._entry)

@@ -71,14 +71,14 @@ class Goods(ABC):
         return 0
 
     @property
-    def faults(self) -> Told:
-        """What is not sent, or not as it was, and why."""
+    def omitted(self) -> Told:
+        """What was not sent, and why."""
         return Told()
 
     @property
-    def omitted_count(self) -> int:
-        """How many entries were not sent."""
-        return 0
+    def changed(self) -> Told:
+        """What changed while it was read, and how."""
+        return Told()
 
     def begin(self, held: Held | None) -> None:
         """Read from the beginning on, or behind what the other side holds."""
@@ -135,8 +135,8 @@ class OneFileGoods(Goods):
         return self._held
 
     @property
-    def faults(self) -> Told:
-        """What befell it."""
+    def changed(self) -> Told:
+        """What befell it while it was read."""
         told = Told()
         change = self._file.change() if self._has_ended and not self._is_there else None
         if change is not None:
@@ -211,18 +211,14 @@ class TreeGoods(Goods):
         return self._held_size
 
     @property
-    def faults(self) -> Told:
-        """What is not sent, and what changed while it was read."""
-        sent, told = self._tree.sent, Told()
-        for path, reason in (*sent.omitted.first, *sent.changed.first):
-            told.add(path, reason)
-        told.count = sent.omitted.count + sent.changed.count
-        return told
+    def omitted(self) -> Told:
+        """What was not sent, and why."""
+        return self._tree.sent.omitted
 
     @property
-    def omitted_count(self) -> int:
-        """How many entries were not sent."""
-        return self._tree.sent.omitted.count
+    def changed(self) -> Told:
+        """What changed while it was read, and how."""
+        return self._tree.sent.changed
 
     def begin(self, held: Held | None) -> None:
         """Leave out what is held."""

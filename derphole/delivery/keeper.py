@@ -79,9 +79,9 @@ class Keeper:
         except OSError as error:
             raise SinkFailed(shown(self._path), reason_text(error)) from error
 
-    def begin(self, offer: Offer, *, goes_on: bool) -> None:
-        """Go on with the journal, or begin a new one."""
-        if goes_on or self.goes_on:
+    def begin(self, offer: Offer) -> None:
+        """Go on with the journal if it fits, or begin a new one."""
+        if self.goes_on:
             self.call(self.journal.go_on, self._token)
         else:
             self.call(self.journal.begin, OfferKept(offer), self._token)

@@ -14,12 +14,11 @@ from collections.abc import Iterable
 from gevent.event import Event
 
 from derphole.config import NetworkOptions
-from derphole.conversation import UNEXPECTED, Conversation
+from derphole.conversation import UNEXPECTED, Conversation, receipt_of
 from derphole.delivery.bottleneck import Bottleneck, Waited
-from derphole.delivery.bottleneck_notice import tell_bottleneck
 from derphole.delivery.goods import named
-from derphole.delivery.relay_notice import tell_relayed
-from derphole.delivery.statuses import Contents, EntryTold, GoesOn, Planned
+from derphole.delivery.notices import tell_bottleneck, tell_entries, tell_relayed
+from derphole.delivery.statuses import Contents, GoesOn, Planned
 from derphole.delivery.target import Target
 from derphole.delivery.targets import Place, target_for
 from derphole.delivery.wishes import Wishes
@@ -34,7 +33,6 @@ from derphole.progress import Measure, Watch, unwatched
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.common import Rendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
-from derphole.rendezvous.receipt_paths import traffic_of
 from derphole.speech.decisions import Decision, Flush, KeepPlace, Proved, Write
 from derphole.speech.transfer_decisions import (
     Begin,
@@ -49,8 +47,6 @@ from derphole.status import Caution, Notice, Report, StateChanged, TokenIssued, 
 from derphole.status import State as StateWord
 from derphole.token.grant import Capability
 from derphole.token.text import SessionToken
-from derphole.transfer.names import shown
-from derphole.transfer.outcome import Told
 from derphole.transfer.pieces import piece_digest
 from derphole.transfer.receiving import ReceivingTransfer
 from derphole.transfer_status import Direction, Incomplete, Receipt
@@ -61,7 +57,6 @@ from tunnel.units import ByteCount, WallTime
 READ_SIZE: ByteCount = 4 << 20
 SENDER_AWAITED = "the other side to use the token"
 OFFER_AWAITED = "the sender to answer"
-MAX_TOLD = 20  # entries that a person reads about, of each sort
 TREES = (Kind.FOLDER, Kind.SEVERAL)
 
 
@@ -362,8 +357,6 @@ class _Receiver:
         if origin is Origin.HELD:
             size = sum(part.held for part in proof.claims.parts)
             self._report(GoesOn(size, proof.held_count))
-        elif origin is Origin.SOURCE_CHANGED:
-            self._report(Notice("the source has changed since; it comes from the beginning"))
 
     # -- what a person is told --------------------------------------------------------------
 
@@ -398,10 +391,10 @@ class _Receiver:
         assert self._target is not None
         received = self._target.received
         tell_bottleneck(self._bottleneck, self._rendezvous, self._link)
-        self._tell_all("changed", received.changed)
-        self._tell_all("renamed", received.renamed)
-        self._tell_all("skipped", received.skipped)
-        self._tell_all("refused", received.refused)
+        tell_entries(self._report, "changed", received.changed)
+        tell_entries(self._report, "renamed", received.renamed)
+        tell_entries(self._report, "skipped", received.skipped)
+        tell_entries(self._report, "refused", received.refused)
         if not self.proof.is_acknowledged:
             self._report(
                 Caution(
@@ -412,21 +405,6 @@ class _Receiver:
         if received.refused.count:
             raise PartlyReceived(received.refused.count)
 
-    def _tell_all(self, what: str, told: Told) -> None:
-        for path, phrase in told.first[:MAX_TOLD]:
-            self._report(EntryTold(shown(path), what, phrase))
-        if told.count > MAX_TOLD:
-            self._report(Notice(f"{told.count - MAX_TOLD} more were {what}"))
-
     def receipt(self) -> Receipt:
         """Return the proof."""
-        proof, link = self.proof, self._link
-        return Receipt(
-            Direction.RECEIVED,
-            proof.tally.size,
-            proof.tally.seconds,
-            self._rendezvous.path_description(link),
-            self._rendezvous.reason_relayed(link),
-            proof.tally.digest.hex(),
-            traffic_of(Direction.RECEIVED, link.counters, link.promotions),
-        )
+        return receipt_of(Direction.RECEIVED, self.proof.tally, self._rendezvous, self._link)

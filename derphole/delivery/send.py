@@ -14,18 +14,16 @@ from collections.abc import Callable, Sequence
 from gevent.event import Event
 
 from derphole.config import NetworkOptions
-from derphole.conversation import UNEXPECTED, Conversation
+from derphole.conversation import UNEXPECTED, Conversation, receipt_of
 from derphole.delivery.bottleneck import Bottleneck, Waited
-from derphole.delivery.bottleneck_notice import tell_bottleneck
 from derphole.delivery.goods import Goods
-from derphole.delivery.relay_notice import tell_relayed
-from derphole.delivery.statuses import EntryTold, GoesOn
+from derphole.delivery.notices import tell_bottleneck, tell_entries, tell_relayed
+from derphole.delivery.statuses import GoesOn
 from derphole.errors import PartlyTaken, TimedOut
 from derphole.progress import Measure, Watch, unwatched
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.common import Rendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
-from derphole.rendezvous.receipt_paths import traffic_of
 from derphole.speech.decisions import Decision, EndData, Proved, Write
 from derphole.speech.stream_states import State
 from derphole.speech.transfer_decisions import (
@@ -44,7 +42,6 @@ from derphole.status import Notice, Report, StateChanged, TokenIssued
 from derphole.status import State as StateWord
 from derphole.token.grant import Capability
 from derphole.token.text import SessionToken
-from derphole.transfer.names import shown
 from derphole.transfer.pieces import piece_digest
 from derphole.transfer.sending import SendingTransfer
 from derphole.transfer_status import Direction, Incomplete, Receipt
@@ -55,7 +52,6 @@ from tunnel.units import Buffer, Seconds, WallTime
 
 RECEIVER_AWAITED = "the other side to use the code"
 SILENCE_S: Seconds = 2.0  # nobody waits longer without a word
-MAX_TOLD = 20  # entries that a person reads about
 ANSWER_AWAITED = "the receiver to answer"
 MakeGoods = Callable[[], Goods]
 
@@ -121,7 +117,7 @@ def _serve(
     try:
         with watch(sender.measure):
             sender.run()
-        faults = goods.faults
+        omitted, changed = goods.omitted, goods.changed  # before it is closed
     except TimedOut:
         sender.tell_incomplete()
         is_waiting = isinstance(rendezvous, IssuerRendezvous) and isinstance(link.end, PeerSilent)
@@ -148,10 +144,8 @@ def _serve(
     rendezvous.complete()
     rendezvous.report(sender.receipt())
     sender.tell_bottleneck()
-    for path, phrase in faults.first[:MAX_TOLD]:
-        rendezvous.report(EntryTold(shown(path), "omitted", phrase))
-    if faults.count > MAX_TOLD:
-        rendezvous.report(Notice(f"{faults.count - MAX_TOLD} more were not sent as they are"))
+    tell_entries(rendezvous.report, "changed", changed)
+    tell_entries(rendezvous.report, "omitted", omitted)
     if sender.proof.result.skipped:
         rendezvous.report(Notice(f"the other side left {sender.proof.result.skipped} as they were"))
     if sender.proof.result.refused:
@@ -318,13 +312,4 @@ class _Sender:
 
     def receipt(self) -> Receipt:
         """Return the proof."""
-        proof, link = self.proof, self._link
-        return Receipt(
-            Direction.SENT,
-            proof.tally.size,
-            proof.tally.seconds,
-            self._rendezvous.path_description(link),
-            self._rendezvous.reason_relayed(link),
-            proof.tally.digest.hex(),
-            traffic_of(Direction.SENT, link.counters, link.promotions),
-        )
+        return receipt_of(Direction.SENT, self.proof.tally, self._rendezvous, self._link)

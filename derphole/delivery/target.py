@@ -18,6 +18,7 @@ from derphole.errors import (
 from derphole.speech.transfer_decisions import Piece
 from derphole.speech.transfer_messages import Part
 from derphole.transfer.outcome import Received
+from tunnel.errors import MisuseError
 from tunnel.units import Buffer, ByteCount
 
 # Chosen.
@@ -81,11 +82,11 @@ class Target(ABC):
 
     def piece(self, piece: Piece) -> bytes:
         """Return what is held of an entry, as it stands there."""
-        raise NotImplementedError
+        raise MisuseError("nothing is held here")  # and so nothing of it was claimed
 
     def repair(self, key: bytes, offset: ByteCount, data: Buffer) -> None:
         """Write over what is held of an entry."""
-        raise NotImplementedError
+        raise MisuseError("nothing is held here")  # and so nothing of it was claimed
 
     @abstractmethod
     def finish(self) -> None:

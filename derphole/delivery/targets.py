@@ -63,8 +63,7 @@ def target_for(offer: Offer, wishes: Wishes, place: Place) -> Target:
     if wishes.output == STDOUT or (wishes.output is None and offer.kind is Kind.TEXT):
         if is_tree:
             raise KindRefused(_kind_text(offer), "standard output")
-        is_shown = offer.kind is Kind.TEXT and wishes.output is None and place.show is not None
-        if is_shown and place.show is not None:
+        if offer.kind is Kind.TEXT and wishes.output is None and place.show is not None:
             return WordsTarget(place.show)
         return StreamTarget(place.output())
     if offer.kind is Kind.SEVERAL:

@@ -68,7 +68,6 @@ class TreeTarget(Target):
         self.keeps_what_came = offer.source != NO_SOURCE
         self._worker = Worker()
         self._left = LeftBehind(destination.fd, system=self._system, top_names=self._tops)
-        self._parts: list[Part] | None = None
         self._sink: TreeSink | None = None
         self._descriptors: dict[bytes, int] = {}
 
@@ -98,9 +97,7 @@ class TreeTarget(Target):
 
     def parts(self) -> list[Part]:
         """Return what temporary files hold."""
-        if self._parts is None:
-            self._parts = self._worker.call(self._found_parts) if self._keeper.goes_on else []
-        return self._parts
+        return self._worker.call(self._found_parts) if self._keeper.goes_on else []
 
     def _found_parts(self) -> list[Part]:
         found: list[Part] = []
@@ -123,14 +120,14 @@ class TreeTarget(Target):
 
     def begin(self, *, goes_on: bool, claimed: Callable[[bytes], ByteCount]) -> None:
         """Make the extractor."""
-        del claimed
-        self._keeper.begin(self._offer, goes_on=goes_on)
+        del goes_on, claimed  # a journal that fits is gone on with, if only with folders
+        self._keeper.begin(self._offer)
         extractor = Extractor(
             self._destination.fd,
             policy=self._policy,
             system=self._system,
             umask=self._umask,
-            is_continued=goes_on or self._keeper.goes_on,
+            is_continued=self._keeper.goes_on,
             top_names=self._tops,
             recorder=self._keeper.journal,
         )

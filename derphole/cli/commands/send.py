@@ -101,8 +101,9 @@ def run(arguments: Arguments, output: Output) -> int:
             goods = send.send(
                 options, make_goods, expires_at=expires_at, report=report, watch=watch
             )
-        if goods is not None and goods.omitted_count and not arguments.flag("--skip-unreadable"):
-            raise PartlySent(goods.omitted_count)
+        omitted = 0 if goods is None else goods.omitted.count
+        if omitted and not arguments.flag("--skip-unreadable"):
+            raise PartlySent(omitted)
     return 0
 
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from derphole.delivery.relay_notice import tell_relayed
+from derphole.delivery.notices import tell_relayed
 
 pytestmark = pytest.mark.net
 
