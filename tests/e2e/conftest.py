@@ -12,6 +12,14 @@ from support.processes import record_figure
 STALL_MS = 50
 
 
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    """The folder that is received into."""
+    folder = tmp_path / "there"
+    folder.mkdir()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def relay_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a relay that all tests share."""

@@ -21,14 +21,6 @@ LARGE = 48 << 20
 
 
 @pytest.fixture
-def there(tmp_path: Path) -> Path:
-    """The folder that is received into."""
-    folder = tmp_path / "there"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.jpg"
     path.write_bytes(PAYLOAD)

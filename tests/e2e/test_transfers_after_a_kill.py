@@ -21,13 +21,6 @@ OVER_S = 0.3
 LONGEST_S = 0.5  # after which one of them is killed; by then it may be over
 
 
-@pytest.fixture
-def there(tmp_path: Path) -> Path:
-    folder = tmp_path / "there"
-    folder.mkdir()
-    return folder
-
-
 def goods(tmp_path: Path, kind: str, contents: bytes) -> Path:
     """Make what is sent."""
     if kind == "file":
