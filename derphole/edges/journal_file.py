@@ -60,6 +60,7 @@ class JournalFile:
         self._fd = -1
         self._writer = JournalWriter()
         self._pending = bytearray()
+        self._worth: ByteCount = 0  # bytes of the entries in it
         try:
             self._fd = os.open(name, os.O_RDWR | os.O_NONBLOCK | NO_LINK, dir_fd=folder)
         except FileNotFoundError:
@@ -121,19 +122,20 @@ class JournalFile:
     def began(self, entry: Entry, offset: ByteCount) -> None:
         """A file begins at an offset; of a small one, what came of it is not worth a record."""
         if not offset and entry.size >= WORTH_BYTES:
-            self._append(Begun(entry))
+            self._append(Begun(entry), worth=entry.size)
 
     def stored(self, offset: ByteCount, data: Buffer) -> None:
         """Bytes were written: how many are there is told by the temporary file itself."""
 
     def finished(self, entry: Entry) -> None:
         """An entry is complete under its temporary name, and gets its own next."""
-        self._append(Finished(entry))
+        self._append(Finished(entry), worth=entry.size)
 
     def flush(self) -> None:
         """Hand everything to the system, which keeps it when this process is killed."""
         view = memoryview(bytes(self._pending))
         self._pending.clear()
+        self._worth = 0
         while view:
             view = view[os.write(self._fd, view) :]
 
@@ -162,9 +164,11 @@ class JournalFile:
         except OSError:  # a file system without locks
             return
 
-    def _append(self, record: Record) -> None:
+    def _append(self, record: Record, worth: ByteCount = 0) -> None:
+        """Append a record; it is handed over at once if much would come again without it."""
         self._pending += self._writer.append(record)
-        if len(self._pending) >= FLUSH_BYTES:
+        self._worth += worth
+        if self._worth >= WORTH_BYTES or len(self._pending) >= FLUSH_BYTES:
             self.flush()
 
     def _read(self) -> None:

@@ -1,5 +1,6 @@
 """Where an offer goes: hostile names, what is in the way, and what an earlier run left."""
 
+import errno
 import os
 import shutil
 from dataclasses import replace
@@ -391,6 +392,36 @@ def test_a_tree_that_is_gone_on_with_is_not_declined_for_what_is_there_already(s
     target.check(1 << 60)
 
     target.close()
+
+
+@pytest.mark.parametrize("is_finished", [False, True], ids=["begun", "finished"])
+def test_what_came_of_large_files_is_known_however_soon_the_process_is_killed(
+    scene: Scene, is_finished: bool
+):
+    entry, content = file(b"tree/a", 300 << 10), bytes(range(256)) * 1200
+    members = [folder(b"tree"), (entry, content), (file(b"tree/b", 3), b"abc")]
+    whole = archive_of(*members, ends=False)
+    data = whole if is_finished else whole[: len(content)]
+
+    def until_killed():
+        yield data
+        raise OSError(errno.EIO, "killed in the middle of a write")
+
+    target = scene.target(TREE)
+    target.begin(goes_on=False, claimed=lambda _: 0)
+    with pytest.raises(SinkFailed):
+        target.write(until_killed())
+    target.close()
+    target = scene.target(TREE)
+    keys = [key for some in target.finished_keys() for key in some]
+    parts = target.parts()
+    target.close()
+
+    if is_finished:
+        assert entry.key in keys
+    else:
+        assert [part.key for part in parts] == [entry.key]
+        assert len(content) - 2048 < parts[0].held <= len(content)
 
 
 def test_an_unfinished_file_never_gets_the_name_of_one_that_was_finished(scene: Scene):
