@@ -125,7 +125,7 @@ def check_run(seed: int) -> Run:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.alongside("computes")
 def test_no_hostile_relay_makes_a_wrong_byte_a_false_success_or_unbounded_state(is_full):
     only = chosen()
