@@ -12,7 +12,7 @@ from derphole.edges.one_file import read_stretch
 from derphole.edges.trees import FileSink
 from derphole.edges.worker import Worker
 from derphole.speech.transfer_decisions import Piece
-from derphole.speech.transfer_messages import Kind, Offer, Part
+from derphole.speech.transfer_messages import Checked, Kind, Offer, Part
 from derphole.transfer.entries import NANOSECONDS, Entry, EntryType
 from derphole.transfer.offer import NO_SOURCE, RESUMABLE, Fit
 from derphole.transfer.outcome import Received
@@ -26,6 +26,9 @@ PLAIN_FILE_MODE = 0o666
 
 class FileTarget(Target):
     """One file.
+
+    Attributes:
+        is_there: whether an earlier run finished it, and was ended before anybody knew.
 
     Args:
         offer: what is offered.
@@ -42,7 +45,7 @@ class FileTarget(Target):
         destination: Destination,
         name: bytes,
         wishes: Wishes,
-        keeper: "Keeper",
+        keeper: Keeper,
         *,
         replaces: bool,
     ) -> None:
@@ -51,6 +54,8 @@ class FileTarget(Target):
         self._name = name
         self._replaces = replaces
         self._umask = wishes.umask
+        self._verifies = wishes.verifies
+        self.goes_on = keeper.goes_on
         self._keeper = keeper
         self.shown = destination.path_of(name)
         self.would = "written over" if replaces else "written to"
@@ -59,7 +64,7 @@ class FileTarget(Target):
         self._worker = Worker()
         self._left = LeftBehind(destination.fd, top_names={offer.name: name})
         self.has_changed = keeper.fit is Fit.CHANGED
-        self._is_there = keeper.goes_on and self._stands()
+        self.is_there = keeper.goes_on and self._stands()
         self._sink: FileSink | None = None
         self._received = Received()
         self._is_done = False
@@ -74,7 +79,7 @@ class FileTarget(Target):
     @property
     def stored(self) -> ByteCount:
         """Bytes that are written."""
-        if self._is_there:
+        if self.is_there:
             return self._offer.size
         return 0 if self._sink is None else self._sink.bytes_written
 
@@ -91,13 +96,13 @@ class FileTarget(Target):
     def check(self, needed: ByteCount | None) -> None:
         """Raise `TargetUnwritable`, or `SpaceShort` where the rest of it does not fit."""
         self._worker.call(self._destination.check_writable)
-        if needed is not None and not self._is_there:
+        if needed is not None and not self.is_there:
             held = sum(part.held for part in self.parts())
             self._worker.call(self._destination.check_space, max(0, needed - held))
 
     def parts(self) -> list[Part]:
         """Return what the temporary file holds."""
-        if not self._keeper.goes_on or self._is_there:
+        if not self.goes_on or self.is_there:
             return []
         held = self._worker.call(self._left.held, self._offer.name)
         held = min(held, self._offer.size)
@@ -105,15 +110,29 @@ class FileTarget(Target):
 
     def finished_keys(self) -> Iterator[Sequence[bytes]]:
         """Yield its key where all of it is there."""
-        if self._is_there:
+        if self.is_there and not self._verifies:
             yield [self._entry.key]
+
+    def checked_files(self) -> Iterator[Sequence[Checked]]:
+        """Yield it where all of it is there and is to be compared."""
+        if self.is_there and self._verifies:
+            digest = self._worker.call(self._left.digest, self._offer.name)
+            yield [] if digest is None else [Checked(self._entry.key, digest)]
 
     def begin(self, *, goes_on: bool, claimed: Callable[[bytes], ByteCount]) -> None:
         """Open the temporary file."""
         held = claimed(self._entry.key) if goes_on else 0
-        self._is_there = self._is_there and goes_on
-        if self._is_there:
+        if self.is_there and goes_on:
             return
+        if self.is_there:
+            self._make_way()
+        self._open(held)
+
+    def _make_way(self) -> None:
+        """What an earlier run finished comes again, and takes its place."""
+        self.is_there, self._replaces = False, True
+
+    def _open(self, held: ByteCount) -> None:
         self._keeper.begin(self._offer)
         self._sink = FileSink(self._destination, self._name, held)
         if not held:
@@ -122,6 +141,9 @@ class FileTarget(Target):
 
     def write(self, chunks: Sequence[Buffer]) -> None:
         """Write the next bytes."""
+        if self.is_there:  # but has another content than on the other side
+            self._make_way()
+            self._open(0)
         assert self._sink is not None
         self._sink.write(chunks)
 
@@ -138,7 +160,7 @@ class FileTarget(Target):
 
     def finish(self) -> None:
         """Give it mode, time and name; raises `OutputExists`, `SinkFailed`."""
-        if self._is_there:
+        if self.is_there:
             with suppress(OSError):  # it may have both names
                 self._worker.call(self._left.forget, self._offer.name)
             self._keeper.remove()

@@ -11,13 +11,13 @@ Nothing is read before `begin`, but what is counted of a tree, beside everything
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from gevent.event import Event
 
 from derphole.edges.archive_source import CHANGES as TREE_CHANGES
-from derphole.edges.one_file import OneFile, read_stretch
+from derphole.edges.one_file import OneFile, content_digest, read_stretch
 from derphole.edges.source_tree import OPEN_FILE, Source, clamped_time
 from derphole.edges.stdio import ByteSource
 from derphole.edges.trees import TreeSource, TreeSurvey
@@ -148,7 +148,7 @@ class OneFileGoods(Goods):
         if held is None:
             return
         key = file_key(self.offer)
-        self._is_there = key in held.finished
+        self._is_there = held.has(key, self._file.digest)
         self._is_met = not self._is_there and held.claims.held(key) > 0
         self._held = self.offer.size if self._is_there else held.claims.held(key)
         self._file.begin(self._held)
@@ -258,13 +258,20 @@ class TreeGoods(Goods):
             self._reached.append(entry)
             self._held_size += min(size, entry.size)
             return min(size, entry.size)
-        if key not in self._held.finished:
+        if not self._held.has(key, lambda: self._digest(entry)):
             return 0
         self._held_entries += 1
         self._held_size += entry.size
         return None
 
     def _stretch(self, entry: Entry, piece: Piece) -> bytes | None:
+        return self._read(entry, lambda fd: read_stretch(fd, piece.offset, piece.size))
+
+    def _digest(self, entry: Entry) -> bytes | None:
+        return self._read(entry, content_digest)
+
+    def _read(self, entry: Entry, read: Callable[[int], bytes]) -> bytes | None:
+        """Read something of a file of the tree; None where that cannot be."""
         top, _, rest = entry.path.partition(b"/")
         path = self._sources[top].path
         whole = os.path.join(path, rest) if rest else path
@@ -273,7 +280,7 @@ class TreeGoods(Goods):
         except OSError:
             return None
         try:
-            return read_stretch(fd, piece.offset, piece.size)
+            return read(fd)
         except OSError:
             return None
         finally:

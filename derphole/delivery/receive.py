@@ -191,6 +191,10 @@ class _Receiver:
         follow(proof.go(target.parts()))
         for keys in target.finished_keys():
             follow(proof.hold(keys))
+        if self._wishes.verifies and target.goes_on:
+            self._report(Notice("comparing what an earlier run finished by its content"))
+        for files in target.checked_files():
+            follow(proof.hold_checked(files))
         follow(proof.end_held())
 
     def _chosen(self, offer: Offer) -> Target:

@@ -289,7 +289,7 @@ class _Sender:
         held = self.proof.held
         if self.proof.origin is Origin.HELD:
             size = sum(part.held for part in held.claims.parts)
-            self._rendezvous.report(GoesOn(size, len(held.finished)))
+            self._rendezvous.report(GoesOn(size, held.finished_count))
 
     # -- what a person is told --------------------------------------------------------------
 

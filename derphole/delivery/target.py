@@ -16,7 +16,7 @@ from derphole.errors import (
     SinkFailed,
 )
 from derphole.speech.transfer_decisions import Piece
-from derphole.speech.transfer_messages import Part
+from derphole.speech.transfer_messages import Checked, Part
 from derphole.transfer.outcome import Received
 from tunnel.errors import MisuseError
 from tunnel.units import Buffer, ByteCount
@@ -32,6 +32,7 @@ class Target(ABC):
         shown: what a person calls it.
         would: what would happen there, as in "would be ... TARGET".
         keeps_what_came: whether a later run can go on with what was written.
+        goes_on: whether an earlier run left something of it.
         has_changed: whether what an earlier run left is of no use, since the source has changed.
     """
 
@@ -39,6 +40,7 @@ class Target(ABC):
     would = "written to"
     keeps_what_came = False
     has_changed = False
+    goes_on = False
 
     @property
     def stored(self) -> ByteCount:
@@ -64,7 +66,11 @@ class Target(ABC):
         return []
 
     def finished_keys(self) -> Iterator[Sequence[bytes]]:
-        """Yield the keys of finished entries, some at a time."""
+        """Yield the keys of entries that are finished by size and time, some at a time."""
+        return iter(())
+
+    def checked_files(self) -> Iterator[Sequence[Checked]]:
+        """Yield finished files whose content is to be compared, read as they stand there."""
         return iter(())
 
     def begin(self, *, goes_on: bool, claimed: Callable[[bytes], ByteCount]) -> None:

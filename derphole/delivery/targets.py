@@ -99,7 +99,7 @@ def _file(
         if there is not Present.NOTHING:
             if keeper.goes_on:
                 target = FileTarget(offer, destination, name, wishes, keeper, replaces=False)
-                if next(target.finished_keys(), None) is not None:
+                if target.is_there:
                     return target
             if there is Present.FOLDER or there is Present.OTHER:
                 raise KindRefused("a file", f"{destination.path_of(name)}, where {there.value} is")

@@ -18,8 +18,8 @@ from derphole.errors import (
     PartialUnusable,
 )
 from derphole.speech.transfer_decisions import Piece
-from derphole.speech.transfer_messages import Offer, Part
-from derphole.transfer.entries import Entry
+from derphole.speech.transfer_messages import Checked, Offer, Part
+from derphole.transfer.entries import Entry, EntryType
 from derphole.transfer.names import (
     shown,
     system_named,
@@ -31,6 +31,7 @@ from tunnel.units import Buffer, ByteCount
 
 # Chosen.
 KEYS_AT_ONCE = 1000
+CHECKED_AT_ONCE = 16  # files, which may be large
 
 
 class TreeTarget(Target):
@@ -53,7 +54,7 @@ class TreeTarget(Target):
         destination: Destination,
         top: bytes | None,
         wishes: Wishes,
-        keeper: "Keeper",
+        keeper: Keeper,
         policy: Policy,
     ) -> None:
         self._offer = offer
@@ -61,6 +62,8 @@ class TreeTarget(Target):
         self._keeper = keeper
         self._umask = wishes.umask
         self._policy = policy
+        self._verifies = wishes.verifies
+        self.goes_on = keeper.goes_on
         self._tops = {} if top is None else {offer.name: top}
         self._system = system_named(sys.platform)
         self.shown = destination.shown if top is None else destination.path_of(top)
@@ -92,12 +95,12 @@ class TreeTarget(Target):
     def check(self, needed: ByteCount | None) -> None:
         """Raise `TargetUnwritable`, `SpaceShort`."""
         self._worker.call(self._destination.check_writable)
-        if needed is not None and not self._keeper.goes_on:  # else nobody knows what is needed yet
+        if needed is not None and not self.goes_on:  # else nobody knows what is needed yet
             self._worker.call(self._destination.check_space, needed)
 
     def parts(self) -> list[Part]:
         """Return what temporary files hold."""
-        return self._worker.call(self._found_parts) if self._keeper.goes_on else []
+        return self._worker.call(self._found_parts) if self.goes_on else []
 
     def _found_parts(self) -> list[Part]:
         found: list[Part] = []
@@ -109,14 +112,31 @@ class TreeTarget(Target):
 
     def finished_keys(self) -> Iterator[Sequence[bytes]]:
         """Yield the keys of what stands there as it was left."""
-        if not self._keeper.goes_on:
-            return
-        entries = self._keeper.journal.finished_entries()
-        while some := self._worker.call(lambda: list(islice(entries, KEYS_AT_ONCE))):
-            yield self._worker.call(self._standing, some)
+        for entries in self._standing(KEYS_AT_ONCE, lambda entry: not self._is_checked(entry)):
+            yield [entry.key for entry in entries]
 
-    def _standing(self, entries: Sequence[Entry]) -> list[bytes]:
-        return [entry.key for entry in entries if self._left.stands(entry)]
+    def checked_files(self) -> Iterator[Sequence[Checked]]:
+        """Yield files that stand there as they were left, with what is in them."""
+        if self._verifies:
+            for entries in self._standing(CHECKED_AT_ONCE, self._is_checked):
+                yield self._worker.call(self._read, entries)
+
+    def _is_checked(self, entry: Entry) -> bool:
+        return self._verifies and entry.type is EntryType.FILE
+
+    def _standing(
+        self, at_once: int, is_wanted: Callable[[Entry], bool]
+    ) -> Iterator[Sequence[Entry]]:
+        """Yield those of the finished entries that are there as they were left."""
+        if not self.goes_on:
+            return
+        entries = filter(is_wanted, self._keeper.journal.finished_entries())
+        while some := self._worker.call(lambda: list(islice(entries, at_once))):
+            yield self._worker.call(lambda found: list(filter(self._left.stands, found)), some)
+
+    def _read(self, entries: Sequence[Entry]) -> list[Checked]:
+        found = ((entry.key, self._left.digest(entry.path)) for entry in entries)
+        return [Checked(key, digest) for key, digest in found if digest is not None]
 
     def begin(self, *, goes_on: bool, claimed: Callable[[bytes], ByteCount]) -> None:
         """Make the extractor."""
@@ -127,7 +147,7 @@ class TreeTarget(Target):
             policy=self._policy,
             system=self._system,
             umask=self._umask,
-            is_continued=self._keeper.goes_on,
+            is_continued=self.goes_on,
             top_names=self._tops,
             recorder=self._keeper.journal,
         )

@@ -27,6 +27,7 @@ class Wishes:
         ask_above: sizes above are asked about; None for never.
         checks_space: whether what does not fit is declined.
         only_looks: whether nothing is written.
+        verifies: whether what an earlier run finished is compared by its content.
         umask: permissions that nothing gets.
         ask: asks the person.
     """
@@ -37,5 +38,6 @@ class Wishes:
     ask_above: ByteCount | None = None
     checks_space: bool = True
     only_looks: bool = False
+    verifies: bool = False
     umask: int = 0o022
     ask: Ask = nobody

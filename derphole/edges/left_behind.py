@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from derphole.edges.destination import NO_LINK, OPEN_FOLDER, is_like, present
+from derphole.edges.one_file import content_digest
 from derphole.edges.partial_file import give_name
 from derphole.transfer.entries import Entry, EntryType
 from derphole.transfer.names import PART_SUFFIX, System, local_part, part_name
@@ -66,6 +67,16 @@ class LeftBehind:
                 there = Present.FILE
             return is_like(folder, name, there, entry)
         return False
+
+    def digest(self, path: bytes) -> bytes | None:
+        """Return the digest of a file that has its name; None where it cannot be read."""
+        with suppress(OSError), self._place(path) as (folder, name):
+            fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | NO_LINK, dir_fd=folder)
+            try:
+                return content_digest(fd) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+            finally:
+                os.close(fd)
+        return None
 
     def forget(self, path: bytes) -> None:
         """Remove the temporary file of a file; raises `OSError`."""

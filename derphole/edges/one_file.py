@@ -8,6 +8,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from xxhash import xxh3_128
+
 from derphole.edges.source_tree import OPEN_FILE
 from derphole.edges.stdio import reason_text
 from derphole.edges.worker import Failure, Worker, settled
@@ -88,6 +90,13 @@ class OneFile:
         except OSError:
             return None
 
+    def digest(self) -> bytes | None:
+        """Return the digest of what it has now; None where it cannot be read."""
+        try:
+            return self._piece_worker.call(content_digest, self._fd)
+        except OSError:
+            return None
+
     def change(self) -> Change | None:
         """Tell what befell it since it was opened, once it was read to its end."""
         status = os.fstat(self._fd)
@@ -101,6 +110,15 @@ class OneFile:
         """Let go of descriptor and threads."""
         self._worker.close(lambda: None)
         self._piece_worker.close(lambda: os.close(self._fd))
+
+
+def content_digest(fd: int) -> bytes:
+    """Return the digest of all that a file has from its beginning on.  Blocks."""
+    digest, at = xxh3_128(), 0
+    while data := os.pread(fd, READ_BYTES, at):
+        digest.update(data)
+        at += len(data)
+    return digest.digest()
 
 
 def read_stretch(fd: int, offset: ByteCount, size: ByteCount) -> bytes:

@@ -10,6 +10,7 @@
     0x17 PIECES         digest*            of what is held of begun entries, in their order
     0x18 PROGRESS       bytes stored
     0x19 RESULT         entries refused, entries skipped                     before CONFIRM
+    0x1A HAVE_CHECKED   (key, digest)*     entries that are finished, and what stands there
 
 Bodies only: `derphole.speech.messages` puts the header before them.  Pure.  Source:
 docs/protocol.md, section "Conversations".
@@ -35,6 +36,7 @@ _PART_SIZE = KEY_SIZE + 8
 # Chosen: lists that fill a message of 4096 bytes.
 MAX_PARTS_AT_ONCE = 4094 // _PART_SIZE
 MAX_KEYS_AT_ONCE = 4094 // KEY_SIZE
+MAX_CHECKED_AT_ONCE = 4094 // (KEY_SIZE + PIECE_DIGEST_SIZE)
 
 
 class Kind(IntEnum):
@@ -157,6 +159,21 @@ class HaveEntries:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """A file that is finished: its key, and the digest of what stands there now."""
+
+    key: bytes
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HaveChecked:
+    """Files that are finished, each to be compared by its content, at least one."""
+
+    files: tuple[Checked, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HaveEnd:
     """Everything that is held was told."""
 
@@ -196,7 +213,17 @@ class Result:
 
 
 TransferMessage = (
-    Offer | Totals | Answer | HaveParts | HaveEntries | HaveEnd | Start | Pieces | Progress | Result
+    Offer
+    | Totals
+    | Answer
+    | HaveParts
+    | HaveEntries
+    | HaveChecked
+    | HaveEnd
+    | Start
+    | Pieces
+    | Progress
+    | Result
 )
 
 
@@ -225,6 +252,8 @@ def encode_body(message: TransferMessage) -> tuple[int, bytes]:
             return 0x18, _u64(stored)
         case Result(refused, skipped):
             return 0x19, _u64(refused) + _u64(skipped)
+        case HaveChecked(files):
+            return 0x1A, _list([file.key + file.digest for file in files], MAX_CHECKED_AT_ONCE)
 
 
 def decode_body(kind: int, body: bytes) -> TransferMessage | None:
@@ -320,6 +349,15 @@ def _decode_parts(reader: Reader) -> HaveParts:
     return HaveParts(tuple(Part(reader.bytes(KEY_SIZE), reader.uint(8)) for _ in range(count)))
 
 
+def _decode_checked(reader: Reader) -> HaveChecked:
+    count = _count(reader, KEY_SIZE + PIECE_DIGEST_SIZE)
+    return HaveChecked(
+        tuple(
+            Checked(reader.bytes(KEY_SIZE), reader.bytes(PIECE_DIGEST_SIZE)) for _ in range(count)
+        )
+    )
+
+
 def _items(reader: Reader, size: int) -> tuple[bytes, ...]:
     return tuple(reader.bytes(size) for _ in range(_count(reader, size)))
 
@@ -335,4 +373,5 @@ _DECODERS: Mapping[int, Callable[[Reader], TransferMessage]] = {
     0x17: lambda reader: Pieces(_items(reader, PIECE_DIGEST_SIZE)),
     0x18: lambda reader: Progress(reader.uint(8)),
     0x19: lambda reader: Result(reader.uint(8), reader.uint(8)),
+    0x1A: _decode_checked,
 }

@@ -42,6 +42,7 @@ from derphole.speech.messages import (
 )
 from derphole.speech.transfer_messages import (
     Answer,
+    HaveChecked,
     HaveEnd,
     HaveEntries,
     HaveParts,
@@ -89,6 +90,7 @@ NAMES: Mapping[type[Message], str] = {
     Answer: "ANSWER",
     HaveParts: "HAVE-PARTS",
     HaveEntries: "HAVE-ENTRIES",
+    HaveChecked: "HAVE-CHECKED",
     HaveEnd: "HAVE-END",
     Start: "START",
     Pieces: "PIECES",
@@ -110,7 +112,7 @@ MAY_COME: Mapping[Stage, tuple[type[Message], ...]] = {
     Stage.RECEIVE_FLOWING: (Totals, Fin),
     Stage.RECEIVE_AFTER_FIN: (),
     Stage.SEND_OFFERED: (Answer,),
-    Stage.SEND_ANSWERED: (HaveParts, HaveEntries, HaveEnd),
+    Stage.SEND_ANSWERED: (HaveParts, HaveEntries, HaveChecked, HaveEnd),
     Stage.SEND_HEARD: (),
     Stage.SEND_FLOWING: (Pieces, Progress),
     Stage.SEND_AFTER_FIN: (Progress, Result, Confirm),

@@ -5,9 +5,11 @@ they stand in one table of bytes, at places that the process's own hash gives, s
 choose keys which collide.  Pure.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from derphole.speech.transfer_messages import KEY_SIZE, Part
+from xxhash import xxh3_128
+
+from derphole.speech.transfer_messages import KEY_SIZE, Checked, Part
 from derphole.transfer.pieces import PIECE_SIZE, Claims
 from tunnel.units import ByteCount
 
@@ -74,12 +76,31 @@ class Held:
     def __init__(self, piece_size: ByteCount = PIECE_SIZE) -> None:
         self.claims = Claims(piece_size)
         self.finished = KeySet()
+        self._to_check = KeySet()
+        self._checked = KeySet()  # keys and digests together
         self._told = 0
 
     @property
     def is_nothing(self) -> bool:
         """Whether nothing is held."""
         return not self.claims.parts and not self._told
+
+    @property
+    def finished_count(self) -> int:
+        """How many entries are said to be finished."""
+        return len(self.finished) + len(self._to_check)
+
+    def has(self, key: bytes, digest: Callable[[], bytes | None]) -> bool:
+        """Tell whether an entry is finished there.
+
+        Args:
+            key: of the entry.
+            digest: reads its content here, None where it cannot; called only if that is compared.
+        """
+        if key not in self._to_check:
+            return key in self.finished
+        found = digest()
+        return found is not None and _together(key, found) in self._checked
 
     def add_parts(self, parts: Sequence[Part]) -> None:
         """Take begun entries; raises `ValueError` for too many, and for any that is told twice."""
@@ -88,8 +109,22 @@ class Held:
 
     def add_entries(self, keys: Sequence[bytes]) -> None:
         """Take finished entries; raises `ValueError` for too many."""
-        self._told += len(keys)
-        if self._told > MAX_HELD_ENTRIES:
-            raise ValueError("more is held than may be told")
+        self._count(len(keys))
         for key in keys:
             self.finished.add(key)
+
+    def add_checked(self, files: Sequence[Checked]) -> None:
+        """Take finished files that are to be compared; raises `ValueError` for too many."""
+        self._count(len(files))
+        for file in files:
+            self._to_check.add(file.key)
+            self._checked.add(_together(file.key, file.digest))
+
+    def _count(self, told: int) -> None:
+        self._told += told
+        if self._told > MAX_HELD_ENTRIES:
+            raise ValueError("more is held than may be told")
+
+
+def _together(key: bytes, digest: bytes) -> bytes:
+    return xxh3_128(key + digest).digest()

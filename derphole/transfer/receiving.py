@@ -18,8 +18,9 @@ Nobody but this end knows what else stands where it writes: only what this sourc
 told.  Pure.  Source: docs/protocol.md, section "Conversations".
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
+from typing import TypeVar
 
 from derphole.errors import NotTaken, PeerBrokeProtocol, PieceMismatch
 from derphole.speech.decisions import Close, Decision, Fail, Over, Say
@@ -29,10 +30,13 @@ from derphole.speech.stream_proof import CONFIRM_S, ReceivingProof
 from derphole.speech.stream_states import State
 from derphole.speech.transfer_decisions import Begin, Counted, Offered, ReadPieces
 from derphole.speech.transfer_messages import (
+    MAX_CHECKED_AT_ONCE,
     MAX_KEYS_AT_ONCE,
     MAX_PARTS_AT_ONCE,
     NOT_KNOWN,
     Answer,
+    Checked,
+    HaveChecked,
     HaveEnd,
     HaveEntries,
     HaveParts,
@@ -63,6 +67,8 @@ STAGES = {
     State.ANSWERED: Stage.RECEIVE_ANSWERED,
 }
 FLOWING = (State.EMPTY, State.FLOWING)
+
+T = TypeVar("T")
 
 
 class ReceivingTransfer(ReceivingProof):
@@ -136,14 +142,23 @@ class ReceivingTransfer(ReceivingProof):
 
     def hold(self, keys: Sequence[bytes]) -> list[Decision]:
         """Tell entries that are finished; of too many the last are not told, and come again."""
+        return self._hold(keys, MAX_KEYS_AT_ONCE, HaveEntries)
+
+    def hold_checked(self, files: Sequence[Checked]) -> list[Decision]:
+        """Tell files that are finished and whose content is to be compared; as `hold` else."""
+        return self._hold(files, MAX_CHECKED_AT_ONCE, HaveChecked)
+
+    def _hold(
+        self, items: Sequence[T], most: int, message: Callable[[tuple[T, ...]], Message]
+    ) -> list[Decision]:
         if self.state is not State.ANSWERED:
             return []
         room = MAX_HELD_ENTRIES - self._held_entries
-        left = iter(keys[:room])
-        self._held_entries += min(len(keys), room)
+        left = iter(items[:room])
+        self._held_entries += min(len(items), room)
         messages = bytearray()
-        while some := tuple(islice(left, MAX_KEYS_AT_ONCE)):
-            messages += encode(HaveEntries(some))
+        while some := tuple(islice(left, most)):
+            messages += encode(message(some))
         return [Say(bytes(messages))] if messages else []
 
     def end_held(self) -> list[Decision]:

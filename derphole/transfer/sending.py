@@ -37,6 +37,7 @@ from derphole.speech.transfer_decisions import (
 )
 from derphole.speech.transfer_messages import (
     Answer,
+    HaveChecked,
     HaveEnd,
     HaveEntries,
     HaveParts,
@@ -214,6 +215,8 @@ class SendingTransfer(SendingProof):
                     self.held.add_parts(parts)
                 case HaveEntries(keys):
                     self.held.add_entries(keys)
+                case HaveChecked(files):
+                    self.held.add_checked(files)
                 case HaveEnd():
                     self._go(State.HEARD)
                     return [Heard()]

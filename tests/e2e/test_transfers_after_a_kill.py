@@ -193,3 +193,26 @@ def test_many_pieces_that_differ_are_all_mended(desk: Desk, tmp_path: Path, ther
 
     sender.ends_with(0)
     assert is_same(source, there / "large.bin")
+
+
+def test_a_finished_file_that_was_changed_by_hand_is_mended_with_verify(
+    desk: Desk, tmp_path: Path, there: Path
+):
+    source = goods(tmp_path, "folder", random.Random("verify").randbytes(SIZE))
+    sender = send(desk, "--force-relay", source)
+    receiver = receive(desk, sender, "-o", there)
+    finished = there / "tree" / "a"
+    await_true(finished.exists, "a file is finished")
+    receiver.send_signal(signal.SIGKILL)
+    receiver.wait()
+    status = finished.stat()
+    with finished.open("r+b") as file:
+        file.seek(1 << 20)
+        file.write(b"changed by hand")
+    os.utime(finished, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    again = receive(desk, sender, "--verify", "-o", there, name="again")
+    again.ends_with(0, "^comparing what an earlier run finished by its content")
+
+    sender.ends_with(0)
+    assert is_same(source, there / "tree")

@@ -29,7 +29,7 @@ from derphole.errors import (
     TargetUnwritable,
 )
 from derphole.speech.transfer_decisions import Piece
-from derphole.speech.transfer_messages import Kind, Offer
+from derphole.speech.transfer_messages import Checked, Kind, Offer
 from derphole.status import Status
 from derphole.transfer.journal import TokenKept
 from derphole.transfer.names import part_name
@@ -424,6 +424,72 @@ def test_what_came_of_large_files_is_known_however_soon_the_process_is_killed(
         assert len(content) - 2048 < parts[0].held <= len(content)
 
 
+def finish_unknown_to_the_sender(scene: Scene) -> None:
+    """Receive a file, and be killed behind its name, before the journal is gone."""
+    journal, kept = scene.folder / ".photo.jpg.derphole", scene.folder.parent / "kept"
+    target = scene.target(OFFER)
+    target.begin(goes_on=False, claimed=lambda _: 0)
+    target.write([CONTENT])
+    os.link(journal, kept)
+    target.finish()
+    target.close()
+    kept.rename(journal)
+
+
+def test_finished_files_of_a_tree_are_compared_by_content_if_that_was_asked_for(scene: Scene):
+    entry = file(b"tree/sub/a", 3)
+    begun = archive_of(folder(b"tree"), folder(b"tree/sub"), (entry, b"abc"), ends=False)
+    target = scene.target(TREE)
+    target.begin(goes_on=False, claimed=lambda _: 0)
+    target.write([begun, archive_of((file(b"tree/sub/b", 1), b"b"), ends=False)])
+    target.close()
+
+    target = scene.target(TREE, verifies=True)
+    keys = [key for some in target.finished_keys() for key in some]
+    files = [file for some in target.checked_files() for file in some]
+    target.close()
+
+    assert target.goes_on
+    assert entry.key not in keys
+    assert files == [Checked(entry.key, piece_digest(b"abc"))]
+    plain = scene.target(TREE)
+    assert entry.key in [key for some in plain.finished_keys() for key in some]
+    assert list(plain.checked_files()) == []
+    plain.close()
+
+
+def test_a_finished_file_with_another_content_makes_way_for_what_comes(scene: Scene):
+    finish_unknown_to_the_sender(scene)
+    path = scene.folder / "photo.jpg"
+    spoilt = bytes(len(CONTENT))
+    path.write_bytes(spoilt)
+    os.utime(path, ns=(OFFER.mtime_ns, OFFER.mtime_ns))
+
+    target = scene.target(OFFER, verifies=True)
+    assert list(target.finished_keys()) == []
+    assert list(target.checked_files()) == [[Checked(file_key(OFFER), piece_digest(spoilt))]]
+    target.begin(goes_on=True, claimed=lambda _: 0)
+    target.write([CONTENT])
+    target.finish()
+    target.close()
+
+    assert path.read_bytes() == CONTENT
+    assert scene.names() == ["photo.jpg"]
+
+
+def test_a_finished_file_makes_way_for_a_sender_that_begins_anew(scene: Scene):
+    finish_unknown_to_the_sender(scene)
+
+    target = scene.target(OFFER)
+    target.begin(goes_on=False, claimed=lambda _: 0)
+    target.write([CONTENT])
+    target.finish()
+    target.close()
+
+    assert (scene.folder / "photo.jpg").read_bytes() == CONTENT
+    assert scene.names() == ["photo.jpg"]
+
+
 def test_an_unfinished_file_never_gets_the_name_of_one_that_was_finished(scene: Scene):
     target = scene.target(TREE)
     target.begin(goes_on=False, claimed=lambda _: 0)
@@ -489,15 +555,8 @@ def test_what_a_running_receiver_holds_is_not_forgotten(scene: Scene):
 
 
 def test_a_file_that_is_finished_and_whose_sender_does_not_know_is_not_written_again(scene: Scene):
+    finish_unknown_to_the_sender(scene)
     path = scene.folder / "photo.jpg"
-    journal, kept = scene.folder / ".photo.jpg.derphole", scene.folder.parent / "kept"
-    target = scene.target(OFFER)
-    target.begin(goes_on=False, claimed=lambda _: 0)
-    target.write([CONTENT])
-    os.link(journal, kept)
-    target.finish()
-    target.close()
-    kept.rename(journal)  # as if it had been killed behind the name, before the journal went
     inode = path.stat().st_ino
 
     again = scene.target(OFFER)

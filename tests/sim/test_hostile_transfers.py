@@ -11,6 +11,8 @@ from derphole.errors import PeerAborted, PeerBrokeProtocol, PeerLeft, PieceMisma
 from derphole.speech.messages import Confirm, ConfirmAck, Fin, MessageReader, Resumption, encode
 from derphole.speech.transfer_messages import (
     Answer,
+    Checked,
+    HaveChecked,
     HaveEnd,
     HaveEntries,
     HaveParts,
@@ -44,6 +46,7 @@ MESSAGES = [
     Start(Origin.ANEW),
     Pieces((bytes(16),)),
     Progress(1 << 40),
+    HaveChecked((Checked(KEY, KEY),)),
 ]
 NAMES = [f"{number}-{type(message).__name__}" for number, message in enumerate(MESSAGES)]
 

@@ -289,6 +289,16 @@ MESSAGES = {
         transfer.HaveEntries((KEY, OTHER_KEY)),
         {"count": 2, "count*": [{"key": number(KEY)}, {"key": number(OTHER_KEY)}]},
     ),
+    "have_checked": (
+        transfer.HaveChecked((transfer.Checked(KEY, OTHER_KEY), transfer.Checked(OTHER_KEY, KEY))),
+        {
+            "count": 2,
+            "count*": [
+                {"key": number(KEY), "digest": number(OTHER_KEY)},
+                {"key": number(OTHER_KEY), "digest": number(KEY)},
+            ],
+        },
+    ),
     "have_end": (transfer.HaveEnd(), {}),
     "start": (transfer.Start(transfer.Origin.CANNOT_SEEK), {"origin": 4}),
     "pieces": (

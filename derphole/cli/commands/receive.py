@@ -47,6 +47,7 @@ OPTIONS:
     --skip                      Leave files that are there already as they are
     -y, --yes                   Take what is larger than --ask-above unasked
     --ask-above SIZE            Ask before something larger is taken (K, M, G)
+    --verify                    Compare files that an earlier run finished by their content too
     --no-space-check            Begin even if there seems to be too little space
     --dry-run                   Say what would be written, and write nothing
     --forget                    List what was left behind by broken transfers, and remove it
@@ -142,6 +143,7 @@ def _wishes(arguments: Arguments, output: Output, umask: int) -> "Wishes":
         ask_above,
         not arguments.flag("--no-space-check"),
         arguments.flag("--dry-run"),
+        arguments.flag("--verify"),
         umask,
         Asker(output, _heard if sys.stdin is not None and sys.stdin.isatty() else None),
     )

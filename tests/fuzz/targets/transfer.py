@@ -17,6 +17,8 @@ from derphole.speech.transfer_decisions import (
 )
 from derphole.speech.transfer_messages import (
     Answer,
+    Checked,
+    HaveChecked,
     HaveEnd,
     HaveEntries,
     HaveParts,
@@ -101,7 +103,7 @@ class Sender(End):
             self.follow(self.machine.handle_acknowledged())
         held = self.machine.held
         assert held.claims.count <= MAX_PIECES
-        assert len(held.finished) <= MAX_HELD_ENTRIES
+        assert held.finished_count <= MAX_HELD_ENTRIES
 
 
 class Receiver(End):
@@ -120,6 +122,7 @@ class Receiver(End):
                     return
                 self.follow(machine.go([Part(KEY, HELD)] if offer == OFFER else []))
                 self.follow(machine.hold([b"k" * 16]))
+                self.follow(machine.hold_checked([Checked(b"f" * 16, b"d" * 16)]))
                 self.follow(machine.end_held())
             case Begin():
                 self.has_begun = True
@@ -188,6 +191,7 @@ def seeds() -> Iterator[bytes]:
     digests = [piece_digest(CONTENT[start : min(start + PIECE, HELD)]) for start in (0, 16, 32)]
     began = (SAY, encode(OFFER)), (SAY, encode(Totals(1, 100)) + encode(Start(Origin.HELD)))
     held = encode(HaveParts((Part(KEY, HELD),))) + encode(HaveEntries((b"k" * 16,)))
+    held += encode(HaveChecked((Checked(b"f" * 16, b"d" * 16),)))
     go = (SAY, encode(Answer(Verdict.GO)) + held + encode(HaveEnd()))
     ends = [(END_DATA, b""), (STORED, b""), (STORED, b""), (END_REPAIRS, b"")]
     yield script(

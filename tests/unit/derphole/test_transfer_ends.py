@@ -49,6 +49,8 @@ from derphole.speech.transfer_decisions import (
 from derphole.speech.transfer_messages import (
     MAX_KEYS_AT_ONCE,
     Answer,
+    Checked,
+    HaveChecked,
     HaveEnd,
     HaveEntries,
     HaveParts,
@@ -103,6 +105,7 @@ EVERY_MESSAGE = [
     Pieces(DIGESTS),
     Progress(1),
     Result(3, 2),
+    HaveChecked((Checked(OTHER_KEY, KEY),)),
 ]
 
 
@@ -232,7 +235,7 @@ def test_an_offer_that_was_only_looked_at_is_no_success_and_no_failure():
 
 ALLOWED_TO_A_RECEIVER = {
     "offered": {6, 7, 8},
-    "answered": {9, 10, 11},
+    "answered": {9, 10, 11, 17},
     "heard": set(),
     "flowing": {14},
     "finished": {1, 15, 16},
@@ -467,6 +470,17 @@ def test_only_so_many_finished_entries_are_told():
     assert sum(len(message.keys) for message in told) == 300
     assert machine.hold(keys) == []
     assert said(machine.end_held()) == [HaveEnd()]
+
+
+def test_finished_files_that_are_compared_count_among_them():
+    machine = receiving("offered")
+    machine.go()
+    machine._held_entries = MAX_HELD_ENTRIES - 200
+
+    files = [Checked(number.to_bytes(16, "little"), KEY) for number in range(300)]
+    told = said(machine.hold_checked(files))
+    assert [file for message in told for file in message.files] == files[:200]
+    assert machine.hold([KEY]) == []
 
 
 ALLOWED_TO_A_SENDER = {

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from derphole.speech.transfer_decisions import Piece
-from derphole.speech.transfer_messages import Kind, Offer, Part
+from derphole.speech.transfer_messages import Checked, Kind, Offer, Part
 from derphole.transfer.entries import Entry, EntryType
 from derphole.transfer.held import MAX_HELD_ENTRIES, Held, KeySet
 from derphole.transfer.offer import (
@@ -275,3 +275,27 @@ def test_too_much_that_is_held_is_refused():
 
     with pytest.raises(ValueError):
         held.add_entries(KEYS[:2])
+    held._told = MAX_HELD_ENTRIES - 1
+    with pytest.raises(ValueError):
+        held.add_checked([Checked(key, key) for key in KEYS[:2]])
+
+
+def test_a_file_that_is_to_be_compared_is_finished_only_with_the_same_content():
+    first, second, third = KEYS[:3]
+    held = Held()
+    held.add_entries([first])
+    held.add_checked([Checked(second, b"c" * 16)])
+    asked = []
+
+    def digest(found):
+        return lambda: asked.append(found) or found
+
+    assert held.has(first, digest(b"-"))
+    assert not held.has(third, digest(b"-"))
+    assert asked == []
+    assert held.has(second, digest(b"c" * 16))
+    assert not held.has(second, digest(b"d" * 16))
+    assert not held.has(second, digest(None))
+    assert len(asked) == 3
+    assert held.finished_count == 2
+    assert not held.is_nothing

@@ -14,11 +14,14 @@ from derphole.speech.messages import (
     encode,
 )
 from derphole.speech.transfer_messages import (
+    MAX_CHECKED_AT_ONCE,
     MAX_KEYS_AT_ONCE,
     MAX_NAME,
     MAX_PARTS_AT_ONCE,
     NOT_KNOWN,
     Answer,
+    Checked,
+    HaveChecked,
     HaveEnd,
     HaveEntries,
     HaveParts,
@@ -58,6 +61,10 @@ GOLDEN = [
     (Answer(Verdict.DECLINED, Reason.NO_SPACE, "\u00e9"), "12 0600 03 03 0200 c3a9"),
     (HaveParts((Part(DIGEST, 7),)), f"13 1a00 0100 {DIGEST.hex()} 0700000000000000"),
     (HaveEntries((DIGEST, DIGEST[::-1])), f"14 2200 0200 {DIGEST.hex()} {DIGEST[::-1].hex()}"),
+    (
+        HaveChecked((Checked(DIGEST, DIGEST[::-1]),)),
+        f"1a 2200 0100 {DIGEST.hex()} {DIGEST[::-1].hex()}",
+    ),
     (HaveEnd(), "15 0000"),
     (Start(Origin.SOURCE_CHANGED), "16 0100 03"),
     (Pieces((DIGEST,)), f"17 1200 0100 {DIGEST.hex()}"),
@@ -83,6 +90,9 @@ ANY_MESSAGE = st.one_of(
     st.builds(Answer, st.sampled_from(Verdict), st.sampled_from(Reason), st.text(max_size=100)),
     st.lists(st.builds(Part, IDS, U64), min_size=1, max_size=9).map(lambda p: HaveParts(tuple(p))),
     st.lists(IDS, min_size=1, max_size=9).map(lambda keys: HaveEntries(tuple(keys))),
+    st.lists(st.builds(Checked, IDS, IDS), min_size=1, max_size=9).map(
+        lambda files: HaveChecked(tuple(files))
+    ),
     st.lists(IDS, min_size=1, max_size=9).map(lambda digests: Pieces(tuple(digests))),
     st.builds(Start, st.sampled_from(Origin)),
     st.builds(Progress, U64),
@@ -212,6 +222,10 @@ def test_numbers_of_later_versions_say_the_least():
     [
         (HaveParts((Part(DIGEST, 1),) * MAX_PARTS_AT_ONCE), HaveParts((Part(DIGEST, 1),) * 171)),
         (HaveEntries((DIGEST,) * MAX_KEYS_AT_ONCE), HaveEntries((DIGEST,) * 256)),
+        (
+            HaveChecked((Checked(DIGEST, DIGEST),) * MAX_CHECKED_AT_ONCE),
+            HaveChecked((Checked(DIGEST, DIGEST),) * 128),
+        ),
         (Pieces((DIGEST,) * MAX_KEYS_AT_ONCE), Pieces(())),
         (
             Offer(Kind.FILE, DIGEST, b"n" * MAX_NAME),

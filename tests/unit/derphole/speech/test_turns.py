@@ -10,6 +10,8 @@ from derphole.speech.endings import Ending, ending_of
 from derphole.speech.messages import Confirm, ConfirmAck, Fin, Resumption, Total
 from derphole.speech.transfer_messages import (
     Answer,
+    Checked,
+    HaveChecked,
     HaveEnd,
     HaveEntries,
     HaveParts,
@@ -38,6 +40,7 @@ MESSAGES = {
     "answer": Answer(Verdict.GO),
     "have_parts": HaveParts((Part(bytes(16), 1),)),
     "have_entries": HaveEntries((bytes(16),)),
+    "have_checked": HaveChecked((Checked(bytes(16), bytes(16)),)),
     "have_end": HaveEnd(),
     "start": Start(Origin.ANEW),
     "pieces": Pieces((bytes(16),)),
