@@ -26,6 +26,12 @@ def names(folder: Path) -> list[str]:
     return sorted(os.listdir(folder))
 
 
+def part_size(folder: Path) -> int:
+    """Return how much of an unfinished file there is."""
+    parts = [folder / ".large.bin.derphole-part", folder / ".photo.jpg.derphole-part"]
+    return sum(path.stat().st_size for path in parts if path.exists())
+
+
 def make_tree(root: Path, files: int = TREE_FILES) -> Path:
     """Make a tree with everything that a tree may have, and return it."""
     (root / "sub" / "empty").mkdir(parents=True)
