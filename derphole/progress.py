@@ -34,7 +34,7 @@ class Measure:
     path: str
 
 
-Measuring = Callable[[], Measure]
+Measuring = Callable[[], Measure | None]  # None before anything can move
 Watch = Callable[[Measuring], AbstractContextManager[object]]
 
 

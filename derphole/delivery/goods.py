@@ -202,7 +202,10 @@ class TreeGoods(Goods):
     def totals(self) -> Totals:
         """How much there is, as far as it is counted."""
         return replace(
-            self._count.totals, held_entries=self._held_entries, held_size=self._held_size
+            self._count.totals,
+            held_entries=self._held_entries,
+            held_size=self._held_size,
+            omitted=self._tree.sent.omitted.count,
         )
 
     @property

@@ -141,7 +141,7 @@ class _Receiver:
         self._rendezvous.report_path(self._link)
         try:
             try:
-                with watch(self.measure):
+                with watch(self.shown_measure):
                     self._conversation.run(self.tell_relayed, reading=self.hear)
             except BaseException:
                 self.tell_incomplete()
@@ -364,6 +364,10 @@ class _Receiver:
 
     # -- what a person is told --------------------------------------------------------------
 
+    def shown_measure(self) -> Measure | None:
+        """Return how far it is, once the sender has begun."""
+        return None if self.proof.origin is None else self.measure()
+
     def measure(self) -> Measure:
         """Return how far it is."""
         path = self._rendezvous.path_description(self._link)
@@ -399,6 +403,12 @@ class _Receiver:
         tell_entries(self._report, "renamed", received.renamed)
         tell_entries(self._report, "skipped", received.skipped)
         tell_entries(self._report, "refused", received.refused)
+        omitted = self.proof.totals.omitted if self.proof.totals is not None else 0
+        if omitted:
+            verb = "was" if omitted == 1 else "were"
+            self._report(
+                Caution(f"{omitted} {verb} left out by the other side, where it is said why")
+            )
         if not self.proof.is_acknowledged:
             self._report(
                 Caution(

@@ -115,7 +115,7 @@ def _serve(
     goods = make_goods()
     sender = _Sender(rendezvous, link, goods)
     try:
-        with watch(sender.measure):
+        with watch(sender.shown_measure):
             sender.run()
         omitted, changed = goods.omitted, goods.changed  # before it is closed
     except TimedOut:
@@ -292,6 +292,10 @@ class _Sender:
             self._rendezvous.report(GoesOn(size, held.finished_count))
 
     # -- what a person is told --------------------------------------------------------------
+
+    def shown_measure(self) -> Measure | None:
+        """Return how far it is, once the other side has decided."""
+        return None if self.proof.origin is None else self.measure()
 
     def measure(self) -> Measure:
         """Return how far it is: what the receiver has stored."""

@@ -16,6 +16,7 @@ from derphole.edges.stdio import ByteSink, reason_text
 from derphole.errors import (
     DeclinedHere,
     KindRefused,
+    OutputUnusable,
     TargetExists,
     TargetSkipped,
     TargetUnwritable,
@@ -52,6 +53,24 @@ class Place:
     token: TokenKept | None
     output: Callable[[], ByteSink]
     show: Callable[[str], None] | None
+
+
+def check_output(output: str | None) -> None:
+    """Raise `OutputUnusable` where nothing can be written, whatever is offered."""
+    if output is None or output == STDOUT:  # text may be shown where nothing can be written
+        return
+    path = os.fsencode(output)
+    if os.path.exists(path) and not os.path.isdir(path) and not os.path.isfile(path):
+        raise OutputUnusable(shown(path), "it is neither a file nor a folder")
+    try:
+        folder, _ = target_in(output, b"")
+        destination = Destination(folder)
+        try:
+            destination.check_writable()
+        finally:
+            destination.close()
+    except TargetUnwritable as error:
+        raise OutputUnusable(error.target, error.reason) from error
 
 
 def target_for(offer: Offer, wishes: Wishes, place: Place) -> Target:

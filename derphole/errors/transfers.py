@@ -63,6 +63,22 @@ class SpaceShort(NotTaken):
         super().__init__(folder=folder, free=free, needed=needed)
 
 
+class OutputUnusable(DerpholeError):
+    """Nothing can be written where the person wants it, and nobody was asked for it yet.
+
+    Args:
+        target: where.
+        reason: the system's words, or ours.
+    """
+
+    code = "output-unusable"
+    says = "{target} cannot be written: {reason}"
+    next_step = "choose another place with -o; the code was not used"
+
+    def __init__(self, target: str, reason: str) -> None:
+        super().__init__(target=target, reason=reason)
+
+
 class TargetUnwritable(NotTaken):
     """Nothing can be written there.
 
@@ -77,6 +93,7 @@ class TargetUnwritable(NotTaken):
 
     def __init__(self, target: str, reason: str) -> None:
         super().__init__(target=target, reason=reason)
+        self.target = target
         self.reason = reason
 
 

@@ -1,7 +1,7 @@
 """Messages of a transfer: what is offered, what of it is held, where to begin, how far it is.
 
     0x10 OFFER          kind, mode, source id, entries, size, mtime_ns, name
-    0x11 TOTALS         entries, size, held entries, held size, is final     any number of times
+    0x11 TOTALS         entries, size, held entries, held size, is final, omitted   at any time
     0x12 ANSWER         verdict, reason, text
     0x13 HAVE_PARTS     (key, held)*       entries that were begun
     0x14 HAVE_ENTRIES   key*               entries that are finished
@@ -112,6 +112,7 @@ class Totals:
         held_entries: how many of them are not sent, since the receiver has them.
         held_size: bytes that are not sent, since the receiver has them.
         is_final: whether nothing more will be found.
+        omitted: things that are not sent, since they cannot be read or be what travels.
     """
 
     entries: int
@@ -119,6 +120,7 @@ class Totals:
     held_entries: int = 0
     held_size: ByteCount = 0
     is_final: bool = False
+    omitted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +234,9 @@ def encode_body(message: TransferMessage) -> tuple[int, bytes]:
     match message:
         case Offer():
             return 0x10, _encode_offer(message)
-        case Totals(entries, size, held_entries, held_size, is_final):
+        case Totals(entries, size, held_entries, held_size, is_final, omitted):
             counts = b"".join(map(_u64, (entries, size, held_entries, held_size)))
-            return 0x11, counts + bytes((is_final,))
+            return 0x11, counts + bytes((is_final,)) + _u64(omitted)
         case Answer(verdict, reason, text):
             data = clipped(text, MAX_ANSWER_TEXT)
             return 0x12, bytes((verdict, reason)) + _u16(len(data)) + data
@@ -318,7 +320,8 @@ def _decode_offer(reader: Reader) -> Offer:
 
 def _decode_totals(reader: Reader) -> Totals:
     entries, size, held_entries, held_size = (reader.uint(8) for _ in range(4))
-    return Totals(entries, size, held_entries, held_size, reader.uint(1) != 0)
+    is_final = reader.uint(1) != 0
+    return Totals(entries, size, held_entries, held_size, is_final, reader.uint(8))
 
 
 def _decode_answer(reader: Reader) -> Answer:

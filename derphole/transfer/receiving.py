@@ -354,4 +354,5 @@ def _only_grows(last: Totals, new: Totals) -> bool:
         and new.size >= last.size
         and new.held_entries >= last.held_entries
         and new.held_size >= last.held_size
+        and new.omitted >= last.omitted
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from desk import Desk, token_of
 from sending import facts, make_tree, names, part_size, receive, send
-from support.processes import await_true
+from support.processes import PROGRAM, await_true
 
 pytestmark = pytest.mark.e2e
 
@@ -355,6 +355,17 @@ def test_a_full_disk_is_told_before_the_first_byte(desk: Desk, tmp_path: Path, t
     assert names(there) == []
 
 
+def test_a_place_that_is_missing_does_not_use_up_the_code(desk: Desk, photo: Path, there: Path):
+    sender = send(desk, photo)
+
+    receive(desk, sender, "-o", there / "missing" / "photo.jpg", name="typo").ends_with(
+        1, "no such file or directory; .*the code was not used"
+    )
+
+    receive(desk, sender, "-o", there).ends_with(0)
+    sender.ends_with(0)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MiB."""
@@ -397,7 +408,11 @@ def test_a_read_only_folder_is_noticed_before_the_first_byte(
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     sender = send(desk, photo)
 
-    receive(desk, sender, "-o", small_disk).ends_with(1, "cannot be written: read-only file system")
+    receive(desk, sender, "-o", small_disk, name="told").ends_with(
+        1, "cannot be written: read-only file system; .*the code was not used"
+    )
+    words = ["sh", "-c", 'cd "$0" && exec "$@"', small_disk, PROGRAM, "receive", token_of(sender)]
+    desk.run("receive", words).ends_with(1, "cannot be written: read-only file system")
     sender.ends_with(1, "nothing can be written there")
 
 
@@ -408,7 +423,7 @@ def test_what_cannot_be_read_is_told_before_anybody_waits(desk: Desk, tmp_path: 
     sender = send(desk, tree)
     sender.await_line("^warning: tree/pipe is a named pipe, and will be left out")
 
-    receive(desk, sender, "-o", there).ends_with(0)
+    receive(desk, sender, "-o", there).ends_with(0, "^warning: 1 was left out by the other side")
 
     sender.ends_with(1, "^tree/pipe is a named pipe", "^1 of what was to be sent could not be")
     assert facts(there / "tree").keys() == expected

@@ -12,15 +12,17 @@ from support.archives import archive_of, file, folder
 from derphole.delivery.file_target import FileTarget
 from derphole.delivery.forget import forget_all
 from derphole.delivery.target import MAX_SHOWN_TEXT, StreamTarget, WordsTarget
-from derphole.delivery.targets import Place, target_for
+from derphole.delivery.targets import Place, check_output, target_for
 from derphole.delivery.tree_target import TreeTarget
 from derphole.delivery.wishes import Wishes
+from derphole.edges.destination import Destination
 from derphole.edges.kept_state import KeptState
 from derphole.edges.stdio import ByteSink
 from derphole.errors import (
     DeclinedHere,
     KindRefused,
     OutputExists,
+    OutputUnusable,
     PartialUnusable,
     SinkFailed,
     SpaceShort,
@@ -238,6 +240,39 @@ def test_a_person_is_asked_before_something_is_replaced(scene: Scene, answer, er
     assert len(asked) == 1
     assert asked[0].endswith("there/photo.jpg exists; replace it?")
     assert (scene.folder / "photo.jpg").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("missing/photo.jpg", "no such file or directory"),
+        ("missing/", "there is no such folder"),
+        ("file/photo.jpg", "not a directory"),
+        ("fifo", "it is neither a file nor a folder"),
+        ("locked/new", "read-only file system"),
+    ],
+)
+def test_a_place_where_nothing_can_be_written_is_told_before_anybody_is_asked(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, output: str, reason: str
+):
+    (scene.folder / "file").write_bytes(b"")
+    (scene.folder / "locked").mkdir()
+    os.mkfifo(scene.folder / "fifo")
+    names = scene.names()
+    real = Destination.check_writable
+
+    def check(destination: Destination) -> None:
+        if destination.shown.endswith("locked"):
+            raise TargetUnwritable(destination.shown, "read-only file system")
+        real(destination)
+
+    monkeypatch.setattr(Destination, "check_writable", check)
+
+    with pytest.raises(OutputUnusable, match=reason):
+        check_output(f"{scene.folder}/{output}")
+    for fine in (None, "-", scene.folder, scene.folder / "new", scene.folder / "file"):
+        check_output(None if fine is None else str(fine))
+    assert scene.names() == names
 
 
 def test_a_name_that_appears_meanwhile_is_not_replaced(scene: Scene):

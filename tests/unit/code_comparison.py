@@ -262,13 +262,16 @@ MESSAGES = {
         },
     ),
     "totals": (
-        transfer.Totals(MAXIMUM[8] - 1, MAXIMUM[8] - 2, MAXIMUM[8] - 3, MAXIMUM[8] - 4, True),
+        transfer.Totals(
+            MAXIMUM[8] - 1, MAXIMUM[8] - 2, MAXIMUM[8] - 3, MAXIMUM[8] - 4, True, MAXIMUM[8]
+        ),
         {
             "entries": MAXIMUM[8] - 1,
             "size": MAXIMUM[8] - 2,
             "held_entries": MAXIMUM[8] - 3,
             "held_size": MAXIMUM[8] - 4,
             "is_final": 1,
+            "omitted": MAXIMUM[8],
         },
     ),
     "answer": (

@@ -96,7 +96,9 @@ def run(arguments: Arguments, output: Output) -> int:
     from derphole.cli.frame.progress import watch_for
     from derphole.cli.frame.signals import EndingSignals
     from derphole.delivery import receive
+    from derphole.delivery.targets import check_output
 
+    check_output(wishes.output)
     with EndingSignals(), ExitStack() as stack:
         watch = watch_for(
             output,

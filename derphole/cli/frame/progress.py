@@ -69,11 +69,15 @@ class _BarOf:
             self._output.draw(Bar())
 
     def _run(self, measuring: Measuring) -> None:
-        pace = Pace(monotonic())
+        pace: Pace | None = None
         pause_s = REDRAW_S
         while True:
             gevent.sleep(pause_s)
-            progress = pace.take(monotonic(), measuring())
+            measure = measuring()
+            if measure is None:  # a person may be asked meanwhile
+                continue
+            pace = pace or Pace(monotonic())
+            progress = pace.take(monotonic(), measure)
             pause_s = REDRAW_S if progress.still_s < STILL_S else REDRAW_STILL_S
             if not self._is_in_background():
                 columns = self._columns()
@@ -111,8 +115,10 @@ class _LinesOf:
         pause_s = FIRST_LINE_S
         while True:
             gevent.sleep(pause_s)
-            self._output.report(pace.take(monotonic(), measuring()))
-            pause_s = LINE_S
+            measure = measuring()
+            if measure is not None:
+                self._output.report(pace.take(monotonic(), measure))
+                pause_s = LINE_S
 
 
 # -- the text of a bar --------------------------------------------------------------------------

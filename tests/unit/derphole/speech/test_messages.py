@@ -54,8 +54,9 @@ GOLDEN = [
         f"10 2d00 05 0000 {bytes(16).hex()} {'ff' * 16} {'00' * 8} 0000",
     ),
     (
-        Totals(1, 2, 3, 4, is_final=True),
-        "11 2100 0100000000000000 0200000000000000 0300000000000000 0400000000000000 01",
+        Totals(1, 2, 3, 4, is_final=True, omitted=5),
+        "11 2900 0100000000000000 0200000000000000 0300000000000000 0400000000000000 01"
+        "0500000000000000",
     ),
     (Answer(Verdict.GO), "12 0400 01 00 0000"),
     (Answer(Verdict.DECLINED, Reason.NO_SPACE, "\u00e9"), "12 0600 03 03 0200 c3a9"),
@@ -86,7 +87,7 @@ ANY_MESSAGE = st.one_of(
         st.integers(0, 0o777),
         st.integers(-(1 << 63), (1 << 63) - 1),
     ),
-    st.builds(Totals, U64, U64, U64, U64, st.booleans()),
+    st.builds(Totals, U64, U64, U64, U64, st.booleans(), U64),
     st.builds(Answer, st.sampled_from(Verdict), st.sampled_from(Reason), st.text(max_size=100)),
     st.lists(st.builds(Part, IDS, U64), min_size=1, max_size=9).map(lambda p: HaveParts(tuple(p))),
     st.lists(IDS, min_size=1, max_size=9).map(lambda keys: HaveEntries(tuple(keys))),
