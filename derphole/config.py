@@ -4,17 +4,18 @@ Built once, in `derphole.cli.frame.network`, from arguments and environment; not
 command line reads the environment, and tests pass settings of their own.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from tunnel.addresses import host_and_port
 from tunnel.units import MIB, ByteCount, Seconds
+from tunnel.values import frozen
 
 # Chosen: hours of a busy run; small enough for any disk, and for a fault report once compressed.
 TRACE_SIZE: ByteCount = 64 * MIB
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RelayAddress:
     """A relay of one's own: `https://host[:port][#PIN]` or `http://host[:port]`.
 
@@ -42,7 +43,7 @@ class RelayAddress:
         return f"{scheme}://{host_and_port(self.host, self.port)}{stun}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NetworkOptions:
     """How to reach relays and peers.
 

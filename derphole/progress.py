@@ -10,16 +10,16 @@ Bytes count once the receiver has them.  Pure; time is an argument.
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
 from derphole.transfer_status import Progress
 from tunnel.units import ByteCount, Instant, Seconds
+from tunnel.values import frozen
 
 # Chosen: a rate that follows within seconds and can be read.
 SMOOTHING_S: Seconds = 1.5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Measure:
     """How far a transfer is at a moment.
 

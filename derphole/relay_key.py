@@ -11,12 +11,12 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from derphole.errors import KeyFileUnusable
 from tunnel.crypto.keys import KeyPair
 from tunnel.units import KEY_SIZE
+from tunnel.values import frozen
 
 # Fixed by derper.
 PREFIX = "privkey:"
@@ -28,7 +28,7 @@ FILE_MODE = 0o600
 FOREIGN_BITS = 0o077
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoadedKey:
     """A relay's key pair.
 

@@ -7,11 +7,11 @@ already.  Pure; text of the other side is escaped in `derphole.cli.frame.output`
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import ClassVar
 
 from tunnel.units import GIB, KIB, MIB, ByteCount, Seconds, WallTime
+from tunnel.values import frozen, frozen_secret
 
 JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
 
@@ -53,7 +53,7 @@ Report = Callable[[Status], None]
 # -- the token and the way to it ----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen_secret
 class TokenIssued(Status):
     """The token to hand to the other side.
 
@@ -81,7 +81,7 @@ class TokenIssued(Status):
         return f"<TokenIssued of {len(self.text)} characters>"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen_secret
 class Instruction(Status):
     """A line that people need to go on, such as the command for the other machine; often secret."""
 
@@ -98,7 +98,7 @@ class Instruction(Status):
         return f"<Instruction of {len(self.text)} characters>"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listening(Status):
     """A local address is bound."""
 
@@ -120,7 +120,7 @@ class Listening(Status):
 # -- words for people ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notice(Status):
     """Something worth knowing."""
 
@@ -133,7 +133,7 @@ class Notice(Status):
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Caution(Status):
     """Something the person should change."""
 
@@ -151,7 +151,7 @@ class Caution(Status):
         return {"message": self.text}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RelayDown(Status):
     """A relay misbehaves or is away; the conversation goes on."""
 
@@ -172,7 +172,7 @@ class RelayDown(Status):
 # -- waiting ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Waiting(Status):
     """Something has not come yet, and nothing is wrong so far.
 
@@ -207,7 +207,7 @@ class Waiting(Status):
         }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stalled(Status):
     """Nothing was heard from the other side although something is unanswered.
 
@@ -236,7 +236,7 @@ class Stalled(Status):
         return {"what": self.what, "for_s": round(self.for_s, 3), "limit_s": self.limit_s}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Resumed(Status):
     """The other side is heard again after a stall of `after_s` seconds."""
 
@@ -268,7 +268,7 @@ class State(StrEnum):
     STREAM_COMPLETE = "stream-complete"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StateChanged(Status):
     """The conversation reached a state."""
 
@@ -287,7 +287,7 @@ class StateChanged(Status):
         return {"state": self.word.value}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PathTaken(Status):
     """Traffic takes another path.
 
@@ -312,7 +312,7 @@ class PathTaken(Status):
         return {"path": self.description, "direct": self.is_direct}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PathDetail(Status):
     """Something that tells why traffic takes the path that it takes.
 

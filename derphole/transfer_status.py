@@ -4,11 +4,11 @@ See `derphole.status` for what a status is.  Pure.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from derphole.status import JsonValue, Level, Status, size_text
 from tunnel.units import ByteCount, Seconds
+from tunnel.values import frozen
 
 
 class Direction(StrEnum):
@@ -18,7 +18,7 @@ class Direction(StrEnum):
     RECEIVED = "received"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Progress(Status):
     """How far a transfer is, counted by what the receiver has.
 
@@ -65,7 +65,7 @@ class Progress(Status):
         }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Traffic:
     """What a link carried in the direction of a transfer, packet headers and repeats included.
 
@@ -88,7 +88,7 @@ class Traffic:
         return f"{by_path} with headers and repeats, {promotions}, {stalls}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Receipt(Status):
     """The proof at the end of a transfer.
 
@@ -146,7 +146,7 @@ class Receipt(Status):
         }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Incomplete(Status):
     """A transfer ended before its last byte; why is told by the error behind it.
 

@@ -12,7 +12,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import FrameType, TracebackType
 
 import gevent
@@ -21,6 +20,7 @@ from gevent.hub import get_hub
 
 from tunnel.net.clock import monotonic
 from tunnel.units import Seconds
+from tunnel.values import frozen
 
 # Chosen.
 STALL_S = 0.05  # what a person starts to notice, and ten times what any call may take
@@ -29,7 +29,7 @@ REPORT_AFTER_S = 5.0  # a stall that does not end is reported while it lasts
 STACK_DEPTH = 25
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stall:
     """A time in which no greenlet but one could run.
 

@@ -80,6 +80,9 @@ prepare() {
         make_venv "$python" "$venv"
     fi
     install "$venv" -e ".${1:+[$1]}"
+    # As an installed program has it: where PYTHONDONTWRITEBYTECODE is set, every process of a test
+    # would compile all of it anew.
+    "$venv/bin/python" -m compileall -q "$root/derphole" "$root/tunnel" || true
     exec 9>&-
 }
 

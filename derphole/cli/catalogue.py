@@ -6,11 +6,12 @@ frozen binary finds what it must contain by reading import statements.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.output import Output
+from tunnel.values import frozen
 
 # Accepted for those who know it from the Go tool; it is in the help once it does something.
 PARALLEL_OPTION = """
@@ -31,7 +32,7 @@ class CommandModule(Protocol):
         """Run the command and return the exit code."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Command:
     """A command of a program.
 
@@ -52,7 +53,7 @@ class Command:
     unlisted: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Program:
     """One of the two programs.
 

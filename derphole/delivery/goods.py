@@ -12,7 +12,6 @@ import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 from gevent.event import Event
 
@@ -31,6 +30,7 @@ from derphole.transfer.names import shown
 from derphole.transfer.offer import NO_SOURCE, file_key, source_id
 from derphole.transfer.outcome import Told
 from tunnel.units import MIB, Buffer, ByteCount
+from tunnel.values import replace
 
 # Chosen.
 TEXT_READ: ByteCount = MIB

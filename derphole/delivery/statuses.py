@@ -1,16 +1,16 @@
 """What a person is told of a transfer beside its progress and its receipt.  Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from derphole.speech.transfer_messages import NOT_KNOWN, Offer, Totals
 from derphole.status import JsonValue, Level, Status, size_text
 from derphole.transfer.names import shown
 from derphole.transfer_status import Direction
 from tunnel.units import ByteCount
+from tunnel.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Contents(Status):
     """What is sent or received, in words and as far as it is known.
 
@@ -75,7 +75,7 @@ class Contents(Status):
         }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EntryTold(Status):
     """Something about one file or folder of a transfer.
 
@@ -101,7 +101,7 @@ class EntryTold(Status):
         return {"path": self.path, "what": self.what, "message": self.sentence}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GoesOn(Status):
     """What an earlier run left counts: the transfer goes on behind it.
 
@@ -126,7 +126,7 @@ class GoesOn(Status):
         return {"bytes": self.size, "entries": self.entries, "message": self.sentence}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Planned(Status):
     """What `--dry-run` found.
 

@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from derphole.delivery.file_target import FileTarget
 from derphole.delivery.keeper import Keeper
@@ -33,12 +32,13 @@ from derphole.transfer.names import (
     system_named,
 )
 from derphole.transfer.placing import Policy, Present
+from tunnel.values import frozen
 
 # Chosen.
 STDOUT = "-"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """What `target_for` needs beside offer and wishes.
 

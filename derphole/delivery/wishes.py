@@ -1,10 +1,10 @@
 """What the receiving person wants: where things go, and what may be replaced.  Pure."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from derphole.transfer.placing import Policy
 from tunnel.units import ByteCount
+from tunnel.values import frozen
 
 # Asks the person; None where there is nobody to ask.  Blocks the greenlet.
 Ask = Callable[[str], bool | None]
@@ -16,7 +16,7 @@ def nobody(question: str) -> bool | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wishes:
     """What the person wants.
 

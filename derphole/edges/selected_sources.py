@@ -3,12 +3,12 @@
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from derphole.edges.destination import NO_LINK
 from derphole.edges.git_listing import listed_by_git
 from derphole.edges.source_tree import OPEN_FILE, Omitted, Source
 from derphole.transfer.selection import MAX_IGNORE_FILE, Patterns, Selection
+from tunnel.values import replace
 
 # Chosen.
 MAX_ABOVE = 64  # folders above a source that are looked into

@@ -19,6 +19,7 @@ from derphole.transfer.archive import MIN_HOLE
 from derphole.transfer.entries import PERMISSIONS, Entry, EntryType, link_fault
 from derphole.transfer.names import is_reserved, order_key, part_fault, path_fault, shown
 from derphole.transfer.selection import MAX_IGNORE_FILE, Selection
+from tunnel.values import frozen
 
 # A named pipe that took the place of a file must not hold us up.
 OPEN_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -33,7 +34,7 @@ KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """Something that was named on the command line.
 

@@ -8,10 +8,10 @@ A port without a host means this machine.  Pure: what the names lead to is found
 
 import ipaddress
 import re
-from dataclasses import dataclass
 
 from derphole.errors import UsageError
 from tunnel.addresses import host_and_port
+from tunnel.values import frozen
 
 # Chosen.
 DEFAULT_BIND = "127.0.0.1:0"
@@ -26,7 +26,7 @@ _PORT = re.compile(r"[0-9]{1,5}")
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([^\[\]:/@\s]*)):([0-9]{1,5})")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TcpEndpoint:
     """A TCP address.
 
@@ -52,7 +52,7 @@ class TcpEndpoint:
             return False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UnixEndpoint:
     """A socket in the file system."""
 

@@ -10,7 +10,6 @@ waits in this process for all connections together is bounded by `Quota`.
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gevent import socket
 
@@ -21,6 +20,7 @@ from tunnel.net.clock import monotonic
 from tunnel.net.endpoint import Stream
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import ByteCount, Instant, Seconds
+from tunnel.values import frozen
 
 # Chosen: what all connections of a process may hold between socket and stream, each way, and the
 # least and the most that one of them gets of it: a few datagrams, several bursts.
@@ -43,7 +43,7 @@ class Quota:
         return max(LEAST_HELD, min(MOST_HELD, HELD // max(1, self.connections)))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome:
     """How a forwarded connection ended.
 

@@ -10,11 +10,11 @@ proc(5); Linux net/ipv4/tcp_ipv4.c.  Pure; `derphole.forwarding.presence` reads 
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
 from tunnel.errors import DecodeError
+from tunnel.values import frozen
 
 ByteOrder = Literal["little", "big"]
 IpAddress = IPv4Address | IPv6Address
@@ -28,7 +28,7 @@ _PORT_DIGITS = 4
 _HEXADECIMAL = frozenset("0123456789ABCDEF")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listener:
     """A TCP socket that waits for connections.
 

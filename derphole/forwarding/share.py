@@ -10,8 +10,6 @@ ends by itself when the token has expired and nobody is left.  The target is fir
 a client wants it: it may be a server that serves one connection.
 """
 
-from dataclasses import dataclass
-
 from derphole.config import NetworkOptions
 from derphole.errors import PeerBrokeProtocol, TargetFailed
 from derphole.forwarding.dial import DIAL_S, Dialler, target_failed
@@ -33,11 +31,12 @@ from tunnel.net.clock import monotonic
 from tunnel.net.endpoint import Link, Stream
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import Instant, Seconds, WallTime
+from tunnel.values import frozen
 
 CLIENT_AWAITED = "the other side to use the token"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ShareOptions:
     """What is shared, and with how many.
 

@@ -1,11 +1,11 @@
 """What only `share` and `open` tell: who came and went, and how each connection ended.  Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from derphole.status import JsonValue, Level, Status, size_text
 from tunnel.units import ByteCount, Seconds
+from tunnel.values import frozen
 
 
 class Departure(StrEnum):
@@ -19,7 +19,7 @@ class Departure(StrEnum):
     ACCUSED_US = "accused-us"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClientJoined(Status):
     """A client of `share` is connected.
 
@@ -43,7 +43,7 @@ class ClientJoined(Status):
         return {"client": self.number, "back": self.is_back, "message": self.sentence}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClientLeft(Status):
     """A client of `share` is not connected any more.
 
@@ -105,7 +105,7 @@ class ClientLeft(Status):
                 return f"left: it says that this side broke the protocol{said}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TargetUnreachable(Status):
     """The target of `share` cannot be connected to; told once until it works again.
 
@@ -134,7 +134,7 @@ class TargetUnreachable(Status):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConnectionsReset(Status):
     """Connections are reset before a byte went through; told once until one works again.
 
@@ -159,7 +159,7 @@ class ConnectionsReset(Status):
         return f"connections are reset: {self.reason}; trying again for each new connection"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConnectionsWait(Status):
     """New connections are not taken, since the system gives no socket; told once a minute at most.
 
@@ -184,7 +184,7 @@ class ConnectionsWait(Status):
         return f"new connections wait: {self.reason}; they go on when others have ended"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reconnecting(Status):
     """`open` has lost its link and makes a new one; its port stays open."""
 
@@ -196,7 +196,7 @@ class Reconnecting(Status):
         return "the link to the other side ended; the port stays open, reconnecting"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reconnected(Status):
     """`open` has a link again, after `after_s` seconds without."""
 
@@ -214,7 +214,7 @@ class Reconnected(Status):
         return {"after_s": round(self.after_s, 3), "message": self.sentence}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ForwardingEnded(Status):
     """A forwarded connection is over.
 

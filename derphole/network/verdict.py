@@ -18,7 +18,6 @@ changes the port is "limited" too, which keeps no path from being found.  Pure:
 `derphole.network.check` collects the findings, `derphole.network.report` shows them.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from derphole.errors import OWN_RELAY_STEP
@@ -36,6 +35,7 @@ from tunnel.proto.netcheck.checks import (
     SocketAddress,
 )
 from tunnel.units import Seconds
+from tunnel.values import frozen
 
 
 class Verdict(StrEnum):
@@ -58,7 +58,7 @@ class Verdict(StrEnum):
 SLOW_ROUND_TRIP_S: Seconds = 0.75
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RelayFinding:
     """A region that was tried.
 
@@ -80,7 +80,7 @@ class RelayFinding:
         return self.check.connected_after_s is not None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NetworkFindings:
     """Everything that was found out.
 

@@ -5,7 +5,6 @@ same.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from derphole.config import NetworkOptions
 from derphole.errors import DerpholeError, NoRelayTakesUs, RelayTrouble
@@ -14,6 +13,7 @@ from derphole.status import Notice, RelayDown, Report
 from tunnel.net.endpoint import Endpoint, RelayState, RelayStatus
 from tunnel.net.relay_client.regions import RelayNode
 from tunnel.units import Instant, Seconds
+from tunnel.values import frozen
 
 # Chosen: a key that is admitted late, or a relay's restart with another certificate, takes less.
 REFUSAL_S: Seconds = 30.0
@@ -22,7 +22,7 @@ SLOW_ROUND_TRIP_S: Seconds = 0.75
 NO_RELAY_THERE = "check its scheme, host and port, and that it runs"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GiveUp:
     """When a wait is given up, as things are.
 

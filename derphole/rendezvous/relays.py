@@ -8,7 +8,6 @@ The token decides where to meet, so a claimer's settings only say which map to l
 """
 
 import os
-from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from derphole.config import NetworkOptions, RelayAddress
@@ -37,6 +36,7 @@ from tunnel.net.relay_client.regions import (
     parse_relay_url,
 )
 from tunnel.units import Seconds
+from tunnel.values import frozen, replace
 
 # Chosen (design, section 4): measuring never keeps a person waiting for longer.
 MEASURING_S: Seconds = 2.0
@@ -44,7 +44,7 @@ MAX_ZONES = 8  # interfaces at which a link-local relay is looked for
 PUBLIC_MAP_FILE = "derpmap.json"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RelayChoice:
     """Regions to meet in, best first.
 

@@ -5,49 +5,49 @@ of transfers alone are in `derphole.speech.transfer_decisions`.  Pure.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from derphole.errors import DerpholeError
 from derphole.speech.endings import Ending
 from derphole.speech.messages import Buffer
 from derphole.speech.transfer_decisions import TransferDecision
+from tunnel.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Write:
     """Pass the next bytes on: to the link where they are sent, to the output where they come."""
 
     chunks: Sequence[Buffer]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EndData:
     """End the data stream behind everything that was written to it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Say:
     """Write these bytes to the control stream."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeepPlace:
     """Let nobody take over this link's place any more: half a stream is written."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Flush:
     """Have the output keep what was written, which agrees, then call `handle_flushed`."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Proved:
     """The run has succeeded.  The sender calls `handle_acknowledged` once its last word arrived."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Close:
     """Close the link."""
 
@@ -55,17 +55,17 @@ class Close:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Over:
     """Leave: nothing more is to be done after a success."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Replaced:
     """Leave this link, and wait for that of the claimer who took over."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fail:
     """End the run with this error; `ending_of` is how the other side is told."""
 

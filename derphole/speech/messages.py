@@ -12,10 +12,9 @@ What else a conversation moves runs on streams of their own, bare.  Unknown type
 that later versions can say more.  Pure.  Source: docs/protocol.md, section "Conversations".
 """
 
-from dataclasses import dataclass
-
 from derphole.speech.transfer_messages import TransferMessage, decode_body, encode_body
 from tunnel.errors import DecodeError
+from tunnel.values import frozen, frozen_secret
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
@@ -28,7 +27,7 @@ _FIN, _CONFIRM, _CONFIRM_ACK, _RESUMPTION, _TOTAL = 1, 2, 3, 4, 5
 Buffer = bytes | bytearray | memoryview
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fin:
     """Everything was sent: how much, and its XXH3-128."""
 
@@ -36,7 +35,7 @@ class Fin:
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Confirm:
     """Everything was written: how much, and its XXH3-128."""
 
@@ -44,12 +43,12 @@ class Confirm:
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConfirmAck:
     """The sender knows that everything was written."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen_secret
 class Resumption:
     """What the claimer's process may claim with when this link is lost, also after expiry."""
 
@@ -59,7 +58,7 @@ class Resumption:
         return "<Resumption>"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Total:
     """How much the sender expects to send; only FIN says how much it was."""
 

@@ -5,13 +5,13 @@ order in which they are to be carried out.  Pure.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from derphole.speech.transfer_messages import Offer, Origin
 from tunnel.units import Buffer, ByteCount
+from tunnel.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Piece:
     """A stretch of an entry that the receiver holds already.
 
@@ -31,33 +31,33 @@ class Piece:
 # -- the receiver's -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Offered:
     """Decide about an offer: `go`, `look` or `decline`."""
 
     offer: Offer
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Counted:
     """The sender has counted on: `totals` is another."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Begin:
     """Read the data stream from now on; what is held is kept with `Origin.HELD` alone."""
 
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReadPieces:
     """Read the repair stream as well, and beside all that what is held, into `handle_pieces`."""
 
     pieces: Iterable[Piece]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WritePiece:
     """Write bytes over what is held of an entry."""
 
@@ -69,24 +69,24 @@ class WritePiece:
 # -- the sender's ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Heard:
     """Everything that is held was told: begin with `start`."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Skip:
     """Leave the entry out: the receiver has it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SendFrom:
     """Send the entry from this offset on."""
 
     offset: ByteCount
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Compare:
     """Read a piece of the source beside all that, and tell `handle_compared` its digest.
 
@@ -96,26 +96,26 @@ class Compare:
     piece: Piece
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReadRepair:
     """Read a piece of the source again, into `handle_repair`."""
 
     piece: Piece
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OpenRepairs:
     """Open the repair stream, the next one behind the data stream."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WriteRepair:
     """Write these bytes to the repair stream."""
 
     chunks: Sequence[Buffer]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EndRepairs:
     """End the repair stream behind everything that was written to it."""
 

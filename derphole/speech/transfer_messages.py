@@ -17,11 +17,11 @@ docs/protocol.md, section "Conversations".
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 
 from tunnel.errors import DecodeError
 from tunnel.units import ByteCount
+from tunnel.values import frozen
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
@@ -78,7 +78,7 @@ class Origin(IntEnum):
     CANNOT_SEEK = 4
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Offer:
     """What the sender has.
 
@@ -102,7 +102,7 @@ class Offer:
     mtime_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Totals:
     """What the sender has counted so far.
 
@@ -123,7 +123,7 @@ class Totals:
     omitted: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """What the receiver makes of the offer.
 
@@ -138,7 +138,7 @@ class Answer:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """An entry that was begun: its key, and how many of its first bytes are held."""
 
@@ -146,21 +146,21 @@ class Part:
     held: ByteCount
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HaveParts:
     """Entries that were begun, at least one."""
 
     parts: tuple[Part, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HaveEntries:
     """Keys of entries that are finished, at least one."""
 
     keys: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Checked:
     """A file that is finished: its key, and the digest of what stands there now."""
 
@@ -168,40 +168,40 @@ class Checked:
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HaveChecked:
     """Files that are finished, each to be compared by its content, at least one."""
 
     files: tuple[Checked, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HaveEnd:
     """Everything that is held was told."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Start:
     """The sender begins."""
 
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pieces:
     """Digests of the next pieces that are held, as they stand there now, at least one."""
 
     digests: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Progress:
     """How many bytes of this link's data stream are stored."""
 
     stored: ByteCount
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """What became of the entries, where not all of them were made.
 

@@ -14,7 +14,6 @@ nothing.  A resuming claim proves who makes it instead: see `derphole.token.resu
 Source: docs/protocol.md, section "Meeting".
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from derphole.token.grant import (
@@ -38,6 +37,7 @@ from tunnel.proto.meeting.owner import (
     Named,
 )
 from tunnel.units import WallTime
+from tunnel.values import frozen
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
@@ -58,7 +58,7 @@ class Refusal(IntEnum):
     ISSUER_LACKS = ISSUER_LACKS
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClaimHeader:
     """What a claim says of its grant.
 

@@ -14,11 +14,11 @@ module does not know how a token is written (`derphole.token`) nor who is let in
 (`derphole.token.admission`).
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from tunnel.crypto.kdf import Derivation, derive
 from tunnel.crypto.keys import KeyPair
+from tunnel.values import frozen, frozen_secret
 
 # Fixed by the protocol.
 SEED_SIZE = 32
@@ -40,7 +40,7 @@ class Capability(IntEnum):
     TUNNEL = 6
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Grant:
     """What a token allows, without its secret.
 
@@ -71,7 +71,7 @@ class Grant:
         return self.name.encode("ascii").ljust(MAX_NAME_SIZE, b"\0")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen_secret
 class IssuerKeys:
     """What an issuer derives from its seed.
 
@@ -89,7 +89,7 @@ class IssuerKeys:
         return f"<IssuerKeys {self.noise.public.hex()[:8]}>"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mint:
     """The side that makes tokens.
 

@@ -11,9 +11,8 @@ Packing keeps a token whose own relay has a name of 100 characters under 320 cha
 docs/protocol.md, section "Tokens and grants".  Pure; knows nothing about how a relay is reached.
 """
 
-from dataclasses import dataclass
-
 from tunnel.errors import DecodeError
+from tunnel.values import frozen
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
@@ -35,7 +34,7 @@ GROUP_LETTERS = 3
 GROUP_SIZE = 2
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RegionHints:
     """Regions of the public relay map, best first; none means the rule both sides know.
 
@@ -56,7 +55,7 @@ class RegionHints:
             raise ValueError("a region is in the hints twice")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OwnRelay:
     """A relay that is not on the public map.
 

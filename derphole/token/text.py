@@ -14,7 +14,6 @@ not know what uses a token.
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass
 from hashlib import blake2b
 
 from derphole import PROGRAM
@@ -37,6 +36,7 @@ from derphole.token.hints import RelayHints, decode_hints, encode_hints
 from tunnel.crypto.keys import DerpKey, NoiseKey
 from tunnel.errors import DecodeError, Truncated
 from tunnel.units import KEY_SIZE, Seconds
+from tunnel.values import frozen_secret
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
@@ -58,7 +58,7 @@ BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 OTHER_VERSION = re.compile(r"(?:dhp|dtsrv|dtcli)[0-9]{1,4}_")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen_secret
 class _GrantToken:
     """What session and client tokens carry; raises `ValueError` for parts of a wrong size.
 
@@ -98,7 +98,7 @@ class ClientToken(_GrantToken):
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen_secret
 class ServerToken:
     """The seed of a derptun server: who has it *is* the server; `ValueError` for wrong sizes.
 

@@ -10,7 +10,6 @@ never has to take a path apart.  Pure.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from derphole.transfer.archive import (
@@ -60,6 +59,7 @@ from derphole.transfer.tar_header import (
 )
 from tunnel.errors import ProtocolViolation
 from tunnel.units import Buffer, ByteCount
+from tunnel.values import frozen
 
 # Types that are told and left out.
 LEFT_OUT = {b"1": "hard link", b"3": "device", b"4": "device", b"6": "named pipe"}
@@ -71,7 +71,7 @@ class Entered(NamedTuple):
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Left:
     """The folder that was entered last is complete."""
 
@@ -130,7 +130,7 @@ class LeftOut(NamedTuple):
     what: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finished:
     """The archive is complete."""
 

@@ -20,7 +20,6 @@ gets its final name, and who finds only the temporary one gives it the name.  Pu
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from xxhash import xxh3_64
 
@@ -28,6 +27,7 @@ from derphole.speech.transfer_messages import Offer, decode_body, encode_body
 from derphole.transfer.entries import Entry, EntryType
 from tunnel.errors import BadMagic, DecodeError, UnknownVersion
 from tunnel.units import Buffer, ByteCount, WallTime
+from tunnel.values import frozen, frozen_secret
 from tunnel.wire.reader import Reader
 
 # Fixed: what stands in files of earlier runs.
@@ -44,14 +44,14 @@ MAX_RECORD: ByteCount = 9000
 MAX_TOKEN: ByteCount = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OfferKept:
     """What was offered when the journal was begun."""
 
     offer: Offer
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen_secret
 class TokenKept:
     """What the receiver was started with.
 
@@ -67,14 +67,14 @@ class TokenKept:
         return "<TokenKept>"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Begun:
     """An entry whose first bytes are in its partial file."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finished:
     """An entry that is complete."""
 

@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from tunnel.values import frozen
+
 BOM = b"\xef\xbb\xbf"
 # Chosen.
 MAX_IGNORE_FILE = 1 << 20  # bytes of a .gitignore that are read
@@ -84,7 +86,7 @@ def read_ignore_file(text: bytes) -> tuple[Patterns | None, list[PatternUnreadab
     return (Patterns(good) if good else None), bad
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GitListing:
     """What git says belongs to a folder.
 

@@ -5,7 +5,6 @@ import os
 import subprocess
 import zlib
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from desk import Desk, token_of
@@ -15,6 +14,7 @@ from tcp_servers import RecordingProxy
 
 from derphole.token.admission import ClaimHeader, encode_header
 from derphole.token.text import SessionToken, parse_token, token_text
+from tunnel.values import replace
 from tunnel.wire.handshake import is_handshake
 
 pytestmark = pytest.mark.e2e

@@ -1,7 +1,6 @@
 """A claimer waits for an issuer that is not there, but not without end, and says what that means."""
 
 import time
-from dataclasses import replace
 
 import gevent
 import pytest
@@ -14,6 +13,7 @@ from derphole.status import Status, Waiting
 from derphole.token.grant import Capability, Grant, Mint
 from derphole.token.hints import OwnRelay
 from derphole.token.text import SessionToken, session_token
+from tunnel.values import replace
 
 pytestmark = pytest.mark.net
 

@@ -3,7 +3,6 @@
 import errno
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +38,7 @@ from derphole.transfer.offer import NO_SOURCE, file_key
 from derphole.transfer.pieces import piece_digest
 from derphole.transfer.placing import Policy
 from tunnel.units import WallTime
+from tunnel.values import replace
 
 pytestmark = pytest.mark.net
 

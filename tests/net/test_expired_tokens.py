@@ -1,7 +1,6 @@
 """A token that has expired is not tried for ever: the issuer's answer, or the likely reason."""
 
 import time
-from dataclasses import replace
 
 import gevent
 import pytest
@@ -15,6 +14,7 @@ from derphole.token.grant import Capability, Grant, Mint
 from derphole.token.hints import OwnRelay
 from derphole.token.text import SessionToken, session_token
 from derphole.token.validity import READER_GRACE_S
+from tunnel.values import replace
 
 pytestmark = pytest.mark.net
 

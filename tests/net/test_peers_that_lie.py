@@ -1,7 +1,6 @@
 """`listen` and `pipe` with a peer that holds the token and lies: no success that is not true."""
 
 from contextlib import suppress
-from dataclasses import replace
 
 import gevent
 import pytest
@@ -19,6 +18,7 @@ from derphole.token.text import parse_token
 from derphole.transfer_status import Receipt
 from tunnel.errors import LinkEnded, StreamReset
 from tunnel.proto.streams.credit import FLOOR
+from tunnel.values import replace
 
 DATA = b"what the sender sends"
 DIGEST = xxh3_128(DATA).digest()

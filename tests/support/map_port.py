@@ -13,12 +13,13 @@ import json
 import os
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import gevent
 from gevent.event import Event
 from gevent.os import tp_read
+
+from tunnel.values import replace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from hashlib import blake2b
+from inspect import signature
 
 from nacl import bindings
 from protocol_document import FIELD, number, parse_whole, value_of
@@ -121,7 +122,7 @@ CONSTANTS = {
     "quiet_s": liveness.QUIET_S,
     "held_back_s": liveness.HELD_BACK_S,
     "stall_s": liveness.STALL_S,
-    "give_up_s": parameters.LinkParameters.__dataclass_fields__["give_up_after_s"].default,
+    "give_up_s": signature(parameters.LinkParameters).parameters["give_up_after_s"].default,
     "relay_grant_total": congestion.RELAY_GRANT_TOTAL,
     "relay_grant_minimum": congestion.RELAY_GRANT_MINIMUM,
     "first_relay_window": congestion.FIRST_RELAY_WINDOW,

@@ -9,13 +9,13 @@ draft-irtf-cfrg-aegis-aead.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 from nacl._sodium import ffi, lib
 
 from tunnel.units import KEY_SIZE
+from tunnel.values import frozen
 
 NULL = ffi.NULL
 
@@ -32,7 +32,7 @@ class AeadId(IntEnum):
     AEGIS_256 = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Aead:
     """One AEAD: its sizes in bytes and its two functions.
 

@@ -3,7 +3,6 @@
 Source: RFC 7748.  Randomness is passed in by the caller.
 """
 
-from dataclasses import dataclass
 from typing import NewType
 
 from nacl import bindings
@@ -11,12 +10,13 @@ from nacl.exceptions import CryptoError
 
 from tunnel.errors import AuthenticationFailed
 from tunnel.units import KEY_SIZE
+from tunnel.values import frozen_secret
 
 DerpKey = NewType("DerpKey", bytes)  # a public DERP node key, 32 bytes
 NoiseKey = NewType("NoiseKey", bytes)  # a public Noise static or ephemeral key, 32 bytes
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen_secret
 class Secret:
     """Secret bytes that no log, trace or `repr` shows."""
 
@@ -26,7 +26,7 @@ class Secret:
         return f"<Secret of {len(self.value)} bytes>"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen_secret
 class KeyPair:
     """An X25519 key pair.
 

@@ -9,7 +9,6 @@ raises `AuthenticationFailed` and leaves the state as it was, so a forged answer
 """
 
 import hmac
-from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from nacl import bindings
@@ -18,6 +17,7 @@ from nacl.exceptions import CryptoError
 from tunnel.crypto.keys import KeyPair
 from tunnel.errors import AuthenticationFailed
 from tunnel.units import KEY_SIZE
+from tunnel.values import frozen_secret, replace
 
 # Fixed by the protocol.
 PROTOCOL_NAME = b"Noise_NKpsk0_25519_ChaChaPoly_BLAKE2b"
@@ -40,7 +40,7 @@ def _hkdf(chaining_key: bytes, material: bytes, outputs: int) -> tuple[bytes, ..
     return results
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen_secret
 class SymmetricState:
     """Noise's SymmetricState as a value: every step returns the next one."""
 

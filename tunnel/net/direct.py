@@ -14,7 +14,6 @@ network itself, or decides about paths: that is `tunnel.net.udp` and `tunnel.pro
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from gevent.event import Event
@@ -37,6 +36,7 @@ from tunnel.proto.machine import Trace, UdpEndpoint
 from tunnel.proto.paths.gather import Gatherer, StunQuestion
 from tunnel.proto.paths.stun_evidence import StunEvidence
 from tunnel.units import Instant, Seconds
+from tunnel.values import frozen
 from tunnel.wire.derpmap import STUN_OFF
 from tunnel.wire.frames import Candidate
 from tunnel.wire.stun import decode_binding_response, encode_binding_request, is_stun
@@ -47,7 +47,7 @@ EARLY_S: Seconds = 0.5
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AddressLearned:
     """A lane was seen at an address; `seen_by` names the STUN server, "" for the other side."""
 

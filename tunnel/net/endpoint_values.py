@@ -1,7 +1,7 @@
 """What an endpoint is given, and what it tells: the values of `tunnel.net.endpoint`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tunnel.crypto.keys import DerpKey, NoiseKey
 from tunnel.errors import RelayError, TunnelError
@@ -29,6 +29,7 @@ from tunnel.proto.meeting.owner import (
     Refused,
 )
 from tunnel.units import Instant, Seconds, WallTime
+from tunnel.values import frozen, frozen_secret
 from tunnel.wire.derpmap import RelayNode, RelayRegion
 
 ONE_HEADER = bytes(HEADER_SIZE)  # of claims to a `OneSecret`
@@ -36,7 +37,7 @@ ONE_HEADER = bytes(HEADER_SIZE)  # of claims to a `OneSecret`
 Wait = Callable[[Callable[[], object]], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EndpointOptions:
     """How an endpoint behaves.
 
@@ -59,7 +60,7 @@ class EndpointOptions:
 DEFAULT_OPTIONS = EndpointOptions()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Relays:
     """Where two sides meet.
 
@@ -74,7 +75,7 @@ class Relays:
     is_public: bool = False
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen_secret
 class Invitation:
     """What a claimer was given.
 
@@ -122,7 +123,7 @@ class OneSecret:
         return ACCEPTED
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RelayStatus:
     """How one relay connection is.
 
@@ -150,7 +151,7 @@ class RelayStatus:
     round_trip_s: Seconds | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkArrived:
     """A link may be used; `accept_link`, `claim` or `resume` returns it.
 
@@ -165,7 +166,7 @@ class LinkArrived:
     is_proven: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkTold:
     """A link stalled, was heard again, learned of paths, or sends by another from now on."""
 
@@ -173,14 +174,14 @@ class LinkTold:
     news: LinkStalled | LinkResumed | PathChanged | PathAnswered | PeerOffered
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkOver:
     """A link has ended; `link.end` tells why."""
 
     link: Link
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RelayChanged:
     """A relay connection came, went, or failed for another reason than before."""
 

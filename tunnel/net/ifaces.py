@@ -18,12 +18,12 @@ import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from types import ModuleType
 
 from tunnel.net.rtnetlink import KernelLink, RouteKernel, Version
+from tunnel.values import frozen
 
 # Fixed by the systems.
 PROC_ROUTES = Path("/proc/net/route")
@@ -47,7 +47,7 @@ _HEAD_SIZE = 16 << 10
 _LIST_SIZE = 4096 * _REQUEST_SIZE
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InterfaceAddress:
     """An address of this machine.
 
@@ -82,7 +82,7 @@ class InterfaceAddress:
         return ":" in self.ip and self.is_link_local
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gateway:
     """The default gateway of one family.
 
@@ -97,7 +97,7 @@ class Gateway:
     local_ip: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Found:
     """An address of an interface that is up, and what tells how much use it is."""
 

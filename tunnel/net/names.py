@@ -9,7 +9,6 @@ One that takes long gets another beside it, since the name servers may have chan
 """
 
 import socket as system
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gevent.event import Event
@@ -18,6 +17,7 @@ from gevent.threadpool import ThreadPool
 from tunnel.errors import HostUnreachable
 from tunnel.net.clock import monotonic
 from tunnel.units import Instant, Seconds
+from tunnel.values import frozen
 
 if TYPE_CHECKING:
     from gevent.event import AsyncResult
@@ -38,7 +38,7 @@ Address = tuple[int, str]  # socket family, address literal
 _Question = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Answer:
     """What the system said, and when; failures come as values, since a pool prints exceptions."""
 
@@ -48,7 +48,7 @@ class _Answer:
     took_s: Seconds
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _LookUp:
     """One question to the system."""
 

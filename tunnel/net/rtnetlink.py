@@ -15,10 +15,11 @@ import socket  # the plain one: the answer is there when `send` returns
 import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Literal, Self
+
+from tunnel.values import frozen
 
 Version = Literal[4, 6]
 
@@ -48,7 +49,7 @@ _DESTINATION, _SOURCE, _BY_INTERFACE, _GATEWAY = 1, 2, 4, 5
 _READ_SIZE = 64 << 10
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelAddress:
     """An address that can be used; `index` names its interface."""
 
@@ -58,7 +59,7 @@ class KernelAddress:
     is_deprecated: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelLink:
     """An interface.
 
@@ -77,7 +78,7 @@ class KernelLink:
     is_virtual: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelRoute:
     """A route; `gateway_ip` is "" where the next machine is no router, `index` 0 if untold."""
 

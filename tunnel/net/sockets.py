@@ -18,7 +18,6 @@ import struct
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 
 import gevent
@@ -33,6 +32,7 @@ from tunnel.net.names import Address, look_up
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.relay_client.outgoing import Unacknowledged
 from tunnel.units import ByteCount, Instant, Seconds
+from tunnel.values import frozen, replace
 from tunnel.wire.derpmap import FAMILY_OFF
 
 # Chosen.
@@ -201,7 +201,7 @@ def _look_up(host: str, wanted: list[int], *, is_needed: bool) -> list[Address]:
     return [pair for pair in found if pair[0] in wanted]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Attempt:
     """When the address of that turn is tried, for the first time or once more."""
 

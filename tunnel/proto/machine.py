@@ -22,17 +22,17 @@ and it needs no locks.  Drivers never call into a machine while they hold a half
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from tunnel.addresses import host_and_port
 from tunnel.crypto.keys import DerpKey
 from tunnel.units import Buffer, Instant
+from tunnel.values import frozen
 
 E_co = TypeVar("E_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RelayEndpoint:
     """A peer as a relay addresses it.
 
@@ -45,7 +45,7 @@ class RelayEndpoint:
     key: DerpKey
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UdpEndpoint:
     """A direct way to a peer: one of our UDP sockets and an address behind it.
 
@@ -70,7 +70,7 @@ Destination = RelayEndpoint | UdpEndpoint
 Trace = Callable[[str, dict[str, object]], None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Transmit:
     """Bytes to send.
 

@@ -9,16 +9,16 @@ the clock is an argument.
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from tunnel.units import Instant, Seconds
+from tunnel.values import frozen
 
 K = TypeVar("K", bound=Hashable)
 ROUNDING = 1e-6  # tokens: what is missing at the instant that `ready_at` names
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Allowance:
     """What a bucket lets through: `rate` tokens a second (over 0), `burst` tokens at once."""
 

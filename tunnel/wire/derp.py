@@ -10,11 +10,11 @@ knows bytes only: who may send which frame when is `tunnel.proto.relay_client.de
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 
 from tunnel.errors import BadMagic, DecodeError, Truncated
 from tunnel.units import KEY_SIZE, Buffer
+from tunnel.values import frozen
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
@@ -68,14 +68,14 @@ class GoneReason(IntEnum):
     NOT_HERE = 0x01
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServerKey:
     """The server's greeting: its public key (32 bytes)."""
 
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClientInfo:
     """A client's login: its public key, the nonce and the sealed JSON."""
 
@@ -84,7 +84,7 @@ class ClientInfo:
     sealed: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServerInfo:
     """The server's acceptance: nonce and sealed JSON."""
 
@@ -92,7 +92,7 @@ class ServerInfo:
     sealed: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerGone:
     """A key the relay does not serve (any more).  Unknown reasons read as DISCONNECTED."""
 
@@ -100,7 +100,7 @@ class PeerGone:
     reason: GoneReason
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Restarting:
     """The server restarts: reconnect after `reconnect_in_s`, give up after `try_for_s`."""
 

@@ -16,11 +16,11 @@ import ipaddress
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from tunnel.addresses import host_and_port
 from tunnel.errors import DecodeError
+from tunnel.values import frozen
 
 # Fixed by the protocol.
 DEFAULT_DERP_PORT = 443
@@ -48,7 +48,7 @@ _LITERAL = re.compile(r"[0-9A-Fa-f:.]{1,45}(%[A-Za-z0-9._-]{1,32})?")
 _PIN = re.compile(r"sha256:(?:[0-9a-fA-F]{2}){16,32}|sha256-raw:[0-9a-fA-F]{64}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RelayNode:
     """One relay server of a region.
 
@@ -81,7 +81,7 @@ class RelayNode:
         return host_and_port(self.host, self.derp_port)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RelayRegion:
     """Relays that forward to each other; two peers meet in one region."""
 
@@ -97,7 +97,7 @@ class RelayRegion:
         return tuple(node for node in self.nodes if not node.stun_only)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RelayMap:
     """The regions of a map by id."""
 

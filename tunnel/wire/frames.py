@@ -27,11 +27,11 @@ Layout: docs/protocol.md, section "Frames".
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from tunnel.errors import DecodeError
 from tunnel.units import Buffer
+from tunnel.values import frozen
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
@@ -60,12 +60,12 @@ _MAX_U32 = MAX_RECEIVE_BUFFER = 0xFFFFFFFF
 MAX_ACK_SIZE = _ACK_HEADER.size + MAX_ACK_RANGES * _ACK_RANGE.size
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ping:
     """Asks for an acknowledgement and nothing else."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ack:
     """Numbers of one of the receiver's paths that arrived.
 
@@ -82,14 +82,14 @@ class Ack:
     ranges: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Challenge:
     """Asks the other side to prove that it receives on this path."""
 
     token: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """Answers a challenge and tells the address it came from."""
 
@@ -98,7 +98,7 @@ class Answer:
     port: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Candidate:
     """An address at which the sender may be reached."""
 
@@ -107,21 +107,21 @@ class Candidate:
     port: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Candidates:
     """Addresses to probe at once: DERP's call-me-maybe, inside the seal."""
 
     candidates: tuple[Candidate, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReceiveBuffer:
     """How many bytes of datagrams may wait for the sender of this frame, at each of its lanes."""
 
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StreamData:
     """Stream bytes; an empty one opens a stream or ends it."""
 
@@ -131,7 +131,7 @@ class StreamData:
     is_end: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reset:
     """The sender will send no more of this stream and never ends it cleanly."""
 
@@ -140,7 +140,7 @@ class Reset:
     code: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stop:
     """The receiver wants no more of this stream."""
 
@@ -148,7 +148,7 @@ class Stop:
     code: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Credit:
     """The stream's sender may send up to offset `limit`; a lower one than before says nothing.
 
@@ -163,7 +163,7 @@ class Credit:
     recalls: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recall:
     """Asks the stream's sender to give back unused credit above `limit`.
 
@@ -178,7 +178,7 @@ class Recall:
     recalls: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Return:
     """Answers a recall: the sender keeps to `limit` until it gets new credit."""
 
@@ -187,28 +187,28 @@ class Return:
     recalls: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rekey:
     """The issuer starts the next key phase."""
 
     ephemeral: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RekeyAnswer:
     """The claimer's half of the next key phase."""
 
     ephemeral: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Datagram:
     """An unreliable message, reserved for UDP forwarding."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Close:
     """The sender has ended the link; nothing follows."""
 

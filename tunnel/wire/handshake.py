@@ -26,11 +26,11 @@ What the header says is not known here: to this library it is 64 opaque bytes
 (`derphole.token.admission` writes and reads it).  Layout: docs/protocol.md, section "Meeting".
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from tunnel.errors import BadMagic, DecodeError, UnknownVersion
 from tunnel.units import KEY_SIZE
+from tunnel.values import frozen
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
@@ -62,7 +62,7 @@ class Kind(IntEnum):
     OTHER_VERSION = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Claim:
     """A claim as it is on the wire; nothing in it is proved until the MAC is checked."""
 
@@ -73,7 +73,7 @@ class Claim:
     sealed_payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decision:
     """A decision as it is on the wire."""
 
@@ -82,7 +82,7 @@ class Decision:
     sealed_payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OtherVersion:
     """The answer to a claim of a version that the issuer does not speak.
 
@@ -95,7 +95,7 @@ class OtherVersion:
     sealed_payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClaimPayload:
     """What a claimer says of itself.
 
@@ -120,7 +120,7 @@ class ClaimPayload:
     program: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DecisionPayload:
     """The issuer's answer.
 

@@ -14,9 +14,9 @@ sockets.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from tunnel.errors import DecodeError
+from tunnel.values import frozen
 
 # Fixed by the protocol.
 END_OF_HEAD = b"\r\n\r\n"
@@ -33,7 +33,7 @@ _REQUEST_VERSION = re.compile(rb"HTTP/1\.([01])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RequestHead:
     """What a client asked for; `target` as sent, field names in lower case.
 
@@ -63,7 +63,7 @@ class RequestHead:
         return [value.strip(" \t") for value in values]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResponseHead:
     """What a server answered; `status` is 100 to 599, field names in lower case."""
 

@@ -16,11 +16,11 @@ neither HTTP responses nor which error calls for what.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address
 
 from tunnel.errors import DecodeError, Truncated
+from tunnel.values import frozen
 
 # Fixed by the protocol.
 CONNECTION_TYPE = re.compile(r"urn:schemas-upnp-org:service:WAN(?:IP|PPP)Connection:[0-9]{1,2}")
@@ -67,7 +67,7 @@ class ErrorCode(IntEnum):
     CONFLICT_WITH_OTHER_MECHANISMS = 729
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Url:
     """Where a gateway's page lies; `host` is an IPv4 address, `path` starts with a slash."""
 
@@ -76,7 +76,7 @@ class Url:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Service:
     """Something that maps ports; `kind` matches `CONNECTION_TYPE`."""
 
@@ -89,7 +89,7 @@ class Service:
         return ANY_PORT_TYPE.fullmatch(self.kind) is not None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PortMapping:
     """A UDP mapping to ask for; a lease of 0 s is permanent."""
 
@@ -99,14 +99,14 @@ class PortMapping:
     lease_s: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """A call that was done; what it returned, by name."""
 
     values: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fault:
     """A call that was refused; `words` are the gateway's, printable and short."""
 

@@ -11,12 +11,12 @@ Integers are big-endian; a lifetime of 0 deletes.  A refusal may end behind the 
 an answer was asked for.
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address
 
 from tunnel.errors import DecodeError, UnknownVersion
 from tunnel.units import Buffer
+from tunnel.values import frozen
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
@@ -38,7 +38,7 @@ class Result(IntEnum):
     UNSUPPORTED_OPCODE = 5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AddressResponse:
     """The gateway's external address; `epoch_s` counts since its mapping table was empty."""
 
@@ -46,7 +46,7 @@ class AddressResponse:
     external_ip: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MapResponse:
     """A mapping as granted; `lifetime_s` is 0 for one that was deleted."""
 
@@ -56,7 +56,7 @@ class MapResponse:
     lifetime_s: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refusal:
     """A request that failed; `result` is not 0."""
 

@@ -12,12 +12,12 @@ Source: RFC 6887 sections 7 and 11.  This module knows neither when to ask nor w
 asked for.
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from tunnel.errors import DecodeError, UnknownVersion
 from tunnel.units import Buffer
+from tunnel.values import frozen
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
@@ -52,7 +52,7 @@ class Result(IntEnum):
     EXCESSIVE_REMOTE_PEERS = 13
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MapBody:
     """What a MAP message is about.
 
@@ -71,7 +71,7 @@ class MapBody:
     external_ip: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Response:
     """A server's answer.
 

@@ -11,9 +11,8 @@ UDP; answers come from any port of the device to the port of the question.  The 
 Architecture 1.1 section 1.3.  This module does not judge where a location points.
 """
 
-from dataclasses import dataclass
-
 from tunnel.errors import BadMagic, DecodeError
+from tunnel.values import frozen
 
 # Fixed by the protocol.
 MULTICAST_ADDRESS = "239.255.255.250"
@@ -31,7 +30,7 @@ _OK = b"200"
 _GATEWAY_MARKS = (":InternetGatewayDevice:", ":WANIPConnection:", ":WANPPPConnection:")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SearchAnswer:
     """What a device says of itself: what it is (`target`), and where its description lies."""
 

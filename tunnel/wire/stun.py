@@ -17,13 +17,13 @@ neither servers nor what an address is used for.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntFlag
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from zlib import crc32
 
 from tunnel.errors import BadMagic, DecodeError, Truncated
 from tunnel.units import Buffer
+from tunnel.values import frozen
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
@@ -64,7 +64,7 @@ class Change(IntFlag):
     ADDRESS = 4
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BindingRequest:
     """A question for one's own address.
 
@@ -79,7 +79,7 @@ class BindingRequest:
     change: Change = Change.NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BindingResponse:
     """The address and port (0 to 65535) that a request came from, as the server saw them.
 
@@ -98,7 +98,7 @@ class BindingResponse:
     other: SocketAddress | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BindingError:
     """A server's refusal; `code` is 300 to 699, such as 420 for an attribute it does not know."""
 

@@ -2,7 +2,6 @@
 
 import re
 from contextlib import suppress
-from dataclasses import replace
 
 from derphole.cli.frame import sources
 from derphole.cli.frame.arguments import Arguments
@@ -16,6 +15,7 @@ from derphole.token.grant import Capability
 from derphole.token.pasted import has_token, pasted_token
 from derphole.token.validity import check_session
 from tunnel.net.clock import wall
+from tunnel.values import replace
 
 USAGE = f"""\
 Open a local port that leads to the service that the other machine shares.

@@ -4,7 +4,6 @@ import os
 import re
 import sys
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from derphole.cli.frame import sources
@@ -18,6 +17,7 @@ from derphole.token.grant import Capability
 from derphole.token.pasted import has_token, pasted_token
 from derphole.token.validity import check_session
 from tunnel.net.clock import wall
+from tunnel.values import replace
 
 if TYPE_CHECKING:
     from derphole.edges.stdio import ByteSource

@@ -1,13 +1,13 @@
 """The options of `derphole relay`: text into checked values."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from derphole.cli.frame.arguments import Arguments, parse_size
 from derphole.errors import UsageError
 from tunnel.errors import DecodeError
 from tunnel.units import BytesPerSecond
+from tunnel.values import frozen
 from tunnel.wire.derpmap import DEFAULT_STUN_PORT, RelayNode, parse_relay_url
 
 DEFAULT_LISTEN = "127.0.0.1:3340"
@@ -17,7 +17,7 @@ MOST_CLIENTS = 100_000
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([^\[\]:\s/]*)):([0-9]{1,5})")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RelayOptions:
     """What the command line asks for.
 

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from derphole.cli.commands.relay_options import RelayOptions
@@ -23,6 +22,7 @@ from tunnel.net.relay_server.server import (
     own_map,
     plain_address,
 )
+from tunnel.values import frozen, replace
 from tunnel.wire.derpmap import (
     DEFAULT_DERP_PORT,
     DEFAULT_STUN_PORT,
@@ -40,7 +40,7 @@ INNER_NETWORK = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RelayReady(Status):
     """The relay takes connections.
 

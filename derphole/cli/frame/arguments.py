@@ -14,6 +14,7 @@ from types import ModuleType
 from derphole.cli.frame.near_words import meant
 from derphole.errors import UsageError
 from tunnel.units import GIB, KIB, MIB
+from tunnel.values import frozen
 
 TRUE_WORDS = ("true", "1", "yes")
 FALSE_WORDS = ("false", "0", "no")
@@ -29,7 +30,7 @@ NEGATIVE = re.compile(r"-[0-9]+(\.[0-9]+)?[A-Za-z]?")
 UNITS: Mapping[str, int] = {"": 1, "k": KIB, "m": MIB, "g": GIB}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Option:
     """An option as a usage text describes it.
 
@@ -63,7 +64,7 @@ GLOBAL_FLAGS: Mapping[str, Option] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Arguments:
     """What a command was given.
 

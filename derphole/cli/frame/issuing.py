@@ -8,7 +8,6 @@ anything else           the token on a line of its own, for scripts
 
 import datetime
 import os
-from dataclasses import dataclass
 
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.output import Output
@@ -18,6 +17,7 @@ from derphole.token.text import MAX_SESSION_LIFE_S
 from derphole.token.typed_times import parse_when, spoken_duration
 from tunnel.net.clock import wall
 from tunnel.units import Seconds, WallTime
+from tunnel.values import frozen
 
 EXPIRES_OPTION = """\
     --expires WHEN              When the token expires: RFC3339, YYYY-MM-DD or a duration
@@ -25,7 +25,7 @@ EXPIRES_OPTION = """\
 """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Counterpart:
     """What a person does with the token on the other machine.
 

@@ -9,12 +9,12 @@ and comes back below it; of bars that wait only the newest is drawn.
 """
 
 import threading
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TextIO
 
 from derphole.cli.frame.descriptors import write_text
 from tunnel.units import Seconds
+from tunnel.values import frozen
 
 # Chosen: some hundred kilobytes; a reader that is further behind reads no status lines at all.
 MAX_WAITING_LINES = 1000
@@ -22,7 +22,7 @@ MAX_WAITING_LINES = 1000
 ALONE_S: Seconds = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bar:
     """What the last row shows.
 

@@ -1,7 +1,5 @@
 """What `--verbose` says of paths, by what an endpoint knows."""
 
-from dataclasses import replace
-
 import gevent
 import pytest
 
@@ -31,6 +29,7 @@ from tunnel.net.endpoint import (
 )
 from tunnel.proto.machine import UdpEndpoint
 from tunnel.proto.portmap.mapping import MappingProtocol, PortMapping
+from tunnel.values import replace
 
 OURS = (
     Candidate(CandidateKind.MAPPED, "203.0.113.10", 41641),

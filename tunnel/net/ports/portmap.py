@@ -12,7 +12,6 @@ the next question.  One machine per mapped port; all of them share the sockets.
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import gevent
 from gevent import socket
@@ -28,6 +27,7 @@ from tunnel.proto.portmap.igd_search import Search
 from tunnel.proto.portmap.machine import ALL_PROTOCOLS, PortMapMachine
 from tunnel.proto.portmap.mapping import Failure, MappingEvent, MappingProtocol, PortMapping
 from tunnel.units import Instant, Seconds
+from tunnel.values import frozen
 from tunnel.wire import ssdp
 
 # Fixed by the protocol.
@@ -45,7 +45,7 @@ LONGEST_WAIT_S = 3600.0
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GatewayPorts:
     """Where a gateway listens; only tests need others.
 

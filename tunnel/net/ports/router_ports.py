@@ -11,7 +11,7 @@ candidate is not decided here.
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import gevent
 
@@ -31,6 +31,7 @@ from tunnel.proto.portmap.mapping import (
     PortMapping,
 )
 from tunnel.units import Seconds
+from tunnel.values import frozen
 
 # Chosen: a gateway is one hop away and answers in milliseconds.  In this time a lost datagram is
 # repeated twice, and the end of a command is not delayed for longer.
@@ -39,7 +40,7 @@ RELEASE_S: Seconds = 0.75
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gateways:
     """How to find and ask gateways; only tests need others.
 
@@ -54,7 +55,7 @@ class Gateways:
     serves_loopback: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PortNews:
     """What came of asking the router of a lane for a port.
 
@@ -69,7 +70,7 @@ class PortNews:
     reasons: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Mapped:
     mapper: PortMapper
     watcher: gevent.Greenlet

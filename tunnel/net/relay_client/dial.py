@@ -44,6 +44,7 @@ from tunnel.net.sockets import connect_to, resolve
 from tunnel.proto.relay_client.derp_client import DEFAULT_TIMING, ClientTiming
 from tunnel.proto.relay_client.patience import DEFAULT_LIMITS, DialLimits
 from tunnel.units import ByteCount, Seconds
+from tunnel.values import frozen
 from tunnel.wire.derpmap import PIN_PREFIX, RelayNode
 from tunnel.wire.http_head import (
     ResponseHead,
@@ -83,7 +84,7 @@ class DialStep(Enum):
     LOGIN = "waiting for its answer to our login"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DialOptions:
     """How relays are dialled.
 

@@ -13,7 +13,6 @@ Sources: RFC 9110 section 9.3.6, RFC 7617; golang.org/x/net/http/httpproxy.
 
 import ipaddress
 from base64 import b64encode
-from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from gevent import socket
@@ -26,6 +25,7 @@ from tunnel.errors import (
     ProxyUnsupported,
     RelayUnreachable,
 )
+from tunnel.values import frozen_secret
 from tunnel.wire.http_head import head_size, parse_response_head
 
 DEFAULT_PROXY_PORT = 80
@@ -34,7 +34,7 @@ OTHER_KINDS = ("https", "socks", "socks4", "socks4a", "socks5", "socks5h")
 _READ_SIZE = 4096
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen_secret
 class ProxyAddress:
     """Where a proxy listens; `authorization` is the value of its header, or ""."""
 
@@ -51,7 +51,7 @@ class ProxyAddress:
         return f"<ProxyAddress {self.address}>"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen_secret
 class ProxySettings:
     """The proxies of this machine; "" = none.
 

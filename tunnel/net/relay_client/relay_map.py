@@ -11,7 +11,6 @@ cache, so that the sign-in page of a hotel's network never replaces a good copy.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -24,6 +23,7 @@ from tunnel.errors import DecodeError, ProxyUnsupported, RelayUnreachable
 from tunnel.net.relay_client.proxy import ProxyAddress, ProxySettings
 from tunnel.net.relay_client.tls import CA_FILE_HINT, PUBLIC_AUTHORITIES, Authorities
 from tunnel.units import Seconds
+from tunnel.values import frozen
 from tunnel.wire.derpmap import MAX_MAP_SIZE, RelayMap, decode_derp_map
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class MapOrigin(Enum):
     FILE = "file"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoadedRelayMap:
     """A relay map; `notice` is a sentence for the person who runs this, or None."""
 

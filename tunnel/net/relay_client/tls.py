@@ -14,7 +14,6 @@ imported here only when a relay is dialled: it costs a fifth of the start-up tim
 import ipaddress
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from hmac import compare_digest
@@ -34,6 +33,7 @@ from tunnel.errors import (
     RelayUnreachable,
 )
 from tunnel.net.pins import SHORT_PIN_SIZE, pin_matches, public_key_pin
+from tunnel.values import frozen
 from tunnel.wire.derpmap import PIN_PREFIX, RAW_PIN_PREFIX, RelayNode
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ _UNKNOWN_ISSUER = (19, 20)
 _NOT_YET_VALID, _EXPIRED = 9, 10  # fixed by OpenSSL: X509_V_ERR_CERT_NOT_YET_VALID and its like
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Authorities:
     """Who may vouch for a certificate: certifi's roots, this system's, and those named here.
 

@@ -6,11 +6,11 @@ is imported only when a relay serves TLS: a crowd of strangers costs less than i
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunnel.errors import DecodeError, TunnelError
+from tunnel.values import frozen
 from tunnel.wire.derpmap import RAW_PIN_PREFIX
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class CertificateUnusable(TunnelError):
     """A certificate or its key could not be used."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServerCertificate:
     """A server context and its pins.
 

@@ -11,7 +11,6 @@ one of lines.
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tunnel.net.clock import monotonic
 from tunnel.net.relay_server.limits import RelayLimits
@@ -19,6 +18,7 @@ from tunnel.proto.relay_server.connection_caps import Admitted, ConnectionCaps, 
 from tunnel.proto.relay_server.forwarded import may_be_proxy
 from tunnel.proto.token_bucket import Allowance, TokenBucket
 from tunnel.units import Instant
+from tunnel.values import frozen
 
 # Chosen: whoever looks at the relay's lines sees it soon, and once a minute as long as it lasts.
 TOLD = Allowance(rate=1 / 60, burst=2.0)
@@ -26,7 +26,7 @@ TOLD = Allowance(rate=1 / 60, burst=2.0)
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refused:
     """Connections were not served.
 

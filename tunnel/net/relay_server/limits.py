@@ -1,10 +1,11 @@
 """What an embedded relay server allows: connections, deadlines and routing, as one value."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tunnel.proto.relay_server.connection_caps import AcceptRates
 from tunnel.proto.relay_server.derp_relay import RoutingLimits
 from tunnel.units import Seconds
+from tunnel.values import frozen
 
 # Chosen: connections beyond the logged-in clients: pages, logins under way.
 SPARE_CONNECTIONS = 256
@@ -12,7 +13,7 @@ SPARE_CONNECTIONS = 256
 MAX_PER_ADDRESS = 64
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RelayLimits:
     """Bounds of one server; times in seconds.
 

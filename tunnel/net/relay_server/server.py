@@ -12,7 +12,6 @@ Tailscale's derper.
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -41,6 +40,7 @@ from tunnel.proto.relay_server.derp_relay import Relay, RoutingLimits
 from tunnel.proto.relay_server.pages import Site, node_at, own_map
 from tunnel.proto.relay_server.source_network import is_loopback, is_unspecified, plain_address
 from tunnel.units import Seconds
+from tunnel.values import replace
 from tunnel.wire.derpmap import OWN_REGION_ID, STUN_OFF, RelayNode, encode_derp_map
 
 __all__ = [

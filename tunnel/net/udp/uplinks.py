@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import ip_address
 
 from tunnel.net.ifaces import (
@@ -30,6 +30,7 @@ from tunnel.net.ifaces import (
 )
 from tunnel.net.rtnetlink import RouteKernel, Version
 from tunnel.proto.paths.lane_plan import Uplink
+from tunnel.values import frozen
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ _log = logging.getLogger(__name__)
 FindRouter = Callable[[InterfaceAddress], str | None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Network:
     """What one look at this machine's network found.
 

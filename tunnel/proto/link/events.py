@@ -1,13 +1,12 @@
 """What a link tells its owner."""
 
-from dataclasses import dataclass
-
 from tunnel.proto.machine import UdpEndpoint
 from tunnel.proto.streams.table import StreamEvent
 from tunnel.units import Seconds
+from tunnel.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkStalled:
     """Something has been unanswered for `silent_s`; the link is given up in `give_up_in_s`."""
 
@@ -15,14 +14,14 @@ class LinkStalled:
     give_up_in_s: Seconds
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkResumed:
     """The other side is heard again after `silent_s`."""
 
     silent_s: Seconds
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkClosed:
     """The link is over.
 
@@ -37,21 +36,21 @@ class LinkClosed:
     is_by_peer: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkGivenUp:
     """Nothing was heard for `silent_s`; whether the peer lives is unknown."""
 
     silent_s: Seconds
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PathChanged:
     """Data takes another path now: a direct one, or the relay when `endpoint` is None."""
 
     endpoint: UdpEndpoint | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AddressSeen:
     """The other side saw packets of ours come from this address: a reflexive candidate."""
 
@@ -60,12 +59,12 @@ class AddressSeen:
     port: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerOffered:
     """The other side told where it may be reached; the link knows the addresses."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PathAnswered:
     """A direct path was answered for the first time, `rtt_s` after it was probed."""
 

@@ -6,6 +6,7 @@ from enum import IntFlag
 from tunnel.crypto.aead import AeadId
 from tunnel.crypto.keys import DerpKey, Secret
 from tunnel.units import Seconds
+from tunnel.values import frozen
 from tunnel.wire.packet import RELAY_PATH
 
 
@@ -19,7 +20,7 @@ NO_FEATURE = Feature(0)
 SUPPORTED_FEATURES = Feature.RELAY_ONLY
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkParameters:
     """What the handshake settled.
 

@@ -1,13 +1,12 @@
 """PathFacts: what a link knows of why it uses a relay, for somebody who puts it into words."""
 
-from dataclasses import dataclass
-
 from tunnel.proto.link.parameters import LinkCounters
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.machine import UdpEndpoint
 from tunnel.proto.paths.candidates import CandidateKind
 from tunnel.proto.paths.stun_evidence import SeenMapping, StunEvidence, mapping_told
 from tunnel.units import ByteCount, Instant, Seconds
+from tunnel.values import frozen
 
 __all__ = [
     "DirectFigures",
@@ -23,7 +22,7 @@ __all__ = [
 TELLING_S: Seconds = 3.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SideEvidence:
     """What is known of the network of one side.
 
@@ -39,7 +38,7 @@ class SideEvidence:
     is_blocked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PathFacts:
     """What is known of a link's path.
 
@@ -58,7 +57,7 @@ class PathFacts:
     there: SideEvidence
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DirectFigures:
     """How a direct path is.
 

@@ -29,7 +29,6 @@ No unauthenticated byte changes anything here.  What a close code means belongs 
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 
 from tunnel.crypto.keys import Secret
 from tunnel.crypto.link_keys import packet_keys
@@ -58,6 +57,7 @@ from tunnel.proto.paths.table import PathTable
 from tunnel.proto.rate.relay import RelayController
 from tunnel.proto.streams.table import Memory, Streams
 from tunnel.units import Buffer, ByteCount, Instant, Seconds
+from tunnel.values import replace
 from tunnel.wire import frames as wire
 from tunnel.wire import packet as layout
 

@@ -14,7 +14,6 @@ issuer that still holds it learns that its place is free.  Source: design, secti
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import Enum
 
 from tunnel.crypto.aead import BY_ID, AeadId
@@ -31,6 +30,7 @@ from tunnel.proto.meeting.places import PROBE_S, REPLACED
 from tunnel.proto.rate.relay import RELAY_GRANT_MINIMUM, RELAY_GRANT_TOTAL
 from tunnel.proto.streams.table import Memory
 from tunnel.units import KEY_SIZE, Instant, Seconds, WallTime
+from tunnel.values import frozen, replace
 from tunnel.wire.handshake import (
     ACCEPTED,
     INSTANCE_SIZE,
@@ -63,7 +63,7 @@ class ClaimState(Enum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClaimerIdentity:
     """Whom we claim from, with what, and as whom.
 
@@ -93,7 +93,7 @@ class ClaimerIdentity:
         return "<ClaimerIdentity>"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkUp:
     """The issuer admitted us."""
 

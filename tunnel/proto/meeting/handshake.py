@@ -10,7 +10,6 @@ The MAC is checked before any curve work.  A claim of another version is answere
 own, once its MAC is good.  Key derivation: docs/protocol.md, "Meeting".
 """
 
-from dataclasses import dataclass
 from hmac import compare_digest
 
 from nacl import bindings
@@ -22,6 +21,7 @@ from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.crypto.link_keys import root_key
 from tunnel.errors import AuthenticationFailed
 from tunnel.units import KEY_SIZE
+from tunnel.values import frozen
 from tunnel.wire.handshake import (
     MAC_SIZE,
     PAYLOAD_SIZE,
@@ -49,7 +49,7 @@ HEADER_NONCE_SIZE = 24
 OTHER_VERSION_NONCE_SIZE = 12
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Meeting:
     """The public facts both sides bind the handshake to.
 

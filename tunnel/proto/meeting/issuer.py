@@ -11,7 +11,6 @@ one without the secret.  Source: design, sections 4 and 5.
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tunnel.crypto.aead import AeadId, choose_aead
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey, Secret
@@ -33,6 +32,7 @@ from tunnel.proto.rate.relay import RELAY_GRANT_MINIMUM
 from tunnel.proto.streams.table import Memory
 from tunnel.proto.token_bucket import Allowance, Buckets, TokenBucket
 from tunnel.units import KEY_SIZE, Instant, Seconds, WallTime
+from tunnel.values import frozen, frozen_secret
 from tunnel.wire.handshake import (
     ACCEPTED,
     CLAIMER_LACKS,
@@ -58,7 +58,7 @@ PENDING_S: Seconds = 30.0
 MAX_RATED_GRANTS = 256
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IssuerIdentity:
     """Who we are.
 
@@ -83,7 +83,7 @@ class IssuerIdentity:
     program: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen_secret
 class _Arrival:
     """A claim whose MAC is good, and how it came."""
 
@@ -97,7 +97,7 @@ class _Arrival:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen_secret
 class _Answer:
     """A claim that was answered, the bytes of the answer, and who came of it if it was accepted."""
 

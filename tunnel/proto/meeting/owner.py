@@ -9,10 +9,10 @@ but for those of features.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from tunnel.units import WallTime
+from tunnel.values import frozen, frozen_secret
 from tunnel.wire.handshake import ACCEPTED, CLAIMER_LACKS, HEADER_SIZE, ISSUER_LACKS, VERSION
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Declined:
     """A claim with a good MAC was refused: by the gate, or since every place is taken.
 
@@ -45,7 +45,7 @@ class Declined:
     program: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OtherVersionClaimed:
     """A claim with a good MAC, but of a version that we do not speak, was told so."""
 
@@ -56,7 +56,7 @@ class OtherVersionClaimed:
 HeaderMaker = Callable[[bytes], bytes]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refused:
     """The issuer refused the claim.
 
@@ -71,7 +71,7 @@ class Refused:
     program: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NotUnderstood:
     """The issuer speaks another version, or answered what this one does not understand.
 
@@ -84,14 +84,14 @@ class NotUnderstood:
     program: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NotHere:
     """A relay says that the issuer is not connected to it."""
 
     relay: int
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen_secret
 class Named:
     """What a claim's header names.
 

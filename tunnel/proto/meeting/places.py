@@ -28,6 +28,7 @@ from tunnel.proto.machine import Trace, Transmit
 from tunnel.proto.meeting.owner import Declined, OtherVersionClaimed
 from tunnel.proto.rate.relay import RELAY_GRANT_MINIMUM, RELAY_GRANT_TOTAL
 from tunnel.units import Instant, Seconds
+from tunnel.values import frozen
 
 # Fixed by the protocol: close codes of this machine.
 IN_USE = 2
@@ -43,7 +44,7 @@ MAX_CLOSED = 32
 MAX_KNOCKING = 64
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkAdmitted:
     """A claimer has a place; its link may be used."""
 

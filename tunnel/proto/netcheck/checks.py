@@ -1,12 +1,12 @@
 """What came of a login to a relay and of a request to a port mapper; what a sign-in page is."""
 
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tunnel.errors import RelayFault
 from tunnel.proto.netcheck.nat_behaviour import Filtering, Mapping, NatFindings
 from tunnel.proto.portmap.mapping import Failure, MappingProtocol, PortMapping, is_public
 from tunnel.units import Seconds
+from tunnel.values import frozen
 from tunnel.wire.derpmap import RelayNode, RelayRegion
 from tunnel.wire.stun import SocketAddress
 
@@ -30,7 +30,7 @@ NO_CONTENT = 204  # tailscale net/captivedetection
 PLAIN_HTTP_PORT = 80
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RelayCheck:
     """How a login to a region went.
 
@@ -51,7 +51,7 @@ class RelayCheck:
     round_trip_s: Seconds | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SignInPage:
     """Something else answers plain HTTP instead of a relay.
 
@@ -62,7 +62,7 @@ class SignInPage:
     address: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MapperCheck:
     """What a gateway does when asked for a port by one protocol.
 

@@ -15,13 +15,13 @@ neither sockets nor relays.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from ipaddress import ip_address
 
 from tunnel.errors import DecodeError
 from tunnel.proto.machine import Timed
 from tunnel.units import Instant, Seconds
+from tunnel.values import frozen
 from tunnel.wire import stun
 from tunnel.wire.stun import Change, SocketAddress
 
@@ -60,7 +60,7 @@ class Filtering(Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outgoing:
     """A datagram to send by a lane."""
 
@@ -69,7 +69,7 @@ class Outgoing:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServerAnswer:
     """Where a server saw us; None where it did not answer."""
 
@@ -77,7 +77,7 @@ class ServerAnswer:
     seen_at: SocketAddress | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NatFindings:
     """What the questions of one address family came to.
 

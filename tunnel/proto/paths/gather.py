@@ -12,7 +12,6 @@ whom to ask, sends the requests and hands the answers in.  Sources: design §8; 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 from itertools import islice
 
@@ -21,6 +20,7 @@ from tunnel.proto.paths.candidates import CandidateKind, is_overlay
 from tunnel.proto.paths.lane_plan import LANE_IPV4, LANE_IPV6
 from tunnel.proto.paths.stun_evidence import StunEvidence
 from tunnel.units import Instant, Seconds
+from tunnel.values import frozen
 from tunnel.wire.frames import MAX_CANDIDATES, Candidate
 from tunnel.wire.stun import TRANSACTION_ID_SIZE
 
@@ -41,7 +41,7 @@ MAX_NEAR_HOSTS = 4  # more, in networks that the other side has an address in to
 Interface = IPv4Interface | IPv6Interface
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StunQuestion:
     """A STUN server to ask by one of our lanes; `ip` and `port` are the server's."""
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tunnel.proto.paths.candidates import is_overlay
+from tunnel.values import frozen
 
 # Fixed by the owners of links.
 LANE_IPV4 = 0
@@ -24,7 +25,7 @@ FIRST_BOUND_LANE = 2
 MAX_BOUND_LANES = 2  # of one family
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Uplink:
     """An interface's address that leads out.
 

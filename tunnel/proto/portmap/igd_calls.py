@@ -9,12 +9,11 @@ Only the last two change anything at the gateway.  Source: WANIPConnection:1 and
 knows no sockets, and not when which of them is made.
 """
 
-from dataclasses import dataclass
-
+from tunnel.values import frozen
 from tunnel.wire import igd
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpRequest:
     """A request to carry out; `data` is all of it, `number` names it in the answer."""
 
@@ -24,7 +23,7 @@ class HttpRequest:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Describe:
     """Read a description."""
 
@@ -35,7 +34,7 @@ class Describe:
         return _to(self.location, number, igd.encode_get(self.location))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AskAddress:
     """Ask a service for the gateway's external address."""
 
@@ -47,7 +46,7 @@ class AskAddress:
         return _to(self.service.control, number, data)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Add:
     """Have a port mapped; with `any_port` the service may choose another one."""
 
@@ -61,7 +60,7 @@ class Add:
         return _to(self.service.control, number, data)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Delete:
     """Give a port back."""
 

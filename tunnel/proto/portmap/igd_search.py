@@ -11,11 +11,11 @@ neither descriptions nor sockets.
 """
 
 from collections import deque
-from dataclasses import dataclass
 from math import inf
 
 from tunnel.errors import DecodeError
 from tunnel.units import Instant
+from tunnel.values import frozen
 from tunnel.wire import ssdp
 from tunnel.wire.igd import Url, parse_url
 
@@ -28,7 +28,7 @@ AGAIN_AFTER_S = 0.5
 MAX_LOCATIONS = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Search:
     """A question to send, only to the gateway, or to everybody; `target` is what is sought."""
 

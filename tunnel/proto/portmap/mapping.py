@@ -9,7 +9,6 @@ message.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum, IntEnum
 from ipaddress import ip_address
 from math import inf
@@ -17,6 +16,7 @@ from typing import Protocol
 
 from tunnel.proto.machine import Clockwork
 from tunnel.units import Instant, Seconds
+from tunnel.values import frozen
 
 # Chosen: two hours, as other programs ask for; a killed process leaves its mapping that long.
 LIFETIME_S = 7200
@@ -58,7 +58,7 @@ class Reason(Enum):
     NETWORK_CHANGED = "this machine's address or its gateway changed"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failure:
     """Why there is no mapping; `detail` has what the gateway said, printable."""
 
@@ -71,7 +71,7 @@ class Failure:
         return f"{self.reason.value} ({self.detail})" if self.detail else self.reason.value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PortMapping:
     """A port of the gateway that leads to ours.
 
@@ -93,14 +93,14 @@ class PortMapping:
         return is_public(self.external_ip)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MappingMade:
     """A mapping exists; it takes the place of the one before."""
 
     mapping: PortMapping
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MappingLost:
     """The mapping that was made does not exist any more."""
 
@@ -108,7 +108,7 @@ class MappingLost:
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NoMapping:
     """Every protocol was tried in vain; they are tried again later."""
 

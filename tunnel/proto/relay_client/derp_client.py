@@ -14,7 +14,6 @@ not know how the stream was dialled, and it does not queue packets: see `send_ba
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, NoReturn
 
@@ -33,6 +32,7 @@ from tunnel.errors import (
 from tunnel.proto.machine import Clockwork
 from tunnel.proto.token_bucket import Allowance
 from tunnel.units import KEY_SIZE, Instant, Seconds
+from tunnel.values import frozen
 from tunnel.wire import derp
 from tunnel.wire.derp import FrameType, PeerGone, Restarting
 
@@ -43,7 +43,7 @@ LOGIN_MESSAGE = b'{"version":2,"CanAckPings":true}'
 MAX_HEALTH_LENGTH = 200
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClientTiming:
     """How long a relay may be silent.
 
@@ -81,7 +81,7 @@ class PacketArrived(NamedTuple):
     packet: memoryview
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Connected:
     """The server accepted our key; `limit` is what it lets us send, in bytes, if it said so.
 
@@ -91,7 +91,7 @@ class Connected:
     limit: Allowance | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HealthChanged:
     """The server says that something is wrong with it, or "" when all is well again."""
 

@@ -9,11 +9,10 @@ vanish.  A relay that only reads slowly closes its window, so nothing is unackno
 waited for.  And the sizes of segments to try, the largest first.
 """
 
-from dataclasses import dataclass
-
 from tunnel.errors import RelaySilent
 from tunnel.proto.machine import Timed
 from tunnel.units import ByteCount, Instant, Seconds
+from tunnel.values import frozen
 
 # Chosen: together some 7 s, five repeats of a segment where a round trip is short.  The first look
 # is late, since each wakes a process that may have nothing else to do.
@@ -25,7 +24,7 @@ MIN_REPEATS = 3
 SEGMENT_SIZES: tuple[ByteCount | None, ...] = (None, 1200, 536)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unacknowledged:
     """What a kernel tells of a TCP connection.
 

@@ -7,9 +7,8 @@
 So a dead relay is left soon, and no network is too slow for ever.  Source: design §4, §10.
 """
 
-from dataclasses import dataclass
-
 from tunnel.units import Seconds
+from tunnel.values import frozen
 
 # Chosen: the first as the Go client; TLS of old takes two round trips, which may be 3 s long.
 NODE_S: Seconds = 1.5
@@ -18,7 +17,7 @@ MAX_NODE_S: Seconds = 12.0
 MAX_STEP_S: Seconds = 40.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DialLimits:
     """How long one attempt may take.
 

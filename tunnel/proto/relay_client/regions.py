@@ -10,12 +10,12 @@ sends a probe to whatever addresses its node has.
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from tunnel.crypto.kdf import derive
 from tunnel.crypto.keys import DerpKey
 from tunnel.proto.machine import Timed
 from tunnel.units import Instant, Seconds
+from tunnel.values import frozen
 from tunnel.wire.derpmap import STUN_OFF, RelayMap, RelayNode, RelayRegion
 
 # Fixed by the protocol: both sides of a token that was minted without network must agree.
@@ -32,7 +32,7 @@ TRANSACTION_ID_SIZE = 12
 MAX_MEASURED_REGIONS = 64  # a map is foreign data, and each region costs three datagrams
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Probe:
     """A binding request to send to a node's STUN port now."""
 
@@ -41,7 +41,7 @@ class Probe:
     transaction_id: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RegionLatency:
     """A region's round-trip time as one probe saw it."""
 

@@ -22,6 +22,7 @@ from enum import Enum
 from tunnel.proto.relay_server.source_network import is_loopback, source_network
 from tunnel.proto.token_bucket import Allowance, Buckets, TokenBucket
 from tunnel.units import Instant, Seconds
+from tunnel.values import frozen
 
 # Chosen: a pair with its probes is served at once; who comes again and again is slowed down.
 FLOOR = Allowance(rate=2.0, burst=16.0)
@@ -48,7 +49,7 @@ class Refusal(Enum):
     CLIENTS = "as many clients are logged in as may be"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AcceptRates:
     """How many connections a server begins with.
 

@@ -20,6 +20,7 @@ from tunnel.errors import DecodeError, ProtocolViolation
 from tunnel.proto.relay_server.derp_outbox import QUEUE_BYTES, QUEUE_PACKETS, Outbox, QueueBudget
 from tunnel.proto.token_bucket import Allowance, TokenBucket
 from tunnel.units import KEY_SIZE, KIB, ByteCount, BytesPerSecond, Instant, Seconds
+from tunnel.values import frozen
 from tunnel.wire import derp
 from tunnel.wire.derp import FrameType, GoneReason
 
@@ -40,7 +41,7 @@ SERVER_INFO_JSON = b'{"version":2}'
 MESH_FRAMES = frozenset((FrameType.WATCH_CONNS, FrameType.CLOSE_PEER, FrameType.FORWARD_PACKET))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RoutingLimits:
     """What one relay carries.
 

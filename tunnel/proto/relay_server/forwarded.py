@@ -11,10 +11,10 @@ the relay beside its proxy speaks for itself alone.
 """
 
 import re
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from tunnel.proto.relay_server.source_network import plain_address
+from tunnel.values import frozen
 from tunnel.wire.http_head import RequestHead
 
 # RFC 1918, 3927, 4193, 4291, and what providers and clusters share (RFC 6598).
@@ -36,7 +36,7 @@ _ENTRY = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Forwarded:
     """What is known of the client behind a proxy; "" for what is not.
 

@@ -13,12 +13,13 @@ Source: tailscale derp/derpserver/handler.go, cmd/derper/derper.go.  Knows no so
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 from ipaddress import ip_address
 
 from tunnel.errors import DecodeError
 from tunnel.proto.relay_server.connection_caps import Refusal
 from tunnel.proto.relay_server.forwarded import NOT_FORWARDED, Forwarded
+from tunnel.values import frozen, replace
 from tunnel.wire import derpmap
 from tunnel.wire.derp import PROTOCOL_VERSION
 from tunnel.wire.derpmap import OWN_REGION_ID, RelayMap, RelayNode, RelayRegion
@@ -54,7 +55,7 @@ ABOUT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Site:
     """What the pages say about the relay.
 
@@ -69,14 +70,14 @@ class Site:
     is_node_public: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Upgrade:
     """Go on with DERP frames, after `head` (empty for a fast start)."""
 
     head: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Page:
     """An ordinary answer, after which the connection is closed."""
 

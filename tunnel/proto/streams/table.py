@@ -15,6 +15,7 @@ from tunnel.proto.streams.credit import FLOOR, POOL, CreditPool
 from tunnel.proto.streams.receive_stream import MAX_GAPS_OF_LINK, ReceiveState, ReceiveStream
 from tunnel.proto.streams.send_stream import HELD_OF_LINK, SendState, SendStream
 from tunnel.units import Buffer, Instant, Seconds
+from tunnel.values import frozen
 from tunnel.wire.frames import MAX_OFFSET, Credit, Frame, Recall, Reset, Return, Stop
 
 # Chosen: forwarding allows 1024 connections by default; more streams than this is abuse.
@@ -24,21 +25,21 @@ MAX_PEER_STREAMS = 4096
 MAX_DUE = 3 * MAX_PEER_STREAMS
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StreamOpened:
     """The other side opened a stream."""
 
     stream: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StreamReadable:
     """Bytes, the end or a reset can be read now."""
 
     stream: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StreamWritable:
     """There may be room for a writer, or no use for one: look at the stream again.
 
@@ -49,7 +50,7 @@ class StreamWritable:
     stream: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StreamOver:
     """Both halves of a stream are over; it is forgotten here."""
 

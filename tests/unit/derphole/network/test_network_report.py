@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from tunnel.errors import RelayFault
 from tunnel.proto.netcheck.checks import MapperCheck, RelayCheck, SignInPage
 from tunnel.proto.netcheck.nat_behaviour import Filtering, Mapping, NatFindings, ServerAnswer
 from tunnel.proto.portmap.mapping import Failure, MappingProtocol, PortMapping, Reason
+from tunnel.values import replace
 from tunnel.wire.derpmap import RelayNode, RelayRegion
 
 DOCUMENT = Path(__file__).resolve().parents[4] / "docs" / "netcheck.md"

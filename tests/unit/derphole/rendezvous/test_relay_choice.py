@@ -1,7 +1,6 @@
 """Which relays a conversation uses, from settings and from tokens."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -19,6 +18,7 @@ from derphole.rendezvous.relays import (
 from derphole.token.hints import OwnRelay, RegionHints
 from tunnel.crypto.keys import DerpKey
 from tunnel.net import netcheck
+from tunnel.values import replace
 from tunnel.wire.derpmap import FAMILY_OFF, RelayNode, RelayRegion
 
 ISSUER = DerpKey(b"\x05" * 32)
