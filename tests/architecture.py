@@ -35,6 +35,7 @@ PURE_DERPHOLE = {
     "derptun.keeper",
     "derptun.registry",
     "delivery.bottleneck",
+    "delivery.standstill",
     "delivery.statuses",
     "delivery.wishes",
     "errors",

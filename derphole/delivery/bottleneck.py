@@ -1,4 +1,4 @@
-"""Bottleneck: what most of a transfer's time went into waiting for, as far as this side can tell.
+"""Bottleneck: what a transfer waits for, and what most of its time went into waiting for.
 
     sender      reading its own source    this disk
                 sending, and the other    their disk, or who reads their output
@@ -8,7 +8,7 @@
                 waiting for bytes         the network, or the sender
     both        none of these             this processor
 
-Pure; time is an argument.
+As far as this side can tell.  Pure; time is an argument.
 """
 
 from enum import Enum
@@ -38,20 +38,31 @@ class Bottleneck:
 
     Args:
         now: when its first byte was about to move.
+
+    Attributes:
+        waits_for: what is waited for at the moment; None for nothing.
     """
 
     def __init__(self, now: Instant) -> None:
-        self._began_at = self._last_at = now
+        self._began_at = self._since = now
         self._spent: dict[Waited, Seconds] = {}
+        self.waits_for: Waited | None = None
 
-    def mark(self, now: Instant) -> None:
-        """Take that nothing was waited for until now."""
-        self._last_at = now
+    def wait(self, now: Instant, waited: Waited) -> None:
+        """Take that from now on this is waited for."""
+        self._since, self.waits_for = now, waited
 
-    def spent(self, now: Instant, waited: Waited) -> None:
-        """Take that since the last call this was waited for."""
-        self._spent[waited] = self._spent.get(waited, 0.0) + now - self._last_at
-        self._last_at = now
+    def go_on(self, now: Instant, waited: Waited | None = None) -> None:
+        """Take that it has come.
+
+        Args:
+            now: the time.
+            waited: what it was, as it turned out; None for what was said.
+        """
+        waited = waited or self.waits_for
+        if waited is not None:
+            self._spent[waited] = self._spent.get(waited, 0.0) + now - self._since
+        self.waits_for = None
 
     def words(self, now: Instant, relay: str | None) -> str | None:
         """Return what most of the time was waited for; None if nothing stands out, or soon done.

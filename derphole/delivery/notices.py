@@ -1,9 +1,13 @@
-"""What both ends of a transfer say: a relay that others share, what limited it, single entries."""
+"""What both ends say: a relay that others share, what is waited for, what limited it, entries."""
+
+from collections.abc import Callable
 
 import gevent
 
 from derphole.delivery.bottleneck import Bottleneck
+from derphole.delivery.standstill import Standstill
 from derphole.delivery.statuses import EntryTold
+from derphole.progress import Measuring
 from derphole.rendezvous.common import Rendezvous
 from derphole.status import Notice, Report
 from derphole.transfer.names import shown
@@ -14,6 +18,9 @@ from tunnel.units import Seconds
 
 # Chosen: most direct paths are found within two seconds, and a short transfer is over by then.
 RELAYED_S: Seconds = 10.0
+LOOK_S: Seconds = 1.0
+UNHEARD = "the other side, of which nothing is heard"
+UNHEARD_S: Seconds = 3.0  # while bytes are on their way to it
 MAX_TOLD = 20  # entries that a person reads about, of each sort
 
 
@@ -46,6 +53,35 @@ def tell_relayed(rendezvous: Rendezvous, link: Link, after_s: Seconds = RELAYED_
             "`derphole relay` runs a relay of your own"
         )
     )
+
+
+def tell_standstill(
+    report: Report, link: Link, measuring: Measuring, waits_for: Callable[[], str | None]
+) -> None:
+    """Say when nothing moves, and what is waited for; runs as long as the transfer does.
+
+    Args:
+        report: who is told.
+        link: of the transfer.
+        measuring: how far it is.
+        waits_for: what is waited for if the other side is there; None where that is no news.
+    """
+    standstill: Standstill | None = None
+    while True:
+        gevent.sleep(LOOK_S)
+        measure, now = measuring(), monotonic()
+        if measure is None:  # it has not begun
+            continue
+        standstill = standstill or Standstill(now)
+        cause = UNHEARD if link.is_silent else waits_for()
+        words = standstill.take(now, measure.done, cause)
+        if words is not None:
+            report(Notice(words))
+
+
+def is_unheard(link: Link) -> bool:
+    """Tell whether nothing was heard of the other side, to which bytes are on their way."""
+    return link.last_heard is not None and monotonic() - link.last_heard >= UNHEARD_S
 
 
 def tell_bottleneck(bottleneck: Bottleneck | None, rendezvous: Rendezvous, link: Link) -> None:

@@ -17,7 +17,7 @@ from derphole.config import NetworkOptions
 from derphole.conversation import UNEXPECTED, Conversation, receipt_of
 from derphole.delivery.bottleneck import Bottleneck, Waited
 from derphole.delivery.goods import named
-from derphole.delivery.notices import tell_bottleneck, tell_entries, tell_relayed
+from derphole.delivery.notices import tell_bottleneck, tell_entries, tell_relayed, tell_standstill
 from derphole.delivery.statuses import Contents, GoesOn, Planned
 from derphole.delivery.target import Target
 from derphole.delivery.targets import Place, target_for
@@ -142,7 +142,9 @@ class _Receiver:
         try:
             try:
                 with watch(self.shown_measure):
-                    self._conversation.run(self.tell_relayed, reading=self.hear)
+                    self._conversation.run(
+                        self.tell_relayed, self.tell_standstill, reading=self.hear
+                    )
             except BaseException:
                 self.tell_incomplete()
                 raise
@@ -167,6 +169,19 @@ class _Receiver:
     def tell_relayed(self) -> None:
         """Say if it stays on a relay of the public map."""
         tell_relayed(self._rendezvous, self._link)
+
+    def tell_standstill(self) -> None:
+        """Say when nothing moves, and why."""
+        tell_standstill(self._report, self._link, self.shown_measure, self.waits_for)
+
+    def waits_for(self) -> str | None:
+        """Return what is waited for; None for a stream of which nothing comes, as it may be."""
+        waited = None if self._bottleneck is None else self._bottleneck.waits_for
+        offer = self.proof.offer
+        is_stream = offer is not None and offer.kind is Kind.STREAM
+        if waited is None or (waited is Waited.SENDER and is_stream):
+            return None
+        return waited.value
 
     def decide(self) -> None:
         """Decide about the offer."""
@@ -245,9 +260,9 @@ class _Receiver:
         data = self._link.accept_stream()
         bottleneck = self._bottleneck = Bottleneck(monotonic())
         while True:
-            bottleneck.mark(monotonic())
+            bottleneck.wait(monotonic(), Waited.SENDER)
             chunks = data.read(READ_SIZE)
-            bottleneck.spent(monotonic(), Waited.SENDER)
+            bottleneck.go_on(monotonic())
             if not chunks:
                 break
             follow(proof.handle_data(monotonic(), chunks))
@@ -313,9 +328,9 @@ class _Receiver:
             case Write(chunks):
                 assert target is not None
                 assert self._bottleneck is not None
-                self._bottleneck.mark(monotonic())
+                self._bottleneck.wait(monotonic(), Waited.SINK)
                 target.write(chunks)
-                self._bottleneck.spent(monotonic(), Waited.SINK)
+                self._bottleneck.go_on(monotonic())
                 if self._promised is not None and target.stored > self._promised:
                     raise PeerBrokeProtocol("more came than it had told")
             case WritePiece(key, offset, data):

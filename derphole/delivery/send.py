@@ -17,7 +17,14 @@ from derphole.config import NetworkOptions
 from derphole.conversation import UNEXPECTED, Conversation, receipt_of
 from derphole.delivery.bottleneck import Bottleneck, Waited
 from derphole.delivery.goods import Goods
-from derphole.delivery.notices import tell_bottleneck, tell_entries, tell_relayed
+from derphole.delivery.notices import (
+    UNHEARD,
+    is_unheard,
+    tell_bottleneck,
+    tell_entries,
+    tell_relayed,
+    tell_standstill,
+)
 from derphole.delivery.statuses import GoesOn
 from derphole.errors import PartlyTaken, TimedOut
 from derphole.progress import Measure, Watch, unwatched
@@ -174,7 +181,9 @@ class _Sender:
 
     def run(self) -> None:
         """Send; returns when the receiver has confirmed every byte, only looked, or is replaced."""
-        self._conversation.run(self.offer, self.tell_waiting, self.tell_relayed)
+        self._conversation.run(
+            self.offer, self.tell_waiting, self.tell_relayed, self.tell_standstill
+        )
 
     # -- works ------------------------------------------------------------------------------
 
@@ -203,6 +212,21 @@ class _Sender:
         """Say if it stays on a relay of the public map."""
         tell_relayed(self._rendezvous, self._link)
 
+    def tell_standstill(self) -> None:
+        """Say when nothing moves, and why."""
+        tell_standstill(self._rendezvous.report, self._link, self.shown_measure, self.waits_for)
+
+    def waits_for(self) -> str | None:
+        """Return what is waited for; None for a stream of which nothing comes, as it may be."""
+        waited = None if self._bottleneck is None else self._bottleneck.waits_for
+        if waited is Waited.SOURCE and not self._goods.is_repeatable:
+            return None
+        if waited is Waited.NETWORK and self._data is not None and self._data.is_held_back:
+            waited = Waited.OTHER_SINK
+        if waited is Waited.NETWORK and is_unheard(self._link):
+            return UNHEARD
+        return None if waited is None else waited.value
+
     def stream(self) -> None:
         """Hand what is read to the proof, and send it."""
         goods, proof, follow = self._goods, self.proof, self._conversation.follow
@@ -212,9 +236,9 @@ class _Sender:
             self._rendezvous.keep_places()  # nobody else could have it from its beginning
         bottleneck = self._bottleneck = Bottleneck(monotonic())
         while True:
-            bottleneck.mark(monotonic())
+            bottleneck.wait(monotonic(), Waited.SOURCE)
             data = goods.read()
-            bottleneck.spent(monotonic(), Waited.SOURCE)
+            bottleneck.go_on(monotonic())
             for key, size in goods.met():
                 follow(proof.handle_entry(key, size))
             if not data:
@@ -251,7 +275,7 @@ class _Sender:
                 assert self._data is not None
                 assert self._bottleneck is not None
                 self._data.end()
-                self._bottleneck.mark(monotonic())
+                self._bottleneck.wait(monotonic(), self._waited)
             case EndRepairs():
                 assert self._repairs is not None
                 self._repairs.end()
@@ -263,7 +287,7 @@ class _Sender:
                 self._conversation.follow(self.proof.handle_repaired())
             case Proved():
                 if self._bottleneck is not None:  # what was on its way has arrived meanwhile
-                    self._bottleneck.spent(monotonic(), self._waited)
+                    self._bottleneck.go_on(monotonic())
                 self._conversation.start(self.await_acknowledgement)
             case Skip() | SendFrom():
                 pass  # the goods know it from the same table
@@ -272,13 +296,13 @@ class _Sender:
         data, bottleneck = self._data, self._bottleneck
         assert data is not None
         assert bottleneck is not None
-        bottleneck.mark(monotonic())
         for chunk in chunks:
             was_held_back = data.is_held_back
+            bottleneck.wait(monotonic(), Waited.NETWORK)
             data.write(chunk)
             is_held_back = was_held_back or data.is_held_back
             self._waited = Waited.OTHER_SINK if is_held_back else Waited.NETWORK
-            bottleneck.spent(monotonic(), self._waited)
+            bottleneck.go_on(monotonic(), self._waited)
 
     def _compare(self, piece: Piece) -> None:
         data = self._goods.piece(piece)

@@ -272,6 +272,11 @@ class Link:
         """When the last authentic packet came."""
         return self.machine.last_heard
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the other side has left something unanswered for seconds."""
+        return bool(self._is_stalled.is_set())
+
     def open_stream(self) -> Stream:
         """Open a stream; the other side learns of it at once.  Raises `LinkEnded`."""
         self.check_open()

@@ -10,11 +10,10 @@ def after(*spent: tuple[float, Waited | None], relay: str | None = None) -> str 
     now = 100.0
     bottleneck = Bottleneck(now)
     for seconds, waited in spent:
+        if waited is not None:
+            bottleneck.wait(now, waited)
         now += seconds
-        if waited is None:
-            bottleneck.mark(now)
-        else:
-            bottleneck.spent(now, waited)
+        bottleneck.go_on(now)
     return bottleneck.words(now, relay)
 
 
@@ -40,3 +39,15 @@ def test_a_network_that_is_a_relay_is_named_with_the_reason():
     spent = ((9.0, Waited.NETWORK), (1.0, None))
     assert after(*spent, relay="--force-relay was given") == "the relay (--force-relay was given)"
     assert after((9.0, Waited.SOURCE), relay="it was lost") == Waited.SOURCE.value
+
+
+def test_what_is_waited_for_is_known_meanwhile_and_may_turn_out_to_be_something_else():
+    bottleneck = Bottleneck(100.0)
+    assert bottleneck.waits_for is None
+
+    bottleneck.wait(100.0, Waited.NETWORK)
+    assert bottleneck.waits_for is Waited.NETWORK
+    bottleneck.go_on(109.0, Waited.OTHER_SINK)
+
+    assert bottleneck.waits_for is None
+    assert bottleneck.words(110.0, None) == Waited.OTHER_SINK.value
