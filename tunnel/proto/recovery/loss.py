@@ -41,6 +41,7 @@ MAX_SUSPECTS = 8  # records lately called lost that are remembered, should they 
 MAX_GIVEN_UP = 512
 # Chosen: a probe timeout never backs off beyond this (design: probes at most 2 s apart).
 MAX_PROBE_TIMEOUT_S = 2.0
+PATIENCE = 1.5  # times the latest round trip
 # Chosen: backed off so far, a probe goes out along with one of another path, so that a link whose
 # paths are all silent wakes its machine as seldom as one path would.
 PROBE_TOGETHER_S = MAX_PROBE_TIMEOUT_S / 2
@@ -208,10 +209,14 @@ class SentLedger:
 
     @property
     def probe_timeout_s(self) -> Seconds:
-        """The probe timeout; after the first probe with its back-off, at most 2 s."""
+        """The probe timeout; after the first probe with its back-off, at most 2 s.
+
+        The first one is at most 2 s too, or half as much again as the latest answer took: after a
+        few answers that came late it would be many times what answers take by now.
+        """
         base = self.rtt.probe_timeout_s
         if not self.probe_count:
-            return base
+            return min(base, max(MAX_PROBE_TIMEOUT_S, PATIENCE * self.rtt.latest_s))
         return min(base * 2.0 ** min(self.probe_count, 16), MAX_PROBE_TIMEOUT_S)
 
     @property

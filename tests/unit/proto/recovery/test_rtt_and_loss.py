@@ -239,6 +239,17 @@ def test_a_probe_timeout_over_two_seconds_is_not_cut():
     assert ledger.probe_timeout_s > 5.0
 
 
+def test_a_few_late_answers_do_not_put_a_probe_off_once_answers_are_quick_again():
+    ledger = SentLedger(has_packet_threshold=False)
+    for number, (sent_at, acked_at) in enumerate([(0.0, 5.0), (5.0, 9.0), (9.0, 9.2)]):
+        sent(ledger, number, at=sent_at)
+        ledger.acked(Instant(acked_at), ack((number, number)))
+    assert ledger.rtt.probe_timeout_s > 8.0
+    sent(ledger, 3, at=10.0)
+
+    assert ledger.probe_deadline() == pytest.approx(10.0 + MAX_PROBE_TIMEOUT_S)
+
+
 def test_a_changed_path_returns_everything_and_starts_its_model_anew():
     ledger = SentLedger(has_packet_threshold=False)
     for number in range(3):
