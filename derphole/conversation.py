@@ -17,7 +17,7 @@ from derphole.rendezvous.common import Rendezvous
 from derphole.rendezvous.receipt_paths import traffic_of
 from derphole.speech.decisions import Close, Decision, Fail, Over, Replaced, Say
 from derphole.speech.endings import ending_of
-from derphole.speech.stream_proof import StreamProof
+from derphole.speech.stream_proof import Proof
 from derphole.speech.tally import Tally
 from derphole.transfer_status import Direction, Receipt
 from tunnel.errors import LinkEnded, StreamReset
@@ -48,7 +48,7 @@ class Conversation:
         self,
         rendezvous: Rendezvous,
         link: Link,
-        proof: StreamProof,
+        proof: Proof,
         carry_out: Callable[[Decision], None],
     ) -> None:
         self._rendezvous = rendezvous

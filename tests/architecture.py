@@ -6,7 +6,7 @@
     4        tunnel/net                     0 to 4; the only place in tunnel that blocks
     ------   the I/O line                   below it: no clock, no randomness, no sockets, no gevent
     3 2 1 0  tunnel/proto crypto wire       its own height or lower
-             tunnel/errors units
+             tunnel/errors units values
 
 Within tunnel/proto, tunnel/net and derphole the table of rooms in docs/architecture.md says what may
 import what.
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HEIGHT = {
-    "tunnel": {"errors": 0, "units": 0, "wire": 1, "crypto": 2, "proto": 3, "net": 4},
+    "tunnel": {"errors": 0, "units": 0, "values": 0, "wire": 1, "crypto": 2, "proto": 3, "net": 4},
     "derphole": {"cli": 6, "__main__": 6},  # every other derphole module: 5
 }
 DERPHOLE_HEIGHT = 5
@@ -45,6 +45,7 @@ PURE_DERPHOLE = {
     "network.report",
     "network.verdict",
     "progress",
+    "speech.access_messages",
     "speech.decisions",
     "speech.endings",
     "speech.stream_proof",
@@ -55,6 +56,10 @@ PURE_DERPHOLE = {
     "speech.transfer_messages",
     "speech.resets",
     "speech.turns",
+    "ssh.authorized_keys",
+    "ssh.exchange",
+    "ssh.public_key",
+    "ssh.strict_modes",
     "status",
     "transfer_status",
     "token",

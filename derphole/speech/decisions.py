@@ -66,6 +66,13 @@ class Replaced:
 
 
 @frozen
+class KeyOffered:
+    """Decide about a public key, keep it if it is wanted, then call `answer`."""
+
+    line: bytes
+
+
+@frozen
 class Fail:
     """End the run with this error; `ending_of` is how the other side is told."""
 
@@ -82,6 +89,7 @@ Decision = (
     | Close
     | Over
     | Replaced
+    | KeyOffered
     | Fail
     | TransferDecision
 )

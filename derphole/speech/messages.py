@@ -7,11 +7,21 @@
     0x04 RESUMPTION   secret 16                  with it the claimer may come back after a loss
     0x05 TOTAL        size u64 LE                how much there is to send, as far as is known
     0x10 ...          of a transfer: `derphole.speech.transfer_messages`
+    0x20 ...          of access by ssh: `derphole.speech.access_messages`
 
 What else a conversation moves runs on streams of their own, bare.  Unknown types are skipped, so
 that later versions can say more.  Pure.  Source: docs/protocol.md, section "Conversations".
 """
 
+from derphole.speech.access_messages import (
+    ACCESS,
+    ACCESS_KEY,
+    Access,
+    AccessKey,
+    decode_access,
+    decode_access_key,
+    encode_access,
+)
 from derphole.speech.transfer_messages import TransferMessage, decode_body, encode_body
 from tunnel.errors import DecodeError
 from tunnel.values import frozen, frozen_secret
@@ -65,7 +75,7 @@ class Total:
     size: int
 
 
-Message = Fin | Confirm | ConfirmAck | Resumption | Total | TransferMessage
+Message = Fin | Confirm | ConfirmAck | Resumption | Total | TransferMessage | AccessKey | Access
 
 
 def encode(message: Message) -> bytes:
@@ -81,6 +91,8 @@ def encode(message: Message) -> bytes:
             kind, body = _RESUMPTION, secret
         case Total(size):
             kind, body = _TOTAL, size.to_bytes(8, "little")
+        case AccessKey() | Access():
+            kind, body = encode_access(message)
         case _:
             kind, body = encode_body(message)
     return bytes((kind,)) + len(body).to_bytes(2, "little") + body
@@ -123,4 +135,8 @@ def _decode(kind: int, body: bytes) -> Message | None:
         return Resumption(reader.bytes(RESUMPTION_SECRET_SIZE))
     if kind == _TOTAL:
         return Total(reader.uint(8))
+    if kind == ACCESS_KEY:
+        return decode_access_key(reader)
+    if kind == ACCESS:
+        return decode_access(reader)
     return ConfirmAck() if kind == _CONFIRM_ACK else decode_body(kind, body)

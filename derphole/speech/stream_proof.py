@@ -61,8 +61,8 @@ LINGER_S: Seconds = 1.0  # how long the sender sees to it that its CONFIRM_ACK a
 HEAR_WHY_S: Seconds = 0.5
 
 
-class _Proof(ABC):
-    """What both ends share: messages in their turn, and how it ends.
+class Proof(ABC):
+    """What all ends share: messages in their turn, and how it ends.
 
     Args:
         now: the time.
@@ -180,7 +180,7 @@ class _Proof(ABC):
         return [Fail(error)]
 
 
-class SendingProof(_Proof):
+class SendingProof(Proof):
     """The end that sends: succeeds when the other end has confirmed every byte.
 
     Args:
@@ -255,7 +255,7 @@ class SendingProof(_Proof):
         return [Over()]
 
 
-class ReceivingProof(_Proof):
+class ReceivingProof(Proof):
     """The end that writes: succeeds when every byte is flushed and the digest agrees.
 
     Args:

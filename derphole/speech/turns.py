@@ -21,6 +21,10 @@
              SEND_FLOWING          PIECES, PROGRESS                      our START
              SEND_AFTER_FIN        PROGRESS, RESULT, CONFIRM             our FIN
 
+    invite   INVITE_FIRST          KEY           the link
+             INVITE_LATER          nothing       KEY
+    accept   ACCEPT                ACCESS        our KEY
+
 Everything else, bytes that are not a message, and the end of the messages end the run at once,
 except that who confirms has succeeded by then.  Messages of unknown types are ignored.
 Pure.  Source: docs/protocol.md, section "Conversations".
@@ -30,6 +34,7 @@ from collections.abc import Mapping
 from enum import Enum
 
 from derphole.errors import PeerBrokeProtocol
+from derphole.speech.access_messages import Access, AccessKey
 from derphole.speech.messages import (
     Buffer,
     Confirm,
@@ -77,6 +82,9 @@ class Stage(Enum):
     SEND_HEARD = "after HAVE-END and before START"
     SEND_FLOWING = "before the transfer was finished"
     SEND_AFTER_FIN = "in answer to the FIN of a transfer"
+    INVITE_FIRST = "while KEY was awaited"
+    INVITE_LATER = "after KEY"
+    ACCEPT = "in answer to KEY"
 
 
 NAMES: Mapping[type[Message], str] = {
@@ -96,6 +104,8 @@ NAMES: Mapping[type[Message], str] = {
     Pieces: "PIECES",
     Progress: "PROGRESS",
     Result: "RESULT",
+    AccessKey: "KEY",
+    Access: "ACCESS",
 }
 MAY_COME: Mapping[Stage, tuple[type[Message], ...]] = {
     Stage.LISTEN_BEFORE_FIN: (Total, Fin),
@@ -116,6 +126,9 @@ MAY_COME: Mapping[Stage, tuple[type[Message], ...]] = {
     Stage.SEND_HEARD: (),
     Stage.SEND_FLOWING: (Pieces, Progress),
     Stage.SEND_AFTER_FIN: (Progress, Result, Confirm),
+    Stage.INVITE_FIRST: (AccessKey,),
+    Stage.INVITE_LATER: (),
+    Stage.ACCEPT: (Access,),
 }
 
 

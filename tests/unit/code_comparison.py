@@ -8,6 +8,7 @@ from nacl import bindings
 from protocol_document import FIELD, number, parse_whole, value_of
 
 from derphole.forwarding import limits
+from derphole.speech import access_messages as ssh
 from derphole.speech import messages, stream_proof, turns
 from derphole.speech import transfer_messages as transfer
 from derphole.speech.endings import Ending
@@ -162,6 +163,10 @@ CONSTANTS = {
     "max_pieces": pieces.MAX_PIECES,
     "max_parts": pieces.MAX_PARTS,
     "max_held_entries": held.MAX_HELD_ENTRIES,
+    **{f"access_{verdict.name.lower()}": int(verdict) for verdict in ssh.AccessVerdict},
+    "max_key_line": ssh.MAX_KEY_LINE,
+    "max_hosts": ssh.MAX_HOSTS,
+    "max_host_keys": ssh.MAX_HOST_KEYS,
     **{f"offer_{kind.name.lower()}": kind for kind in transfer.Kind},
     **{f"answer_{verdict.name.lower()}": verdict for verdict in transfer.Verdict},
     **{f"declined_{reason.name.lower()}": reason for reason in transfer.Reason},
@@ -311,6 +316,22 @@ MESSAGES = {
     ),
     "progress": (transfer.Progress(MAXIMUM[8]), {"stored": MAXIMUM[8]}),
     "result": (transfer.Result(MAXIMUM[8], 1), {"refused": MAXIMUM[8], "skipped": 1}),
+    "key": (ssh.AccessKey(b"key"), {"line_size": 3, "line": number(b"key")}),
+    "access": (
+        ssh.Access(ssh.AccessVerdict.FAILED, "why", "me", 2222, ("host",), ("one", "two")),
+        {
+            "verdict": 6,
+            "port": 2222,
+            "a": 3,
+            "text": number(b"why"),
+            "b": 2,
+            "user": number(b"me"),
+            "hosts": 1,
+            "hosts*": [{"c": 4, "host": number(b"host")}],
+            "keys": 2,
+            "keys*": [{"d": 3, "key": number(b"one")}, {"d": 3, "key": number(b"two")}],
+        },
+    ),
 }
 IN_EXCHANGES = {"fin", "confirm", "confirm_ack"}
 

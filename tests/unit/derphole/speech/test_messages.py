@@ -4,6 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from derphole.speech.access_messages import (
+    MAX_KEY_LINE,
+    Access,
+    AccessKey,
+    AccessVerdict,
+)
 from derphole.speech.messages import (
     MAX_BODY,
     Confirm,
@@ -70,6 +76,11 @@ GOLDEN = [
     (Start(Origin.SOURCE_CHANGED), "16 0100 03"),
     (Pieces((DIGEST,)), f"17 1200 0100 {DIGEST.hex()}"),
     (Progress(0x1122), "18 0800 2211000000000000"),
+    (AccessKey(b"ssh-rsa A"), "20 0b00 0900 7373682d727361 20 41"),
+    (
+        Access(AccessVerdict.STORED, "é", "me", 22, ("h", "::1"), ("k",)),
+        "21 1800 01 1600 0200 c3a9 0200 6d65 02 0100 68 0300 3a3a31 01 0100 6b",
+    ),
 ]
 IDS = st.binary(min_size=16, max_size=16)
 U64 = st.integers(0, NOT_KNOWN)
@@ -98,6 +109,16 @@ ANY_MESSAGE = st.one_of(
     st.builds(Start, st.sampled_from(Origin)),
     st.builds(Progress, U64),
     st.sampled_from([ConfirmAck(), HaveEnd()]),
+    st.builds(AccessKey, st.binary(max_size=100)),
+    st.builds(
+        Access,
+        st.sampled_from(AccessVerdict),
+        st.text(max_size=50),
+        st.text(max_size=50),
+        st.integers(0, 65535),
+        st.lists(st.text(max_size=9), max_size=16).map(tuple),
+        st.lists(st.text(max_size=9), max_size=8).map(tuple),
+    ),
 )
 OFFER_START = "10 2d00 {kind} {mode} " + "00" * 16 + "ff" * 16 + "00" * 8 + " {name_size}"
 
@@ -228,6 +249,7 @@ def test_numbers_of_later_versions_say_the_least():
             HaveChecked((Checked(DIGEST, DIGEST),) * 128),
         ),
         (Pieces((DIGEST,) * MAX_KEYS_AT_ONCE), Pieces(())),
+        (AccessKey(b"k" * MAX_KEY_LINE), AccessKey(b"k" * (MAX_KEY_LINE + 1))),
         (
             Offer(Kind.FILE, DIGEST, b"n" * MAX_NAME),
             Offer(Kind.FILE, DIGEST, b"n" * (MAX_NAME + 1)),

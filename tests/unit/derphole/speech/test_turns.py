@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from derphole.errors import PeerBrokeProtocol
+from derphole.speech.access_messages import Access, AccessKey, AccessVerdict
 from derphole.speech.endings import Ending, ending_of
 from derphole.speech.messages import Confirm, ConfirmAck, Fin, Resumption, Total
 from derphole.speech.transfer_messages import (
@@ -46,6 +47,8 @@ MESSAGES = {
     "pieces": Pieces((bytes(16),)),
     "progress": Progress(1),
     "result": Result(1, 0),
+    "key": AccessKey(b"ssh-ed25519 AAAA"),
+    "access": Access(AccessVerdict.STORED),
 }
 
 

@@ -1,0 +1,1 @@
+"""Access by ssh: public keys, the file that they are kept in, and what sshd makes of it."""
