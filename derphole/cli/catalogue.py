@@ -60,7 +60,7 @@ class Program:
     Args:
         name: "derphole" or "derptun".
         description: half a sentence.
-        commands: by name, without `help`.
+        commands: by name, which may have two words; without `help`.
         examples: command lines.
         planned: what does the work of commands that people know and that come later, by name.
         aliases: other names of commands, each with the command's own.
@@ -72,6 +72,11 @@ class Program:
     examples: tuple[str, ...]
     planned: Mapping[str, str]
     aliases: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """First words of commands that have two."""
+        return frozenset(name.partition(" ")[0] for name in self.commands if " " in name)
 
 
 def _load_version() -> CommandModule:
@@ -116,6 +121,18 @@ def _load_open() -> CommandModule:
     return opening
 
 
+def _load_ssh_invite() -> CommandModule:
+    from derphole.cli.commands import ssh_invite
+
+    return ssh_invite
+
+
+def _load_ssh_accept() -> CommandModule:
+    from derphole.cli.commands import ssh_accept
+
+    return ssh_accept
+
+
 def _load_relay() -> CommandModule:
     from derphole.cli.commands import relay
 
@@ -149,6 +166,10 @@ DERPHOLE_COMMANDS: Mapping[str, Command] = {
         most=2,
         unlisted=PARALLEL_OPTION,
     ),
+    "ssh accept": Command(
+        "Hand your public key to a machine that invites", _load_ssh_accept, most=1
+    ),
+    "ssh invite": Command("Let another machine's user log in here by ssh", _load_ssh_invite),
     "relay": Command("Run a relay for tests, a LAN or a small group", _load_relay),
     "version": VERSION,
 }
@@ -159,10 +180,7 @@ _SHARE_INSTEAD = (
     "the other machine; a token lasts up to 7 days"
 )
 PLANNED: Mapping[str, Mapping[str, str]] = {
-    "derphole": {
-        "ssh": "until then send the public key: `derphole listen -o key.pub` on the machine that "
-        "lets in, `derphole pipe TOKEN ~/.ssh/id_ed25519.pub` on the other one",
-    },
+    "derphole": {},
     "derptun": dict.fromkeys(("token", "serve", "open", "connect", "service"), _SHARE_INSTEAD),
 }
 

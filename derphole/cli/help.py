@@ -48,8 +48,33 @@ def root_help(program: Program, spoken: str) -> str:
     return fitted("\n".join(lines))
 
 
+def group_help(program: Program, spoken: str, group: str) -> str:
+    """Return the help of commands whose names begin with the same word."""
+    members = {
+        name.partition(" ")[2]: command.summary
+        for name, command in program.commands.items()
+        if name.startswith(f"{group} ")
+    }
+    lines = [
+        f"{program.name} {group} - commands of two words",
+        "",
+        "USAGE:",
+        f"    {spoken} {group} COMMAND [options]",
+        "",
+        "COMMANDS:",
+        *(f"    {name:<{COMMAND_COLUMN}}{text}" for name, text in sorted(members.items())),
+        "",
+        "GLOBAL OPTIONS:",
+        GLOBAL_OPTIONS,
+        f"Run '{spoken} {group} COMMAND --help' for more information on a specific command.",
+    ]
+    return fitted("\n".join(lines))
+
+
 def command_help(program: Program, spoken: str, name: str) -> str:
     """Return the help of one command: its usage text with the global options."""
+    if name in program.groups:
+        return group_help(program, spoken, name)
     usage = HELP_USAGE if name == "help" else program.commands[name].load().USAGE
     before, heading, examples = usage.rstrip("\n").partition("\nEXAMPLES:")
     text = f"{before.rstrip()}\n\nGLOBAL OPTIONS:\n{GLOBAL_OPTIONS}{heading}{examples}"

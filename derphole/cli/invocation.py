@@ -110,7 +110,37 @@ class Invocation:
             return self._help_command(leading)
         self._check_known(name)
         self._command = name
+        if name in self._program.groups:
+            return self._run_member(name, leading)
         return self._run_command(name, leading)
+
+    def _run_member(self, group: str, leading: Scan) -> int:
+        """Run a command whose name has two words, of which this is the first."""
+        inner = scan(leading.rest, GLOBAL_FLAGS, stop_at_word=True)
+        inner.options = leading.options | inner.options
+        words = [word for word in inner.words if word != "help"]
+        if not words:
+            self._output.level = chosen_level(inner)
+            if not self._has_answered(inner):
+                self._output.payload_line(self._help())
+            return 0
+        self._command = self._member(group, words[0])
+        return self._run_command(self._command, inner)
+
+    def _member(self, group: str, word: str) -> str:
+        """Return the whole name of a command; raises `UsageError` for one that is none."""
+        name = f"{group} {word}"
+        if name in self._program.commands:
+            return name
+        known = sorted(
+            each.partition(" ")[2]
+            for each in self._program.commands
+            if each.startswith(f"{group} ")
+        )
+        hint = f"Run '{self._spoken} {group} --help' for usage"
+        raise UsageError(
+            f"unknown {group} command: {word}{meant(word, known)}", hint=hint, shows_help=False
+        )
 
     def _run_command(self, name: str, leading: Scan) -> int:
         command = self._program.commands[name]
@@ -162,9 +192,12 @@ class Invocation:
         if taken.words:
             taken.words[0] = self._program.aliases.get(taken.words[0], taken.words[0])
             self._check_known(taken.words[0])
-        check_count("help", taken.words, 0, 1)
+        is_member = bool(taken.words) and taken.words[0] in self._program.groups
+        check_count("help", taken.words, 0, 2 if is_member else 1)
         if taken.words:
             self._command = taken.words[0]
+            if len(taken.words) > 1:
+                self._command = self._member(*taken.words)
         elif "--help" in taken.options:
             self._command = "help"
         self._output.payload_line(self._help())
@@ -196,7 +229,8 @@ class Invocation:
 
     def _check_known(self, name: str) -> None:
         """Raise `UsageError` for the name of no command."""
-        known = {*self._program.commands, "help"}
+        whole = {name for name in self._program.commands if " " not in name}
+        known = {*whole, *self._program.groups, "help"}
         if name in known:
             return
         if name in self._program.planned:

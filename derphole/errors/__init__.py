@@ -13,6 +13,7 @@ catches the whole tree.  Text of the other side may be in a sentence as it came:
     relays        no relay can be used; our own relay cannot run
     forwarding    `share` and `open`
     transfers     what was offered was not taken
+    ssh           a key that lets nobody in
 
 Everybody imports from here.
 """
@@ -68,6 +69,7 @@ from derphole.errors.relays import (
 )
 from derphole.errors.ssh import (
     AccountUnknown,
+    ConfigUnwritable,
     GivingDeclined,
     KeyDeclined,
     KeyRefused,
@@ -113,6 +115,7 @@ __all__ = [
     "AlreadyInUse",
     "BindFailed",
     "ClaimRefused",
+    "ConfigUnwritable",
     "Declined",
     "DeclinedHere",
     "DerpholeError",

@@ -125,3 +125,19 @@ class NobodyToAsk(DerpholeError):
 
     def __init__(self, question: str) -> None:
         super().__init__(question=question)
+
+
+class ConfigUnwritable(DerpholeError):
+    """The person's ssh config cannot be changed; the key is handed over all the same.
+
+    Args:
+        path: of the file.
+        reason: the system's words.
+    """
+
+    code = "config-unwritable"
+    says = "the key is handed over, but {path} cannot be changed: {reason}"
+    next_step = "put the block that was printed into it yourself"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path=path, reason=reason)

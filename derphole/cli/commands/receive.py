@@ -123,7 +123,7 @@ def run(arguments: Arguments, output: Output) -> int:
 
 def _wishes(arguments: Arguments, output: Output, umask: int) -> "Wishes":
     """Return what the person wants; raises `UsageError`."""
-    from derphole.cli.frame.person import Asker
+    from derphole.cli.frame.person import Asker, heard
     from derphole.delivery.wishes import Wishes
 
     given = [name for name in POLICIES if arguments.flag(name)]
@@ -147,19 +147,8 @@ def _wishes(arguments: Arguments, output: Output, umask: int) -> "Wishes":
         arguments.flag("--dry-run"),
         arguments.flag("--verify"),
         umask,
-        Asker(output, _heard if sys.stdin is not None and sys.stdin.isatty() else None),
+        Asker(output, heard if sys.stdin is not None and sys.stdin.isatty() else None),
     )
-
-
-def _heard() -> str:
-    """Return a line that was typed; the relay goes on meanwhile."""
-    from derphole.edges import stdio
-
-    source = stdio.standard_input()
-    try:
-        return bytes(source.read()).decode("utf-8", "replace")
-    finally:
-        source.close()
 
 
 def _place(

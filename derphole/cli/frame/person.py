@@ -1,11 +1,34 @@
 """Questions to the person at the terminal: asked on standard error, answered on standard input."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from derphole.cli.frame.output import Output
 from derphole.status import Instruction
 
 YES = ("y", "yes")
+
+
+def heard() -> str:
+    """Return a line that was typed; the relay goes on meanwhile."""
+    from derphole.edges import stdio
+
+    source = stdio.standard_input()
+    try:
+        return bytes(source.read()).decode("utf-8", "replace")
+    finally:
+        source.close()
+
+
+def chosen_number(output: Output, question: str, lines: Sequence[str]) -> int | None:
+    """Have a person choose one of several lines; the first with Enter, None for anything else."""
+    for number, line in enumerate(lines, 1):
+        output.report(Instruction(f"{number:3}  {line}"))
+    output.report(Instruction(f"{question} [1]"))
+    answer = heard().strip()
+    if not answer:
+        return 0
+    number = int(answer) if answer.isascii() and answer.isdigit() else 0
+    return number - 1 if 1 <= number <= len(lines) else None
 
 
 class Asker:

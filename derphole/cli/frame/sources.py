@@ -24,7 +24,7 @@ MAX_TOKEN_LINE_SIZE = 4096
 ENVIRONMENT_NAMES = {"derphole": "DERPHOLE_TOKEN", "derptun": "DERPTUN_TOKEN"}
 OPTION_NAMES = ("--token", "--token-file", "--token-stdin")
 LABEL = re.compile(
-    r"(token|code)[:=]?|derphole(@\S*)?|derptun(@\S*)?|npx|pipe|open|receive|recv|rx",
+    r"(token|code)[:=]?|derphole(@\S*)?|derptun(@\S*)?|npx|pipe|open|receive|recv|rx|ssh|accept",
     re.IGNORECASE,
 )
 

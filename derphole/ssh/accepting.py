@@ -1,0 +1,111 @@
+"""`ssh accept`: hands a public key over, and says how to log in where it is kept.
+
+Source: docs/protocol.md, section "Conversations".
+"""
+
+from derphole.config import NetworkOptions
+from derphole.conversation import UNEXPECTED, Conversation
+from derphole.edges.ssh_server import first_that_answers, scanned_keys
+from derphole.errors import NotLetIn
+from derphole.rendezvous.claimer import ClaimerRendezvous
+from derphole.speech.access_messages import Access, AccessVerdict
+from derphole.speech.decisions import Decision
+from derphole.ssh.exchange import GivingKey
+from derphole.ssh.login import Login, checked_hosts, checked_keys, first_with, login_of
+from derphole.ssh.public_key import PublicKey
+from derphole.status import Caution, Notice, Report, StateChanged
+from derphole.status import State as StateWord
+from derphole.token.text import SessionToken
+from tunnel.net.clock import monotonic
+from tunnel.net.endpoint import Link
+from tunnel.net.threads import in_thread
+
+ANSWER_AWAITED = "the inviting side to answer"
+WORDS = {
+    AccessVerdict.STORED: "the other side has kept the key",
+    AccessVerdict.PRESENT: "the other side has had the key already",
+}
+
+
+def accept(
+    options: NetworkOptions,
+    token: SessionToken,
+    key: PublicKey,
+    *,
+    key_file: str | None,
+    report: Report,
+) -> Login | None:
+    """Hand a key over; returns how to log in, None where no server is known.
+
+    Args:
+        options: the settings of the command.
+        token: what `ssh invite` printed.
+        key: what is handed over.
+        key_file: of the private key, None where it is not known.
+        report: told what a person wants to know.
+
+    Raises `NotLetIn` where the key lets nobody in, and every other `DerpholeError`.
+    """
+    with ClaimerRendezvous(options, report, token) as rendezvous:
+        report(StateChanged(StateWord.PROBING_DIRECT))
+        link = rendezvous.claim(ANSWER_AWAITED)
+        access = _Giver(rendezvous, link, key).give()
+        rendezvous.complete()
+    if access.verdict in WORDS:
+        report(Notice(WORDS[access.verdict]))
+    elif access.verdict is AccessVerdict.RESTRICTED:
+        report(
+            Caution(
+                "the other side has had the key already, behind options, which go on to restrict "
+                "what it may do there"
+            )
+        )
+    else:
+        raise NotLetIn(access.text or "it does not say why")
+    return _login(access, key_file, report)
+
+
+def _login(access: Access, key_file: str | None, report: Report) -> Login | None:
+    """Return how to log in, by a host where the server of that machine answers."""
+    hosts, keys = checked_hosts(access), checked_keys(access)
+    found = in_thread(scanned_keys, hosts, access.port)
+    if found is not None:
+        host = first_with(hosts, found, keys)
+    else:
+        host = first_that_answers(hosts, access.port)
+    login = login_of(access, host, key_file)
+    if login is not None and host is None:
+        report(
+            Caution(
+                "the ssh server of that machine cannot be reached from here, by any of its names "
+                f"and addresses ({', '.join(hosts)}; port {access.port})"
+            )
+        )
+    return login
+
+
+class _Giver:
+    """One link's work."""
+
+    def __init__(self, rendezvous: ClaimerRendezvous, link: Link, key: PublicKey) -> None:
+        self.proof = GivingKey(monotonic(), "the other side's answer", key.line.encode())
+        self._conversation = Conversation(rendezvous, link, self.proof, self._carry_out)
+        self._rendezvous = rendezvous
+        self._link = link
+
+    def give(self) -> Access:
+        """Do it, and return what became of the key."""
+        self._rendezvous.report_path(self._link)
+        self._conversation.run(self.offer)
+        assert self.proof.access is not None
+        return self.proof.access
+
+    def offer(self) -> None:
+        """Say which key it is."""
+        control = self._link.open_stream()
+        self._link.refuse_streams(UNEXPECTED)
+        self._conversation.attend(control)
+        self._conversation.follow(self.proof.begin())
+
+    def _carry_out(self, decision: Decision) -> None:
+        del decision  # the machine of this end decides nothing but what a conversation does itself

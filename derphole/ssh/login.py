@@ -1,0 +1,123 @@
+"""How to log in, made of what the other side said: checked, since it ends up in commands and files.
+
+A name that begins with a dash would be an option of ssh, and a line break another setting: what has
+such in it is left out.  Pure.
+"""
+
+import re
+import shlex
+from collections.abc import Sequence
+
+from derphole.speech.access_messages import Access
+from derphole.ssh.public_key import KeyUnusable, parse_public_key
+from tunnel.values import frozen
+
+USUAL_PORT = 22
+USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\$?")
+HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?|[0-9A-Fa-f:]{2,45}")
+
+
+@frozen
+class Login:
+    """How to log in.
+
+    Args:
+        user: who to log in as.
+        host: name or address of the machine.
+        port: of its ssh server.
+        alias: what the machine calls itself.
+        key_file: of the private key; None where it is not known.
+        host_keys: type and base64 of the server's public keys.
+    """
+
+    user: str
+    host: str
+    port: int
+    alias: str
+    key_file: str | None
+    host_keys: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """The command, for a shell."""
+        words = ["ssh"]
+        if self.port != USUAL_PORT:
+            words += ["-p", str(self.port)]
+        if self.key_file is not None:
+            words += ["-i", self.key_file]
+        return shlex.join([*words, f"{self.user}@{self.host}"])
+
+    @property
+    def known_hosts(self) -> list[str]:
+        """Lines for ~/.ssh/known_hosts."""
+        name = self.host if self.port == USUAL_PORT else f"[{self.host}]:{self.port}"
+        return [f"{name} {line}" for line in self.host_keys]
+
+    @property
+    def block(self) -> list[str]:
+        """Lines for ~/.ssh/config."""
+        lines = [f"Host {self.alias}", f"    HostName {self.host}", f"    User {self.user}"]
+        if self.port != USUAL_PORT:
+            lines.append(f"    Port {self.port}")
+        if self.key_file is not None:
+            lines.append(f"    IdentityFile {_quoted(self.key_file)}")
+        return lines
+
+    @property
+    def lines(self) -> list[str]:
+        """All of it, in the order in which a person uses it."""
+        lines = ["Log in with:", f"    {self.command}"]
+        if self.host_keys:
+            lines += ["For ~/.ssh/known_hosts:", *(f"    {line}" for line in self.known_hosts)]
+        return [*lines, "For ~/.ssh/config:", *(f"    {line}" for line in self.block)]
+
+
+def checked_hosts(access: Access) -> list[str]:
+    """Return the names and addresses that can be used in a command."""
+    return [host for host in access.hosts if HOST.fullmatch(host)]
+
+
+def checked_keys(access: Access) -> tuple[str, ...]:
+    """Return type and base64 of the host keys that are keys."""
+    return tuple(line for line in map(_key, access.host_keys) if line is not None)
+
+
+def login_of(access: Access, host: str | None, key_file: str | None) -> Login | None:
+    """Return how to log in; None where too little of what was said can be used.
+
+    Args:
+        access: what the other side said.
+        host: where its server was found; None for its first name or address.
+        key_file: of the private key, None where it is not known.
+    """
+    hosts = checked_hosts(access)
+    if not hosts or not access.port or not USER.fullmatch(access.user):
+        return None
+    return Login(
+        access.user, host or hosts[0], access.port, hosts[0], key_file, checked_keys(access)
+    )
+
+
+def first_with(
+    hosts: Sequence[str], found: dict[str, list[str]], keys: Sequence[str]
+) -> str | None:
+    """Return the first host whose server has one of these keys: another one has others.
+
+    Args:
+        hosts: in the order of preference.
+        found: the keys of each host that answered.
+        keys: those of the machine that is meant.
+    """
+    return next((host for host in hosts if set(found.get(host, ())) & set(keys)), None)
+
+
+def _key(line: str) -> str | None:
+    try:
+        key = parse_public_key(line.encode())
+    except KeyUnusable:
+        return None
+    return f"{key.type} {key.text}"
+
+
+def _quoted(path: str) -> str:
+    return f'"{path}"' if " " in path else path
