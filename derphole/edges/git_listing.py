@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 
+from derphole.edges.programs import clean_environment
 from derphole.transfer.names import path_fault
 from derphole.transfer.selection import GitListing, git_listing
 from tunnel.units import Seconds
@@ -50,7 +51,7 @@ def _is_folder(path: bytes) -> bool:
 
 
 def _listed(folder: bytes) -> list[bytes] | None:
-    environment = {key: value for key, value in os.environ.items() if key not in MISLEADING}
+    environment = clean_environment(os.environ, *MISLEADING)
     environment["GIT_OPTIONAL_LOCKS"] = "0"
     try:
         done = subprocess.run(  # noqa: S603 - the command is a constant

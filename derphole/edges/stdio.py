@@ -42,6 +42,15 @@ STANDARD_NAMES = {0: "standard input", 1: "standard output", 2: "standard error"
 P = ParamSpec("P")
 
 
+def typed_line() -> str:
+    """Return a line that is typed on standard input; other greenlets go on meanwhile."""
+    source = standard_input()
+    try:
+        return bytes(source.read()).decode("utf-8", "replace")
+    finally:
+        source.close()
+
+
 def standard_input() -> "ByteSource":
     """Return standard input; raises `UsageError` when the program was started without one.
 

@@ -98,11 +98,12 @@ def _chosen(arguments: Arguments, output: Output) -> FoundKey:
     if len(found) == 1:
         return found[0]
     from derphole.cli.frame.person import chosen_number
+    from derphole.edges.stdio import typed_line
 
     lines = [f"{each.place}: {KeyShown(each.key, 'the').sentence}" for each in found]
     if not output.is_on_terminal or output.is_json or arguments.flag("--yes"):
         raise SeveralKeys(", ".join(each.place for each in found))
-    number = chosen_number(output, "which key?", lines)
+    number = chosen_number(output, typed_line, "which key?", lines)
     if number is None:
         raise SeveralKeys(", ".join(each.place for each in found))
     return found[number]

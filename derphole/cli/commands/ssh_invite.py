@@ -75,11 +75,12 @@ def _port(text: str | None) -> int | None:
 
 def asker(output: Output, question: str) -> Callable[[str], bool | None]:
     """Return what asks the person at the terminal; raises `NobodyToAsk` where nobody is."""
-    from derphole.cli.frame.person import Asker, heard
+    from derphole.cli.frame.person import Asker
+    from derphole.edges.stdio import typed_line
 
     if not output.is_on_terminal or output.is_json or not _has_keyboard():
         raise NobodyToAsk(question)
-    return Asker(output, heard)
+    return Asker(output, typed_line)
 
 
 def _has_keyboard() -> bool:

@@ -8,23 +8,14 @@ from derphole.status import Instruction
 YES = ("y", "yes")
 
 
-def heard() -> str:
-    """Return a line that was typed; the relay goes on meanwhile."""
-    from derphole.edges import stdio
-
-    source = stdio.standard_input()
-    try:
-        return bytes(source.read()).decode("utf-8", "replace")
-    finally:
-        source.close()
-
-
-def chosen_number(output: Output, question: str, lines: Sequence[str]) -> int | None:
+def chosen_number(
+    output: Output, hear: Callable[[], str], question: str, lines: Sequence[str]
+) -> int | None:
     """Have a person choose one of several lines; the first with Enter, None for anything else."""
     for number, line in enumerate(lines, 1):
         output.report(Instruction(f"{number:3}  {line}"))
     output.report(Instruction(f"{question} [1]"))
-    answer = heard().strip()
+    answer = hear().strip()
     if not answer:
         return 0
     number = int(answer) if answer.isascii() and answer.isdigit() else 0

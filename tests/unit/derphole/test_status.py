@@ -17,6 +17,9 @@ from derphole.forwarding.statuses import (
     Reconnecting,
     TargetUnreachable,
 )
+from derphole.ssh.login import Login
+from derphole.ssh.public_key import PublicKey
+from derphole.ssh.statuses import KeyKept, KeyShown, LoginTold
 from derphole.status import (
     Caution,
     Instruction,
@@ -37,6 +40,7 @@ from derphole.status import (
 from derphole.transfer_status import Direction, Incomplete, Progress, Receipt, Traffic
 from tunnel.units import WallTime
 
+ED25519 = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)
 RECEIPT = Receipt(
     Direction.SENT,
     3 << 20,
@@ -68,6 +72,24 @@ CASES = [
         Planned('file "a"', "a", "written over", 5, 4096),
         'file "a" would be written over a, 5B; 4.0KiB are free there; nothing was written',
         "planned",
+    ),
+    (
+        KeyShown(PublicKey("ssh-ed25519", ED25519, "me@laptop"), "sending"),
+        f'sending ed25519 key "me@laptop", 256 bits, {PublicKey("ssh-ed25519", ED25519).fingerprint}',
+        "key",
+    ),
+    (KeyKept("f", "me", True), "the key was added to f; it lets in as me", "key-kept"),
+    (KeyKept("f", "me", False), "the key was in f already; it lets in as me", "key-kept"),
+    (
+        KeyKept("f", "me", False, is_restricted=True),
+        "the key was in f already, behind options, which go on to restrict it; remove that line "
+        "there to lift them",
+        "key-kept",
+    ),
+    (
+        LoginTold(Login("me", "host", 22, "host", None, ())),
+        "log in with: ssh me@host",
+        "login",
     ),
     (TokenIssued("dhp1_x", WallTime(1000.0)), "dhp1_x", "token"),
     (StateChanged(State.CONNECTED_RELAY), "connected-relay", "state"),

@@ -101,7 +101,7 @@ def test_help_that_was_asked_for_is_on_standard_output(run, line):
 
 def test_the_list_of_commands_is_sorted_in_12_columns(run):
     listed = re.search(r"COMMANDS:\n(.*?)\n\n", run()[1], re.DOTALL).group(1).splitlines()
-    names = [line.split()[0] for line in listed]
+    names = [line[4:16].strip() for line in listed]
 
     assert names == sorted(names)
     assert "help" in names
@@ -110,18 +110,38 @@ def test_the_list_of_commands_is_sorted_in_12_columns(run):
 
 @pytest.mark.parametrize("name", [*COMMANDS["derphole"].commands, "help"])
 def test_each_command_prints_its_help(run, name):
-    exit_code, out, err = run("help", name)
+    words = name.split()
+    exit_code, out, err = run("help", *words)
 
     assert (exit_code, err) == (0, "")
     assert f"\nUSAGE:\n    derphole {name}" in out
-    assert out == run(name, "--help")[1]
-    assert out == run("-h", name)[1]
+    assert out == run(*words, "--help")[1]
+    assert out == run("-h", *words)[1]
+
+
+def test_a_word_that_begins_several_commands_lists_them(run):
+    exit_code, out, err = run("ssh")
+
+    assert (exit_code, err) == (0, "")
+    assert re.search(r"COMMANDS:\n    accept .*\n    invite .*\n", out)
+    for same in (("ssh", "--help"), ("help", "ssh"), ("ssh", "help"), ("-h", "ssh")):
+        assert run(*same) == (0, out, "")
+    assert run("ssh", "--version") == run("version")
+
+
+def test_an_unknown_command_of_two_words_is_told_with_what_was_meant(run):
+    for line in (("ssh", "invit"), ("help", "ssh", "invit")):
+        exit_code, out, err = run(*line)
+        assert (exit_code, out) == (2, "")
+        assert err.startswith("unknown ssh command: invit; did you mean invite?\n")
+        assert "derphole ssh --help" in err
+    assert run("help", "ssh", "invite", "more")[0] == 2
 
 
 @pytest.mark.parametrize("program", COMMANDS)
 def test_every_option_is_explained_behind_28_columns(run, program):
     for name in COMMANDS[program].commands:
-        options = run("help", name, program=program)[1].partition("OPTIONS:\n")[2]
+        options = run("help", *name.split(), program=program)[1].partition("OPTIONS:\n")[2]
         for line in options.partition("\nEXAMPLES:")[0].splitlines():
             if line.startswith("    -"):
                 assert re.fullmatch(r"    -.{25}  [A-Z].*", line), line
@@ -130,7 +150,7 @@ def test_every_option_is_explained_behind_28_columns(run, program):
 @pytest.mark.parametrize("program", COMMANDS)
 def test_help_fits_80_columns(run, program):
     for name in (None, "help", *COMMANDS[program].commands):
-        out = run("help", *([name] if name else []), program=program)[1]
+        out = run("help", *(name.split() if name else []), program=program)[1]
         assert [line for line in out.splitlines() if len(line) > 80] == []
 
 
@@ -333,7 +353,6 @@ def test_no_two_words_of_a_command_are_mistaken_for_each_other():
 @pytest.mark.parametrize(
     ("program", "line"),
     [
-        ("derphole", ["ssh", "invite", "--user", "me"]),
         ("derptun", ["serve", "--tcp", "127.0.0.1:22"]),
         ("derptun", ["token", "server"]),
         ("derptun", ["connect", "--stdio"]),
@@ -350,7 +369,6 @@ def test_a_command_that_comes_later_is_told_from_an_unknown_one(run, program, li
 
 
 def test_help_of_a_later_command_s_own_command_tells_the_same(run):
-    assert run("help", "ssh", "invite") == run("ssh", "invite")
     assert run("help", "token", "server", program="derptun") == run("token", program="derptun")
 
 

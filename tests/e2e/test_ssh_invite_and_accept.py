@@ -1,0 +1,230 @@
+"""`ssh invite` and `ssh accept`: a key goes over, is kept once, and lets in at a real sshd."""
+
+import os
+import pty
+import re
+import signal
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from desk import Desk, token_of
+from ssh_site import KEY_TYPES, SshSite, make_key, ssh_site
+from support.processes import Process
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def site() -> Iterator[SshSite]:
+    with ssh_site() as made:
+        yield made
+
+
+def invite(desk: Desk, site: SshSite, *words: str, name: str = "invite", **rest: object) -> Process:
+    """Start the side that lets in."""
+    where = ["--relay", desk.relay_url, "--user", site.user, "--port", str(site.port)]
+    return desk.derphole(name, "ssh", "invite", *where, *words, **rest)  # type: ignore[arg-type]
+
+
+def accept(
+    desk: Desk, inviter: Process, key: Path, *words: str, name: str = "accept", **rest: object
+) -> Process:
+    """Start the side that hands a key over."""
+    command = ["ssh", "accept", "-F", str(key), *words, token_of(inviter)]
+    return desk.derphole(name, *command, **rest)  # type: ignore[arg-type]
+
+
+def hand_over(desk: Desk, site: SshSite, key: Path) -> Process:
+    """Hand a key over, to the end; returns the side that accepted."""
+    inviter = invite(desk, site, "--yes")
+    accepting = accept(desk, inviter, key, "--yes")
+    accepting.ends_with(0)
+    inviter.ends_with(0)
+    return accepting
+
+
+@pytest.mark.parametrize("kind", KEY_TYPES)
+def test_a_key_of_each_type_lets_in(desk: Desk, site: SshSite, tmp_path: Path, kind: str):
+    key = make_key(tmp_path / "key", kind)
+    assert not site.log_in(tmp_path / "key")
+
+    inviter = invite(desk, site, "--yes")
+    accepting = accept(desk, inviter, key, "--yes")
+
+    accepting.ends_with(0, r'^sending .* key "me@laptop", \d+ bits, SHA256:', "has kept the key")
+    inviter.ends_with(0, r'^received .* key "me@laptop", \d+ bits, SHA256:', "^the key was added")
+    assert site.keys_file.read_bytes() == key.read_bytes()
+    assert stat.S_IMODE(site.keys_file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(site.keys_file.parent.stat().st_mode) == 0o700
+    assert site.keys_file.owner() == site.keys_file.parent.owner() == site.user
+    assert site.log_in(tmp_path / "key")
+
+
+def test_a_second_run_leaves_one_entry(desk: Desk, site: SshSite, tmp_path: Path):
+    key = make_key(tmp_path / "key")
+    hand_over(desk, site, key)
+    make_comment = key.read_text().replace("me@laptop", "another comment")
+    key.write_text(make_comment)
+
+    inviter = invite(desk, site, "--yes")
+    accept(desk, inviter, key, "--yes").ends_with(0, "has had the key already")
+
+    inviter.ends_with(0, "^the key was in .* already; it lets in as")
+    assert len(site.keys_file.read_text().splitlines()) == 1
+
+
+def test_a_key_behind_options_stays_restricted_and_both_are_told(
+    desk: Desk, site: SshSite, tmp_path: Path
+):
+    key = make_key(tmp_path / "key")
+    hand_over(desk, site, key)
+    site.keys_file.write_text(f'command="true" {key.read_text()}')
+
+    inviter = invite(desk, site, "--yes")
+    accept(desk, inviter, key, "--yes").ends_with(0, "^warning: .*behind options")
+
+    inviter.ends_with(0, "already, behind options, which go on to restrict it")
+    assert len(site.keys_file.read_text().splitlines()) == 1
+
+
+def test_what_is_printed_logs_in_as_printed_in_a_fresh_home(
+    desk: Desk, site: SshSite, tmp_path: Path
+):
+    key = make_key(tmp_path / "key")
+    lines = hand_over(desk, site, key).stderr.split("\n")
+    told = [line.strip() for line in lines[lines.index("Log in with:") :]]
+    home = tmp_path / "fresh"
+    (home / ".ssh").mkdir(parents=True, mode=0o700)
+    known = told[told.index("For ~/.ssh/known_hosts:") + 1 : told.index("For ~/.ssh/config:")]
+    known_hosts = home / ".ssh" / "known_hosts"
+    known_hosts.write_text("\n".join(known) + "\n")
+    command = told[1].split()
+    assert command[0] == "ssh"
+    strict = ["-F", "none", "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes"]
+    # The program asks the user database for the home, so its file is named.
+    strict += ["-o", f"UserKnownHostsFile={known_hosts}"]
+
+    assert site.run([command[0], *strict, *command[1:]], HOME=str(home))
+
+
+def test_the_block_for_the_config_logs_in(desk: Desk, site: SshSite, tmp_path: Path):
+    key = make_key(tmp_path / "key")
+    home = tmp_path / "fresh"
+    home.mkdir()
+    inviter = invite(desk, site, "--yes")
+    words = ["--yes", "--write-config"]
+    accept(desk, inviter, key, *words, variables={"HOME": str(home)}).ends_with(0, "^added to ")
+    inviter.ends_with(0)
+    config = home / ".ssh" / "config"
+    alias = re.findall(r"^Host (\S+)$", config.read_text(), re.MULTILINE)[0]
+    trusting = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+
+    assert site.run(["ssh", "-F", str(config), "-o", "BatchMode=yes", *trusting, alias])
+
+    inviter = invite(desk, site, "--yes", name="again")
+    again = accept(desk, inviter, key, *words, name="b", variables={"HOME": str(home)})
+    again.ends_with(0, "has .* already")
+    inviter.ends_with(0)
+    assert config.read_text().count("Host ") == 1
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"y\n", 0), (b"\n", 1), (b"nope\n", 1)])
+def test_the_inviting_person_is_asked(
+    desk: Desk, site: SshSite, tmp_path: Path, answer: bytes, code: int
+):
+    key = make_key(tmp_path / "key")
+    keyboard, stdin = pty.openpty()
+    inviter = invite(desk, site, stdin=stdin, on_terminal=True)
+    token = inviter.await_line(r"(dhp1_[A-Za-z0-9_-]{20,})").group(1)
+    accepting = desk.derphole("accept", "ssh", "accept", "--yes", "-F", str(key), token)
+    inviter.await_line(rf"^let it log in as {site.user}\? \[y/N\]")
+
+    os.write(keyboard, answer)
+
+    inviter.ends_with(code)
+    accepting.ends_with(code, "declined there" if code else "has kept")
+    assert site.keys_file.exists() == (code == 0)
+    os.close(keyboard)
+    os.close(stdin)
+
+
+def test_nobody_to_ask_is_told_before_a_token_is_printed(desk: Desk, site: SshSite, tmp_path: Path):
+    invite(desk, site).ends_with(1, "nobody can be asked whether a key is wanted.*--yes")
+    inviter = invite(desk, site, "--yes", name="asked")
+    key = make_key(tmp_path / "key")
+    accept(desk, inviter, key).ends_with(1, "nobody can be asked whether the key is to be handed")
+    inviter.stop()
+
+
+@pytest.mark.parametrize(
+    ("contents", "says"),
+    [
+        (None, "is a private key, which must"),
+        (b"", "is empty"),
+        (b"ssh-ed25519 AAAA\n", "is damaged"),
+        (b'command="x" %s', "has options before the key"),
+        (b"%s%s", "has 2 lines"),
+        (b"ssh-dss AAAAB3NzaC1kc3M= x\n", "is a DSA key"),
+        (b"-----BEGIN CERTIFICATE-----\n", "is no OpenSSH public key"),
+    ],
+)
+def test_what_is_no_key_is_refused_before_it_is_sent(
+    desk: Desk, site: SshSite, tmp_path: Path, contents: bytes | None, says: str
+):
+    key = make_key(tmp_path / "key")
+    line = key.read_bytes()
+    key.write_bytes(
+        (tmp_path / "key").read_bytes() if contents is None else contents.replace(b"%s", line)
+    )
+    inviter = invite(desk, site, "--yes")
+
+    accept(desk, inviter, key, "--yes").ends_with(1, says)
+
+    inviter.send_signal(signal.SIGINT)
+    inviter.ends_with(130)
+    assert not site.keys_file.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--user", "nobody-is-called-so"], "this machine has no user nobody-is-called-so"),
+        (["--port", "0"], 'invalid --port value "0"'),
+    ],
+)
+def test_mistakes_are_told_before_the_network_is_used(desk: Desk, words: list[str], says: str):
+    process = desk.derphole("invite", "ssh", "invite", "--yes", *words)
+    process.wait()
+    assert any(re.search(says, line) for line in process.lines), process.story
+
+
+def test_what_sshd_would_refuse_is_told_before_the_token(desk: Desk, site: SshSite):
+    site.home.chmod(0o777)
+    inviter = invite(desk, site, "--yes")
+    token_of(inviter)
+
+    told = [line for line in inviter.lines if "can be written by everybody" in line]
+    assert len(told) == 1
+    assert f"`chmod go-w {site.home}` mends it" in told[0]
+    assert inviter.lines.index(told[0]) < inviter.lines.index(token_of(inviter))
+    inviter.send_signal(signal.SIGINT)
+    inviter.ends_with(130)
+
+
+def test_who_leaves_is_told_to_the_other_side(desk: Desk, site: SshSite, tmp_path: Path):
+    key = make_key(tmp_path / "key")
+    keyboard, stdin = pty.openpty()
+    inviter = invite(desk, site, stdin=stdin, on_terminal=True)
+    token = inviter.await_line(r"(dhp1_[A-Za-z0-9_-]{20,})").group(1)
+    accepting = desk.derphole("accept", "ssh", "accept", "--yes", "-F", str(key), token)
+    inviter.await_line("^let it log in")
+
+    inviter.send_signal(signal.SIGINT)
+
+    accepting.ends_with(1, "interrupted by SIGINT")
+    inviter.ends_with(130)
+    assert not site.keys_file.exists()
+    os.close(keyboard)
+    os.close(stdin)
