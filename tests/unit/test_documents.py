@@ -187,8 +187,13 @@ def parsed(words: list[str]) -> None:
     if name == "COMMAND":
         return
     if name == "help":
-        check_count(name, leading.rest, 0, 1)
+        check_count(name, leading.rest, 0, 2 if leading.rest[:1] == ["ssh"] else 1)
         return
+    if name in program.groups:
+        leading = scan(leading.rest, GLOBAL_FLAGS, stop_at_word=True)
+        if not leading.words:
+            return
+        name = f"{name} {leading.words[0]}"
     if name not in program.commands:
         raise UsageError(f"unknown command: {name}")
     command = program.commands[name]
