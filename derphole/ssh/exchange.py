@@ -91,7 +91,7 @@ class TakingKey(Proof):
         return self.access is not None and self.access.verdict in LETS_IN
 
     def keep_place(self) -> list[Decision]:
-        """Take that the key is about to be kept: nobody else can take over.  [] if it must not be."""
+        """Take that the key is about to be kept: nobody can take over; [] if it must not be."""
         if self.state is not State.OFFERED:
             return []
         self._is_keeping = True
