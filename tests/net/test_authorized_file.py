@@ -92,7 +92,7 @@ def mode_of(path: Path) -> int:
 # -- what is made -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o077, 0o777])
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o377])
 def test_a_missing_folder_and_file_are_made_for_the_user_alone(home: Home, umask: int):
     before = os.umask(umask)
     try:
