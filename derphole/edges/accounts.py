@@ -3,6 +3,7 @@
 import grp
 import os
 import pwd
+import stat
 
 from derphole.errors import AccountUnknown
 from tunnel.values import frozen
@@ -34,23 +35,28 @@ def account_named(user: str | None) -> Account:
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
 
 
-def is_private_group(group_id: int, account: Account) -> bool:
-    """Tell whether a group has an account in it and nobody else."""
+def is_private_group(status: os.stat_result, account: Account) -> bool:
+    """Tell whether Debian's sshd takes the group of a file for that of the user alone.
+
+    It is the group of no other user, and names nobody but the owner of the file.
+    """
     try:
-        group = grp.getgrgid(group_id)
+        group = grp.getgrgid(status.st_gid)
+        owner = pwd.getpwuid(status.st_uid).pw_name
     except KeyError:
         return False
-    primary = {entry.pw_uid for entry in pwd.getpwall() if entry.pw_gid == group_id}
-    others = [name for name in group.gr_mem if name != account.name]
-    is_in_it = bool(primary) or bool(group.gr_mem)
-    return is_in_it and not others and primary <= {account.user_id}
+    members = {entry.pw_uid for entry in pwd.getpwall() if entry.pw_gid == status.st_gid}
+    if not members <= {account.user_id} or group.gr_mem not in ([], [owner]):
+        return False
+    return bool(members or group.gr_mem)
 
 
-def may_read(status: os.stat_result, account: Account) -> bool:
-    """Tell whether an account may read a file, by its permissions."""
+def may_use(status: os.stat_result, account: Account) -> bool:
+    """Tell whether an account may read a file, or enter a folder, by its permissions."""
     if account.user_id == 0:
         return True
+    wanted = stat.S_IXOTH if stat.S_ISDIR(status.st_mode) else stat.S_IROTH
     if status.st_uid == account.user_id:
-        return bool(status.st_mode & 0o400)
+        return bool(status.st_mode & (wanted << 6))
     groups = os.getgrouplist(account.name, account.group_id)
-    return bool(status.st_mode & (0o040 if status.st_gid in groups else 0o004))
+    return bool(status.st_mode & (wanted << 3 if status.st_gid in groups else wanted))

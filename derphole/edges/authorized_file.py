@@ -2,31 +2,44 @@
 
     HOME/.ssh/authorized_keys      a link is gone through only if its owner owns both ends
 
-Who changes it has its folder locked, writes a new file beside the old one, with its mode, owner and
-attributes (ACLs among them), and renames it: a process that is killed, or a disk that is full,
-leaves all keys as they were.  No other link is followed below the home, so that a user cannot lead
-root elsewhere.  All calls block.
+Who changes it has its folder locked, writes a new file beside the old one, with its owner, mode and
+access list, and renames it: a process that is killed, or a disk that is full, leaves all keys as
+they were.  What a killed one has written is removed by the next.  No other link is followed below
+the home, so that a user cannot lead root elsewhere.  All calls block.
 """
 
 import errno
 import os
+import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from derphole.edges.accounts import Account, is_private_group, may_read
+from derphole.edges.accounts import Account, is_private_group, may_use
+from derphole.edges.alike import Kept, kept, make_alike
 from derphole.edges.destination import NO_LINK, OPEN_FOLDER
 from derphole.edges.stdio import reason_text
 from derphole.errors import KeysUnwritable
 from derphole.ssh.authorized_keys import MAX_FILE, Standing, standing, with_key
 from derphole.ssh.public_key import PublicKey
 from derphole.ssh.strict_modes import Part
+from tunnel.units import Seconds
 from tunnel.values import frozen
 
 FOLDER, FILE = ".ssh", "authorized_keys"
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 READ_BYTES = 1 << 20
+# Chosen.
+LOCK_S: Seconds = 10.0  # nobody needs it for as long as that
+LOCK_POLL_S: Seconds = 0.01
+MAX_TRIES = 100  # while programs without our lock change the file
+PROBE = b"\n" * 4096
+SUFFIX = ".derphole"
+# Where a file can be had without opening it, a device is not set off.
+LOOK = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK) | os.O_CLOEXEC
+WITHOUT_NAMELESS = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
 
 
 @frozen
@@ -40,6 +53,19 @@ class _Place:
 
     folder: int
     name: str
+
+
+@frozen
+class _Old:
+    """What is there.
+
+    Args:
+        contents: of the file; none if there is no file.
+        kept: what it has beside; None if there is no file.
+    """
+
+    contents: bytes
+    kept: Kept | None
 
 
 class AuthorizedFile:
@@ -57,48 +83,75 @@ class AuthorizedFile:
         """Return what sshd looks at: the file if it is there, and the folders above it."""
         home = os.path.realpath(self._account.home)
         real = os.path.realpath(self.path)
+        link = ""
+        if not _is_within(real, home):
+            folder = os.path.join(self._account.home, FOLDER)
+            link = self.path if _is_within(os.path.realpath(folder), home) else folder
         parts = []
         while True:
             with suppress(OSError):
-                parts.append(self._part(real, os.stat(real)))
+                parts.append(self._part(real, os.stat(real), link))
             parent = os.path.dirname(real)
             if real in (home, parent):
                 return parts
             real = parent
 
-    def _part(self, path: str, status: os.stat_result) -> Part:
+    def _part(self, path: str, status: os.stat_result, link: str) -> Part:
+        mode = stat.S_IMODE(status.st_mode)
         return Part(
             path,
             status.st_uid,
-            stat.S_IMODE(status.st_mode),
+            mode,
             stat.S_ISDIR(status.st_mode),
-            is_private_group(status.st_gid, self._account),
-            may_read(status, self._account),
+            bool(mode & stat.S_IWGRP) and is_private_group(status, self._account),
+            may_use(status, self._account),
+            link,
         )
 
     def check_writable(self) -> None:
-        """Make the folder if there is none, and write a file into it; raises `KeysUnwritable`."""
-        with self._told(), self._place() as place:
-            os.close(self._new(place, None))
+        """Write a file beside it, or into the home if there is no folder yet; leaves nothing.
+
+        Raises `KeysUnwritable`.
+        """
+        with self._told(), self._home() as home:
+            folder = self._folder(home)
+            if folder is None:
+                self._probe(home, None)
+                return
+            with self._place(folder) as place:
+                self._probe(place.folder, _read(place).kept)
 
     def contents(self) -> bytes:
         """Return what is in it; b'' if there is none.  Raises `KeysUnwritable`."""
-        with self._told(), self._place() as place:
-            return self._read(place)[0]
+        with self._told(), self._home() as home:
+            folder = self._folder(home)
+            if folder is None:
+                return b""
+            with self._place(folder) as place:
+                return _read(place).contents
 
     def add(self, key: PublicKey) -> Standing:
         """Add a key that is not in it; returns how it stood before.  Raises `KeysUnwritable`.
 
-        It is on the disk when this returns.
+        It is on the disk when this returns.  The folder is made if it is missing.
         """
-        with self._told(), self._place() as place, _locked(place.folder):
-            contents, status = self._read(place)
-            found = standing(contents, key)
-            if found is Standing.ABSENT:
-                self._write(place, with_key(contents, key), status)
-            return found
+        with self._told(), self._home() as home:
+            folder = self._folder(home)
+            if folder is None:
+                folder = self._made_folder(home)
+            with self._place(folder) as place, _locked(place.folder) as is_alone:
+                if is_alone:
+                    _clear(place)
+                for _ in range(MAX_TRIES):
+                    old = _read(place)
+                    found = standing(old.contents, key)
+                    if found is not Standing.ABSENT:
+                        return found
+                    if self._replace(place, with_key(old.contents, key), old.kept):
+                        return found
+            raise OSError(errno.EAGAIN, "other programs change it again and again")
 
-    # -- inside -----------------------------------------------------------------------------------
+    # -- the way there ----------------------------------------------------------------------------
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -108,154 +161,293 @@ class AuthorizedFile:
             raise KeysUnwritable(self.path, reason_text(error)) from error
 
     @contextmanager
-    def _place(self) -> Iterator[_Place]:
-        """Open the folder that the file is in, made if it is missing."""
-        home = os.open(self._account.home, OPEN_FOLDER)
+    def _home(self) -> Iterator[int]:
         try:
-            folder = self._folder(home)
+            home = os.open(self._account.home, OPEN_FOLDER)
+        except OSError as error:
+            reason = f"the home {self._account.home} cannot be opened: {reason_text(error)}"
+            raise OSError(error.errno, reason) from error
+        try:
+            yield home
         finally:
             os.close(home)
-        try:
-            name = FILE
-            if _is_link(folder, FILE):
-                folder, name = self._gone_through(folder)
-            yield _Place(folder, name)
-        finally:
-            os.close(folder)
 
-    def _folder(self, home: int) -> int:
+    def _folder(self, home: int) -> int | None:
+        """Open the folder that the file is in; None if there is none."""
         try:
-            os.mkdir(FOLDER, PRIVATE_FOLDER, dir_fd=home)
-        except FileExistsError:
-            if _is_link(home, FOLDER):
-                return self._linked_folder(home)
-        else:
-            self._give(home, FOLDER)
-        return os.open(FOLDER, OPEN_FOLDER | os.O_NOFOLLOW, dir_fd=home)
-
-    def _linked_folder(self, home: int) -> int:
-        link = os.stat(FOLDER, dir_fd=home, follow_symlinks=False)
-        folder = os.open(FOLDER, OPEN_FOLDER, dir_fd=home)
-        if os.fstat(folder).st_uid == link.st_uid:
+            aim = _aim(home, FOLDER)
+        except FileNotFoundError:
+            return None
+        if aim is None:
+            return os.open(FOLDER, OPEN_FOLDER | os.O_NOFOLLOW, dir_fd=home)
+        owner, text = aim
+        with _leading_somewhere(FOLDER):
+            folder = os.open(text, OPEN_FOLDER, dir_fd=home)
+        if os.fstat(folder).st_uid == owner:
             return folder
         os.close(folder)
         raise OSError(errno.EPERM, f"{FOLDER} is a link to a folder of somebody else")
 
-    def _gone_through(self, folder: int) -> tuple[int, str]:
-        """Return folder and name that a link stands for; closes the folder of the link."""
-        link = os.stat(FILE, dir_fd=folder, follow_symlinks=False)
-        fd = os.open(FILE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    def _made_folder(self, home: int) -> int:
+        """Make the folder, for the user; it is on the disk when this returns."""
+        try:
+            os.mkdir(FOLDER, PRIVATE_FOLDER, dir_fd=home)
+            is_ours = True
+        except FileExistsError:  # somebody else made it meanwhile
+            is_ours = False
+        folder = os.open(FOLDER, OPEN_FOLDER | os.O_NOFOLLOW, dir_fd=home)
+        try:
+            # A user may put another folder of root's into its place, but not an empty one of use.
+            is_ours = is_ours and os.fstat(folder).st_uid == os.geteuid()
+            if is_ours and not os.listdir(folder):
+                os.fchmod(folder, PRIVATE_FOLDER)
+                self._give(folder)
+            with suppress(OSError):  # a file system that cannot
+                os.fsync(home)
+        except BaseException:
+            os.close(folder)
+            raise
+        return folder
+
+    def _give(self, fd: int) -> None:
+        """Give what root has made to the user."""
+        if os.geteuid() == 0:
+            os.fchown(fd, self._account.user_id, self._account.group_id)
+
+    @contextmanager
+    def _place(self, folder: int) -> Iterator[_Place]:
+        """Go through a link to the file; closes the folder at the end."""
+        opened = [folder]
+        try:
+            aim = None
+            with suppress(FileNotFoundError):
+                aim = _aim(folder, FILE)
+            name = FILE
+            if aim is not None:
+                folder, name = self._gone_through(folder, *aim)
+                opened.append(folder)
+            yield _Place(folder, name)
+        finally:
+            for fd in opened:
+                os.close(fd)
+
+    def _gone_through(self, folder: int, owner: int, text: str) -> tuple[int, str]:
+        """Return folder and name that a link to the file stands for."""
+        with _leading_somewhere(FILE):
+            fd = os.open(text, LOOK, dir_fd=folder)
         try:
             status = os.fstat(fd)
-            if status.st_uid != link.st_uid:
+            if status.st_uid != owner:
                 raise OSError(errno.EPERM, "it is a link to a file of somebody else")
             real = os.path.realpath(f"/proc/self/fd/{fd}")
             if not os.path.exists(real):  # no such file system here
                 real = os.path.realpath(self.path)
             parent, name = os.path.split(real)
             other = os.open(parent, OPEN_FOLDER)
-            there = os.stat(name, dir_fd=other, follow_symlinks=False)
-            if not os.path.samestat(there, status):
+            try:
+                there = os.stat(name, dir_fd=other, follow_symlinks=False)
+                if not os.path.samestat(there, status):
+                    raise OSError(errno.EAGAIN, "it was changed meanwhile")
+            except BaseException:
                 os.close(other)
-                raise OSError(errno.EAGAIN, "it was changed meanwhile")
-        finally:
-            os.close(fd)
-        os.close(folder)
-        return other, name
-
-    def _read(self, place: _Place) -> tuple[bytes, os.stat_result | None]:
-        flags = os.O_RDONLY | os.O_NONBLOCK | NO_LINK
-        try:
-            fd = os.open(place.name, flags, dir_fd=place.folder)
-        except FileNotFoundError:
-            return b"", None
-        try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise OSError(errno.EINVAL, "it is not a file")
-            if status.st_size > MAX_FILE:
-                raise OSError(errno.EFBIG, "it is larger than any file of keys")
-            parts = []
-            while data := os.read(fd, READ_BYTES):
-                parts.append(data)
-            return b"".join(parts), status
+                raise
+            return other, name
         finally:
             os.close(fd)
 
-    def _write(self, place: _Place, contents: bytes, like: os.stat_result | None) -> None:
-        """Replace the file by one with these contents, which are on the disk then."""
-        name = f".{place.name}.{secrets.token_hex(4)}"
-        fd = self._new(place, name)
+    # -- the file ---------------------------------------------------------------------------------
+
+    def _replace(self, place: _Place, contents: bytes, old: Kept | None) -> bool:
+        """Replace the file by one with these contents, which are on the disk then.
+
+        Returns False, and has done nothing, if the file is not the old one any more.
+        """
+        name = _temporary(place.name)
+        fd = self._new(place.folder, name)
         try:
             try:
-                view = memoryview(contents)
-                while view:
-                    view = view[os.write(fd, view) :]
-                if like is not None:
-                    _make_alike(fd, place, like)
+                _write_all(fd, contents)
+                if old is not None:
+                    make_alike(fd, old)
                 os.fsync(fd)
             finally:
                 os.close(fd)
-            os.rename(name, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
+            if not _is_still(place, old):
+                os.unlink(name, dir_fd=place.folder)
+                return False
+            with _mount_named():
+                os.rename(name, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
         except BaseException:
             with suppress(OSError):
                 os.unlink(name, dir_fd=place.folder)
             raise
         with suppress(OSError):  # a file system that cannot
             os.fsync(place.folder)
+        return True
 
-    def _new(self, place: _Place, name: str | None) -> int:
-        """Make a file of the user's; one without a name is removed at once."""
-        made = name or f".{place.name}.{secrets.token_hex(4)}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK
-        fd = os.open(made, flags, PRIVATE_FILE, dir_fd=place.folder)
+    def _new(self, folder: int, name: str) -> int:
+        """Make a file of the user's."""
+        fd = os.open(
+            name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, PRIVATE_FILE, dir_fd=folder
+        )
         try:
-            if os.geteuid() == 0:
-                os.fchown(fd, self._account.user_id, self._account.group_id)
-            if name is None:
-                os.unlink(made, dir_fd=place.folder)
+            os.fchmod(fd, PRIVATE_FILE)
+            self._give(fd)
         except BaseException:
             os.close(fd)
             with suppress(OSError):
-                os.unlink(made, dir_fd=place.folder)
+                os.unlink(name, dir_fd=folder)
             raise
         return fd
 
-    def _give(self, folder: int, name: str) -> None:
-        """Give a folder that root has made to the user."""
-        if os.geteuid() == 0:
-            ids = self._account.user_id, self._account.group_id
-            os.chown(name, *ids, dir_fd=folder, follow_symlinks=False)
-
-
-def _is_link(folder: int, name: str) -> bool:
-    try:
-        return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return False
-
-
-def _make_alike(fd: int, place: _Place, like: os.stat_result) -> None:
-    """Give a new file what the old one had: owner, attributes, mode."""
-    new = os.fstat(fd)
-    if (new.st_uid, new.st_gid) != (like.st_uid, like.st_gid):
-        os.fchown(fd, like.st_uid, like.st_gid)
-    if hasattr(os, "listxattr"):
-        old = os.open(place.name, os.O_RDONLY | os.O_NONBLOCK | NO_LINK, dir_fd=place.folder)
+    def _probe(self, folder: int, old: Kept | None) -> None:
+        """Write a file that has no name, or none for long, as a new one would be."""
+        fd = self._nameless(folder)
         try:
-            with suppress(OSError):  # a file system without attributes
-                for name in os.listxattr(old):
-                    os.setxattr(fd, name, os.getxattr(old, name))
+            _write_all(fd, PROBE)
+            if old is not None:
+                make_alike(fd, old)
         finally:
-            os.close(old)
-    os.fchmod(fd, stat.S_IMODE(like.st_mode))
+            os.close(fd)
+
+    def _nameless(self, folder: int) -> int:
+        fd = _without_name(folder)
+        if fd is None:
+            name = _temporary(FILE)
+            fd = self._new(folder, name)
+            with suppress(FileNotFoundError):  # who adds a key removes what others have left
+                os.unlink(name, dir_fd=folder)
+            return fd
+        try:
+            self._give(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+
+# -- steps ----------------------------------------------------------------------------------------
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return os.path.commonpath((path, folder)) == folder
+
+
+def _aim(folder: int, name: str) -> tuple[int, str] | None:
+    """Return owner and text of a link; None for what is none.  Raises `OSError` for nothing."""
+    if not hasattr(os, "O_PATH"):
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if not stat.S_ISLNK(status.st_mode):
+            return None
+        return status.st_uid, os.readlink(name, dir_fd=folder)
+    # By one descriptor, so that owner and text are those of the same link.
+    fd = os.open(name, os.O_PATH | NO_LINK, dir_fd=folder)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISLNK(status.st_mode):
+            return None
+        return status.st_uid, os.readlink("", dir_fd=fd)
+    finally:
+        os.close(fd)
 
 
 @contextmanager
-def _locked(folder: int) -> Iterator[None]:
-    """Hold the lock of a folder, for everybody who changes a file in it by this program."""
+def _leading_somewhere(name: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise OSError(errno.ELOOP, f"{name} is a link that leads nowhere") from error
+
+
+def _read(place: _Place) -> _Old:
+    try:
+        fd = os.open(place.name, os.O_RDONLY | os.O_NONBLOCK | NO_LINK, dir_fd=place.folder)
+    except FileNotFoundError:
+        return _Old(b"", None)
+    try:
+        old = kept(fd)
+        if not stat.S_ISREG(old.status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a file")
+        parts, size = [], 0
+        while data := os.read(fd, READ_BYTES):
+            size += len(data)
+            if size > MAX_FILE:
+                raise OSError(errno.EFBIG, "it is larger than any file of keys")
+            parts.append(data)
+        return _Old(b"".join(parts), old)
+    finally:
+        os.close(fd)
+
+
+def _without_name(folder: int) -> int | None:
+    """Make a file without a name in a folder; None where the system cannot."""
+    if not hasattr(os, "O_TMPFILE"):
+        return None
+    try:
+        flags = os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC
+        return os.open(".", flags, PRIVATE_FILE, dir_fd=folder)
+    except OSError as error:
+        if error.errno in WITHOUT_NAMELESS:
+            return None
+        raise
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _is_still(place: _Place, old: Kept | None) -> bool:
+    """Tell whether the file is the one that was read, or there is still none."""
+    try:
+        status = os.stat(place.name, dir_fd=place.folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return old is None
+    return old is not None and old.is_of(status)
+
+
+@contextmanager
+def _mount_named() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        raise OSError(error.errno, "it is a mount point, which nothing can replace") from error
+
+
+def _temporary(name: str) -> str:
+    return f".{name}.{secrets.token_hex(4)}{SUFFIX}"
+
+
+def _clear(place: _Place) -> None:
+    """Remove what processes that were killed have left."""
+    left = re.compile(re.escape(f".{place.name}.") + "[0-9a-f]{8}" + re.escape(SUFFIX))
+    for name in os.listdir(place.folder):
+        if left.fullmatch(name):
+            with suppress(OSError):
+                os.unlink(name, dir_fd=place.folder)
+
+
+@contextmanager
+def _locked(folder: int) -> Iterator[bool]:
+    """Hold the lock of a folder, for all who change files in it by this program.
+
+    Gives False on a file system that has no locks.
+    """
     import fcntl  # late: Windows has none
 
-    with suppress(OSError):  # a file system without locks
-        fcntl.flock(folder, fcntl.LOCK_EX)
-    yield
+    deadline = time.monotonic() + LOCK_S
+    is_locked = False
+    while not is_locked:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_locked = True
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                raise OSError(errno.EAGAIN, "another process keeps it locked") from error
+            time.sleep(LOCK_POLL_S)
+        except OSError:
+            break
+    yield is_locked

@@ -57,7 +57,9 @@ class Access:
         user: who to log in as, at most 255 bytes.
         port: of the server; 0 where nobody knows.
         hosts: names and addresses of the machine, each of at most 255 bytes.
-        host_keys: lines of its public keys, as many as fit.
+        host_keys: lines of its public keys.
+
+    Of hosts and host keys as many are sent as fit, and of those the hosts come first.
     """
 
     verdict: AccessVerdict
@@ -69,7 +71,10 @@ class Access:
 
 
 def encode_access(message: AccessKey | Access) -> tuple[int, bytes]:
-    """Return type and body; of host keys those that fit.  Raises `ValueError` for a long key."""
+    """Return type and body, of hosts and host keys those that fit.
+
+    Raises `ValueError` for a long key.
+    """
     if isinstance(message, AccessKey):
         if len(message.line) > MAX_KEY_LINE:
             raise ValueError(f"a key of {len(message.line)} bytes does not fit a message")
@@ -77,14 +82,9 @@ def encode_access(message: AccessKey | Access) -> tuple[int, bytes]:
     head = bytes((message.verdict,)) + message.port.to_bytes(2, "little")
     head += _sized(clipped(message.text, MAX_TEXT)) + _sized(clipped(message.user, MAX_HOST))
     hosts = [clipped(host, MAX_HOST) for host in message.hosts[:MAX_HOSTS]]
-    head += _row(hosts)
-    keys: list[bytes] = []
-    room = MAX_ACCESS - len(head) - 1
-    for line in message.host_keys[:MAX_HOST_KEYS]:
-        data = line.encode()
-        if 2 + len(data) <= room:
-            keys.append(data)
-            room -= 2 + len(data)
+    head += _row(_fitting(hosts, MAX_ACCESS - len(head) - 2))
+    keys = [line.encode() for line in message.host_keys[:MAX_HOST_KEYS]]
+    keys = _fitting(keys, MAX_ACCESS - len(head) - 1)
     return ACCESS, head + _row(keys)
 
 
@@ -114,6 +114,16 @@ def _sized(data: bytes) -> bytes:
 
 def _row(items: Sequence[bytes]) -> bytes:
     return bytes((len(items),)) + b"".join(map(_sized, items))
+
+
+def _fitting(items: Sequence[bytes], room: ByteCount) -> list[bytes]:
+    """Return the items that a row of this size, without its count, has room for."""
+    kept = []
+    for item in items:
+        if 2 + len(item) <= room:
+            kept.append(item)
+            room -= 2 + len(item)
+    return kept
 
 
 def _string(reader: Reader, most: ByteCount) -> bytes:

@@ -4,16 +4,20 @@
 
     OFFERED     KEY -->                        AWAITING    another claimer may still take over
        |                                          | KEY: KeyOffered
-       |                                       OFFERED     the owner decides, and keeps the key
+       |                                       OFFERED     the owner decides
+       |                                          | `keep_place`
+       |                                       OFFERED     and keeps the key, whatever comes
        |                                          | `answer`
        |        <-- ACCESS                     LEAVING
        v                                          v it has arrived, or CONFIRM_S
     OVER        Close                          OVER        Close
 
-Who takes a key answers when it is on the disk, and not before.  Pure.  Source: docs/protocol.md,
-section "Conversations".
+Who takes a key answers when it is on the disk, and not before.  While it is written there nothing
+ends the run: the key may let in already, and somebody has to be told.  Pure.  Source:
+docs/protocol.md, section "Conversations".
 """
 
+from derphole.errors import PeerBrokeProtocol
 from derphole.speech.access_messages import LETS_IN, Access, AccessKey
 from derphole.speech.decisions import Close, Decision, KeepPlace, KeyOffered, Over, Say
 from derphole.speech.endings import Ending
@@ -21,7 +25,7 @@ from derphole.speech.messages import Message, encode
 from derphole.speech.stream_proof import CONFIRM_S, Proof
 from derphole.speech.stream_states import State
 from derphole.speech.turns import Stage
-from tunnel.errors import LinkEnded
+from tunnel.errors import LinkEnded, PeerClosed
 from tunnel.units import Instant
 
 
@@ -70,12 +74,16 @@ class TakingKey(Proof):
     Attributes:
         access: what was answered; None before.
         is_acknowledged: whether the other side knows it.
+        nonsense: what it said while the key was kept, and may not say, in words.
     """
 
     def __init__(self, now: Instant, unanswered: str) -> None:
         super().__init__(now, State.AWAITING, unanswered)
         self.access: Access | None = None
         self.is_acknowledged = False
+        self.nonsense: str | None = None
+        self._is_keeping = False
+        self._has_other_side_ended = False
 
     @property
     def lets_in(self) -> bool:
@@ -83,14 +91,19 @@ class TakingKey(Proof):
         return self.access is not None and self.access.verdict in LETS_IN
 
     def keep_place(self) -> list[Decision]:
-        """Take that the key is about to be kept: nobody else can take over."""
-        return [KeepPlace()] if self.state is State.OFFERED else []
+        """Take that the key is about to be kept: nobody can take over; [] if it must not be."""
+        if self.state is not State.OFFERED:
+            return []
+        self._is_keeping = True
+        return [KeepPlace()]
 
     def answer(self, now: Instant, access: Access) -> list[Decision]:
-        """Say what became of the key."""
+        """Say what became of the key, if anybody is there to hear it."""
         if self.state is not State.OFFERED:
             return []
         self.access = access
+        if self._has_other_side_ended:
+            return self._leave()
         self._go(State.LEAVING, now + CONFIRM_S)
         return [Say(encode(access))]
 
@@ -103,6 +116,8 @@ class TakingKey(Proof):
 
     @property
     def _stage(self) -> Stage | None:
+        if self._has_other_side_ended:
+            return None
         match self.state:
             case State.AWAITING:
                 return Stage.INVITE_FIRST
@@ -118,13 +133,15 @@ class TakingKey(Proof):
 
     def _leave(self) -> list[Decision]:
         self._go(State.OVER)
+        if self.nonsense is not None:
+            return [Close(Ending.PROTOCOL_VIOLATION, self.nonsense), Over()]
         return [Close(Ending.DONE, "done"), Over()]
 
     @property
     def _can_begin_again(self) -> bool:
         return self.access is None
 
-    # -- how it ends: what was answered stands --------------------------------------------------
+    # -- how it ends: what is kept, and what was answered, stands --------------------------------
 
     def handle_timeout(self, now: Instant) -> list[Decision]:
         """Do what is due."""
@@ -134,16 +151,33 @@ class TakingKey(Proof):
 
     def handle_reset(self, now: Instant) -> list[Decision]:
         """Take that the other side gave up the stream."""
+        if self._keeps_on():
+            return []
         return self._leave() if self.state is State.LEAVING else super().handle_reset(now)
 
     def handle_link_ended(self, end: LinkEnded) -> list[Decision]:
         """Take the end of the link; what came before it must have been handed in."""
+        if self._keeps_on():
+            return []
         if self.state is State.LEAVING:
             self.is_acknowledged = self.is_acknowledged or _is_done(end)
             return self._leave()
         return super().handle_link_ended(end)
 
+    def _break_off(self, error: PeerBrokeProtocol) -> list[Decision]:
+        if self._keeps_on():
+            self.nonsense = error.detail
+            return []
+        return super()._break_off(error)
+
+    def _keeps_on(self) -> bool:
+        """Tell whether the key is being kept: then the other side is left when that is done."""
+        if self.state is not State.OFFERED or not self._is_keeping:
+            return False
+        self._has_other_side_ended = True
+        return True
+
 
 def _is_done(end: LinkEnded) -> bool:
     """Tell whether the other side closed the link because it knows everything."""
-    return getattr(end, "code", None) == Ending.DONE
+    return isinstance(end, PeerClosed) and end.code == Ending.DONE

@@ -157,17 +157,24 @@ class _Inviter:
         except KeysUnwritable as error:
             text = f"it could not be kept there ({error.reason})"
             access = self._failed(AccessVerdict.FAILED, error, text)
-        self._conversation.follow(self.proof.answer(monotonic(), access))
-        self._conversation.start(self.await_parting)
+        if access is not None:
+            self._conversation.follow(self.proof.answer(monotonic(), access))
+            self._conversation.start(self.await_parting)
 
-    def _kept_key(self, line: bytes) -> Access:
-        """Return the answer of a key that lets in; raises what keeps it out."""
+    def _kept_key(self, line: bytes) -> Access | None:
+        """Return the answer of a key that lets in; raises what keeps it out.
+
+        None where the other side has left before the key was kept.
+        """
         account, port = self._account, self._port
         key = _parsed(line)
         self._rendezvous.report(KeyShown(key, "received"))
         if self._ask is not None and not self._ask(f"let it log in as {account.name}?"):
             raise KeyDeclined
-        self._conversation.follow(self.proof.keep_place())
+        may_be_kept = self.proof.keep_place()
+        if not may_be_kept:
+            return None
+        self._conversation.follow(may_be_kept)
         found = in_thread(self._file.add, key)
         self._kept = KeyKept(
             self._file.path,

@@ -10,6 +10,7 @@ Certificates, and DSA, which no sshd takes any more, are not keys to be handed o
 """
 
 import binascii
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -17,8 +18,7 @@ from hashlib import sha256
 from tunnel.units import ByteCount
 from tunnel.values import frozen
 
-# Fixed by others: the point of a curve is uncompressed, and a key of RSA has at most this.
-POINT_SIZES = {b"nistp256": 65, b"nistp384": 97, b"nistp521": 133}
+# Fixed by others: a key of RSA has at most this.
 ED25519_SIZE = 32
 MAX_RSA_BITS = 16384
 # Chosen: sshd takes no shorter ones (its RequiredRSASize); dropbear reads no line of 5000 bytes.
@@ -27,9 +27,60 @@ MAX_LINE: ByteCount = 16 * 1024
 MAX_COMMENT: ByteCount = 100
 MAX_APPLICATION: ByteCount = 200
 
-PRIVATE = (b"PRIVATE KEY", b"PuTTY-User-Key-File")
+# A comment may hold the words; a private key begins a line with them.
+PRIVATE = re.compile(rb"-- ?BEGIN [A-Z0-9 ]*PRIVATE KEY|^\s*PuTTY-User-Key-File-", re.MULTILINE)
 FOREIGN = b"---- BEGIN SSH2 PUBLIC KEY"
 CERTIFICATE = b"-cert-v01@openssh.com"
+BLANKS = b" \t"  # what sshd takes a line apart at; nothing else counts
+
+
+@frozen
+class _Curve:
+    """y**2 = x**3 - 3 * x + b, modulo p.
+
+    Args:
+        p: a prime.
+        b: a number below it.
+    """
+
+    p: int
+    b: int
+
+    def has(self, point: bytes) -> bool:
+        """Tell whether a point, which must be uncompressed, is on the curve."""
+        size = (self.p.bit_length() + 7) // 8
+        if len(point) != 1 + 2 * size or point[0] != UNCOMPRESSED:
+            return False
+        x, y = (int.from_bytes(part, "big") for part in (point[1 : 1 + size], point[1 + size :]))
+        if max(x, y) >= self.p:
+            return False
+        return (y * y - (x * x * x - 3 * x + self.b)) % self.p == 0
+
+
+# Fixed by others: SEC 1, section 2.3.3, and SEC 2, sections 2.4.2, 2.5.1 and 2.6.1.
+UNCOMPRESSED = 4
+CURVES = {
+    b"nistp256": _Curve(
+        2**256 - 2**224 + 2**192 + 2**96 - 1,
+        0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B,
+    ),
+    b"nistp384": _Curve(
+        2**384 - 2**128 - 2**96 + 2**32 - 1,
+        int(
+            "B3312FA7E23EE7E4988E056BE3F82D19181D9C6EFE814112"
+            "0314088F5013875AC656398D8A2ED19D2A85C8EDD3EC2AEF",
+            16,
+        ),
+    ),
+    b"nistp521": _Curve(
+        2**521 - 1,
+        int(
+            "0051953EB9618E1C9A1F929A21A0B68540EEA2DA725B99B315F3B8B489918EF1"
+            "09E156193951EC7E937B1652C0BD3BB1BF073573DF883D2C34F1EF451FD46B503F00",
+            16,
+        ),
+    ),
+}
 
 
 class KeyUnusable(ValueError):
@@ -77,7 +128,7 @@ def parse_public_key(data: bytes) -> PublicKey:
     Raises `KeyUnusable` for anything else: a private key, several keys, options before a key, a
     type that is not handed over, a key that is damaged.
     """
-    if any(sign in data for sign in PRIVATE):
+    if PRIVATE.search(data):
         raise KeyUnusable(
             "is a private key, which must never leave this machine; use its .pub file"
         )
@@ -98,8 +149,8 @@ def parse_public_key(data: bytes) -> PublicKey:
 
 def parse_line(line: bytes) -> PublicKey:
     """Return the key in a line without options; raises `KeyUnusable`."""
-    words = line.split(None, 2)
-    kind = words[0] if words else b""
+    words = re.split(rb"[ \t]+", _trimmed(line), maxsplit=2)
+    kind = words[0]
     if kind.endswith(CERTIFICATE):
         raise KeyUnusable("is a certificate; hand over the key that it is for")
     name = kind.decode("ascii", "replace")
@@ -123,6 +174,10 @@ def parse_line(line: bytes) -> PublicKey:
         raise KeyUnusable("is damaged: its type and its key do not belong together")
     _CHECKS[name](strings)
     return PublicKey(name, blob, short_comment(words[2] if len(words) > 2 else b""))
+
+
+def _trimmed(line: bytes) -> bytes:
+    return line.lstrip(BLANKS).rstrip(BLANKS + b"\r\n")
 
 
 def short_comment(data: bytes) -> str:
@@ -159,7 +214,7 @@ def _check_ed25519(strings: list[bytes]) -> None:
 def _check_ecdsa(strings: list[bytes]) -> None:
     _check_count(strings, 3)
     kind, curve, point = strings
-    if not kind.endswith(curve) or len(point) != POINT_SIZES.get(curve) or point[0] != 4:
+    if kind != b"ecdsa-sha2-" + curve or not CURVES[curve].has(point):
         raise KeyUnusable("is damaged: it is no point of its curve")
 
 
@@ -181,11 +236,7 @@ def _check_hardware_ed25519(strings: list[bytes]) -> None:
 
 def _check_hardware_ecdsa(strings: list[bytes]) -> None:
     _check_count(strings, 4)
-    if (
-        strings[1] != b"nistp256"
-        or len(strings[2]) != POINT_SIZES[b"nistp256"]
-        or strings[2][0] != 4
-    ):
+    if strings[1] != b"nistp256" or not CURVES[strings[1]].has(strings[2]):
         raise KeyUnusable("is damaged: it is no point of its curve")
     _check_application(strings[3])
 

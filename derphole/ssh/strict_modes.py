@@ -13,7 +13,6 @@ from tunnel.values import frozen
 
 ROOT_ID = 0
 GROUP_WRITES, OTHERS_WRITE = 0o020, 0o002
-OWNER_READS, GROUP_READS, OTHERS_READ = 0o400, 0o040, 0o004
 
 
 @frozen
@@ -26,7 +25,8 @@ class Part:
         mode: its permissions.
         is_folder: whether it is one.
         is_private_group: whether its group has the user in it and nobody else.
-        is_readable: whether the user may read the file.
+        is_usable: whether the user may read the file, or enter the folder.
+        link: what leads there, where it is outside of the home: not the user's to change.
     """
 
     path: str
@@ -34,7 +34,8 @@ class Part:
     mode: int
     is_folder: bool
     is_private_group: bool = False
-    is_readable: bool = True
+    is_usable: bool = True
+    link: str = ""
 
 
 @frozen
@@ -61,36 +62,60 @@ def refusals(parts: Iterable[Part], user: str, user_id: int) -> Iterator[Refusal
         user_id: the same as a number.
     """
     for part in parts:
-        path = shlex.quote(part.path)
         if part.owner not in (ROOT_ID, user_id):
             yield Refusal(
                 f"{part.path} belongs to somebody else than {user} and root: sshd takes no key "
                 "from there",
-                f"sudo chown {shlex.quote(user)} {path}",
+                _command(part, f"sudo chown {shlex.quote(user)} {shlex.quote(part.path)}"),
             )
-        elif part.mode & OTHERS_WRITE:
-            yield Refusal(
-                f"{part.path} can be written by everybody: sshd takes no key from there",
-                f"chmod go-w {path}",
-            )
-        elif part.mode & GROUP_WRITES:
-            yield _of_group(part, path, user)
-        elif not part.is_folder and not part.is_readable:
-            yield Refusal(
-                f"{part.path} cannot be read by {user}: sshd finds no key there",
-                f"sudo chown {shlex.quote(user)} {path}",
-            )
+            continue
+        refusal = _of_mode(part, user, user_id)
+        if refusal is not None:
+            yield refusal
+        if not part.is_usable:
+            yield _of_use(part, user, user_id)
 
 
-def _of_group(part: Part, path: str, user: str) -> Refusal:
-    if part.is_private_group:
+def _of_mode(part: Part, user: str, user_id: int) -> Refusal | None:
+    """Return who else can write there."""
+    path = shlex.quote(part.path)
+    chmod = "chmod" if part.owner == user_id else "sudo chmod"
+    if part.mode & OTHERS_WRITE:
+        return Refusal(
+            f"{part.path} can be written by everybody: sshd takes no key from there",
+            _command(part, f"{chmod} go-w {path}"),
+        )
+    if part.mode & GROUP_WRITES and part.is_private_group:
         return Refusal(
             f"{part.path} can be written by the group of {user}: sshd of Debian takes keys from "
             "there, others do not",
-            f"chmod g-w {path}",
+            _command(part, f"{chmod} g-w {path}"),
             is_everywhere=False,
         )
+    if part.mode & GROUP_WRITES:
+        return Refusal(
+            f"{part.path} can be written by its group: sshd takes no key from there",
+            _command(part, f"{chmod} g-w {path}"),
+        )
+    return None
+
+
+def _of_use(part: Part, user: str, user_id: int) -> Refusal:
+    """Return what keeps the user, as whom sshd reads the file, out."""
+    path = shlex.quote(part.path)
+    what, mode = ("entered", "u+rwx") if part.is_folder else ("read", "u+rw")
+    mend = f"chmod {mode} {path}"
+    if part.owner != user_id:
+        mend = f"sudo chown {shlex.quote(user)} {path}"
     return Refusal(
-        f"{part.path} can be written by its group: sshd takes no key from there",
-        f"chmod g-w {path}",
+        f"{part.path} cannot be {what} by {user}: sshd finds no key there",
+        _command(part, mend),
     )
+
+
+def _command(part: Part, mend: str) -> str:
+    """Return what mends a part: for a folder outside of the home, a copy in place of the link."""
+    if not part.link or not part.is_folder:
+        return mend
+    link, copy = shlex.quote(part.link), shlex.quote(f"{part.link}.copy")
+    return f"sudo cp -RpL {link} {copy} && sudo rm {link} && sudo mv {copy} {link}"

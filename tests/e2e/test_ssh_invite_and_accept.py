@@ -5,24 +5,57 @@ import pty
 import re
 import signal
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from desk import Desk, token_of
-from ssh_site import KEY_TYPES, SshSite, make_key, ssh_site
-from support.processes import Process
+from real_sshd import Machine
+from support.processes import Process, clean_environment
+from support.ssh_keys import make_key
 
 pytestmark = pytest.mark.e2e
 
+KINDS = [("ed25519", None), ("ecdsa", 256), ("ecdsa", 384), ("ecdsa", 521), ("rsa", 2048)]
+
+
+@pytest.fixture(scope="module")
+def shared_site() -> Iterator[Machine]:
+    machine = Machine()
+    yield machine
+    machine.close()
+
 
 @pytest.fixture
-def site() -> Iterator[SshSite]:
-    with ssh_site() as made:
-        yield made
+def site(shared_site: Machine) -> Machine:
+    shared_site.empty_home()
+    return shared_site
 
 
-def invite(desk: Desk, site: SshSite, *words: str, name: str = "invite", **rest: object) -> Process:
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    return make_key(tmp_path / "key", "ed25519")
+
+
+def run(command: list[str], home: Path) -> str:
+    """Log in with a command as it was printed; returns who is in."""
+    environment = {**clean_environment(home), "HOME": str(home)}
+    environment.pop("SSH_AUTH_SOCK", None)
+    done = subprocess.run(
+        [*command, "id", "-un"],
+        capture_output=True,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done
+    return done.stdout.strip()
+
+
+def invite(desk: Desk, site: Machine, *words: str, name: str = "invite", **rest: object) -> Process:
     """Start the side that lets in."""
     where = ["--relay", desk.relay_url, "--user", site.user, "--port", str(site.port)]
     return desk.derphole(name, "ssh", "invite", *where, *words, **rest)  # type: ignore[arg-type]
@@ -36,7 +69,7 @@ def accept(
     return desk.derphole(name, *command, **rest)  # type: ignore[arg-type]
 
 
-def hand_over(desk: Desk, site: SshSite, key: Path) -> Process:
+def hand_over(desk: Desk, site: Machine, key: Path) -> Process:
     """Hand a key over, to the end; returns the side that accepted."""
     inviter = invite(desk, site, "--yes")
     accepting = accept(desk, inviter, key, "--yes")
@@ -45,54 +78,53 @@ def hand_over(desk: Desk, site: SshSite, key: Path) -> Process:
     return accepting
 
 
-@pytest.mark.parametrize("kind", KEY_TYPES)
-def test_a_key_of_each_type_lets_in(desk: Desk, site: SshSite, tmp_path: Path, kind: str):
-    key = make_key(tmp_path / "key", kind)
-    assert not site.log_in(tmp_path / "key")
+@pytest.mark.parametrize(("kind", "bits"), KINDS)
+def test_a_key_of_each_type_lets_in(
+    desk: Desk, site: Machine, tmp_path: Path, kind: str, bits: int | None
+):
+    key = make_key(tmp_path / "key", kind, bits)
+    assert site.login(tmp_path / "key") is None
 
     inviter = invite(desk, site, "--yes")
     accepting = accept(desk, inviter, key, "--yes")
 
-    accepting.ends_with(0, r'^sending .* key "me@laptop", \d+ bits, SHA256:', "has kept the key")
-    inviter.ends_with(0, r'^received .* key "me@laptop", \d+ bits, SHA256:', "^the key was added")
-    assert site.keys_file.read_bytes() == key.read_bytes()
-    assert stat.S_IMODE(site.keys_file.stat().st_mode) == 0o600
-    assert stat.S_IMODE(site.keys_file.parent.stat().st_mode) == 0o700
-    assert site.keys_file.owner() == site.keys_file.parent.owner() == site.user
-    assert site.log_in(tmp_path / "key")
+    accepting.ends_with(0, r'^sending .* key "me@here", \d+ bits, SHA256:', "has kept the key")
+    inviter.ends_with(0, r'^received .* key "me@here", \d+ bits, SHA256:', "^the key was added")
+    assert site.keys.read_bytes() == key.read_bytes()
+    assert stat.S_IMODE(site.keys.stat().st_mode) == 0o600
+    assert stat.S_IMODE(site.keys.parent.stat().st_mode) == 0o700
+    assert site.keys.owner() == site.keys.parent.owner() == site.user
+    assert site.login(tmp_path / "key", "id -un") == site.user
 
 
-def test_a_second_run_leaves_one_entry(desk: Desk, site: SshSite, tmp_path: Path):
-    key = make_key(tmp_path / "key")
+def test_a_second_run_leaves_one_entry(desk: Desk, site: Machine, tmp_path: Path, key: Path):
     hand_over(desk, site, key)
-    make_comment = key.read_text().replace("me@laptop", "another comment")
+    make_comment = key.read_text().replace("me@here", "another comment")
     key.write_text(make_comment)
 
     inviter = invite(desk, site, "--yes")
     accept(desk, inviter, key, "--yes").ends_with(0, "has had the key already")
 
     inviter.ends_with(0, "^the key was in .* already; it lets in as")
-    assert len(site.keys_file.read_text().splitlines()) == 1
+    assert len(site.keys.read_text().splitlines()) == 1
 
 
 def test_a_key_behind_options_stays_restricted_and_both_are_told(
-    desk: Desk, site: SshSite, tmp_path: Path
+    desk: Desk, site: Machine, tmp_path: Path, key: Path
 ):
-    key = make_key(tmp_path / "key")
     hand_over(desk, site, key)
-    site.keys_file.write_text(f'command="true" {key.read_text()}')
+    site.keys.write_text(f'command="true" {key.read_text()}')
 
     inviter = invite(desk, site, "--yes")
     accept(desk, inviter, key, "--yes").ends_with(0, "^warning: .*behind options")
 
     inviter.ends_with(0, "already, behind options, which go on to restrict it")
-    assert len(site.keys_file.read_text().splitlines()) == 1
+    assert len(site.keys.read_text().splitlines()) == 1
 
 
 def test_what_is_printed_logs_in_as_printed_in_a_fresh_home(
-    desk: Desk, site: SshSite, tmp_path: Path
+    desk: Desk, site: Machine, tmp_path: Path, key: Path
 ):
-    key = make_key(tmp_path / "key")
     lines = hand_over(desk, site, key).stderr.split("\n")
     told = [line.strip() for line in lines[lines.index("Log in with:") :]]
     home = tmp_path / "fresh"
@@ -106,11 +138,10 @@ def test_what_is_printed_logs_in_as_printed_in_a_fresh_home(
     # The program asks the user database for the home, so its file is named.
     strict += ["-o", f"UserKnownHostsFile={known_hosts}"]
 
-    assert site.run([command[0], *strict, *command[1:]], HOME=str(home))
+    assert run([command[0], *strict, *command[1:]], home) == site.user
 
 
-def test_the_block_for_the_config_logs_in(desk: Desk, site: SshSite, tmp_path: Path):
-    key = make_key(tmp_path / "key")
+def test_the_block_for_the_config_logs_in(desk: Desk, site: Machine, tmp_path: Path, key: Path):
     home = tmp_path / "fresh"
     home.mkdir()
     inviter = invite(desk, site, "--yes")
@@ -121,7 +152,8 @@ def test_the_block_for_the_config_logs_in(desk: Desk, site: SshSite, tmp_path: P
     alias = re.findall(r"^Host (\S+)$", config.read_text(), re.MULTILINE)[0]
     trusting = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
 
-    assert site.run(["ssh", "-F", str(config), "-o", "BatchMode=yes", *trusting, alias])
+    options = ["-F", str(config), "-o", "BatchMode=yes", *trusting]
+    assert run(["ssh", *options, alias], home) == site.user
 
     inviter = invite(desk, site, "--yes", name="again")
     again = accept(desk, inviter, key, *words, name="b", variables={"HOME": str(home)})
@@ -132,9 +164,8 @@ def test_the_block_for_the_config_logs_in(desk: Desk, site: SshSite, tmp_path: P
 
 @pytest.mark.parametrize(("answer", "code"), [(b"y\n", 0), (b"\n", 1), (b"nope\n", 1)])
 def test_the_inviting_person_is_asked(
-    desk: Desk, site: SshSite, tmp_path: Path, answer: bytes, code: int
+    desk: Desk, site: Machine, tmp_path: Path, key: Path, answer: bytes, code: int
 ):
-    key = make_key(tmp_path / "key")
     keyboard, stdin = pty.openpty()
     inviter = invite(desk, site, stdin=stdin, on_terminal=True)
     token = inviter.await_line(r"(dhp1_[A-Za-z0-9_-]{20,})").group(1)
@@ -145,15 +176,16 @@ def test_the_inviting_person_is_asked(
 
     inviter.ends_with(code)
     accepting.ends_with(code, "declined there" if code else "has kept")
-    assert site.keys_file.exists() == (code == 0)
+    assert site.keys.exists() == (code == 0)
     os.close(keyboard)
     os.close(stdin)
 
 
-def test_nobody_to_ask_is_told_before_a_token_is_printed(desk: Desk, site: SshSite, tmp_path: Path):
+def test_nobody_to_ask_is_told_before_a_token_is_printed(
+    desk: Desk, site: Machine, tmp_path: Path, key: Path
+):
     invite(desk, site).ends_with(1, "nobody can be asked whether a key is wanted.*--yes")
     inviter = invite(desk, site, "--yes", name="asked")
-    key = make_key(tmp_path / "key")
     accept(desk, inviter, key).ends_with(1, "nobody can be asked whether the key is to be handed")
     inviter.stop()
 
@@ -171,9 +203,8 @@ def test_nobody_to_ask_is_told_before_a_token_is_printed(desk: Desk, site: SshSi
     ],
 )
 def test_what_is_no_key_is_refused_before_it_is_sent(
-    desk: Desk, site: SshSite, tmp_path: Path, contents: bytes | None, says: str
+    desk: Desk, site: Machine, tmp_path: Path, key: Path, contents: bytes | None, says: str
 ):
-    key = make_key(tmp_path / "key")
     line = key.read_bytes()
     key.write_bytes(
         (tmp_path / "key").read_bytes() if contents is None else contents.replace(b"%s", line)
@@ -184,7 +215,7 @@ def test_what_is_no_key_is_refused_before_it_is_sent(
 
     inviter.send_signal(signal.SIGINT)
     inviter.ends_with(130)
-    assert not site.keys_file.exists()
+    assert not site.keys.exists()
 
 
 @pytest.mark.parametrize(
@@ -200,7 +231,7 @@ def test_mistakes_are_told_before_the_network_is_used(desk: Desk, words: list[st
     assert any(re.search(says, line) for line in process.lines), process.story
 
 
-def test_what_sshd_would_refuse_is_told_before_the_token(desk: Desk, site: SshSite):
+def test_what_sshd_would_refuse_is_told_before_the_token(desk: Desk, site: Machine):
     site.home.chmod(0o777)
     inviter = invite(desk, site, "--yes")
     token_of(inviter)
@@ -213,8 +244,7 @@ def test_what_sshd_would_refuse_is_told_before_the_token(desk: Desk, site: SshSi
     inviter.ends_with(130)
 
 
-def test_who_leaves_is_told_to_the_other_side(desk: Desk, site: SshSite, tmp_path: Path):
-    key = make_key(tmp_path / "key")
+def test_who_leaves_is_told_to_the_other_side(desk: Desk, site: Machine, tmp_path: Path, key: Path):
     keyboard, stdin = pty.openpty()
     inviter = invite(desk, site, stdin=stdin, on_terminal=True)
     token = inviter.await_line(r"(dhp1_[A-Za-z0-9_-]{20,})").group(1)
@@ -225,6 +255,6 @@ def test_who_leaves_is_told_to_the_other_side(desk: Desk, site: SshSite, tmp_pat
 
     accepting.ends_with(1, "interrupted by SIGINT")
     inviter.ends_with(130)
-    assert not site.keys_file.exists()
+    assert not site.keys.exists()
     os.close(keyboard)
     os.close(stdin)

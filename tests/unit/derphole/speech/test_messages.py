@@ -263,3 +263,16 @@ def test_the_largest_messages_fit_and_larger_ones_are_not_made(whole, more):
     assert read_all(reader) == [whole]
     with pytest.raises(ValueError):
         encode(more)
+
+
+def test_of_hosts_and_host_keys_as_many_are_sent_as_a_message_holds():
+    said = Access(
+        AccessVerdict.STORED, "t" * 600, "u" * 300, 22, ("h" * 300,) * 20, ("k" * 99,) * 9
+    )
+    reader = MessageReader()
+    reader.feed(encode(said))
+    [read] = read_all(reader)
+
+    assert (read.text, read.user) == ("t" * 512, "u" * 255)
+    assert read.hosts == ("h" * 255,) * 12
+    assert read.host_keys == ("k" * 99,) * 2
