@@ -10,62 +10,38 @@ the home, so that a user cannot lead root elsewhere.  All calls block.
 
 import errno
 import os
-import re
-import secrets
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from derphole.edges.accounts import Account, is_private_group, may_use
-from derphole.edges.alike import Kept, kept, make_alike
+from derphole.edges.alike import Kept, make_alike
 from derphole.edges.destination import NO_LINK, OPEN_FOLDER
+from derphole.edges.replacing import (
+    PRIVATE_FILE,
+    Place,
+    clear,
+    is_still,
+    locked,
+    mount_named,
+    read_old,
+    temporary,
+    without_name,
+    write_all,
+)
 from derphole.edges.stdio import reason_text
 from derphole.errors import KeysUnwritable
 from derphole.ssh.authorized_keys import MAX_FILE, Standing, standing, with_key
 from derphole.ssh.public_key import PublicKey
 from derphole.ssh.strict_modes import Part
-from tunnel.units import Seconds
-from tunnel.values import frozen
 
 FOLDER, FILE = ".ssh", "authorized_keys"
-PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
-READ_BYTES = 1 << 20
+PRIVATE_FOLDER = 0o700
 # Chosen.
-LOCK_S: Seconds = 10.0  # nobody needs it for as long as that
-LOCK_POLL_S: Seconds = 0.01
 MAX_TRIES = 100  # while programs without our lock change the file
 PROBE = b"\n" * 4096
-SUFFIX = ".derphole"
 # Where a file can be had without opening it, a device is not set off.
 LOOK = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK) | os.O_CLOEXEC
-WITHOUT_NAMELESS = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
-
-
-@frozen
-class _Place:
-    """Where the file is, once links are gone through.
-
-    Args:
-        folder: descriptor of its folder.
-        name: in there.
-    """
-
-    folder: int
-    name: str
-
-
-@frozen
-class _Old:
-    """What is there.
-
-    Args:
-        contents: of the file; none if there is no file.
-        kept: what it has beside; None if there is no file.
-    """
-
-    contents: bytes
-    kept: Kept | None
 
 
 class AuthorizedFile:
@@ -119,7 +95,7 @@ class AuthorizedFile:
                 self._probe(home, None)
                 return
             with self._place(folder) as place:
-                self._probe(place.folder, _read(place).kept)
+                self._probe(place.folder, read_old(place, MAX_FILE).kept)
 
     def contents(self) -> bytes:
         """Return what is in it; b'' if there is none.  Raises `KeysUnwritable`."""
@@ -128,7 +104,7 @@ class AuthorizedFile:
             if folder is None:
                 return b""
             with self._place(folder) as place:
-                return _read(place).contents
+                return read_old(place, MAX_FILE).contents
 
     def add(self, key: PublicKey) -> Standing:
         """Add a key that is not in it; returns how it stood before.  Raises `KeysUnwritable`.
@@ -139,11 +115,11 @@ class AuthorizedFile:
             folder = self._folder(home)
             if folder is None:
                 folder = self._made_folder(home)
-            with self._place(folder) as place, _locked(place.folder) as is_alone:
+            with self._place(folder) as place, locked(place.folder) as is_alone:
                 if is_alone:
-                    _clear(place)
+                    clear(place)
                 for _ in range(MAX_TRIES):
-                    old = _read(place)
+                    old = read_old(place, MAX_FILE)
                     found = standing(old.contents, key)
                     if found is not Standing.ABSENT:
                         return found
@@ -215,7 +191,7 @@ class AuthorizedFile:
             os.fchown(fd, self._account.user_id, self._account.group_id)
 
     @contextmanager
-    def _place(self, folder: int) -> Iterator[_Place]:
+    def _place(self, folder: int) -> Iterator[Place]:
         """Go through a link to the file; closes the folder at the end."""
         opened = [folder]
         try:
@@ -226,7 +202,7 @@ class AuthorizedFile:
             if aim is not None:
                 folder, name = self._gone_through(folder, *aim)
                 opened.append(folder)
-            yield _Place(folder, name)
+            yield Place(folder, name)
         finally:
             for fd in opened:
                 os.close(fd)
@@ -257,25 +233,25 @@ class AuthorizedFile:
 
     # -- the file ---------------------------------------------------------------------------------
 
-    def _replace(self, place: _Place, contents: bytes, old: Kept | None) -> bool:
+    def _replace(self, place: Place, contents: bytes, old: Kept | None) -> bool:
         """Replace the file by one with these contents, which are on the disk then.
 
         Returns False, and has done nothing, if the file is not the old one any more.
         """
-        name = _temporary(place.name)
+        name = temporary(place.name)
         fd = self._new(place.folder, name)
         try:
             try:
-                _write_all(fd, contents)
+                write_all(fd, contents)
                 if old is not None:
                     make_alike(fd, old)
                 os.fsync(fd)
             finally:
                 os.close(fd)
-            if not _is_still(place, old):
+            if not is_still(place, old):
                 os.unlink(name, dir_fd=place.folder)
                 return False
-            with _mount_named():
+            with mount_named():
                 os.rename(name, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
         except BaseException:
             with suppress(OSError):
@@ -304,16 +280,16 @@ class AuthorizedFile:
         """Write a file that has no name, or none for long, as a new one would be."""
         fd = self._nameless(folder)
         try:
-            _write_all(fd, PROBE)
+            write_all(fd, PROBE)
             if old is not None:
                 make_alike(fd, old)
         finally:
             os.close(fd)
 
     def _nameless(self, folder: int) -> int:
-        fd = _without_name(folder)
+        fd = without_name(folder)
         if fd is None:
-            name = _temporary(FILE)
+            name = temporary(FILE)
             fd = self._new(folder, name)
             with suppress(FileNotFoundError):  # who adds a key removes what others have left
                 os.unlink(name, dir_fd=folder)
@@ -357,97 +333,3 @@ def _leading_somewhere(name: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise OSError(errno.ELOOP, f"{name} is a link that leads nowhere") from error
-
-
-def _read(place: _Place) -> _Old:
-    try:
-        fd = os.open(place.name, os.O_RDONLY | os.O_NONBLOCK | NO_LINK, dir_fd=place.folder)
-    except FileNotFoundError:
-        return _Old(b"", None)
-    try:
-        old = kept(fd)
-        if not stat.S_ISREG(old.status.st_mode):
-            raise OSError(errno.EINVAL, "it is not a file")
-        parts, size = [], 0
-        while data := os.read(fd, READ_BYTES):
-            size += len(data)
-            if size > MAX_FILE:
-                raise OSError(errno.EFBIG, "it is larger than any file of keys")
-            parts.append(data)
-        return _Old(b"".join(parts), old)
-    finally:
-        os.close(fd)
-
-
-def _without_name(folder: int) -> int | None:
-    """Make a file without a name in a folder; None where the system cannot."""
-    if not hasattr(os, "O_TMPFILE"):
-        return None
-    try:
-        flags = os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC
-        return os.open(".", flags, PRIVATE_FILE, dir_fd=folder)
-    except OSError as error:
-        if error.errno in WITHOUT_NAMELESS:
-            return None
-        raise
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def _is_still(place: _Place, old: Kept | None) -> bool:
-    """Tell whether the file is the one that was read, or there is still none."""
-    try:
-        status = os.stat(place.name, dir_fd=place.folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return old is None
-    return old is not None and old.is_of(status)
-
-
-@contextmanager
-def _mount_named() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        raise OSError(error.errno, "it is a mount point, which nothing can replace") from error
-
-
-def _temporary(name: str) -> str:
-    return f".{name}.{secrets.token_hex(4)}{SUFFIX}"
-
-
-def _clear(place: _Place) -> None:
-    """Remove what processes that were killed have left."""
-    left = re.compile(re.escape(f".{place.name}.") + "[0-9a-f]{8}" + re.escape(SUFFIX))
-    for name in os.listdir(place.folder):
-        if left.fullmatch(name):
-            with suppress(OSError):
-                os.unlink(name, dir_fd=place.folder)
-
-
-@contextmanager
-def _locked(folder: int) -> Iterator[bool]:
-    """Hold the lock of a folder, for all who change files in it by this program.
-
-    Gives False on a file system that has no locks.
-    """
-    import fcntl  # late: Windows has none
-
-    deadline = time.monotonic() + LOCK_S
-    is_locked = False
-    while not is_locked:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_locked = True
-        except BlockingIOError as error:
-            if time.monotonic() >= deadline:
-                raise OSError(errno.EAGAIN, "another process keeps it locked") from error
-            time.sleep(LOCK_POLL_S)
-        except OSError:
-            break
-    yield is_locked

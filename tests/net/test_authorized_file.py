@@ -19,7 +19,7 @@ import pytest
 from support.processes import ROOT, Process, record_figure
 from support.ssh_keys import ed25519_key, ed25519_line
 
-from derphole.edges import authorized_file
+from derphole.edges import replacing
 from derphole.edges.accounts import Account
 from derphole.edges.authorized_file import AuthorizedFile
 from derphole.errors import KeysUnwritable
@@ -487,7 +487,7 @@ def test_a_file_too_large_to_be_one_of_keys_is_left_alone(home: Home):
     home.put(OTHER)
     os.truncate(home.keys, (64 << 20) + 1)
 
-    with pytest.raises(KeysUnwritable, match="larger than any file of keys"):
+    with pytest.raises(KeysUnwritable, match="it is too large"):
         home.file.add(KEY)
     assert home.names() == [".ssh", ".ssh/authorized_keys"]
 
@@ -546,7 +546,7 @@ def test_who_keeps_the_folder_locked_is_not_waited_for_without_end(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ):
     home.put(OTHER)
-    monkeypatch.setattr(authorized_file, "LOCK_S", 0.1)
+    monkeypatch.setattr(replacing, "LOCK_S", 0.1)
     folder = os.open(home.folder, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
     try:
