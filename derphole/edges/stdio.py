@@ -18,6 +18,7 @@ import select
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import ParamSpec
 
 from gevent.event import AsyncResult, Event
@@ -40,6 +41,14 @@ READER_GONE = frozenset((errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN))
 STANDARD_NAMES = {0: "standard input", 1: "standard output", 2: "standard error"}
 
 P = ParamSpec("P")
+
+
+def forget_typed() -> None:
+    """Forget what was typed before anybody was asked: it is no answer."""
+    import termios  # late: Windows has none
+
+    with suppress(termios.error):  # the terminal is gone
+        termios.tcflush(0, termios.TCIFLUSH)
 
 
 def typed_line() -> str:

@@ -3,6 +3,10 @@
 Source: docs/protocol.md, section "Conversations".
 """
 
+from collections.abc import Sequence
+
+import gevent
+
 from derphole.config import NetworkOptions
 from derphole.conversation import UNEXPECTED, Conversation
 from derphole.edges.ssh_server import first_that_answers, scanned_keys
@@ -19,7 +23,9 @@ from derphole.token.text import SessionToken
 from tunnel.net.clock import monotonic
 from tunnel.net.endpoint import Link
 from tunnel.net.threads import in_thread
+from tunnel.units import Seconds
 
+SILENCE_S: Seconds = 2.0  # nobody waits longer without a word
 ANSWER_AWAITED = "the inviting side to answer"
 WORDS = {
     AccessVerdict.STORED: "the other side has kept the key",
@@ -68,20 +74,34 @@ def accept(
 def _login(access: Access, key_file: str | None, report: Report) -> Login | None:
     """Return how to log in, by a host where the server of that machine answers."""
     hosts, keys = checked_hosts(access), checked_keys(access)
+    if login_of(access, None, None) is None:
+        report(Caution("the other side did not say how to log in there in a way that can be used"))
+        return None
     found = in_thread(scanned_keys, hosts, access.port)
     if found is not None:
         host = first_with(hosts, found, keys)
     else:
         host = first_that_answers(hosts, access.port)
-    login = login_of(access, host, key_file)
-    if login is not None and host is None:
+    if host is None:
         report(
             Caution(
-                "the ssh server of that machine cannot be reached from here, by any of its names "
-                f"and addresses ({', '.join(hosts)}; port {access.port})"
+                _unreached(hosts, access.port, [each for each in hosts if found and each in found])
             )
         )
-    return login
+    return login_of(access, host, key_file)
+
+
+def _unreached(hosts: Sequence[str], port: int, others: Sequence[str]) -> str:
+    """Say why the server of that machine was not found; others are those that answered."""
+    if others:
+        return (
+            f"an ssh server answers at {', '.join(others)}, port {port}, but with other host keys "
+            "than the other side told: it is another machine, or something stands between"
+        )
+    return (
+        "the ssh server of that machine cannot be reached from here, by any of its names and "
+        f"addresses ({', '.join(hosts)}; port {port})"
+    )
 
 
 class _Giver:
@@ -96,7 +116,7 @@ class _Giver:
     def give(self) -> Access:
         """Do it, and return what became of the key."""
         self._rendezvous.report_path(self._link)
-        self._conversation.run(self.offer)
+        self._conversation.run(self.offer, self.tell_waiting)
         assert self.proof.access is not None
         return self.proof.access
 
@@ -106,6 +126,12 @@ class _Giver:
         self._link.refuse_streams(UNEXPECTED)
         self._conversation.attend(control)
         self._conversation.follow(self.proof.begin())
+
+    def tell_waiting(self) -> None:
+        """Say so when the answer takes its time: somebody may be asked there."""
+        gevent.sleep(SILENCE_S)
+        if self.proof.access is None:
+            self._rendezvous.report(Notice("waiting for the other side to let the key in"))
 
     def _carry_out(self, decision: Decision) -> None:
         del decision  # the machine of this end decides nothing but what a conversation does itself

@@ -3,7 +3,7 @@
     GivingKey (accept)                         TakingKey (invite)
 
     OFFERED     KEY -->                        AWAITING    another claimer may still take over
-       |                                          | KEY: KeyOffered
+       |                                          | KEY: KeyOffered (REPLACED without one for KEY_S)
        |                                       OFFERED     the owner decides
        |                                          | `keep_place`
        |                                       OFFERED     and keeps the key, whatever comes
@@ -19,14 +19,17 @@ docs/protocol.md, section "Conversations".
 
 from derphole.errors import PeerBrokeProtocol
 from derphole.speech.access_messages import LETS_IN, Access, AccessKey
-from derphole.speech.decisions import Close, Decision, KeepPlace, KeyOffered, Over, Say
+from derphole.speech.decisions import Close, Decision, KeepPlace, KeyOffered, Over, Replaced, Say
 from derphole.speech.endings import Ending
 from derphole.speech.messages import Message, encode
 from derphole.speech.stream_proof import CONFIRM_S, Proof
 from derphole.speech.stream_states import State
 from derphole.speech.turns import Stage
 from tunnel.errors import LinkEnded, PeerClosed
-from tunnel.units import Instant
+from tunnel.units import Instant, Seconds
+
+# Chosen: who has the token sends its key at once.
+KEY_S: Seconds = 10.0
 
 
 class GivingKey(Proof):
@@ -73,12 +76,15 @@ class TakingKey(Proof):
 
     Attributes:
         access: what was answered; None before.
+        key_came: whether a key was offered.
         is_acknowledged: whether the other side knows it.
         nonsense: what it said while the key was kept, and may not say, in words.
     """
 
     def __init__(self, now: Instant, unanswered: str) -> None:
         super().__init__(now, State.AWAITING, unanswered)
+        self._go(State.AWAITING, now + KEY_S)
+        self.key_came = False
         self.access: Access | None = None
         self.is_acknowledged = False
         self.nonsense: str | None = None
@@ -128,6 +134,7 @@ class TakingKey(Proof):
 
     def _take(self, now: Instant, message: Message) -> list[Decision]:
         assert isinstance(message, AccessKey)
+        self.key_came = True
         self._go(State.OFFERED)
         return [KeyOffered(message.line)]
 
@@ -145,6 +152,9 @@ class TakingKey(Proof):
 
     def handle_timeout(self, now: Instant) -> list[Decision]:
         """Do what is due."""
+        if self.state is State.AWAITING and self._deadline is not None and now >= self._deadline:
+            self._go(State.REPLACED)  # whoever says nothing keeps nobody else out
+            return [Close(Ending.TIMED_OUT, "no key came"), Replaced()]
         if self.state is State.LEAVING and self._deadline is not None and now >= self._deadline:
             return self._leave()
         return super().handle_timeout(now)

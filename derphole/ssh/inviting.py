@@ -23,7 +23,7 @@ from derphole.ssh.exchange import TakingKey
 from derphole.ssh.public_key import KeyUnusable, PublicKey, parse_public_key
 from derphole.ssh.statuses import KeyKept, KeyShown
 from derphole.ssh.strict_modes import refusals
-from derphole.status import Caution, Report, StateChanged, TokenIssued
+from derphole.status import Caution, Notice, Report, StateChanged, TokenIssued
 from derphole.status import State as StateWord
 from derphole.token.grant import Capability
 from tunnel.net.clock import monotonic
@@ -32,6 +32,8 @@ from tunnel.net.threads import in_thread
 from tunnel.units import WallTime
 
 GUEST_AWAITED = "the other side to use the token"
+GONE = "that one is gone, and what was asked about its key does not count; the token is still good"
+SAID_NOTHING = "somebody used the token and sent no key; it is still good"
 VERDICTS = {
     Standing.ABSENT: AccessVerdict.STORED,
     Standing.PRESENT: AccessVerdict.PRESENT,
@@ -75,6 +77,7 @@ def invite(
             inviter.take()
             if not inviter.proof.is_replaced:
                 return
+            report(Notice(GONE if inviter.proof.key_came else SAID_NOTHING))
 
 
 def _tell_obstacles(file: AuthorizedFile, account: Account, port: int, report: Report) -> None:

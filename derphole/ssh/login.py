@@ -13,6 +13,8 @@ from derphole.ssh.public_key import KeyUnusable, parse_public_key
 from tunnel.values import frozen
 
 USUAL_PORT = 22
+ALIAS = "derphole-"
+FOR_SSH = re.compile(r"[%\"'\\\n]")  # what ssh reads as something else in a file name
 USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\$?")
 HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?|[0-9A-Fa-f:]{2,45}")
 
@@ -25,7 +27,7 @@ class Login:
         user: who to log in as.
         host: name or address of the machine.
         port: of its ssh server.
-        alias: what the machine calls itself.
+        alias: what it is called in ~/.ssh/config.
         key_file: of the private key; None where it is not known.
         host_keys: type and base64 of the server's public keys.
     """
@@ -59,7 +61,7 @@ class Login:
         lines = [f"Host {self.alias}", f"    HostName {self.host}", f"    User {self.user}"]
         if self.port != USUAL_PORT:
             lines.append(f"    Port {self.port}")
-        if self.key_file is not None:
+        if self.key_file is not None and not FOR_SSH.search(self.key_file):
             lines.append(f"    IdentityFile {_quoted(self.key_file)}")
         return lines
 
@@ -93,9 +95,9 @@ def login_of(access: Access, host: str | None, key_file: str | None) -> Login | 
     hosts = checked_hosts(access)
     if not hosts or not access.port or not USER.fullmatch(access.user):
         return None
-    return Login(
-        access.user, host or hosts[0], access.port, hosts[0], key_file, checked_keys(access)
-    )
+    # A name of its own choice could be one that the person uses for another machine.
+    alias = ALIAS + hosts[0].partition(".")[0].replace(":", "-")
+    return Login(access.user, host or hosts[0], access.port, alias, key_file, checked_keys(access))
 
 
 def first_with(

@@ -18,15 +18,17 @@ class KeyShown(Status):
     """
 
     event = "key"
+    level = Level.QUIET  # a person may be asked about it
     key: PublicKey
     verb: str
 
     @property
     def sentence(self) -> str:
-        """Type, length, fingerprint and comment."""
-        comment = f' "{self.key.comment}"' if self.key.comment else ""
+        """Type, length, fingerprint, and the comment last: it may say anything."""
         kind = self.key.type.removeprefix("ssh-").partition("@")[0]
-        return f"{self.verb} {kind} key{comment}, {self.key.bits} bits, {self.key.fingerprint}"
+        quoted = self.key.comment.replace('"', "'")
+        comment = f', comment "{quoted}"' if quoted else ""
+        return f"{self.verb} {kind} key {self.key.fingerprint}, {self.key.bits} bits{comment}"
 
     @property
     def keys(self) -> Mapping[str, JsonValue]:
@@ -51,6 +53,7 @@ class KeyKept(Status):
     """
 
     event = "key-kept"
+    level = Level.QUIET
     path: str
     user: str
     is_new: bool
@@ -66,7 +69,7 @@ class KeyKept(Status):
             )
         verb = "was added to" if self.is_new else "was in"
         already = "" if self.is_new else " already"
-        return f"the key {verb} {self.path}{already}; it lets in as {self.user}"
+        return f"the key {verb} {self.path}{already}, for {self.user}"
 
     @property
     def keys(self) -> Mapping[str, JsonValue]:

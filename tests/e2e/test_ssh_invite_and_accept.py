@@ -88,8 +88,12 @@ def test_a_key_of_each_type_lets_in(
     inviter = invite(desk, site, "--yes")
     accepting = accept(desk, inviter, key, "--yes")
 
-    accepting.ends_with(0, r'^sending .* key "me@here", \d+ bits, SHA256:', "has kept the key")
-    inviter.ends_with(0, r'^received .* key "me@here", \d+ bits, SHA256:', "^the key was added")
+    accepting.ends_with(
+        0, r'^sending \S+ key SHA256:\S+, \d+ bits, comment "me@here"', "has kept the key"
+    )
+    inviter.ends_with(
+        0, r'^received \S+ key SHA256:\S+, \d+ bits, comment "me@here"', "^the key was added"
+    )
     assert site.keys.read_bytes() == key.read_bytes()
     assert stat.S_IMODE(site.keys.stat().st_mode) == 0o600
     assert stat.S_IMODE(site.keys.parent.stat().st_mode) == 0o700
@@ -105,7 +109,7 @@ def test_a_second_run_leaves_one_entry(desk: Desk, site: Machine, tmp_path: Path
     inviter = invite(desk, site, "--yes")
     accept(desk, inviter, key, "--yes").ends_with(0, "has had the key already")
 
-    inviter.ends_with(0, "^the key was in .* already; it lets in as")
+    inviter.ends_with(0, "^the key was in .* already, for ")
     assert len(site.keys.read_text().splitlines()) == 1
 
 
@@ -256,5 +260,46 @@ def test_who_leaves_is_told_to_the_other_side(desk: Desk, site: Machine, tmp_pat
     accepting.ends_with(1, "interrupted by SIGINT")
     inviter.ends_with(130)
     assert not site.keys.exists()
+    os.close(keyboard)
+    os.close(stdin)
+
+
+def test_what_is_typed_before_the_question_is_no_answer(desk: Desk, site: Machine, key: Path):
+    keyboard, stdin = pty.openpty()
+    inviter = invite(desk, site, stdin=stdin, on_terminal=True)
+    token = inviter.await_line(r"(dhp1_[A-Za-z0-9_-]{20,})").group(1)
+    os.write(keyboard, b"y\n")
+    accepting = desk.derphole("accept", "ssh", "accept", "--yes", "-F", str(key), token)
+    inviter.await_line("^let it log in")
+    accepting.await_line("^waiting for the other side to let the key in")
+    assert not site.keys.exists()
+
+    os.write(keyboard, b"n\n")
+
+    inviter.ends_with(1)
+    accepting.ends_with(1, "declined there")
+    os.close(keyboard)
+    os.close(stdin)
+
+
+def test_a_quiet_question_names_the_key_and_a_second_key_is_another_question(
+    desk: Desk, site: Machine, tmp_path: Path, key: Path
+):
+    other = make_key(tmp_path / "other", "ed25519", comment="somebody")
+    keyboard, stdin = pty.openpty()
+    inviter = invite(desk, site, "--quiet", stdin=stdin, on_terminal=True)
+    token = inviter.await_line(r"(dhp1_[A-Za-z0-9_-]{20,})").group(1)
+    first = desk.derphole("first", "ssh", "accept", "--yes", "-F", str(key), token)
+    inviter.await_line(r'^received ed25519 key SHA256:\S+, 256 bits, comment "me@here"')
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    second = desk.derphole("second", "ssh", "accept", "--yes", "-F", str(other), token)
+    inviter.await_line('^received .* comment "somebody"')
+
+    os.write(keyboard, b"y\n")
+
+    second.ends_with(0)
+    inviter.ends_with(0, "^the key was added")
+    assert site.keys.read_bytes() == other.read_bytes()
     os.close(keyboard)
     os.close(stdin)

@@ -125,7 +125,7 @@ def _wishes(arguments: Arguments, output: Output, umask: int) -> "Wishes":
     """Return what the person wants; raises `UsageError`."""
     from derphole.cli.frame.person import Asker
     from derphole.delivery.wishes import Wishes
-    from derphole.edges.stdio import typed_line
+    from derphole.edges.stdio import forget_typed, typed_line
 
     given = [name for name in POLICIES if arguments.flag(name)]
     if len(given) > 1:
@@ -148,7 +148,11 @@ def _wishes(arguments: Arguments, output: Output, umask: int) -> "Wishes":
         arguments.flag("--dry-run"),
         arguments.flag("--verify"),
         umask,
-        Asker(output, typed_line if sys.stdin is not None and sys.stdin.isatty() else None),
+        Asker(
+            output,
+            typed_line if sys.stdin is not None and sys.stdin.isatty() else None,
+            forget_typed,
+        ),
     )
 
 

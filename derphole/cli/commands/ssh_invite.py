@@ -50,7 +50,10 @@ def run(arguments: Arguments, output: Output) -> int:
     from derphole.edges.accounts import account_named
 
     options = network_options(arguments)
-    account = account_named(arguments.text("--user"))
+    user = arguments.text("--user")
+    if user == "":
+        raise UsageError("--user requires the name of a user", shows_help=False)
+    account = account_named(user)
     port = _port(arguments.text("--port"))
     expires_at = session_expiry(arguments.text("--expires"), wall())
     ask = None if arguments.flag("--yes") else asker(output, "whether a key is wanted")
@@ -76,11 +79,11 @@ def _port(text: str | None) -> int | None:
 def asker(output: Output, question: str) -> Callable[[str], bool | None]:
     """Return what asks the person at the terminal; raises `NobodyToAsk` where nobody is."""
     from derphole.cli.frame.person import Asker
-    from derphole.edges.stdio import typed_line
+    from derphole.edges.stdio import forget_typed, typed_line
 
     if not output.is_on_terminal or output.is_json or not _has_keyboard():
         raise NobodyToAsk(question)
-    return Asker(output, typed_line)
+    return Asker(output, typed_line, forget_typed)
 
 
 def _has_keyboard() -> bool:

@@ -28,15 +28,20 @@ class Asker:
     Args:
         output: where questions are shown.
         hear: waits for a line of a person; None where there is nobody.
+        forget: forgets what was typed before the question.
     """
 
-    def __init__(self, output: Output, hear: Callable[[], str] | None) -> None:
+    def __init__(
+        self, output: Output, hear: Callable[[], str] | None, forget: Callable[[], None]
+    ) -> None:
         self._output = output
+        self._forget = forget
         self._hear = hear if output.is_on_terminal and not output.is_json else None
 
     def __call__(self, question: str) -> bool | None:
         """Return the answer; None where nobody can be asked.  Only `y` and `yes` are a yes."""
         if self._hear is None:
             return None
+        self._forget()
         self._output.report(Instruction(f"{question} [y/N]"))
         return self._hear().strip().lower() in YES

@@ -74,12 +74,13 @@ CASES = [
         "planned",
     ),
     (
-        KeyShown(PublicKey("ssh-ed25519", ED25519, "me@laptop"), "sending"),
-        f'sending ed25519 key "me@laptop", 256 bits, {PublicKey("ssh-ed25519", ED25519).fingerprint}',
+        KeyShown(PublicKey("ssh-ed25519", ED25519, 'me"laptop'), "sending"),
+        f"sending ed25519 key {PublicKey('ssh-ed25519', ED25519).fingerprint}, 256 bits, "
+        'comment "me\'laptop"',
         "key",
     ),
-    (KeyKept("f", "me", True), "the key was added to f; it lets in as me", "key-kept"),
-    (KeyKept("f", "me", False), "the key was in f already; it lets in as me", "key-kept"),
+    (KeyKept("f", "me", True), "the key was added to f, for me", "key-kept"),
+    (KeyKept("f", "me", False), "the key was in f already, for me", "key-kept"),
     (
         KeyKept("f", "me", False, is_restricted=True),
         "the key was in f already, behind options, which go on to restrict it; remove that line "

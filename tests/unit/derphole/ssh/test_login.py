@@ -29,7 +29,7 @@ def test_everything_is_printed_in_the_order_in_which_it_is_used():
         "For ~/.ssh/known_hosts:",
         f"    [192.0.2.1]:2222 {HOST_KEY}",
         "For ~/.ssh/config:",
-        "    Host desk",
+        "    Host derphole-desk",
         "        HostName 192.0.2.1",
         "        User me",
         "        Port 2222",
@@ -40,9 +40,9 @@ def test_everything_is_printed_in_the_order_in_which_it_is_used():
 def test_the_usual_port_and_an_unknown_key_are_not_named():
     login = login_of(access(port=22, host_keys=()), None, None)
 
-    assert login == Login("me", "desk", 22, "desk", None, ())
+    assert login == Login("me", "desk", 22, "derphole-desk", None, ())
     assert login.lines[:2] == ["Log in with:", "    ssh me@desk"]
-    assert login.block == ["Host desk", "    HostName desk", "    User me"]
+    assert login.block == ["Host derphole-desk", "    HostName desk", "    User me"]
     assert login_of(access(port=22), None, None).known_hosts == [f"desk {HOST_KEY}"]
 
 
@@ -71,7 +71,8 @@ def test_a_host_that_would_be_something_else_is_left_out(host: str):
     assert checked_hosts(said) == ["good.example"]
     login = login_of(said, None, None)
     assert login is not None
-    assert login.alias == "good.example"
+    assert login.host == "good.example"
+    assert login.alias == "derphole-good"
     assert login_of(access(hosts=(host,)), None, None) is None
 
 
@@ -87,3 +88,20 @@ def test_a_host_with_another_key_is_another_machine():
     assert first_with(hosts, {"desk": ["ssh-rsa x"], "192.0.2.2": [HOST_KEY]}, keys) == "192.0.2.2"
     assert first_with(hosts, {"desk": ["ssh-rsa x"]}, keys) is None
     assert first_with(hosts, {}, keys) is None
+
+
+def test_a_name_that_the_person_uses_is_not_taken():
+    login = login_of(access(hosts=("github.com", "127.0.0.1")), "127.0.0.1", None)
+
+    assert login is not None
+    assert login.block[:2] == ["Host derphole-github", "    HostName 127.0.0.1"]
+    assert login_of(access(hosts=("fd00::1",)), None, None).alias == "derphole-fd00--1"
+
+
+@pytest.mark.parametrize("path", ["/a%b", '/a"b', "/a'b", "/a\\b", "/a\nb"])
+def test_a_file_that_ssh_would_read_as_another_is_not_named_in_the_config(path: str):
+    login = login_of(access(), None, path)
+
+    assert login is not None
+    assert not any("IdentityFile" in line for line in login.block)
+    assert shlex.split(login.command)[-2] == path
