@@ -20,9 +20,10 @@ END_LIMIT_S = 30.0
 FIRST_WITHOUT_UDP = Topology(nat_a=NatKind.UDP_BLOCKED, second_uplink="a")
 LIST_UPLINKS = """
 import json
-from dataclasses import asdict
 from tunnel.net.udp.uplinks import look_around
-print(json.dumps([asdict(uplink) for uplink in look_around().uplinks]))
+names = ("interface", "ip", "gateway_ip", "is_default")
+found = look_around().uplinks
+print(json.dumps([{name: getattr(uplink, name) for name in names} for uplink in found]))
 """
 
 
