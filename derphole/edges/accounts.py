@@ -18,12 +18,19 @@ class Account:
         user_id: the same as a number.
         group_id: of the user's own group.
         home: where sshd looks for keys, whatever HOME says.
+        shell: that a login starts.
     """
 
     name: str
     user_id: int
     group_id: int
     home: str
+    shell: str = ""
+
+    @property
+    def lets_in(self) -> bool:
+        """Whether its shell is one, and not a program that only ends."""
+        return os.path.basename(self.shell) not in ("nologin", "false")
 
 
 def account_named(user: str | None) -> Account:
@@ -32,7 +39,7 @@ def account_named(user: str | None) -> Account:
         entry = pwd.getpwuid(os.geteuid()) if user is None else pwd.getpwnam(user)
     except KeyError as error:
         raise AccountUnknown(f"number {os.geteuid()}" if user is None else user) from error
-    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir, entry.pw_shell)
 
 
 def is_private_group(status: os.stat_result, account: Account) -> bool:

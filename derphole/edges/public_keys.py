@@ -1,6 +1,7 @@
 """The public keys of the person who runs us: those of the agent, and those in ~/.ssh.  Blocks."""
 
 import os
+import stat
 import subprocess
 from collections.abc import Iterator, Mapping
 
@@ -34,7 +35,10 @@ class FoundKey:
 def key_in_file(path: str) -> FoundKey:
     """Return the key in a file; raises `KeyRefused`."""
     try:
-        with open(path, "rb") as file:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe is waited for else
+        with os.fdopen(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise KeyRefused(path, "is not a file")
             data = file.read(MAX_LINE + 1)
     except OSError as error:
         raise KeyRefused(path, f"cannot be read: {reason_text(error)}") from error
@@ -66,8 +70,14 @@ def own_keys(environ: Mapping[str, str]) -> list[FoundKey]:
     for each in [*keys_in_folder(folder), *_keys_of_agent(environ)]:
         found.setdefault(each.key.blob, each)
     if not found:
-        raise NoKeyFound(f"{folder} or the agent")
+        raise NoKeyFound(f"{folder} or the agent", _private_in(folder))
     return list(found.values())
+
+
+def _private_in(folder: str) -> str | None:
+    """Return a private key whose public one can be made of it, if there is one."""
+    paths = (os.path.join(folder, f"id_{kind}") for kind in ("ed25519", "ecdsa", "rsa"))
+    return next((path for path in paths if os.path.isfile(path)), None)
 
 
 def _keys_of_agent(environ: Mapping[str, str]) -> Iterator[FoundKey]:

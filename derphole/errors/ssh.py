@@ -1,5 +1,7 @@
 """Access by ssh: whom it is for, the key, and the file that keys are kept in."""
 
+import shlex
+
 from derphole.errors.base import DerpholeError
 
 
@@ -40,14 +42,19 @@ class NoKeyFound(DerpholeError):
 
     Args:
         place: where it was looked for.
+        private: a private key that is there, whose public one can be made.
     """
 
     code = "no-key"
     says = "no public key was found in {place}"
     next_step = "make one with `ssh-keygen -t ed25519`, or name its file with --key-file"
 
-    def __init__(self, place: str) -> None:
-        super().__init__(place=place)
+    def __init__(self, place: str, private: str | None = None) -> None:
+        made = None
+        if private is not None:
+            quoted = shlex.quote(private)
+            made = f"make it of the private one: `ssh-keygen -y -f {quoted} > {quoted}.pub`"
+        super().__init__(next_step=made, place=place)
 
 
 class SeveralKeys(DerpholeError):

@@ -84,6 +84,13 @@ def _tell_obstacles(file: AuthorizedFile, account: Account, port: int, report: R
     """Say what would keep a key from letting anybody in, while that can be mended."""
     for refusal in refusals(in_thread(file.parts), account.name, account.user_id):
         report(Caution(f"{refusal.sentence}; `{refusal.command}` mends it"))
+    if not account.lets_in:
+        report(
+            Caution(
+                f"{account.name} has {account.shell} for a shell, so that nobody can log in; "
+                f"`chsh -s /bin/sh {account.name}` mends it"
+            )
+        )
     spoilt = spoilt_key(in_thread(file.contents))
     if spoilt is not None:
         report(

@@ -303,3 +303,16 @@ def test_a_quiet_question_names_the_key_and_a_second_key_is_another_question(
     assert site.keys.read_bytes() == other.read_bytes()
     os.close(keyboard)
     os.close(stdin)
+
+
+def test_an_account_whose_shell_only_ends_is_told_before_the_token(desk: Desk, site: Machine):
+    subprocess.run(["usermod", "-s", "/usr/sbin/nologin", site.user], check=True)
+    try:
+        inviter = invite(desk, site, "--yes")
+        token_of(inviter)
+    finally:
+        subprocess.run(["usermod", "-s", "/bin/sh", site.user], check=True)
+
+    assert any("so that nobody can log in; `chsh -s /bin/sh" in line for line in inviter.lines)
+    inviter.send_signal(signal.SIGINT)
+    inviter.ends_with(130)

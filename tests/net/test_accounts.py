@@ -20,7 +20,7 @@ def test_an_account_is_found_by_its_name_and_ours_without_one():
     own = account_named(None)
 
     assert own == account_named(entry.pw_name)
-    assert own == Account(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
+    assert own == Account(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir, entry.pw_shell)
 
 
 def test_the_home_is_that_of_the_database_whatever_the_environment_says(
@@ -72,3 +72,11 @@ def test_root_may_use_everything(tmp_path: Path):
     status[0] &= ~0o7777
 
     assert may_use(os.stat_result(status), Account("root", 0, 0, "/root"))
+
+
+@pytest.mark.parametrize(
+    ("shell", "lets_in"),
+    [("/bin/sh", True), ("/usr/sbin/nologin", False), ("/bin/false", False), ("", True)],
+)
+def test_a_shell_that_only_ends_lets_nobody_in(shell: str, lets_in: bool) -> None:
+    assert Account("me", 1000, 1000, "/home/me", shell).lets_in is lets_in

@@ -60,6 +60,23 @@ def test_a_file_that_is_no_key_is_told_with_its_name(tmp_path: Path):
         key_in_file(str(tmp_path / "missing"))
 
 
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "a.pub")
+    with pytest.raises(KeyRefused, match="is not a file"):
+        key_in_file(str(tmp_path / "a.pub"))
+    assert keys_in_folder(str(tmp_path)) == []
+
+
+def test_who_has_only_a_private_key_is_told_how_to_make_the_public_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "id_rsa").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(NoKeyFound, match=r"`ssh-keygen -y -f \S+id_rsa > \S+id_rsa.pub`$"):
+        own_keys({})
+
+
 def test_keys_of_the_agent_and_of_the_home_are_told_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
