@@ -19,8 +19,7 @@ from tunnel.units import Seconds
 # Chosen: most direct paths are found within two seconds, and a short transfer is over by then.
 RELAYED_S: Seconds = 10.0
 LOOK_S: Seconds = 1.0
-UNHEARD = "the other side, of which nothing is heard"
-UNHEARD_S: Seconds = 3.0  # while bytes are on their way to it
+UNHEARD_S: Seconds = 3.0  # while bytes are on their way to the other side
 MAX_TOLD = 20  # entries that a person reads about, of each sort
 
 
@@ -73,7 +72,7 @@ def tell_standstill(
         if measure is None:  # it has not begun
             continue
         standstill = standstill or Standstill(now)
-        cause = UNHEARD if link.is_silent else waits_for()
+        cause = None if link.is_silent else waits_for()  # of silence the rendezvous tells
         words = standstill.take(now, measure.done, cause)
         if words is not None:
             report(Notice(words))

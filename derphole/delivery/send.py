@@ -18,7 +18,6 @@ from derphole.conversation import UNEXPECTED, Conversation, receipt_of
 from derphole.delivery.bottleneck import Bottleneck, Waited
 from derphole.delivery.goods import Goods
 from derphole.delivery.notices import (
-    UNHEARD,
     is_unheard,
     tell_bottleneck,
     tell_entries,
@@ -224,7 +223,7 @@ class _Sender:
         if waited is Waited.NETWORK and self._data is not None and self._data.is_held_back:
             waited = Waited.OTHER_SINK
         if waited is Waited.NETWORK and is_unheard(self._link):
-            return UNHEARD
+            return None  # that is told soon, as silence
         return None if waited is None else waited.value
 
     def stream(self) -> None:

@@ -4,6 +4,8 @@ The receiver dies and comes back with the same token, or the sender dies and bot
 new one.  What arrives is exact, and at least nine tenths of what had arrived is not sent again.
 """
 
+from dataclasses import replace
+
 import pytest
 from conversation import Outcome
 from test_transfers import FILE, FOLDER, check, over, pair
@@ -12,7 +14,6 @@ from world import World, patterned
 
 from derphole.speech.transfer_messages import Kind, Origin
 from derphole.transfer.offer import Fit
-from tunnel.values import replace
 
 WIRE = {"rate": 200_000.0}
 SOURCES = {"file": FILE, "folder": FOLDER}
