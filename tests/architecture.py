@@ -56,6 +56,7 @@ PURE_DERPHOLE = {
     "speech.transfer_messages",
     "speech.resets",
     "speech.turns",
+    "ssh.USUAL_PORT",  # a constant of the package
     "ssh.authorized_keys",
     "ssh.exchange",
     "ssh.login",

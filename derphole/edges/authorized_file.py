@@ -16,9 +16,8 @@ from contextlib import contextmanager, suppress
 
 from derphole.edges.accounts import Account, is_private_group, may_use
 from derphole.edges.alike import Kept, make_alike
-from derphole.edges.destination import NO_LINK, OPEN_FOLDER
+from derphole.edges.destination import NO_LINK, OPEN_FOLDER, PRIVATE_FILE, PRIVATE_FOLDER
 from derphole.edges.replacing import (
-    PRIVATE_FILE,
     Place,
     clear,
     is_still,
@@ -36,7 +35,6 @@ from derphole.ssh.public_key import PublicKey
 from derphole.ssh.strict_modes import Part
 
 FOLDER, FILE = ".ssh", "authorized_keys"
-PRIVATE_FOLDER = 0o700
 # Chosen.
 MAX_TRIES = 100  # while programs without our lock change the file
 PROBE = b"\n" * 4096

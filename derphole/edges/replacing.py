@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from derphole.edges.alike import Kept, kept
-from derphole.edges.destination import NO_LINK
+from derphole.edges.destination import NO_LINK, PRIVATE_FILE
 from tunnel.units import ByteCount, Seconds
 from tunnel.values import frozen
 
-PRIVATE_FILE = 0o600
 READ_BYTES = 1 << 20
 # Chosen.
 LOCK_S: Seconds = 10.0  # nobody needs it for as long as that

@@ -3,10 +3,9 @@
 import os
 import re
 
+from derphole.edges.destination import PRIVATE_FILE, PRIVATE_FOLDER
 from derphole.edges.stdio import reason_text
 from derphole.errors import ConfigUnwritable
-
-PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 
 
 def append_block(home: str, alias: str, block: str) -> str | None:

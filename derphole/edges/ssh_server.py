@@ -12,6 +12,7 @@ import gevent
 from gevent import socket
 
 from derphole.edges.programs import clean_environment
+from derphole.ssh import USUAL_PORT
 from derphole.ssh.public_key import MAX_LINE, KeyUnusable, parse_public_key
 from tunnel.net.ifaces import local_addresses
 from tunnel.net.threads import in_thread
@@ -20,7 +21,6 @@ from tunnel.units import Seconds
 SETTINGS = Path("/etc/ssh/sshd_config")
 MORE_SETTINGS = Path("/etc/ssh/sshd_config.d")
 HOST_KEYS = Path("/etc/ssh")
-USUAL_PORT = 22
 PORT_LINE = re.compile(r"^\s*Port[\s=]+(\d{1,5})\s*$", re.IGNORECASE | re.MULTILINE)
 BANNER = b"SSH-"
 LOCAL = "127.0.0.1"

@@ -83,11 +83,7 @@ def _login(access: Access, key_file: str | None, report: Report) -> Login | None
     else:
         host = first_that_answers(hosts, access.port)
     if host is None:
-        report(
-            Caution(
-                _unreached(hosts, access.port, [each for each in hosts if found and each in found])
-            )
-        )
+        report(Caution(_unreached(hosts, access.port, list(found or ()))))
     return login_of(access, host, key_file)
 
 

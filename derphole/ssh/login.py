@@ -9,10 +9,10 @@ import shlex
 from collections.abc import Sequence
 
 from derphole.speech.access_messages import Access
+from derphole.ssh import USUAL_PORT
 from derphole.ssh.public_key import KeyUnusable, parse_public_key
 from tunnel.values import frozen
 
-USUAL_PORT = 22
 ALIAS = "derphole-"
 FOR_SSH = re.compile(r"[%\"'\\\n]")  # what ssh reads as something else in a file name
 USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\$?")

@@ -36,7 +36,7 @@ from derphole.speech.transfer_messages import (
     Totals,
     Verdict,
 )
-from derphole.ssh.exchange import GivingKey, TakingKey
+from derphole.ssh.exchange import KEY_S, GivingKey, TakingKey
 from tunnel.errors import ClosedHere, PeerClosed, PeerSilent
 from tunnel.units import Instant
 
@@ -412,3 +412,24 @@ def test_both_ends_understand_each_other(access):
 
     assert giver.access == taker.access == access
     assert taker.is_acknowledged
+
+
+def test_whoever_sends_no_key_keeps_nobody_else_out():
+    machine = taking()
+    due = machine.next_timeout()
+    assert due is not None
+    assert machine.handle_timeout(Instant(due - 0.01)) == []
+
+    decisions = machine.handle_timeout(due)
+
+    assert due == at(0) + KEY_S
+    assert decisions == [Close(Ending.TIMED_OUT, "no key came"), Replaced()]
+    assert machine.is_replaced
+    assert not machine.key_came
+
+
+def test_a_person_has_all_the_time_to_decide_about_a_key():
+    machine = taking("offered")
+
+    assert machine.key_came
+    assert machine.next_timeout() is None
