@@ -118,7 +118,12 @@ class Invocation:
         """Run a command whose name has two words, of which this is the first."""
         inner = scan(leading.rest, GLOBAL_FLAGS, stop_at_word=True)
         inner.options = leading.options | inner.options
-        words = [word for word in inner.words if word != "help"]
+        words = inner.words
+        if words == ["help"]:
+            inner = scan(inner.rest, GLOBAL_FLAGS)
+            inner.options |= leading.options
+            words, inner.options["--help"] = inner.words, True
+            check_count("help", words, 0, 1)
         if not words:
             self._output.level = chosen_level(inner)
             if not self._has_answered(inner):
@@ -236,8 +241,13 @@ class Invocation:
         if name in self._program.planned:
             raise UsageError(not_yet(self._program, self._spoken, name), shows_help=False)
         hint = f"Run '{self._spoken} --help' for usage"
+        # The second word alone is known too: `invite` is `ssh invite`.
+        members = {each.partition(" ")[2]: each for each in self._program.commands if " " in each}
+        likely = f"; did you mean {members[name]}?" if name in members else ""
         raise UsageError(
-            f"unknown command: {name}{meant(name, sorted(known))}", hint=hint, shows_help=False
+            f"unknown command: {name}{likely or meant(name, sorted(known))}",
+            hint=hint,
+            shows_help=False,
         )
 
     def _bug(self, error: Exception) -> int:

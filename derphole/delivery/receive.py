@@ -33,6 +33,7 @@ from derphole.progress import Measure, Watch, unwatched
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.common import Rendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
+from derphole.rendezvous.waiting import FIRST_WAIT_REPORT_S
 from derphole.speech.decisions import Decision, Flush, KeepPlace, Proved, Write
 from derphole.speech.transfer_decisions import (
     Begin,
@@ -250,9 +251,13 @@ class _Receiver:
         return totals.size
 
     def _await_totals(self, offer: Offer) -> None:
+        is_told = False
         while self._known_size(offer) is None and offer.kind in TREES:
             self._has_counted.clear()
-            self._has_counted.wait()
+            limit_s = None if is_told else FIRST_WAIT_REPORT_S
+            if not self._has_counted.wait(limit_s):
+                self._report(Notice("waiting for the other side to count what it sends"))
+                is_told = True
 
     def receive(self) -> None:
         """Hand what comes to the proof, and write it."""

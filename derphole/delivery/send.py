@@ -30,6 +30,7 @@ from derphole.progress import Measure, Watch, unwatched
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.common import Rendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
+from derphole.rendezvous.waiting import FIRST_WAIT_REPORT_S
 from derphole.speech.decisions import Decision, EndData, Proved, Write
 from derphole.speech.stream_states import State
 from derphole.speech.transfer_decisions import (
@@ -54,10 +55,9 @@ from derphole.transfer_status import Direction, Incomplete, Receipt
 from tunnel.errors import PeerSilent
 from tunnel.net.clock import monotonic
 from tunnel.net.endpoint import Link, Stream
-from tunnel.units import Buffer, Seconds, WallTime
+from tunnel.units import Buffer, WallTime
 
 RECEIVER_AWAITED = "the other side to use the code"
-SILENCE_S: Seconds = 2.0  # nobody waits longer without a word
 ANSWER_AWAITED = "the receiver to answer"
 MakeGoods = Callable[[], Goods]
 
@@ -204,7 +204,7 @@ class _Sender:
 
     def tell_waiting(self) -> None:
         """Say so when the answer takes its time: somebody may be asked there."""
-        if not self._is_answered.wait(SILENCE_S):
+        if not self._is_answered.wait(FIRST_WAIT_REPORT_S):
             self._rendezvous.report(Notice("waiting for the other side to decide what to take"))
 
     def tell_relayed(self) -> None:

@@ -138,6 +138,8 @@ class Extractor:
         self._reader = ArchiveReader()
         self._stack = [_Folder(os.dup(root))]
         self._file: _File | None = None
+        self._data: list[memoryview] = []  # of it, to be written together
+        self._data_at = self._data_end = 0
         self._continued: dict[bytes, tuple[_File, _Folder]] = {}
         self._given_up: set[bytes] = set()  # files that were to be continued, and were not made
 
@@ -154,6 +156,7 @@ class Extractor:
         for chunk in chunks:
             for event in self._reader.feed(chunk):
                 self._take(event)
+        self._put()
 
     def repair(self, path: bytes, offset: ByteCount, chunks: Sequence[Buffer]) -> None:
         """Write bytes of a continued file again, once all the others of it are written.
@@ -171,9 +174,7 @@ class Extractor:
             return
         if path not in self._continued:
             raise MisuseError("the file was not continued")
-        for chunk in chunks:
-            self._continued[path][0].partial.write(offset, chunk)
-            offset += len(chunk)
+        self._continued[path][0].partial.write(offset, chunks)
 
     def finish(self) -> None:
         """Give continued files their names, once the archive and all repairs are written.
@@ -216,12 +217,17 @@ class Extractor:
     def _take(self, event: archive.Event) -> None:
         match event:
             case archive.Data(offset, view):
-                self._store(offset, view)
+                if offset != self._data_end:
+                    self._put()
+                    self._data_at = offset
+                self._data.append(view)
+                self._data_end = offset + len(view)
             case archive.Began(entry, offset):
                 self._file = self._try(entry.path, self._begin, entry, offset)
                 if self._file is None and offset:
                     self._given_up.add(entry.path)
             case archive.Ended(ending):
+                self._put()
                 self._end(ending)
             case archive.Entered(entry):
                 folder = self._try(entry.path, self._enter, entry)
@@ -356,12 +362,18 @@ class Extractor:
         self._recorder.began(entry, offset)
         return _File(entry, partial, offset, placed is Placement.REPLACE)
 
-    def _store(self, offset: ByteCount, view: memoryview) -> None:
+    def _put(self) -> None:
+        """Write what has come of the file under way."""
+        data, offset, size = self._data, self._data_at, self._data_end - self._data_at
+        if not data:
+            return
+        self._data = []
+        self._data_at = self._data_end
         file = self._file
         if file is None:
             return
         try:
-            file.partial.write(offset, view)
+            file.partial.write(offset, data)
         except OSError as error:
             self._tell(file.entry.path, error)
             file.partial.discard()
@@ -369,8 +381,7 @@ class Extractor:
             if file.offset:
                 self._given_up.add(file.entry.path)
             return
-        self.received.stored += len(view)
-        self._recorder.stored(offset, view)
+        self.received.stored += size
 
     def _end(self, ending: Ending) -> None:
         file, self._file = self._file, None

@@ -29,7 +29,7 @@ from derphole.transfer.journal import (
 )
 from derphole.transfer.names import shown
 from tunnel.errors import DecodeError
-from tunnel.units import KIB, Buffer, ByteCount
+from tunnel.units import KIB, ByteCount
 
 # Chosen.
 READ_BYTES: ByteCount = 256 * KIB
@@ -120,12 +120,12 @@ class JournalFile:
         self._append(Begun(entry))
 
     def began(self, entry: Entry, offset: ByteCount) -> None:
-        """A file begins at an offset; of a small one, what came of it is not worth a record."""
+        """A file begins at an offset; of a small one, what came of it is not worth a record.
+
+        How many bytes of it are there is told by its temporary file.
+        """
         if not offset and entry.size >= WORTH_BYTES:
             self._append(Begun(entry), worth=entry.size)
-
-    def stored(self, offset: ByteCount, data: Buffer) -> None:
-        """Bytes were written: how many are there is told by the temporary file itself."""
 
     def finished(self, entry: Entry) -> None:
         """An entry is complete under its temporary name, and gets its own next."""

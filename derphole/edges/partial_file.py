@@ -7,10 +7,12 @@ the process leaves that file, for a later run to continue.  All calls block.
 import errno
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from derphole.edges.destination import NO_LINK, PRIVATE_FILE, present
 from derphole.edges.stdio import reason_text
+from derphole.edges.vectored import batches, drop_front
 from derphole.errors import PartialUnusable
 from derphole.transfer.names import part_name, shown
 from derphole.transfer.placing import Present
@@ -93,24 +95,35 @@ class PartialFile:
         """The descriptor, for who reads what is held."""
         return self._fd
 
-    def write(self, offset: ByteCount, data: Buffer) -> None:
+    def write(self, offset: ByteCount, chunks: Iterable[Buffer]) -> None:
         """Write at an offset; zeros beyond the end become a hole.  Raises `OSError`."""
-        view = memoryview(data)
-        if offset < self._end or len(view) < MIN_ZEROS:
-            self._put(offset, view)
-            return
-        begin = 0
-        for at in range(0, len(view), ZERO_BLOCK):
-            if _is_zero(view[at : at + ZERO_BLOCK]):
-                self._put(offset + begin, view[begin:at])
-                begin = at + ZERO_BLOCK
-        self._put(offset + begin, view[begin:])
+        begin = offset
+        data: list[memoryview] = []  # to be written, from `begin` on
+        zeros: list[memoryview] = []  # behind it
+        zeros_size = 0
+        for view in _blocks(chunks):
+            if offset >= self._end and _is_zero(view):
+                zeros.append(view)
+                zeros_size += len(view)
+            else:
+                if zeros_size >= MIN_ZEROS:
+                    self._put(begin, data)
+                    begin, data = offset, [view]
+                else:
+                    data += [*zeros, view]
+                zeros, zeros_size = [], 0
+            offset += len(view)
+        if zeros_size < MIN_ZEROS:
+            data += zeros
+        self._put(begin, data)
 
-    def _put(self, offset: ByteCount, view: memoryview) -> None:
-        at = 0
-        while at < len(view):
-            at += os.pwrite(self._fd, view[at:], offset + at)
-        self._end = max(self._end, offset + at) if at else self._end
+    def _put(self, offset: ByteCount, views: list[memoryview]) -> None:
+        for batch in batches(views):
+            while batch:
+                count = os.pwritev(self._fd, batch, offset)
+                offset += count
+                drop_front(batch, count)
+            self._end = max(self._end, offset)
 
     def finish(self, size: ByteCount, mode: int, mtime_ns: int) -> None:
         """Give the file its size, mode and time, and close it; its name comes last.
@@ -183,7 +196,14 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+def _blocks(chunks: Iterable[Buffer]) -> Iterator[memoryview]:
+    for chunk in chunks:
+        view = memoryview(chunk).cast("B")
+        for at in range(0, len(view), ZERO_BLOCK):
+            yield view[at : at + ZERO_BLOCK]
+
+
 def _is_zero(view: memoryview) -> bool:
-    if len(view) < MIN_ZEROS or view[0] or view[-1]:
+    if view[0] or view[-1]:
         return False
     return bytes(view) == _ZEROS[: len(view)]

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from derphole.transfer.entries import Entry
-from tunnel.units import Buffer, ByteCount
+from tunnel.units import ByteCount
 
 
 class Recorder(Protocol):
@@ -11,9 +11,6 @@ class Recorder(Protocol):
 
     def began(self, entry: Entry, offset: ByteCount) -> None:
         """A file begins at an offset; its temporary file is there."""
-
-    def stored(self, offset: ByteCount, data: Buffer) -> None:
-        """Bytes of the file under way were written; holes are not told."""
 
     def finished(self, entry: Entry) -> None:
         """An entry is complete; a file stands under its temporary name and gets its own next."""
@@ -23,9 +20,6 @@ class NoRecorder:
     """Keeps no journal."""
 
     def began(self, entry: Entry, offset: ByteCount) -> None:
-        """Forget it."""
-
-    def stored(self, offset: ByteCount, data: Buffer) -> None:
         """Forget it."""
 
     def finished(self, entry: Entry) -> None:

@@ -17,7 +17,7 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import ParamSpec
 
@@ -25,14 +25,13 @@ from gevent.event import AsyncResult, Event
 from gevent.hub import get_hub
 
 from derphole.edges.descriptor_thread import DescriptorThread
+from derphole.edges.vectored import batches, drop_front
 from derphole.errors import SinkClosed, SinkFailed, SourceFailed, UsageError
 from tunnel.units import Buffer, Seconds
 
 # Chosen.
 MIN_READ_BYTES = 64 << 10  # what a pipe holds unless somebody enlarged it
 MAX_READ_BYTES = 1 << 20  # a thread costs 66 us a call: at 1 MiB that is a third of the copy
-MAX_WRITE_BYTES = 4 << 20  # 1 MiB batches write a fifth slower, larger ones no faster
-MAX_WRITE_CHUNKS = 1024  # IOV_MAX of Linux and macOS
 CUT_WRITE_S: Seconds = 0.2  # a write to a reader that hung up ends at once
 
 READABLE, WRITABLE = 1, 2  # libev's EV_READ and EV_WRITE
@@ -236,7 +235,7 @@ class ByteSink:
             SinkClosed: the reader is gone.
             SinkFailed: the kernel refused, for example because the disk is full.
         """
-        for batch in _batches(chunks):
+        for batch in batches(chunks):
             self._run(self._push, batch)
             while batch:  # the descriptor came non-blocking, and is full
                 self._wait_writable()
@@ -289,7 +288,7 @@ class ByteSink:
             except BlockingIOError:
                 return
             self._bytes_written += count
-            _drop_front(batch, count)
+            drop_front(batch, count)
 
     def _run(self, function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         failure = self._thread.start(function, *args, **kwargs).get()
@@ -351,37 +350,6 @@ def _is_pollable(fd: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _batches(chunks: Sequence[Buffer]) -> Iterator[list[memoryview]]:
-    """Yield the chunks in batches of at most `MAX_WRITE_BYTES` and `MAX_WRITE_CHUNKS`.
-
-    A chunk that is longer than a batch is a batch of its own; empty ones are left out.
-    """
-    batch: list[memoryview] = []
-    size = 0
-    for chunk in chunks:
-        view = memoryview(chunk).cast("B")
-        if not len(view):
-            continue
-        if batch and (size + len(view) > MAX_WRITE_BYTES or len(batch) == MAX_WRITE_CHUNKS):
-            yield batch
-            batch, size = [], 0
-        batch.append(view)
-        size += len(view)
-    if batch:
-        yield batch
-
-
-def _drop_front(batch: list[memoryview], count: int) -> None:
-    """Remove the first `count` bytes of the batch."""
-    whole = 0
-    while whole < len(batch) and count >= len(batch[whole]):
-        count -= len(batch[whole])
-        whole += 1
-    del batch[:whole]
-    if count:
-        batch[0] = batch[0][count:]
 
 
 def _close_duplicate(fd: int) -> None:

@@ -204,15 +204,12 @@ class FileSink:
 
     def write(self, chunks: Sequence[Buffer]) -> None:
         """Write the next bytes; do not change them before it has returned; raises `SinkFailed`."""
-        for chunk in chunks:
-            self._run(self._partial.write, self._at, chunk)
-            self._at += len(chunk)
+        self._run(self._partial.write, self._at, chunks)
+        self._at += sum(map(len, chunks))
 
     def repair(self, offset: ByteCount, chunks: Sequence[Buffer]) -> None:
         """Write bytes again that are before the next ones; raises `SinkFailed`."""
-        for chunk in chunks:
-            self._run(self._partial.write, offset, chunk)
-            offset += len(chunk)
+        self._run(self._partial.write, offset, chunks)
 
     def finish(self, mode: int, mtime_ns: int) -> None:
         """Complete the file under its temporary name; raises `SinkFailed`.

@@ -12,6 +12,7 @@ from derphole.conversation import UNEXPECTED, Conversation
 from derphole.edges.ssh_server import first_that_answers, scanned_keys
 from derphole.errors import NotLetIn
 from derphole.rendezvous.claimer import ClaimerRendezvous
+from derphole.rendezvous.waiting import FIRST_WAIT_REPORT_S
 from derphole.speech.access_messages import Access, AccessVerdict
 from derphole.speech.decisions import Decision
 from derphole.ssh.exchange import GivingKey
@@ -23,9 +24,7 @@ from derphole.token.text import SessionToken
 from tunnel.net.clock import monotonic
 from tunnel.net.endpoint import Link
 from tunnel.net.threads import in_thread
-from tunnel.units import Seconds
 
-SILENCE_S: Seconds = 2.0  # nobody waits longer without a word
 ANSWER_AWAITED = "the inviting side to answer"
 WORDS = {
     AccessVerdict.STORED: "the other side has kept the key",
@@ -125,7 +124,7 @@ class _Giver:
 
     def tell_waiting(self) -> None:
         """Say so when the answer takes its time: somebody may be asked there."""
-        gevent.sleep(SILENCE_S)
+        gevent.sleep(FIRST_WAIT_REPORT_S)
         if self.proof.access is None:
             self._rendezvous.report(Notice("waiting for the other side to let the key in"))
 

@@ -145,3 +145,20 @@ def test_a_folder_as_standard_input_gets_a_sentence(
         assert event["message"] == says
     else:
         assert process.lines == [says]
+
+
+def test_an_interruption_while_the_program_is_loaded_ends_it_without_a_traceback(
+    desk: Desk, tmp_path: Path
+) -> None:
+    if Path(PROGRAM).read_bytes()[:2] != b"#!":
+        pytest.skip("optional: what comes before anything of ours is the binary's own affair")
+    module = tmp_path / "derphole" / "cli" / "main.py"
+    module.parent.mkdir(parents=True)
+    for folder in (module.parent, module.parent.parent):
+        (folder / "__init__.py").touch()
+    module.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nsignal.pause()\n")
+
+    process = desk.derphole("version", "version", variables={"PYTHONPATH": str(tmp_path)})
+
+    assert process.wait() == -signal.SIGINT
+    assert process.lines == []

@@ -39,9 +39,6 @@ class Diary:
     def began(self, entry, offset):
         self.said.append(("began", entry.path, offset))
 
-    def stored(self, offset, data):
-        self.said.append(("stored", offset, bytes(data)))
-
     def finished(self, entry):
         self.said.append(("finished", entry.path))
 
@@ -399,7 +396,6 @@ def test_what_is_written_is_told_while_it_is_written(scene):
 
     assert diary.said == [
         ("began", b"top/x", 0),
-        ("stored", 0, b"abc"),
         ("finished", b"top/x"),
         ("finished", b"top/y"),
         ("finished", b"top"),

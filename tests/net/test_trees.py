@@ -2,6 +2,7 @@
 
 import errno
 import os
+import random
 import subprocess
 
 import gevent
@@ -254,6 +255,40 @@ def test_zeros_take_no_room(scene, destination):
     status = os.stat(scene.path(b"x"))
     assert status.st_size == 17 * MIB + 3
     assert status.st_blocks * 512 < MIB
+
+
+def test_zeros_that_come_in_small_chunks_take_no_room_either(scene, destination):
+    sink = FileSink(destination, b"x")
+    for _ in range(4):
+        sink.write([bytes(1200)] * 3000)
+    sink.write([b"end"])
+    sink.finish(0o644, 0)
+    sink.take_name(replaces=False)
+
+    status = os.stat(scene.path(b"x"))
+    assert status.st_size == 4 * 3000 * 1200 + 3
+    assert status.st_blocks * 512 < MIB
+
+
+def test_what_comes_in_chunks_of_any_size_is_written_exactly(scene, destination):
+    rng = random.Random(7)
+    sink = FileSink(destination, b"x")
+    sizes = (0, 1, 3, 1200, 4095, 4096, 5000, 65_536, 70_000, 300_000)
+    content = b""
+    for _ in range(40):
+        batch = [
+            bytes(size) if rng.random() < 0.5 else rng.randbytes(size)
+            for size in rng.choices(sizes, k=rng.choice((1, 7, 1500 if len(content) < MIB else 2)))
+        ]
+        sink.write(batch)
+        content += b"".join(batch)
+        assert sink.bytes_written == len(content)
+    sink.repair(1000, [b"a", bytes(70_000), b"b"])
+    content = content[:1000] + b"a" + bytes(70_000) + b"b" + content[71_002:]
+    sink.finish(0o644, 0)
+    sink.take_name(replaces=False)
+
+    assert scene.get(b"x") == content
 
 
 def test_zeros_over_what_was_there_are_written(scene, destination):

@@ -136,6 +136,10 @@ def test_an_unknown_command_of_two_words_is_told_with_what_was_meant(run):
         assert err.startswith("unknown ssh command: invit; did you mean invite?\n")
         assert "derphole ssh --help" in err
     assert run("help", "ssh", "invite", "more")[0] == 2
+    assert run("ssh", "help", "accept") == run("help", "ssh", "accept")
+    assert run("ssh", "help", "acept")[0] == 2
+    assert run("ssh", "help", "accept", "more")[0] == 2
+    assert "did you mean ssh invite?" in run("invite")[2]
 
 
 @pytest.mark.parametrize("program", COMMANDS)
