@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from derphole.config import NetworkOptions, RelayAddress
 from derphole.errors import OWN_RELAY_STEP, RelayTrouble
 from derphole.status import Notice, Report
-from derphole.token.hints import OwnRelay, RegionHints, RelayHints
+from derphole.token.hints import OwnRelay, RegionHints, RelayHints, own_relays
 from tunnel.addresses import host_and_port, is_link_local
 from tunnel.crypto.keys import DerpKey
 from tunnel.errors import DecodeError, RelayError, RelayUnreachable
@@ -109,8 +109,9 @@ def claimer_relays(
     options: NetworkOptions, hints: RelayHints, issuer: DerpKey, report: Report
 ) -> RelayChoice:
     """Return where a claimer looks for the issuer; raises `RelayTrouble`."""
-    if isinstance(hints, OwnRelay):
-        return _usable((hinted_region(hints),), options, is_public=False)
+    if not isinstance(hints, RegionHints):
+        regions = tuple(hinted_region(relay) for relay in own_relays(hints))
+        return _usable(regions, options, is_public=False)
     relay_map = _load(options, report)
     known = [region for region in hints.ids if region in relay_map.regions]
     ids = known or fallback_regions(relay_map, issuer)

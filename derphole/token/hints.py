@@ -4,6 +4,7 @@
     own relay  0x80 + flags | port u16 LE | STUN port u16 LE (0: off) | host length u8 | host
                | other length u8 | other, if any | pin 16, if any
                flags: 0x01 TLS, 0x02 pin (only with TLS), 0x04 plain hosts, 0x08 another host
+    own relays 0x42-0x43: 0x40 + how many | own relay, each; in tokens that live in files
     host       three characters in two bytes (u16 LE, base 40, the first character counts most);
                the last three are filled up with pads.  Plain where a character has no digit
 
@@ -19,6 +20,8 @@ from tunnel.wire.reader import Reader
 MAX_REGIONS = 3
 MAX_HOST_SIZE = 253  # the longest DNS name
 PIN_SIZE = 16  # the first half of the SHA-256 of the public key
+MAX_OWN_RELAYS = 3
+OWN_RELAYS = 0x40
 OWN_RELAY = 0x80
 FLAG_TLS = 0x01
 FLAG_PIN = 0x02
@@ -102,14 +105,52 @@ def _checked_host(host: str) -> str:
     return host
 
 
-RelayHints = RegionHints | OwnRelay
+@frozen
+class OwnRelays:
+    """Several relays that are not on the public map, so that one that is lost is no lost tunnel.
+
+    Args:
+        relays: two or three, best first, none twice.
+
+    Raises `ValueError` for another number of them.
+    """
+
+    relays: tuple[OwnRelay, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 < len(self.relays) <= MAX_OWN_RELAYS:
+            raise ValueError(f"a token carries at most {MAX_OWN_RELAYS} relays")
+        if len(set(self.relays)) != len(self.relays):
+            raise ValueError("a relay is in the hints twice")
+
+
+RelayHints = RegionHints | OwnRelay | OwnRelays
+
+
+def own_relays(hints: RelayHints) -> tuple[OwnRelay, ...]:
+    """Return the relays that hints carry themselves; none for regions of the public map."""
+    match hints:
+        case OwnRelays(relays):
+            return relays
+        case OwnRelay():
+            return (hints,)
+        case RegionHints():
+            return ()
 
 
 def encode_hints(hints: RelayHints) -> bytes:
     """Return the bytes of relay hints."""
-    if isinstance(hints, RegionHints):
-        ids = b"".join(region.to_bytes(2, "little") for region in hints.ids)
-        return bytes([len(hints.ids)]) + ids
+    match hints:
+        case RegionHints(ids):
+            data = b"".join(region.to_bytes(2, "little") for region in ids)
+            return bytes([len(ids)]) + data
+        case OwnRelays(relays):
+            return bytes([OWN_RELAYS | len(relays)]) + b"".join(map(_encode_own_relay, relays))
+        case OwnRelay():
+            return _encode_own_relay(hints)
+
+
+def _encode_own_relay(hints: OwnRelay) -> bytes:
     hosts = [hints.host, hints.other] if hints.other else [hints.host]
     is_plain = bool(set("".join(hosts)) - set(HOST_ALPHABET[1:]))
     flags = OWN_RELAY | (FLAG_TLS if hints.tls else 0) | (FLAG_PIN if hints.pin else 0)
@@ -128,14 +169,17 @@ def decode_hints(reader: Reader) -> RelayHints:
     try:
         if kind <= MAX_REGIONS:
             return RegionHints(tuple(reader.uint(2) for _ in range(kind)))
-        if kind & ~(FLAG_TLS | FLAG_PIN | FLAG_PLAIN | FLAG_OTHER) != OWN_RELAY:
-            raise DecodeError(f"relay hints of an unknown kind {kind:#04x}")
+        if OWN_RELAYS + 1 < kind <= OWN_RELAYS + MAX_OWN_RELAYS:
+            count = kind - OWN_RELAYS
+            return OwnRelays(tuple(_read_own_relay(reader, reader.uint(1)) for _ in range(count)))
         return _read_own_relay(reader, kind)
     except ValueError as error:
         raise DecodeError(str(error)) from error
 
 
 def _read_own_relay(reader: Reader, flags: int) -> OwnRelay:
+    if flags & ~(FLAG_TLS | FLAG_PIN | FLAG_PLAIN | FLAG_OTHER) != OWN_RELAY:
+        raise DecodeError(f"relay hints of an unknown kind {flags:#04x}")
     port, stun_port = reader.uint(2), reader.uint(2)
     is_plain, has_other = bool(flags & FLAG_PLAIN), bool(flags & FLAG_OTHER)
     host = _read_host(reader, is_plain)

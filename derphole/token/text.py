@@ -49,8 +49,8 @@ MAX_SESSION_LIFE_S: Seconds = 7 * 86400.0
 SERVER_LIFE_S: Seconds = 180 * 86400.0
 CLIENT_LIFE_S: Seconds = 90 * 86400.0
 
-# Chosen: the longest token has an own relay of 253 characters and is under 500.
-MAX_TOKEN_CHARACTERS = 1024
+# Chosen: the longest token has three own relays, each with two hosts of 253 characters.
+MAX_TOKEN_CHARACTERS = 2048
 
 GO_TOOL_PREFIXES = ("dts1_", "dtc1_", "DT1")
 GO_SESSION_TOKEN_CHARACTERS = 200

@@ -10,6 +10,7 @@ from derphole.token.grant import Capability, Grant
 from derphole.token.hints import (
     HOST_ALPHABET,
     OwnRelay,
+    OwnRelays,
     RegionHints,
     decode_hints,
     encode_hints,
@@ -30,6 +31,10 @@ REGIONS = st.lists(PORTS, max_size=3, unique=True).map(lambda ids: RegionHints(t
 OWN = st.builds(OwnRelay, HOSTS, PORTS, st.integers(0, 65535), tls=st.just(True), pin=PINS) | (
     st.builds(OwnRelay, HOSTS, PORTS, st.integers(0, 65535), tls=st.just(False))
 )
+SEVERAL = st.lists(OWN, min_size=2, max_size=3, unique=True).map(
+    lambda relays: OwnRelays(tuple(relays))
+)
+HINTS = REGIONS | OWN | SEVERAL
 GRANTS = st.builds(
     Grant,
     st.binary(min_size=8, max_size=8),
@@ -45,7 +50,7 @@ def grant_tokens(hints):
     )
 
 
-TOKENS = grant_tokens(REGIONS | OWN) | st.builds(ServerToken, KEYS, EXPIRIES, REGIONS | OWN)
+TOKENS = grant_tokens(HINTS) | st.builds(ServerToken, KEYS, EXPIRIES, HINTS)
 TOKEN_LETTERS = string.ascii_letters + string.digits + "-_"
 
 

@@ -8,6 +8,7 @@ from inside import direct_paths, sealer_of
 from udp_network import UdpNetwork
 from world import World, forge, patterned
 
+from tunnel.proto.link.parameters import Feature
 from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.wire.frames import Ack, encode
 
@@ -229,17 +230,7 @@ def test_junk_at_the_udp_port_changes_nothing():
 
 def test_forced_relay_on_one_side_keeps_both_on_the_relay():
     world = World(4)
-    issuer, claimer = world.issuer(), world.claimer()
-    claimer.machine._identity = claimer.machine._identity.__class__(
-        **{
-            **{
-                f: getattr(claimer.machine._identity, f)
-                for f in claimer.machine._identity.__slots__
-            },
-            "features": 1,
-        }
-    )
-    claimer.machine._claim = claimer.machine._new_claim()
+    issuer, claimer = world.issuer(), world.claimer(features=Feature.RELAY_ONLY)
     world.drive(lambda: issuer.link is not None and claimer.link is not None)
     network = UdpNetwork(world)
     for host, ip in ((issuer, "203.0.113.1"), (claimer, "203.0.113.2")):

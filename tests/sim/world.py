@@ -549,6 +549,7 @@ class World:
         key: KeyPair | None = None,
         give_up_after_s: float = 60.0,
         required: Feature = NO_FEATURE,
+        renew_after_s: float | None = None,
         **wire: float,
     ) -> Host:
         """Add a host that uses the token, connected to every relay."""
@@ -568,6 +569,7 @@ class World:
             give_up_after_s,
             required,
             b"claimer 1.0",
+            renew_after_s,
         )
         numbers = [relay.number for relay in self.relays]
         host.machine = Claimer(

@@ -7,6 +7,7 @@ from inspect import signature
 from nacl import bindings
 from protocol_document import FIELD, number, parse_whole, value_of
 
+from derphole.derptun import limits as tunnels
 from derphole.forwarding import limits
 from derphole.speech import access_messages as ssh
 from derphole.speech import messages, stream_proof, turns
@@ -31,7 +32,7 @@ from derphole.transfer import entries, held, pieces, repairs
 from tunnel.crypto import aead, kdf, link_keys, noise, replay
 from tunnel.crypto.keys import DerpKey, KeyPair, Secret
 from tunnel.proto.link import in_flight, liveness, parameters, path, rekey
-from tunnel.proto.meeting import claimer, handshake, issuer, places
+from tunnel.proto.meeting import asking, claimer, handshake, issuer, places
 from tunnel.proto.paths import packet_size
 from tunnel.proto.rate import relay as congestion
 from tunnel.proto.recovery import acks, loss, rtt
@@ -51,6 +52,8 @@ CONSTANTS = {
     "max_name_size": MAX_NAME_SIZE,
     "max_regions": hints.MAX_REGIONS,
     "own_relay": hints.OWN_RELAY,
+    "own_relays": hints.OWN_RELAYS,
+    "max_own_relays": hints.MAX_OWN_RELAYS,
     "own_relay_tls": hints.FLAG_TLS,
     "own_relay_pin": hints.FLAG_PIN,
     "own_relay_plain": hints.FLAG_PLAIN,
@@ -74,10 +77,11 @@ CONSTANTS = {
     "noise_name": noise.PROTOCOL_NAME,
     "prologue_label": handshake.PROLOGUE_LABEL,
     "feature_relay_only": parameters.Feature.RELAY_ONLY,
-    "first_retry_s": claimer.FIRST_RETRY_S,
-    "max_retry_s": claimer.MAX_RETRY_S,
-    "relay_turn_s": claimer.RELAY_TURN_S,
+    "first_retry_s": asking.FIRST_RETRY_S,
+    "max_retry_s": asking.MAX_RETRY_S,
+    "relay_turn_s": asking.RELAY_TURN_S,
     "admission_s": claimer.ADMISSION_S,
+    "renew_after_s": tunnels.RENEW_AFTER_S,
     "max_admission_s": claimer.MAX_ADMISSION_S,
     "probe_s": places.PROBE_S,
     "max_knocking": places.MAX_KNOCKING,
@@ -570,6 +574,13 @@ def own_relay(document):
         yield "an own relay is written otherwise by the code"
     if values["packed_host"] != hints.pack_host(relay.host) + relay.pin:
         yield "the host of an own relay is written otherwise by the code"
+    row = document.row("hints", "own_relays")
+    several = hints.OwnRelays((relay, hints.OwnRelay("other.example", 443)))
+    values = parse_whole(row["fields"].strip("`"), hints.encode_hints(several))
+    if number(values["kind"]) != hints.OWN_RELAYS | 2:
+        yield "several own relays are written otherwise by the code"
+    if values["relays"] != b"".join(map(hints.encode_hints, several.relays)):
+        yield "the relays of several own relays are written otherwise by the code"
 
 
 def aeads(document):

@@ -436,6 +436,7 @@ class IssuerEndpoint(Endpoint):
             features,
             fast_aeads(),
             places,
+            options.give_up_after_s,
             required=features,
             program=options.program,
         )
@@ -500,8 +501,10 @@ class ClaimerEndpoint(Endpoint):
             instance=self._instance,
             features=features,
             fast_aeads=fast_aeads(),
+            give_up_after_s=self._options.give_up_after_s,
             required=features,
             program=self._options.program,
+            renew_after_s=self._options.renew_after_s,
         )
         numbers = list(range(len(relays.regions)))
         self._claimer = Claimer(
@@ -513,7 +516,8 @@ class ClaimerEndpoint(Endpoint):
     def resume(self, header: HeaderMaker, secret: bytes, wait: Wait | None = None) -> Link:
         """Come back after a link is over; the streams of the old one are not carried over.
 
-        Raises as `claim` does.
+        Where the link was over since the issuer holds it no more, another one is on its way
+        already.  Raises as `claim` does.
 
         Args:
             header: makes the 64 bytes that name what was granted, see `Invitation`.
@@ -523,8 +527,9 @@ class ClaimerEndpoint(Endpoint):
         if self._claimer is None:
             raise MisuseError("nothing was claimed yet")
         self._answer = None
-        self._claimer.claim_again(monotonic(), header, secret)
-        self.hurry()
+        if not self._claimer.is_renewed:
+            self._claimer.claim_again(monotonic(), header, secret)
+            self.hurry()
         return self._await_link(wait)
 
     def _await_link(self, wait: Wait | None) -> Link:

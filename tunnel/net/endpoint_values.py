@@ -45,11 +45,16 @@ class EndpointOptions:
         is_relay_only: whether to keep to the relay; it holds for both sides.
         udp_port: of direct paths, where a router forwards one; 0 for any.
         program: name and version of the program, for people on the other side, at most 24 bytes.
+        give_up_after_s: silence after which a link is over, once something is unanswered.
+        renew_after_s: silence after which a claimer asks whether the issuer holds its link still,
+            and gets another one if it does not; None for never.
     """
 
     is_relay_only: bool = False
     program: bytes = b""
     udp_port: int = 0
+    give_up_after_s: Seconds = 60.0
+    renew_after_s: Seconds | None = None
 
     @property
     def features(self) -> Feature:

@@ -1,7 +1,7 @@
 # Invariant: relay hints are read whole and encode to what was read, or reading is a DecodeError.
 from collections.abc import Iterator
 
-from derphole.token.hints import OwnRelay, RegionHints, decode_hints, encode_hints
+from derphole.token.hints import OwnRelay, OwnRelays, RegionHints, decode_hints, encode_hints
 from tunnel.errors import DecodeError
 from tunnel.wire.reader import Reader
 
@@ -24,3 +24,4 @@ def seeds() -> Iterator[bytes]:
     yield encode_hints(OwnRelay("192.0.2.1", 443, pin=bytes(16), other="2001:db8::1"))
     yield encode_hints(OwnRelay("fe80::1%Eth0", 443))
     yield encode_hints(OwnRelay("my_relay", 443, other="192.0.2.1"))
+    yield encode_hints(OwnRelays((OwnRelay("one", 443), OwnRelay("192.0.2.1", 80, tls=False))))

@@ -52,6 +52,12 @@ class Liveness:
         """Whether something of ours is unanswered."""
         return self._unanswered_since is not None
 
+    @property
+    def silent_since(self) -> Instant | None:
+        """Since when nothing was heard though something is unanswered; None while nothing is."""
+        unanswered_since = self._unanswered_since
+        return None if unanswered_since is None else max(self.heard_at, unanswered_since)
+
     def sent(self, now: Instant, is_ack_eliciting: bool) -> None:
         """Note a packet of ours."""
         self.last_sent = now

@@ -257,6 +257,11 @@ class PeerLink(Machine[LinkEvent]):
         return self._liveness.last_heard
 
     @property
+    def silent_since(self) -> Instant | None:
+        """Since when nothing was heard though something is unanswered; None while nothing is."""
+        return self._liveness.silent_since
+
+    @property
     def our_grant(self) -> int:
         """Relay frames we let the peer have in flight; settable."""
         return self._acks.our_grant

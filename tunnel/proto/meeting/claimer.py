@@ -6,10 +6,14 @@
        |  +------ claim_again(), when the link is over ------ LINKED or REFUSED
        +--decision: refused, or another version--> REFUSED
 
-The relays are tried in order and in a circle: a claim is repeated, byte for byte, after 250 ms and
-then ever later, until the relay says NotHere or 3 s have passed.  A forged decision changes
-nothing.  A link that we let go of for a new claim repeats its close until the new one is up: so an
-issuer that still holds it learns that its place is free.  Source: design, sections 4 and 5.
+    LINKED --silence, and `renew_after_s`--> asks once more, beside the link
+              it is heard again, or the issuer says that it holds it: the link lives on
+              the issuer holds none: it is another process --> ADMITTING, and the link is over
+              refused: the link is over
+
+How a claim goes out: `tunnel.proto.meeting.asking`.  A forged decision changes nothing.  A link
+that we let go of for a new claim repeats its close until the new one is up: so an issuer that still
+holds it learns that its place is free.  Source: design, sections 4 and 5.
 """
 
 from collections import deque
@@ -24,6 +28,7 @@ from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.proto.machine import RelayEndpoint, Trace, Transmit, UdpEndpoint
 from tunnel.proto.meeting.absence import Absence
+from tunnel.proto.meeting.asking import Asking
 from tunnel.proto.meeting.handshake import Meeting, OutgoingClaim
 from tunnel.proto.meeting.owner import HeaderMaker, NotHere, NotUnderstood, Refused
 from tunnel.proto.meeting.places import PROBE_S, REPLACED
@@ -44,14 +49,10 @@ from tunnel.wire.handshake import (
 )
 from tunnel.wire.packet import link_index_of
 
-# Chosen (design, sections 4 and 5).
-FIRST_RETRY_S = 0.25
-MAX_RETRY_S = 2.0
-RELAY_TURN_S = 3.0  # without an answer the next relay has its turn
-ADMISSION_S = (
-    3.0  # an accepted claim whose link stays silent is made anew; twice as long each time,
-)
-MAX_ADMISSION_S = 20.0  # so that no network is too slow for ever
+# Chosen (design, sections 4 and 5): an accepted claim whose link stays silent is made anew after so
+# long, and twice as long each time, so that no network is too slow for ever.
+ADMISSION_S: Seconds = 3.0
+MAX_ADMISSION_S: Seconds = 20.0
 
 
 class ClaimState(Enum):
@@ -77,6 +78,8 @@ class ClaimerIdentity:
         give_up_after_s: see `LinkParameters`.
         required: features that the issuer must know.
         program: name and version of our program, for people, at most 24 bytes.
+        renew_after_s: silence after which the issuer is asked whether it holds the link still;
+            None for never.
     """
 
     meeting: Meeting
@@ -88,6 +91,7 @@ class ClaimerIdentity:
     give_up_after_s: Seconds = 60.0
     required: Feature = NO_FEATURE
     program: bytes = b""
+    renew_after_s: Seconds | None = None
 
     def __repr__(self) -> str:
         return "<ClaimerIdentity>"
@@ -136,21 +140,28 @@ class Claimer:
         self._memory = Memory()
         self._identity = identity
         self._relays = relays
-        self._turn = 0
         self._entropy = entropy
         self._is_polite = is_polite
         self._trace = trace
         self._events: deque[ClaimerEvent] = deque()
         self._left: tuple[int, PeerLink] | None = None  # by its index: what we let go of
-        self._away: set[int] = set()  # relays that said NotHere in this round
+        self._has_renewed = False
+        self._renewal: Asking | None = None
+        self._renew_from = now
         self._admission_ends_at: Instant | None = None
         self._admission_s: Seconds = ADMISSION_S
-        self._begin(now)
+        self._asking = Asking(now, self._new_claim(), relays, relays[0])
 
     @property
     def relay(self) -> int:
         """The relay whose turn it is."""
-        return self._relays[self._turn]
+        return self._asking.relay
+
+    @property
+    def is_renewed(self) -> bool:
+        """Whether a link in place of a silent one is on its way, or is up and not over."""
+        is_over = self.state is ClaimState.REFUSED or (self.link and self.link.is_closed)
+        return self._has_renewed and not is_over
 
     @property
     def links(self) -> list[PeerLink]:
@@ -174,30 +185,28 @@ class Claimer:
         """
         if self.link is not None and not self.link.is_closed:
             raise MisuseError("a claim beside a link that lives")
+        first = self.relay
         if self.link is not None:
-            self._turn = self._relays.index(self.link.relay)
+            first = self.link.relay
             self._leave_link(now)
         self._identity = replace(self._identity, header=header, secret=secret)
-        self._trace("claim.again", {"relay": self.relay})
-        self._begin(now)
+        self._trace("claim.again", {"relay": first})
+        self._has_renewed = False
+        self._renewal = None
+        self.absence.forget()
+        self._ask(now, first)
 
-    def _begin(self, now: Instant) -> None:
+    def _ask(self, now: Instant, first: int) -> None:
         """Make a new claim, and send it at once."""
         self.state = ClaimState.CLAIMING
-        self._claim = self._new_claim()
-        self._send_at = now
-        self._sent_at: Instant | None = None
-        self._retry_s = FIRST_RETRY_S
-        self._turn_ends_at = Instant(now + RELAY_TURN_S)
-        self._away.clear()
-        self.absence.forget()
+        self._asking = Asking(now, self._new_claim(), self._relays, first)
         self._admission_ends_at = None
 
     def _leave_link(self, now: Instant) -> None:
         """Let go of a link; an issuer that holds it still is told, whenever it sends."""
         if self.link is not None:
             self.link.close(now, REPLACED, "a newer claim of the same process")
-            self._left = (self._claim.payload.link_index, self.link)
+            self._left = (self._asking.claim.payload.link_index, self.link)
         self.link = None
 
     # -- what comes in ----------------------------------------------------------------------
@@ -210,13 +219,14 @@ class Claimer:
         if source != self._identity.meeting.issuer_derp:
             return
         if is_handshake(data):
-            if self.state is ClaimState.CLAIMING:
-                self._handle_answer(now, relay, data)
+            asking = self._asking if self.state is ClaimState.CLAIMING else self._renewal
+            if asking is not None:
+                self._handle_answer(now, relay, data, asking)
             return
         index, link = link_index_of(data), self.link
         if self._left is not None and index == self._left[0]:
             self._left[1].handle_packet(now, relay, data)
-        if link is None or index != self._claim.payload.link_index:
+        if link is None or index != self._asking.claim.payload.link_index:
             return
         is_authentic = link.handle_packet(now, relay, data)
         if is_authentic and self.state is ClaimState.ADMITTING:
@@ -233,14 +243,14 @@ class Claimer:
         """Take a relay's word that the issuer is not there: a hint, never an end."""
         if key != self._identity.meeting.issuer_derp:
             return
+        if self._renewal is not None:
+            self._renewal.not_here(now, relay)
         if self.link is not None:
             self.link.search()
             return
         self.absence.not_here(now, relay)
-        if self.state is ClaimState.CLAIMING and relay == self.relay:
-            self._away.add(relay)
+        if self.state is ClaimState.CLAIMING and self._asking.not_here(now, relay):
             self._events.append(NotHere(relay))
-            self._next_relay(now)
 
     def handle_relay_up(self, now: Instant, relay: int) -> None:
         """Note that a relay connection is up, the first time or again."""
@@ -248,9 +258,8 @@ class Claimer:
         self.absence.relay_up(now, relay)
         if self.link is not None:
             self.link.handle_relay_up(now, relay)
-        elif self.state is ClaimState.CLAIMING and relay == self.relay:
-            self._send_at = now
-            self._turn_ends_at = Instant(now + RELAY_TURN_S)
+        for asking in self._askings():
+            asking.relay_up(now, relay)
 
     def handle_relay_down(self, now: Instant, relay: int) -> None:
         """Note that a relay connection is down, or could not be made."""
@@ -258,20 +267,58 @@ class Claimer:
         self.absence.relay_down(now, relay)
         if self.link is not None:
             self.link.handle_relay_down(now, relay)
-        elif self.state is ClaimState.CLAIMING and relay == self.relay:
-            self._next_relay(now)
+        for asking in self._askings():
+            asking.relay_down(now, relay)
 
-    def _handle_answer(self, now: Instant, relay: int, data: memoryview) -> None:
+    def _askings(self) -> list[Asking]:
+        """Return the claim that is on its way."""
+        if self.state is ClaimState.CLAIMING:
+            return [self._asking]
+        return [] if self._renewal is None else [self._renewal]
+
+    def _handle_answer(self, now: Instant, relay: int, data: memoryview, asking: Asking) -> None:
         try:
             message = decode_message(data)
             if isinstance(message, Decision):
-                self._handle_decision(now, relay, *self._claim.read_decision(message))
+                payload, root = asking.claim.read_decision(message)
+                self._trace("decision", {"verdict": payload.verdict})
+                if asking is self._renewal:
+                    self._handle_renewal(now, relay, payload, root)
+                else:
+                    self._handle_decision(now, relay, payload, root)
             elif isinstance(message, OtherVersion):
-                program = self._claim.read_other_version(message)
+                program = asking.claim.read_other_version(message)
                 self._trace("decision", {"version": message.version})
-                self._end_claim(NotUnderstood(message.version, program))
+                if asking is self._renewal:
+                    self._end_link(now)
+                else:
+                    self._end_claim(NotUnderstood(message.version, program))
         except (DecodeError, AuthenticationFailed) as error:
             self._trace("decision.dropped", {"reason": str(error)})
+
+    def _handle_renewal(
+        self, now: Instant, relay: int, payload: DecisionPayload, root: bytes
+    ) -> None:
+        """Take the answer to what was asked beside a silent link."""
+        assert self._renewal is not None
+        assert self.link is not None
+        if payload.verdict != ACCEPTED or payload.aead not in BY_ID:
+            self._end_link(now)
+        elif payload.holds_link:
+            self._renewal = None
+            self._renew_from = now
+            self.link.search()
+        else:
+            self._leave_link(now)
+            self._asking, self._renewal = self._renewal, None
+            self._has_renewed = True
+            self._handle_decision(now, relay, payload, root)
+
+    def _end_link(self, now: Instant) -> None:
+        """End a link that the issuer does not let us have any more; its owner claims anew."""
+        assert self.link is not None
+        self._renewal = None
+        self.link.close(now, REPLACED, "a newer claim of the same process was refused")
 
     def _end_claim(self, event: Refused | NotUnderstood) -> None:
         self.state, self._left = ClaimState.REFUSED, None
@@ -280,7 +327,6 @@ class Claimer:
     def _handle_decision(
         self, now: Instant, relay: int, payload: DecisionPayload, root: bytes
     ) -> None:
-        self._trace("decision", {"verdict": payload.verdict})
         if payload.verdict != ACCEPTED:
             clock_s = payload.clock_ms / 1000
             self._end_claim(Refused(payload.verdict, clock_s, payload.program))
@@ -293,7 +339,7 @@ class Claimer:
         self.link.ping()  # our first sealed packet asks for the place
         self.state = ClaimState.ADMITTING
         # The admission takes one round trip more, and one for whoever may hold the place.
-        round_trip_s = now - (self._sent_at or now)
+        round_trip_s = now - (self._asking.sent_at or now)
         self.link.expect_answers_after(round_trip_s)
         limit_s = max(self._admission_s, min(PROBE_S + 3 * round_trip_s, MAX_ADMISSION_S))
         self._admission_ends_at = Instant(now + limit_s)
@@ -337,11 +383,8 @@ class Claimer:
 
     def next_timeout(self) -> Instant | None:
         """Return when `handle_timeout` is due."""
-        times = [self._admission_ends_at]
-        if self.state is ClaimState.CLAIMING:
-            times.append(self._send_at)
-            if len(self._relays) > 1:  # or there is nobody else to have a turn
-                times.append(self._turn_ends_at)
+        times = [self._admission_ends_at, self._renewal_at()]
+        times += [asking.next_timeout() for asking in self._askings()]
         if self.link is not None:
             times.append(self.link.next_timeout())
         if self._left is not None:
@@ -354,21 +397,42 @@ class Claimer:
 
     def handle_timeout(self, now: Instant) -> None:
         """Do what is due at `now`."""
-        if self.state is ClaimState.CLAIMING and now >= self._turn_ends_at:
-            self.absence.silent_turn(now, self.relay)
-            self._next_relay(now)
+        for asking in self._askings():
+            silent = asking.handle_timeout(now)
+            if silent is not None and asking is self._asking:
+                self.absence.silent_turn(now, silent)
         admission_ends_at = self._admission_ends_at
         if admission_ends_at is not None and now >= admission_ends_at:
             self._trace("claim.unanswered_link", {})
-            self._admission_ends_at = None
             self._admission_s = min(2 * self._admission_s, MAX_ADMISSION_S)
             self._leave_link(now)
-            self._claim = self._new_claim()
-            self._sent_at = None
-            self.state = ClaimState.CLAIMING
-            self._next_relay(now)
+            self._ask(now, self._asking.next_relay)
         if self.link is not None:
             self.link.handle_timeout(now)
+            self._look_after_silence(now, self.link)
+
+    def _renewal_at(self) -> Instant | None:
+        """Return when the issuer is to be asked whether it holds the link still."""
+        link, after_s = self.link, self._identity.renew_after_s
+        if link is None or after_s is None or self.state is not ClaimState.LINKED:
+            return None
+        silent_since = link.silent_since
+        if silent_since is None or self._renewal is not None:
+            return None
+        return Instant(max(silent_since, self._renew_from) + after_s)
+
+    def _look_after_silence(self, now: Instant, link: PeerLink) -> None:
+        """Begin to ask once a link has been silent for long enough, and stop when it is heard."""
+        renewal = self._renewal
+        if renewal is not None:
+            silent_since = link.silent_since
+            if silent_since is None or silent_since > renewal.began_at:
+                self._renewal = None
+            return
+        renewal_at = self._renewal_at()
+        if renewal_at is not None and now >= renewal_at:
+            self._trace("claim.renewal", {"relay": link.relay})
+            self._renewal = Asking(now, self._new_claim(), self._relays, link.relay)
 
     def packets_to_send(self, now: Instant, limit: int = 64) -> list[Transmit]:
         """Return what may go out now; ask again until it returns none."""
@@ -376,22 +440,16 @@ class Claimer:
             packets = self._left[1].packets_to_send(now, limit)
             if packets:
                 return packets
+        packets = [packet for asking in self._askings() if (packet := self._claim_of(now, asking))]
         if self.link is not None:
-            return self.link.packets_to_send(now, limit)
-        if self.state is not ClaimState.CLAIMING or now < self._send_at:
-            return []
-        self._sent_at = self._sent_at or now
-        self._send_at = Instant(now + self._retry_s)
-        self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
-        to = RelayEndpoint(self.relay, self._identity.meeting.issuer_derp)
-        self._trace("claim.sent", {"relay": self.relay})
-        return [Transmit(self._claim.message, to, is_control=True)]
+            packets += self.link.packets_to_send(now, limit)
+        return packets
 
-    def _next_relay(self, now: Instant) -> None:
-        """Give the next relay its turn; after NotHere from all of them keep to the retry's time."""
-        self._turn = (self._turn + 1) % len(self._relays)
-        self._turn_ends_at = Instant(now + RELAY_TURN_S)
-        if self._away.issuperset(self._relays):
-            self._away.clear()
-        else:
-            self._send_at = now
+    def _claim_of(self, now: Instant, asking: Asking) -> Transmit | None:
+        """Return the claim if it is to go out now."""
+        relay, message = asking.relay, asking.message(now)
+        if message is None:
+            return None
+        self._trace("claim.sent", {"relay": relay})
+        to = RelayEndpoint(relay, self._identity.meeting.issuer_derp)
+        return Transmit(message, to, is_control=True)

@@ -18,7 +18,14 @@ from derphole.errors import (
     TokenWrongRole,
 )
 from derphole.token.grant import Capability, Grant, Mint
-from derphole.token.hints import OwnRelay, RegionHints, decode_hints, encode_hints
+from derphole.token.hints import (
+    OwnRelay,
+    OwnRelays,
+    RegionHints,
+    decode_hints,
+    encode_hints,
+    own_relays,
+)
 from derphole.token.text import ServerToken, client_token, parse_token, session_token, token_text
 from derphole.token.validity import check_session
 from tunnel.errors import DecodeError
@@ -110,8 +117,14 @@ def test_the_largest_tokens_stay_under_their_bounds(mint):
         mint(ISSUER, grant, OwnRelay("h" * 100, 65535, 65535, tls=True, pin=bytes(16)))
     )
 
+    relays = tuple(
+        OwnRelay(letter * 100, 65535, 65535, tls=True, pin=bytes(16)) for letter in "abc"
+    )
+    three = token_text(mint(ISSUER, grant, OwnRelays(relays)))
+
     assert len(regions) < 200
     assert len(own) < 320
+    assert len(three) < 660
 
 
 @pytest.mark.parametrize("kind", TEXTS)
@@ -294,6 +307,10 @@ def test_parts_of_a_wrong_size_are_refused():
         lambda: OwnRelay("host", 443, 65536),
         lambda: OwnRelay("host", 443, pin=bytes(32)),
         lambda: OwnRelay("host", 443, tls=False, pin=bytes(16)),
+        lambda: OwnRelays(()),
+        lambda: OwnRelays((OwnRelay("one", 443),)),
+        lambda: OwnRelays((OwnRelay("one", 443), OwnRelay("One", 443))),
+        lambda: OwnRelays(tuple(OwnRelay("host", port) for port in (1, 2, 3, 4))),
     ],
 )
 def test_hints_that_no_token_can_carry_are_refused(make):
@@ -336,3 +353,35 @@ def test_hints_in_another_form_than_ours_are_refused(data):
 
 def test_a_host_name_is_kept_in_lower_case():
     assert OwnRelay("Relay.Example", 443) == OwnRelay("relay.example", 443)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_relays_of_ones_own_come_back_in_order(count):
+    relays = (OWN, OwnRelay("192.0.2.1", 443), OwnRelay("my_relay", 3340, tls=False))[:count]
+    hints = OwnRelays(relays)
+
+    data = encode_hints(hints)
+    reader = Reader(data)
+
+    assert data[0] == 0x40 + count
+    assert decode_hints(reader) == hints
+    reader.finish()
+    assert own_relays(hints) == relays
+    assert own_relays(OWN) == (OWN,)
+    assert own_relays(REGIONS) == ()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x40",
+        b"\x41" + encode_hints(OWN),
+        b"\x44" + encode_hints(OWN) * 4,
+        b"\x42" + encode_hints(OWN) * 2,
+        b"\x42" + encode_hints(OWN) + encode_hints(REGIONS),
+        b"\x42" + encode_hints(OWN),
+    ],
+)
+def test_relays_that_no_token_carries_together_are_refused(data):
+    with pytest.raises(DecodeError):
+        decode_hints(Reader(data))
