@@ -18,6 +18,7 @@
              claim.not_here         relay: it says that the issuer is not connected to it
              claim.answered         verdict: 0 accepted, else a reason (issuer)
              claim.refused          verdict (both sides)
+             claim.renewal          relay (claimer of a tunnel)
              claim.dropped          reason: nothing was answered (issuer)
              claim.again            relay: the claimer's link is over, it comes back
              claim.unanswered_link  accepted, then nothing was heard; a new claim goes out

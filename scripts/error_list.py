@@ -20,7 +20,10 @@ from derphole.cli.invocation import TUNNEL_NEXT_STEP, error_code, general_senten
 from derphole.errors.base import DerpholeError, Interrupted  # noqa: E402
 from tunnel.errors import MisuseError, TunnelError  # noqa: E402
 
-SUBJECTS = ("tokens", "peer", "data", "files", "relays", "forwarding", "transfers", "ssh", "base")
+SUBJECTS = (
+    *("tokens", "peer", "data", "files", "relays", "forwarding", "transfers", "ssh", "derptun"),
+    "base",
+)
 
 HEAD = """\
 # Errors

@@ -32,8 +32,13 @@ PURE_DERPHOLE = {
     "PROGRAM",  # a constant of the package
     "SIGNAL_EXIT_BASE",  # another one
     "config",
+    "derptun.announcements",
+    "derptun.gate",
     "derptun.keeper",
-    "derptun.registry",
+    "derptun.limits",
+    "derptun.minting",
+    "derptun.revocations",
+    "derptun.statuses",
     "delivery.bottleneck",
     "delivery.standstill",
     "delivery.statuses",

@@ -145,6 +145,48 @@ def _load_netcheck() -> CommandModule:
     return netcheck
 
 
+def _load_token_server() -> CommandModule:
+    from derphole.cli.derptun import token_server
+
+    return token_server
+
+
+def _load_token_client() -> CommandModule:
+    from derphole.cli.derptun import token_client
+
+    return token_client
+
+
+def _load_token_show() -> CommandModule:
+    from derphole.cli.derptun import token_show
+
+    return token_show
+
+
+def _load_token_revoke() -> CommandModule:
+    from derphole.cli.derptun import token_revoke
+
+    return token_revoke
+
+
+def _load_serve() -> CommandModule:
+    from derphole.cli.derptun import serve
+
+    return serve
+
+
+def _load_tunnel_open() -> CommandModule:
+    from derphole.cli.derptun import open as opening
+
+    return opening
+
+
+def _load_connect() -> CommandModule:
+    from derphole.cli.derptun import connect
+
+    return connect
+
+
 NETCHECK = Command("Check this network and say what works", _load_netcheck)
 VERSION = Command("Print the version", _load_version, most=None, takes_options=False)
 
@@ -173,7 +215,17 @@ DERPHOLE_COMMANDS: Mapping[str, Command] = {
     "relay": Command("Run a relay for tests, a LAN or a small group", _load_relay),
     "version": VERSION,
 }
-DERPTUN_COMMANDS: Mapping[str, Command] = {"netcheck": NETCHECK, "version": VERSION}
+DERPTUN_COMMANDS: Mapping[str, Command] = {
+    "connect": Command("Connect standard input and output to a server", _load_connect, most=1),
+    "netcheck": NETCHECK,
+    "open": Command("Open a local port that leads to a server", _load_tunnel_open, most=1),
+    "serve": Command("Serve a TCP service to client tokens", _load_serve, most=1),
+    "token server": Command("Make a server token, or give one a later end", _load_token_server),
+    "token client": Command("Make a client token from a server token", _load_token_client, most=1),
+    "token show": Command("Print what a token is, without its secret", _load_token_show, most=1),
+    "token revoke": Command("End a client token before its time", _load_token_revoke, 1, 1),
+    "version": VERSION,
+}
 
 _SHARE_INSTEAD = (
     "until then run `derphole share HOST:PORT` where the service is and `derphole open TOKEN` on "
@@ -181,7 +233,7 @@ _SHARE_INSTEAD = (
 )
 PLANNED: Mapping[str, Mapping[str, str]] = {
     "derphole": {},
-    "derptun": dict.fromkeys(("token", "serve", "open", "connect", "service"), _SHARE_INSTEAD),
+    "derptun": dict.fromkeys(("service",), _SHARE_INSTEAD),
 }
 
 COMMANDS: Mapping[str, Program] = {
@@ -203,7 +255,13 @@ COMMANDS: Mapping[str, Program] = {
         "derptun",
         "keep an encrypted link between two machines for months",
         DERPTUN_COMMANDS,
-        ("derptun netcheck", "derptun version"),
+        (
+            "derptun token server > server.dts",
+            "derptun token client --token-file server.dts > client.dtc",
+            "derptun serve --token-file server.dts --tcp 127.0.0.1:22",
+            "derptun open --token-file client.dtc --listen 127.0.0.1:2222",
+            "derptun connect --stdio --token-file client.dtc",
+        ),
         PLANNED["derptun"],
     ),
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from derphole.cli.catalogue import COMMANDS, Program
 from derphole.cli.frame.options import GLOBAL_OPTIONS
 
-COMMAND_COLUMN = 12
+COMMAND_COLUMN = 14
 HELP_COLUMNS = 80
 # An entry of a list in a help text: what is explained, two blanks at least, the explanation.
 ENTRY = re.compile(r"( {4}\S.*? {2,})(\S.*)")

@@ -1,4 +1,7 @@
-"""What bounds a tunnel: how long silence is borne, how many may come, what is announced when."""
+"""What bounds a tunnel: how long silence is borne, how many may come, what is announced when.
+
+Pure.
+"""
 
 from tunnel.units import Seconds
 
@@ -9,5 +12,5 @@ RENEW_AFTER_S: Seconds = 3.0
 # Chosen: links at once; each costs some 100 KiB.
 DEFAULT_CLIENTS = 256
 MOST_CLIENTS = 1024
-# Design, section 4: when the end of a token is announced, before it.
+# Design, section 4: how long before the end of a token that is announced.
 ANNOUNCED_S: tuple[Seconds, ...] = (14 * 86400.0, 86400.0, 3600.0)

@@ -14,6 +14,7 @@ catches the whole tree.  Text of the other side may be in a sentence as it came:
     forwarding    `share` and `open`
     transfers     what was offered was not taken
     ssh           a key that lets nobody in
+    derptun       files of tokens and revocations, and servers
 
 Everybody imports from here.
 """
@@ -36,6 +37,14 @@ from derphole.errors.data import (
     SizeMismatch,
     SourceFailed,
     TransferError,
+)
+from derphole.errors.derptun import (
+    ConnectionLost,
+    NotOfThisServer,
+    ReplacedServer,
+    RevocationsUnusable,
+    ServedElsewhere,
+    TokenFileUnusable,
 )
 from derphole.errors.files import (
     PartialUnusable,
@@ -82,6 +91,7 @@ from derphole.errors.ssh import (
 from derphole.errors.tokens import (
     ExpiryRefused,
     NotAToken,
+    ServerExpired,
     SeveralTokens,
     TokenCut,
     TokenDamaged,
@@ -116,6 +126,7 @@ __all__ = [
     "BindFailed",
     "ClaimRefused",
     "ConfigUnwritable",
+    "ConnectionLost",
     "Declined",
     "DeclinedHere",
     "DerpholeError",
@@ -137,6 +148,7 @@ __all__ = [
     "NotAToken",
     "NotAwaited",
     "NotLetIn",
+    "NotOfThisServer",
     "NotTaken",
     "OtherReason",
     "OtherVersion",
@@ -153,6 +165,10 @@ __all__ = [
     "ReceiverOutputClosed",
     "RelayNotStarted",
     "RelayTrouble",
+    "ReplacedServer",
+    "RevocationsUnusable",
+    "ServedElsewhere",
+    "ServerExpired",
     "SeveralKeys",
     "SeveralTokens",
     "ShareEnded",
@@ -173,6 +189,7 @@ __all__ = [
     "TokenDamaged",
     "TokenError",
     "TokenExpired",
+    "TokenFileUnusable",
     "TokenForeign",
     "TokenUnclaimed",
     "TokenWrongCapability",

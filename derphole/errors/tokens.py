@@ -131,6 +131,21 @@ class TokenExpired(TokenError):
         )
 
 
+class ServerExpired(TokenError):
+    """The time of a server token is over: it can neither be served nor make client tokens.
+
+    Args:
+        expires_at: Unix seconds.
+    """
+
+    code = "server-token-expired"
+    says = "the server token expired at {expires_at}"
+    next_step = "give it a later end with `derptun token server --renew FILE`; its clients stay"
+
+    def __init__(self, expires_at: float) -> None:
+        super().__init__(expires_at=utc_text(expires_at))
+
+
 class TokenWrongRole(TokenError):
     """A session, server or client token was given where another kind belongs.
 
@@ -138,14 +153,16 @@ class TokenWrongRole(TokenError):
         given: the kind that was given, such as "a server token".
         wanted: the kind the command takes.
         used_by: the command that takes what was given.
+        next_step: what the person can do, where it is more than using that.
     """
 
     code = "token-wrong-role"
     says = "this is {given}, but the command takes {wanted}"
     next_step = "use it with `{used_by}`"
 
-    def __init__(self, given: str, wanted: str, used_by: str) -> None:
-        super().__init__(given=given, wanted=wanted, used_by=used_by)
+    def __init__(self, given: str, wanted: str, used_by: str, next_step: str | None = None) -> None:
+        step = None if next_step is None else next_step.format(used_by=used_by)
+        super().__init__(given=given, wanted=wanted, used_by=used_by, next_step=step)
 
 
 class TokenWrongCapability(TokenError):

@@ -11,6 +11,7 @@ from gevent import socket
 from derphole.errors import BindFailed, UsageError
 from derphole.forwarding.endpoints import ServiceAddress, TcpEndpoint, UnixEndpoint
 from derphole.forwarding.presence import is_held
+from derphole.status import Caution
 from tunnel.net.sockets import BACKLOG, ListenFailed, open_listener
 
 OWNER_ONLY = 0o177  # umask under which a socket file is made
@@ -31,6 +32,14 @@ def bound(where: ServiceAddress) -> Iterator[socket.socket]:
             # Before it is closed: until then no other file can have the number of ours.
             with suppress(OSError):
                 _remove(where.path, ours)
+
+
+def reachable_from_elsewhere(where: ServiceAddress) -> Caution:
+    """Return the warning about an address that is not this machine's alone."""
+    return Caution(
+        f"{where} can be reached from other machines: anyone who can connect to it can use the "
+        "shared service"
+    )
 
 
 def address_text(listener: socket.socket) -> str:

@@ -27,12 +27,12 @@ from derphole.speech.endings import Ending, ending_error
 from derphole.speech.messages import Resumption
 from derphole.speech.resets import NOT_MADE, ResetCode
 from derphole.speech.turns import Stage
-from derphole.status import Listening, Report, State, StateChanged
-from derphole.token.text import SessionToken
+from derphole.status import Listening, Report, State, StateChanged, Status
+from derphole.token.text import ClientToken, SessionToken
 from tunnel.addresses import host_and_port
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
 from tunnel.net.clock import monotonic
-from tunnel.net.endpoint import Link
+from tunnel.net.endpoint import EndpointOptions, Link
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import Instant, Seconds
 
@@ -60,21 +60,25 @@ class Opening:
         listener: a socket that listens; closed by its owner.
         report: told what a person wants to know.
         connection_wait_s: how long a new connection waits for the other side during an outage.
+        behaviour: of the endpoint; None for the usual one.
     """
+
+    takes_at_once = False  # connections before there is a first link
 
     def __init__(
         self,
         options: NetworkOptions,
-        token: SessionToken,
+        token: SessionToken | ClientToken,
         listener: socket.socket,
         report: Report,
         connection_wait_s: Seconds = CONNECTION_WAIT_S,
+        behaviour: EndpointOptions | None = None,
     ) -> None:
         self._options = options
         self._connection_wait_s = connection_wait_s
         self._listener = listener
         self._report = report
-        self._rendezvous = ClaimerRendezvous(options, report, token)
+        self._rendezvous = ClaimerRendezvous(options, report, token, behaviour)
         self._link: Link | None = None
         self._has_link = Event()
         self._secret: bytes | None = None
@@ -87,22 +91,25 @@ class Opening:
         ):
             board = Switchboard(self._report, MOST_CONNECTIONS, tasks, NOT_MADE)
             self._report(StateChanged(State.PROBING_DIRECT))
-            link = rendezvous.claim(SHARE_AWAITED)
+            if self.takes_at_once:
+                tasks.spawn("accept", self._accept, tasks, board)
+            link = self._first_link(tasks)
             self._use(link, tasks, board)
             self._report(Listening(address_text(self._listener)))
-            tasks.spawn("accept", self._accept, tasks, board)
+            if not self.takes_at_once:
+                tasks.spawn("accept", self._accept, tasks, board)
             try:
                 while True:
                     end = rendezvous.wait_end(link)
                     self._leave(link, board)
-                    _check_may_return(end)
-                    self._report(Reconnecting())
+                    self._report(self._down(end))
                     ended_at = monotonic()
                     link = self._come_back()
                     self._use(link, tasks, board)
-                    self._report(Reconnected(monotonic() - ended_at))
+                    self._report(self._up(monotonic() - ended_at))
             finally:
                 board.cut_all()
+                self._finish()
 
     def reconnect(self) -> None:
         """Make a new link now; never blocks."""
@@ -111,6 +118,31 @@ class Opening:
             link.close(Ending.RECONNECTING, "it reconnects")
         else:
             self._rendezvous.hurry()
+
+    # -- what differs between a share and a tunnel ------------------------------------------
+
+    def _first_link(self, tasks: TaskGroup) -> Link:
+        """Return the first link; raises what ends the run."""
+        del tasks
+        return self._rendezvous.claim(SHARE_AWAITED)
+
+    def _down(self, end: LinkEnded) -> Status:
+        """Return what to say of a link's end; raises what a person reads if it ends the run."""
+        match end:
+            case PeerSilent() | ClosedHere(code=Ending.RECONNECTING):
+                return Reconnecting()
+            case PeerClosed(code=code, text=text) if code not in SAID_OTHERWISE:
+                error: DerpholeError = ShareEnded(text or None)
+            case _:
+                error = ending_error(end, SHARE_AWAITED)
+        raise error from end
+
+    def _up(self, after_s: Seconds) -> Status:
+        """Return what to say once there is a link again."""
+        return Reconnected(after_s)
+
+    def _finish(self) -> None:
+        """Say what there is to say at the end of the run."""
 
     # -- the link ---------------------------------------------------------------------------
 
@@ -212,18 +244,6 @@ class Opening:
             elif link.end is not None:
                 gevent.sleep(0)  # the main greenlet has yet to take it away
         return None
-
-
-def _check_may_return(end: LinkEnded) -> None:
-    """Raise what a person reads, unless the link's end is one to come back from."""
-    match end:
-        case PeerSilent() | ClosedHere(code=Ending.RECONNECTING):
-            return
-        case PeerClosed(code=code, text=text) if code not in SAID_OTHERWISE:
-            error: DerpholeError = ShareEnded(text or None)
-        case _:
-            error = ending_error(end, SHARE_AWAITED)
-    raise error from end
 
 
 def _peer_text(address: object) -> str:

@@ -1,34 +1,28 @@
-"""`share`: every stream that a client opens becomes a TCP connection to the target.
+"""`share`: whoever uses the token reaches one target of this machine.
 
     client ──control stream (0)──►  RESUMPTION goes back: with it the client may come back
-           ──any message───────►  it is sent away: a client has nothing to say
-           ──stream 2, 4, ...────►  dial the target ──► copy both ways
-                                    no answer, no room ──► reset, with a code that says why
+           ──stream 2, 4, ...────►  a connection to the target: `derphole.forwarding.service`
 
 A client that is lost may come back for ten minutes, also after the token has expired.  The command
-ends by itself when the token has expired and nobody is left.  The target is first connected to when
-a client wants it: it may be a server that serves one connection.
+ends by itself when the token has expired and nobody is left.
 """
 
 from derphole.config import NetworkOptions
-from derphole.errors import PeerBrokeProtocol, TargetFailed
-from derphole.forwarding.dial import DIAL_S, Dialler, target_failed
+from derphole.forwarding.dial import DIAL_S
 from derphole.forwarding.endpoints import ServiceAddress
 from derphole.forwarding.limits import COME_BACK_S, DEFAULT_CONNECTIONS
-from derphole.forwarding.presence import expected_failure
-from derphole.forwarding.statuses import ClientJoined, ClientLeft, Departure, TargetUnreachable
-from derphole.forwarding.switchboard import Switchboard, refuse
+from derphole.forwarding.service import Service
+from derphole.forwarding.statuses import ClientJoined, ClientLeft, Departure
 from derphole.rendezvous.issuer import IssuerRendezvous
-from derphole.speech.control import CONTROL_STREAM, Control
-from derphole.speech.endings import Ending, ending_of
+from derphole.speech.control import Control
+from derphole.speech.endings import Ending
 from derphole.speech.messages import Resumption
-from derphole.speech.resets import ResetCode
 from derphole.speech.turns import Stage
 from derphole.status import Notice, Report, State, StateChanged, TokenIssued
 from derphole.token.grant import Capability
-from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
+from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent
 from tunnel.net.clock import monotonic
-from tunnel.net.endpoint import Link, Stream
+from tunnel.net.endpoint import Link
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import Instant, Seconds, WallTime
 from tunnel.values import frozen
@@ -75,21 +69,17 @@ class _Share:
         self, rendezvous: IssuerRendezvous, wanted: ShareOptions, report: Report, tasks: TaskGroup
     ) -> None:
         self._rendezvous = rendezvous
-        self._target = wanted.target
-        self._dialler = Dialler(wanted.target, wanted.dial_s)
         self._report = report
         self._tasks = tasks
-        self._board = Switchboard(report, wanted.max_connections, tasks)
+        self._service = Service(wanted.target, report, tasks, wanted.max_connections, wanted.dial_s)
         self._links: set[Link] = set()
         self._numbers: dict[bytes, int] = {}  # of clients here and of those that may come back
         self._lost_at: dict[bytes, Instant] = {}
-        self._reasons: dict[Link, str] = {}  # why a client was sent away, until that is told
         self._client_count = 0
-        self._told_failure: str | None = None
 
     def run(self) -> None:
         """Serve until the token has expired and nobody is left."""
-        self._tasks.spawn("target", self._look_ahead)
+        self._tasks.spawn("target", self._service.look_ahead)
         token = self._rendezvous.issue()
         self._report(StateChanged(State.WAITING_FOR_CLAIM))
         self._report(TokenIssued(token, self._rendezvous.expires_at))
@@ -100,7 +90,7 @@ class _Share:
                 self._tasks.spawn("client", self._serve, link)
                 link = self._rendezvous.next_link(self._is_over)
         finally:
-            self._board.cut_all()
+            self._service.cut_all()
         self._report(Notice("the token has expired and nobody is connected any more"))
 
     def _is_over(self) -> bool:
@@ -113,62 +103,18 @@ class _Share:
                 del self._numbers[client]
         return self._rendezvous.is_expired and not self._links and not self._lost_at
 
-    # -- the target -------------------------------------------------------------------------
-
-    def _look_ahead(self) -> None:
-        """Say at once what is wrong with the target, as far as it shows without a connection."""
-        error = expected_failure(self._target)
-        if error is not None:
-            self._tell_failure(target_failed(error))
-
-    def _tell_failure(self, error: TargetFailed) -> None:
-        """Warn of a target that fails, once until it works again."""
-        if error.reason != self._told_failure:
-            self._told_failure = error.reason
-            self._report(TargetUnreachable(str(self._target), error.reason))
-
     # -- clients ----------------------------------------------------------------------------
 
     def _serve(self, link: Link) -> None:
         """Serve one link of a client to its end."""
         client = self._rendezvous.client_of(link)
         number = self._greet(link, client)
-        try:
-            stream = link.accept_stream()
-            if stream.id != CONTROL_STREAM:  # it was given up before we saw it
-                raise PeerBrokeProtocol("its control stream is missing")
-            control = Control(stream, Stage.SHARE)
+
+        def greet(control: Control) -> None:
             control.send(Resumption(self._rendezvous.resumption_secret(link)))
-            self._tasks.spawn("control", self._refuse_messages, link, control)
-            while True:
-                stream = link.accept_stream()
-                self._tasks.spawn("connection", self._connect, link, stream, f"client {number}")
-        except LinkEnded:
-            pass
-        except StreamReset:
-            self._send_away(link, PeerBrokeProtocol("its control stream was given up"))
-        except PeerBrokeProtocol as error:
-            self._send_away(link, error)
-        finally:
-            self._board.cut(link)
+
+        self._service.serve(link, f"client {number}", Stage.SHARE, greet)
         self._part(link, client, number, link.wait_ended())
-
-    def _refuse_messages(self, link: Link, control: Control) -> None:
-        """Send the client away once it says anything: it has nothing to say."""
-        try:
-            control.receive()
-        except LinkEnded:
-            return
-        except StreamReset:
-            self._send_away(link, PeerBrokeProtocol("its control stream was given up"))
-        except PeerBrokeProtocol as error:
-            self._send_away(link, error)
-
-    def _send_away(self, link: Link, error: PeerBrokeProtocol) -> None:
-        """Close the link of a client that broke the protocol."""
-        if link.end is None:
-            self._reasons[link] = error.detail
-        link.close(*ending_of(error))
 
     def _greet(self, link: Link, client: bytes) -> int:
         """Tell that a client is here; returns its number."""
@@ -185,7 +131,7 @@ class _Share:
     def _part(self, link: Link, client: bytes, number: int, end: LinkEnded | None) -> None:
         """Tell how a client left, and remember it if it may come back."""
         self._links.discard(link)
-        left = _farewell(number, end, self._reasons.pop(link, None))
+        left = _farewell(number, end, self._service.reason_of(link))
         has_another = any(self._rendezvous.client_of(other) == client for other in self._links)
         if not has_another:
             if left.may_come_back:
@@ -199,24 +145,6 @@ class _Share:
                 resumptions.part(client, left.may_come_back)
             self._report(left)
         self._rendezvous.notice()
-
-    def _connect(self, link: Link, stream: Stream, peer: str) -> None:
-        """Connect one stream to the target, and copy."""
-        began_at = monotonic()
-        with self._board.admit() as number:
-            if number is None:
-                refuse(stream, ResetCode.TOO_MANY)
-                self._board.tell_refused(None, peer, began_at, ResetCode.TOO_MANY)
-                return
-            try:
-                sock = self._dialler.dial()
-            except TargetFailed as error:
-                refuse(stream, error.reset)
-                self._board.tell_refused(number, peer, began_at, error.reset)
-                self._tell_failure(error)
-                return
-            self._told_failure = None
-            self._board.carry(sock, stream, link, (number, peer, began_at))
 
 
 def _farewell(number: int, end: LinkEnded | None, detail: str | None) -> ClientLeft:

@@ -1,4 +1,4 @@
-"""What only `share` and `open` tell: who came and went, and how each connection ended.  Pure."""
+"""What `share`, `open` and derptun tell: who came and went, how each connection ended.  Pure."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -17,42 +17,53 @@ class Departure(StrEnum):
     REPLACED = "replaced"
     BROKE_PROTOCOL = "broke-protocol"
     ACCUSED_US = "accused-us"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
 
 
 @frozen
 class ClientJoined(Status):
-    """A client of `share` is connected.
+    """A client is connected.
 
     Args:
         number: of the client in this run, from 1.
         is_back: whether it was here before, and has come back.
+        token: what its token is called, of derptun; None where there is one token for all.
     """
 
     event = "client-joined"
     number: int
     is_back: bool
+    token: str | None = None
 
     @property
     def sentence(self) -> str:
         """Who, and whether for the first time."""
-        return f"client {self.number} is {'back' if self.is_back else 'connected'}"
+        who = client_text(self.number, self.token)
+        return f"{who} is {'back' if self.is_back else 'connected'}"
 
     @property
     def keys(self) -> Mapping[str, JsonValue]:
         """The same, and the sentence."""
-        return {"client": self.number, "back": self.is_back, "message": self.sentence}
+        return {
+            "client": self.number,
+            "back": self.is_back,
+            "token": self.token,
+            "message": self.sentence,
+        }
 
 
 @frozen
 class ClientLeft(Status):
-    """A client of `share` is not connected any more.
+    """A client is not connected any more.
 
     Args:
         number: of the client in this run, from 1.
         departure: why.
         detail: the same in words of one of the sides; None without any.
         silent_s: how long nothing was heard of it; 0 for one that said goodbye.
-        may_come_back_s: how long it may come back; None for never.
+        may_come_back_s: how long it may come back; None where that does not end, or never begins.
+        token: what its token is called, of derptun; None where there is one token for all.
     """
 
     event = "client-left"
@@ -61,11 +72,12 @@ class ClientLeft(Status):
     detail: str | None = None
     silent_s: Seconds = 0.0
     may_come_back_s: Seconds | None = None
+    token: str | None = None
 
     @property
     def sentence(self) -> str:
         """Who, why, and for how long it may come back."""
-        return f"client {self.number} {self._words()}"
+        return f"{client_text(self.number, self.token)} {self._words()}"
 
     @property
     def keys(self) -> Mapping[str, JsonValue]:
@@ -76,6 +88,7 @@ class ClientLeft(Status):
             "detail": self.detail,
             "may_come_back": self.may_come_back,
             "may_come_back_s": self.may_come_back_s,
+            "token": self.token,
             "message": self.sentence,
         }
 
@@ -92,22 +105,30 @@ class ClientLeft(Status):
             case Departure.RECONNECTING:
                 return "is reconnecting"
             case Departure.LOST:
-                minutes = (self.may_come_back_s or 0) / 60
-                return (
-                    f"has not answered for {self.silent_s:.0f} s; "
-                    f"it can reconnect within {minutes:.0f} min"
-                )
+                silence = f"has not answered for {self.silent_s:.0f} s"
+                if self.may_come_back_s is None:
+                    return f"{silence}, and counts as gone"
+                return f"{silence}; it can reconnect within {self.may_come_back_s / 60:.0f} min"
             case Departure.REPLACED:
                 return "stopped answering, and another one took its place"
             case Departure.BROKE_PROTOCOL:
                 return f"was disconnected: protocol error{said}"
             case Departure.ACCUSED_US:
                 return f"left: it says that this side broke the protocol{said}"
+            case Departure.EXPIRED:
+                return "was disconnected: its token has expired"
+            case Departure.REVOKED:
+                return "was disconnected: its token is revoked"
+
+
+def client_text(number: int, token: str | None) -> str:
+    """Return what a client is called."""
+    return f"client {number}" if token is None else f"client {number} ({token})"
 
 
 @frozen
 class TargetUnreachable(Status):
-    """The target of `share` cannot be connected to; told once until it works again.
+    """The target cannot be connected to; told once until it works again.
 
     Args:
         target: the target.

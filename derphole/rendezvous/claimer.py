@@ -19,15 +19,23 @@ from derphole.rendezvous.common import (
     relays_of,
 )
 from derphole.rendezvous.relay_words import GiveUp
-from derphole.rendezvous.relays import claimer_relays
+from derphole.rendezvous.relays import RelayChoice, claimer_relays
 from derphole.speech.endings import ending_error, program_text, refusal_error
 from derphole.status import Report
 from derphole.token.admission import claim_header
-from derphole.token.text import SessionToken
+from derphole.token.text import ClientToken, SessionToken
 from derphole.token.validity import check_not_expired
 from tunnel.errors import MisuseError
 from tunnel.net.clock import monotonic, wall
-from tunnel.net.endpoint import ClaimerEndpoint, EndpointEvent, Invitation, Link, NotAdmitted, Wait
+from tunnel.net.endpoint import (
+    ClaimerEndpoint,
+    EndpointEvent,
+    EndpointOptions,
+    Invitation,
+    Link,
+    NotAdmitted,
+    Wait,
+)
 from tunnel.proto.meeting.owner import NotHere, NotUnderstood, Refused
 from tunnel.units import Instant, Seconds
 
@@ -45,17 +53,33 @@ class ClaimerRendezvous(Rendezvous):
         options: the settings of the command.
         report: told what a person wants to know.
         token: what the other side printed.
+        behaviour: of the endpoint; None for the usual one.
     """
 
-    def __init__(self, options: NetworkOptions, report: Report, token: SessionToken) -> None:
+    def __init__(
+        self,
+        options: NetworkOptions,
+        report: Report,
+        token: SessionToken | ClientToken,
+        behaviour: EndpointOptions | None = None,
+    ) -> None:
         trace = open_trace(options)
         self._claimer = ClaimerEndpoint(
-            options=endpoint_options(options),
+            options=behaviour or endpoint_options(options),
             on_event=self._take,
             trace=trace if trace.is_on else None,
         )
         super().__init__(options, report, self._claimer, trace)
         self._token = token
+        self._choice: RelayChoice | None = None
+
+    def find_relays(self) -> RelayChoice:
+        """Find out where the token says to meet, once; raises `RelayTrouble`."""
+        if self._choice is None:
+            token = self._token
+            self._choice = claimer_relays(self.options, token.hints, token.issuer_derp, self.report)
+            self.uses_public_relays = self._choice.is_public
+        return self._choice
 
     def claim(
         self,
@@ -74,8 +98,7 @@ class ClaimerRendezvous(Rendezvous):
             expired_absence_s: the same once the token has expired.
         """
         token = self._token
-        choice = claimer_relays(self.options, token.hints, token.issuer_derp, self.report)
-        self.uses_public_relays = choice.is_public
+        choice = self.find_relays()
         invitation = Invitation(
             token.issuer_noise, token.issuer_derp, claim_header(token.grant), token.secret
         )

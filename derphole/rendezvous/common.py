@@ -35,11 +35,25 @@ from tunnel.net.endpoint import (
     Relays,
 )
 from tunnel.proto.machine import UdpEndpoint
+from tunnel.units import Seconds
+
+# Design, section 8.
+GIVE_UP_S: Seconds = 60.0
 
 
-def endpoint_options(options: NetworkOptions) -> EndpointOptions:
-    """Return how an endpoint behaves with these settings."""
-    return EndpointOptions(options.force_relay, PROGRAM.encode("ascii"), options.udp_port)
+def endpoint_options(
+    options: NetworkOptions,
+    give_up_after_s: Seconds = GIVE_UP_S,
+    renew_after_s: Seconds | None = None,
+) -> EndpointOptions:
+    """Return how an endpoint behaves with these settings; the times: see `EndpointOptions`."""
+    return EndpointOptions(
+        options.force_relay,
+        PROGRAM.encode("ascii"),
+        options.udp_port,
+        give_up_after_s,
+        renew_after_s,
+    )
 
 
 @contextmanager

@@ -29,6 +29,8 @@ from derphole.errors import (
     PeerBrokeProtocol,
     PeerLeft,
     ReceiverOutputClosed,
+    ReplacedServer,
+    ServerExpired,
     SinkClosed,
     SinkFailed,
     SourceFailed,
@@ -66,7 +68,10 @@ class Ending(IntEnum):
     TIMED_OUT = 23
     FAILED = 24
     RECONNECTING = 25
+    REVOKED = 26
 
+
+REVOKED_WORDS = "the token was revoked"
 
 # What the sender's person can do about an offer that was not taken.
 NEXT_STEP_OF = {
@@ -99,6 +104,8 @@ def ending_error(end: LinkEnded, unanswered: str) -> DerpholeError:
             return ReceiverOutputClosed()
         case Ending.REPLACED:
             return PeerAborted("another process took over with the same token")
+        case Ending.REVOKED:
+            return ClaimRefused(REVOKED_WORDS)
         case Ending.DONE:
             return PeerLeft("before confirming everything")
         case _:
@@ -122,6 +129,10 @@ def ending_of(error: BaseException) -> tuple[Ending, str]:
             return Ending.MISMATCH, "the data it received does not match what was sent"
         case NotTaken():
             return Ending.FAILED, f"it did not take what was offered: {answer_of(error).text}"
+        case ReplacedServer():
+            return Ending.FAILED, "another one serves in its place"
+        case ServerExpired():
+            return Ending.EXPIRED, "the server token has expired"
         case Interrupted():
             return Ending.INTERRUPTED, f"it was {error.sentence}"
         case _:
@@ -164,7 +175,7 @@ def refusal_error(refused: Refused, grant: Grant, now: WallTime) -> DerpholeErro
         case Refusal.LEAVING:
             return ClaimRefused("it is about to end")
         case Refusal.REVOKED:
-            return ClaimRefused("the token was revoked")
+            return ClaimRefused(REVOKED_WORDS)
         case Refusal.NOT_AWAITED:
             return NotAwaited()
         case Refusal.CLAIMER_LACKS | Refusal.ISSUER_LACKS:

@@ -10,6 +10,8 @@
     open     OPEN_FIRST            RESUMPTION    the link
              OPEN_LATER            nothing       RESUMPTION
 
+    tunnel   TUNNEL                nothing, at both sides of a tunnel
+
     receive  RECEIVE_FIRST         OFFER                                 the link
              RECEIVE_OFFERED       TOTALS                                OFFER
              RECEIVE_ANSWERED      TOTALS, START                         our ANSWER, "go"
@@ -72,6 +74,7 @@ class Stage(Enum):
     SHARE = "to a side that shares"
     OPEN_FIRST = "while RESUMPTION was awaited"
     OPEN_LATER = "after RESUMPTION"
+    TUNNEL = "in a tunnel"
     RECEIVE_FIRST = "while OFFER was awaited"
     RECEIVE_OFFERED = "while the offer was not answered"
     RECEIVE_ANSWERED = "while START was awaited"
@@ -116,6 +119,7 @@ MAY_COME: Mapping[Stage, tuple[type[Message], ...]] = {
     Stage.SHARE: (),
     Stage.OPEN_FIRST: (Resumption,),
     Stage.OPEN_LATER: (),
+    Stage.TUNNEL: (),
     Stage.RECEIVE_FIRST: (Offer,),
     Stage.RECEIVE_OFFERED: (Totals,),
     Stage.RECEIVE_ANSWERED: (Totals, Start),

@@ -14,7 +14,7 @@ nothing.  A resuming claim proves who makes it instead: see `derphole.token.resu
 Source: docs/protocol.md, section "Meeting".
 """
 
-from enum import IntEnum
+from enum import IntEnum, unique
 
 from derphole.token.grant import (
     GRANT_ID_SIZE,
@@ -44,6 +44,7 @@ from tunnel.wire.reader import Reader
 FLAG_RESUMING = 1
 
 
+@unique
 class Refusal(IntEnum):
     """Why a claim with a good MAC is refused; the verdict of a decision (0 is acceptance)."""
 
@@ -56,6 +57,7 @@ class Refusal(IntEnum):
     # Of the tunnel library: one side needs a feature that the other does not know.
     CLAIMER_LACKS = CLAIMER_LACKS
     ISSUER_LACKS = ISSUER_LACKS
+    SERVED = 9  # somebody serves with this token already
 
 
 @frozen

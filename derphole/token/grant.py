@@ -38,6 +38,7 @@ class Capability(IntEnum):
     SEND = 4
     RECEIVE = 5
     TUNNEL = 6
+    SERVE = 7  # asks whether somebody serves already; who has the seed alone can
 
 
 @frozen

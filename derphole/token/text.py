@@ -131,6 +131,7 @@ MADE_AND_USED_BY = {
     Capability.SEND: ("derphole send", "derphole receive"),
     Capability.RECEIVE: ("derphole receive", "derphole send"),
     Capability.TUNNEL: ("derptun token client", "derptun open"),
+    Capability.SERVE: ("derptun token server", "derptun serve"),
 }
 
 

@@ -23,6 +23,7 @@ from tunnel.units import Seconds, WallTime
 
 # Chosen: the issuer's clock decides; a reader whose clock is a little fast must not refuse.
 READER_GRACE_S: Seconds = 600.0
+MINT_ONE = "make a client token from it with `derptun token client`; it is for `{used_by}`"
 
 
 def check_session(token: Token, capability: Capability, now: WallTime) -> SessionToken:
@@ -41,6 +42,37 @@ def check_session(token: Token, capability: Capability, now: WallTime) -> Sessio
         raise TokenWrongCapability(*MADE_AND_USED_BY[token.grant.capability])
     check_not_expired(token.grant.expires_at, now)
     return token
+
+
+def check_client(token: Token, now: WallTime) -> ClientToken:
+    """Return `token` if it is a client token that is not long expired.
+
+    Raises `TokenWrongRole` or `TokenExpired`.
+    """
+    match token:
+        case ServerToken():
+            raise TokenWrongRole("a server token", "a client token", "derptun serve", MINT_ONE)
+        case SessionToken():
+            raise TokenWrongRole("a session token", "a client token", _user_of(token))
+        case ClientToken():
+            pass
+    check_not_expired(token.grant.expires_at, now)
+    return token
+
+
+def check_server(token: Token) -> ServerToken:
+    """Return `token` if it is a server token; raises `TokenWrongRole`."""
+    match token:
+        case ClientToken():
+            raise TokenWrongRole("a client token", "a server token", "derptun open")
+        case SessionToken():
+            raise TokenWrongRole("a session token", "a server token", _user_of(token))
+        case ServerToken():
+            return token
+
+
+def _user_of(token: SessionToken) -> str:
+    return MADE_AND_USED_BY[token.grant.capability][1]
 
 
 def check_not_expired(expires_at: int, now: WallTime) -> None:

@@ -81,6 +81,7 @@ CONSTANTS = {
     "max_retry_s": asking.MAX_RETRY_S,
     "relay_turn_s": asking.RELAY_TURN_S,
     "admission_s": claimer.ADMISSION_S,
+    "tunnel_give_up_s": tunnels.GIVE_UP_S,
     "renew_after_s": tunnels.RENEW_AFTER_S,
     "max_admission_s": claimer.MAX_ADMISSION_S,
     "probe_s": places.PROBE_S,

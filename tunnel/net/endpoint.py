@@ -364,8 +364,8 @@ class Endpoint:
 
     def _take(self, event: IssuerEvent | ClaimerEvent) -> None:
         match event:
-            case LinkAdmitted(machine, _, instance, is_proven):
-                self._tell(LinkArrived(self._add_link(machine), instance, is_proven))
+            case LinkAdmitted(machine, header, instance, is_proven):
+                self._tell(LinkArrived(self._add_link(machine), instance, is_proven, header))
             case LinkUp(machine):
                 self._tell(LinkArrived(self._add_link(machine)))
             case _:

@@ -164,11 +164,13 @@ class LinkArrived:
         link: the link.
         instance: the id of the process at its other end, as an issuer is told.
         is_proven: whether it proved to be that process.
+        header: of its claim, which names what was granted.
     """
 
     link: Link
     instance: bytes = b""
     is_proven: bool = False
+    header: bytes = b""
 
 
 @frozen

@@ -273,7 +273,13 @@ def check_relay(
                 watcher.changed.clear()
                 if relay.state is RelayState.CONNECTED:
                     took_s = monotonic() - started_at
-                    return RelayCheck(relay.node, took_s, None, round_trip_s=relay.round_trip_s)
+                    return RelayCheck(
+                        relay.node,
+                        took_s,
+                        None,
+                        round_trip_s=relay.round_trip_s,
+                        leaf_pin=relay.leaf_pin,
+                    )
                 limit_s = max(budget_s, patience_s) if relay.is_getting_on else budget_s
                 left_s = started_at + limit_s - monotonic()
                 if left_s <= 0:

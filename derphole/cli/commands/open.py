@@ -9,8 +9,7 @@ from derphole.cli.frame.network import network_options
 from derphole.cli.frame.options import CLAIMER_OPTIONS, SOURCE_OPTIONS
 from derphole.cli.frame.output import Output
 from derphole.errors import Interrupted
-from derphole.forwarding.endpoints import DEFAULT_BIND, ServiceAddress, parse_bind
-from derphole.status import Caution
+from derphole.forwarding.endpoints import DEFAULT_BIND, parse_bind
 from derphole.token.grant import Capability
 from derphole.token.pasted import has_token, pasted_token
 from derphole.token.validity import check_session
@@ -55,14 +54,15 @@ def run(arguments: Arguments, output: Output) -> int:
 
     from derphole.cli.frame.file_limit import raise_file_limit
     from derphole.cli.frame.signals import EndingSignals
-    from derphole.forwarding.bind import bound
+    from derphole.forwarding.bind import bound, reachable_from_elsewhere
     from derphole.forwarding.limits import MOST_CONNECTIONS
     from derphole.forwarding.opening import Opening
 
     raise_file_limit(MOST_CONNECTIONS)
     # A command that a person ends on purpose has not failed.
     with suppress(Interrupted), bound(where) as listener:
-        _warn_of(where, output)
+        if not where.is_loopback:
+            output.report(reachable_from_elsewhere(where))
         opening = Opening(options, session, listener, output.report)
         with EndingSignals(on_request=opening.reconnect):
             opening.run()
@@ -78,13 +78,3 @@ def _told_apart(arguments: Arguments) -> Arguments:
     if not is_swapped and (second is not None or not BIND_ALONE.fullmatch(first)):
         return arguments
     return replace(arguments, values={**arguments.values, "TOKEN": second, "BIND": first})
-
-
-def _warn_of(where: ServiceAddress, output: Output) -> None:
-    if not where.is_loopback:
-        output.report(
-            Caution(
-                f"{where} can be reached from other machines: anyone who can connect to it can use "
-                "the shared service"
-            )
-        )

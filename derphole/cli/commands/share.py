@@ -1,6 +1,5 @@
 """`share`: print a token, then connect whoever uses it to a TCP service of this machine."""
 
-import re
 from contextlib import suppress
 
 from derphole.cli.frame.arguments import Arguments
@@ -11,9 +10,10 @@ from derphole.cli.frame.issuing import (
     token_reporter,
 )
 from derphole.cli.frame.network import network_options
+from derphole.cli.frame.numbers import count
 from derphole.cli.frame.options import ISSUER_OPTIONS
 from derphole.cli.frame.output import Output
-from derphole.errors import Interrupted, UsageError
+from derphole.errors import Interrupted
 from derphole.forwarding.endpoints import ServiceAddress, parse_target
 from tunnel.net.clock import wall
 
@@ -60,8 +60,8 @@ def run(arguments: Arguments, output: Output) -> int:
     wanted = share.ShareOptions(
         target,
         expires_at,
-        _count("--max-clients", clients, 1, MOST_CLIENTS),
-        _count("--max-connections", connections, DEFAULT_CONNECTIONS, MOST_CONNECTIONS),
+        count("--max-clients", clients, 1, MOST_CLIENTS),
+        count("--max-connections", connections, DEFAULT_CONNECTIONS, MOST_CONNECTIONS),
     )
     raise_file_limit(wanted.max_connections)
     # A command that a person ends on purpose has not failed.
@@ -78,12 +78,3 @@ def _counterpart(target: ServiceAddress, clients: int) -> Counterpart:
         f"It opens a port there that leads to {target} here.",
         f"for {places} at a time",
     )
-
-
-def _count(name: str, text: str | None, default: int, most: int) -> int:
-    """Read a number of clients or connections; raises `UsageError`."""
-    if text is None:
-        return default
-    if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= most:
-        raise UsageError(f'invalid {name} value "{text}"; use 1 to {most}')
-    return int(text)

@@ -67,14 +67,14 @@ def token_reporter(arguments: Arguments, output: Output, counterpart: Counterpar
             output.report(status)
         elif not is_payload:
             if arguments.flag("--qr"):
-                _show_picture(output, status.text)
+                show_picture(output, status.text)
             for line in instruction(status, counterpart, arguments.spoken, wall()):
                 output.report(Instruction(line))
 
     return report
 
 
-def _show_picture(output: Output, text: str) -> None:
+def show_picture(output: Output, text: str) -> None:
     """Show a code as a QR code, or say what it would need."""
     import sys
 

@@ -18,7 +18,7 @@ TRACE_OPTION = """\
                                 lines are kept (default 64M; K, M, G)
 """
 
-_BEFORE_TIMEOUT = f"""\
+BEFORE_TIMEOUT = f"""\
 {RELAY_OPTIONS}\
     --force-relay               Stay on the relay, use no direct path
     --udp-port N                Use this UDP port for direct paths, such as one that a
@@ -28,11 +28,11 @@ _BEFORE_TIMEOUT = f"""\
 """
 
 ISSUER_OPTIONS = f"""\
-{_BEFORE_TIMEOUT.rstrip()} no limit)
+{BEFORE_TIMEOUT.rstrip()} no limit)
 {TRACE_OPTION}"""
 
 CLAIMER_OPTIONS = f"""\
-{_BEFORE_TIMEOUT.rstrip()} 120 once
+{BEFORE_TIMEOUT.rstrip()} 120 once
                                 the relay says that nobody is there)
 {TRACE_OPTION}"""
 

@@ -16,7 +16,14 @@ from typing import TextIO
 
 from derphole.cli.frame.descriptors import is_unread, write_text
 from derphole.cli.frame.writer import Bar, LineWriter
-from derphole.errors import DerpholeError, Interrupted, SinkClosed, SinkFailed, UsageError
+from derphole.errors import (
+    DerpholeError,
+    Interrupted,
+    SinkClosed,
+    SinkFailed,
+    UsageError,
+    utc_text,
+)
 from derphole.status import JsonValue, Level, Status
 from tunnel.units import WallTime
 
@@ -49,6 +56,8 @@ class Output:
         self._stdout = stdout
         self._stderr = stderr
         self._lines = LineWriter(stderr)
+        self._log: LineWriter | None = None
+        self._is_muted = False
         self.is_on_terminal = stderr is not None and stderr.isatty()
         self._clock = clock
         self.level = level
@@ -64,6 +73,17 @@ class Output:
         """Whether somebody may read what goes to standard error."""
         return self._stderr is not None and not is_unread(self._stderr)
 
+    def log_to(self, log: TextIO) -> None:
+        """Write every line to a file, too, behind the time; it is written to until the end."""
+        self._log = LineWriter(log)
+
+    def mute(self) -> None:
+        """Say nothing more on standard error, where a program may take it for something else.
+
+        A person at a terminal, and who asked for everything, is told all the same.
+        """
+        self._is_muted = not self.is_on_terminal and self.level < Level.VERBOSE
+
     def report(self, status: Status) -> None:
         """Show a status, if the level asks for it; never blocks."""
         # Programs get states and paths at the usual level already.
@@ -77,7 +97,7 @@ class Output:
         details = status.details if self.level is Level.VERBOSE else None
         for line in (status.sentence, details):
             if line is not None:
-                self._lines.write(escaped(line), is_vital=is_vital)
+                self._write(escaped(line), is_vital=is_vital)
 
     def picture(self, rows: Sequence[str]) -> None:
         """Show rows that we drew ourselves, colours included, where a person reads."""
@@ -96,7 +116,7 @@ class Output:
         if self.is_json:
             self._event("debug", {"message": text})
         else:
-            self._lines.write(escaped(text))
+            self._write(escaped(text))
 
     def error(self, error: DerpholeError | Interrupted, details: str | None = None) -> None:
         """Show why the command fails; `details` are further lines for a developer."""
@@ -121,12 +141,12 @@ class Output:
             return
         more = (details or "").splitlines()
         for line in (text, *([hint] if hint else []), *more):
-            self._lines.write(escaped(line), is_vital=True)
+            self._write(escaped(line), is_vital=True)
 
     def usage_after_error(self, *lines: str) -> None:
         """Show what follows a usage error; programs that read JSON get nothing."""
         for line in () if self.is_json else lines:
-            self._lines.write(escaped(line), is_vital=True)
+            self._write(escaped(line), is_vital=True)
 
     def payload_line(self, text: str) -> None:
         """Write a line to standard output and flush it; blocks.
@@ -145,10 +165,18 @@ class Output:
     def close(self) -> None:
         """Write what is left, for two seconds at most."""
         self._lines.close(LAST_LINES_S)
+        if self._log is not None:
+            self._log.close(LAST_LINES_S)
+
+    def _write(self, line: str, *, is_vital: bool = False) -> None:
+        if not self._is_muted:
+            self._lines.write(line, is_vital=is_vital)
+        if self._log is not None:
+            self._log.write(f"{utc_text(self._clock())} {line}", is_vital=is_vital)
 
     def _event(self, name: str, keys: Mapping[str, JsonValue], *, is_vital: bool = False) -> None:
         event = {"event": name, "time": round(self._clock(), 3), **keys}
-        self._lines.write(json.dumps(event), is_vital=is_vital)
+        self._write(json.dumps(event), is_vital=is_vital)
 
 
 def escaped(text: str) -> str:

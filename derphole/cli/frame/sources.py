@@ -49,13 +49,20 @@ def is_given_elsewhere(arguments: Arguments) -> bool:
     return bool(arguments.environ.get(ENVIRONMENT_NAMES[arguments.program], "").strip())
 
 
-def token_text(arguments: Arguments, output: Output, argument: str | None = "TOKEN") -> str:
+def token_text(
+    arguments: Arguments,
+    output: Output,
+    argument: str | None = "TOKEN",
+    *,
+    warns_of_mode: bool = True,
+) -> str:
     """Return the text of the token.
 
     Args:
         arguments: the command line and the environment.
         output: gets the warning about a token file that others can read.
         argument: name of the positional argument that may hold the token, if there is one.
+        warns_of_mode: whether a token file that others can read is worth a warning.
 
     Raises `UsageError` when there is none, more than one, or an unreadable one.
     """
@@ -71,14 +78,15 @@ def token_text(arguments: Arguments, output: Output, argument: str | None = "TOK
         return text
     match given[0]:
         case "--token-file":
-            return _from_file(Path(arguments.text("--token-file") or ""), output)
+            path = Path(arguments.text("--token-file") or "")
+            return _from_file(path, output if warns_of_mode else None)
         case "--token-stdin":
             return _from_stdin(arguments.stdin_fd)
         case name:
             return _not_empty(arguments.text(name) or "", name)
 
 
-def _from_file(path: Path, output: Output) -> str:
+def _from_file(path: Path, output: Output | None) -> str:
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
@@ -86,7 +94,7 @@ def _from_file(path: Path, output: Output) -> str:
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise _unreadable("--token-file", error) from error
     mode = stat.S_IMODE(status.st_mode)
-    if stat.S_ISREG(status.st_mode) and mode & 0o077:
+    if output is not None and stat.S_ISREG(status.st_mode) and mode & 0o077:
         output.report(
             Caution(f"other users can use the token file {path} (mode {mode:04o}); run chmod 600")
         )

@@ -6,6 +6,7 @@ import pytest
 
 from derphole.cli.commands.relay_ready import RelayReady
 from derphole.delivery.statuses import Contents, EntryTold, GoesOn, Planned
+from derphole.derptun.statuses import EndNears, Serving, TokenMade, TunnelDown, TunnelUp
 from derphole.forwarding.statuses import (
     ClientJoined,
     ClientLeft,
@@ -52,6 +53,49 @@ RECEIPT = Receipt(
 )
 
 CASES = [
+    (
+        TokenMade("client", "ab12", "laptop", 1_800_000_000, "laptop.dtc"),
+        "client token ab12, name laptop, good until 2027-01-15T08:00:00Z, in laptop.dtc",
+        "token-made",
+    ),
+    (
+        TokenMade("server", "ab12", "", 1_800_000_000),
+        "server token ab12, good until 2027-01-15T08:00:00Z",
+        "token-made",
+    ),
+    (
+        Serving("localhost:22", "ab12", "relay fra", 1_800_000_000),
+        "serving localhost:22 as server ab12 on relay fra, until 2027-01-15T08:00:00Z",
+        "serving",
+    ),
+    (
+        EndNears("this client token", 1_800_000_000, 86400.0, "ask for another one"),
+        "warning: this client token ends in 1 day (2027-01-15T08:00:00Z), and its connections "
+        "with it; ask for another one",
+        "expires-soon",
+    ),
+    (
+        TunnelDown("the server has left"),
+        "the tunnel is down: the server has left; the port stays open, reconnecting",
+        "tunnel-down",
+    ),
+    (TunnelUp(12.3), "the tunnel is up again after 12 s", "tunnel-up"),
+    (ClientJoined(2, False, "laptop"), "client 2 (laptop) is connected", "client-joined"),
+    (
+        ClientLeft(2, Departure.LOST, None, 600.4, None, "laptop"),
+        "client 2 (laptop) has not answered for 600 s, and counts as gone",
+        "client-left",
+    ),
+    (
+        ClientLeft(2, Departure.EXPIRED),
+        "client 2 was disconnected: its token has expired",
+        "client-left",
+    ),
+    (
+        ClientLeft(2, Departure.REVOKED),
+        "client 2 was disconnected: its token is revoked",
+        "client-left",
+    ),
     (
         Contents(Direction.RECEIVED, 'file "a"', "file", "a", 2048, 1, "here/a"),
         'receiving file "a" (2.0KiB) into here/a',
@@ -235,6 +279,7 @@ def test_a_program_is_told_of_clients_in_fields():
     assert ClientJoined(4, True).keys == {
         "client": 4,
         "back": True,
+        "token": None,
         "message": "client 4 is back",
     }
     assert lost.keys == {
@@ -243,6 +288,7 @@ def test_a_program_is_told_of_clients_in_fields():
         "detail": None,
         "may_come_back": True,
         "may_come_back_s": 600.0,
+        "token": None,
         "message": lost.sentence,
     }
     assert not ClientLeft(4, Departure.LEFT).may_come_back

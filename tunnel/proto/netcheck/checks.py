@@ -41,6 +41,7 @@ class RelayCheck:
         fault: why not, in a word.
         redirected_to: where what answers in its place sends us.
         round_trip_s: how long its answer to one request took; None when it did not connect us.
+        leaf_pin: 16-byte pin of its certificate's key, if the certificate is not publicly trusted.
     """
 
     node: RelayNode | None
@@ -49,6 +50,7 @@ class RelayCheck:
     fault: RelayFault | None = None
     redirected_to: str | None = None
     round_trip_s: Seconds | None = None
+    leaf_pin: bytes | None = None
 
 
 @frozen

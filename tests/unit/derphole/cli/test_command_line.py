@@ -357,9 +357,7 @@ def test_no_two_words_of_a_command_are_mistaken_for_each_other():
 @pytest.mark.parametrize(
     ("program", "line"),
     [
-        ("derptun", ["serve", "--tcp", "127.0.0.1:22"]),
-        ("derptun", ["token", "server"]),
-        ("derptun", ["connect", "--stdio"]),
+        ("derptun", ["service", "list"]),
     ],
 )
 def test_a_command_that_comes_later_is_told_from_an_unknown_one(run, program, line):
@@ -373,7 +371,7 @@ def test_a_command_that_comes_later_is_told_from_an_unknown_one(run, program, li
 
 
 def test_help_of_a_later_command_s_own_command_tells_the_same(run):
-    assert run("help", "token", "server", program="derptun") == run("token", program="derptun")
+    assert run("help", "service", "set", program="derptun") == run("service", program="derptun")
 
 
 def test_another_name_of_a_command_is_that_command(run):

@@ -1,0 +1,86 @@
+"""`serve`: lets client tokens reach a TCP service of this machine, for months."""
+
+from contextlib import suppress
+
+from derphole.cli.derptun.one_off import one_off
+from derphole.cli.derptun.token_revoke import revocations_path
+from derphole.cli.frame import sources
+from derphole.cli.frame.arguments import Arguments
+from derphole.cli.frame.network import network_options
+from derphole.cli.frame.numbers import count
+from derphole.cli.frame.options import ISSUER_OPTIONS, SOURCE_OPTIONS
+from derphole.cli.frame.output import Output
+from derphole.derptun.limits import DEFAULT_CLIENTS, MOST_CLIENTS
+from derphole.errors import Interrupted, UsageError
+from derphole.forwarding.endpoints import parse_target
+from derphole.token.pasted import pasted_token
+from derphole.token.validity import check_server
+
+USAGE = f"""\
+Serve a TCP service that this machine reaches to whoever has a client token.
+
+It runs until a signal ends it.  The token file and the file of revocations are read again when they
+change, at SIGUSR1, and at SIGHUP where no terminal is gone by it.  Without a token one is made for
+this run, and the command for the other machine is printed.
+
+USAGE:
+    derptun serve [options] [--] [TOKEN]
+
+ARGUMENTS:
+    TOKEN               The server token (default: the variable DERPTUN_TOKEN)
+
+OPTIONS:
+{SOURCE_OPTIONS}\
+    --tcp TARGET                Where connections go: HOST:PORT, PORT of this machine,
+                                [::1]:PORT or unix:PATH
+    --max-clients N             Clients at once (default {DEFAULT_CLIENTS})
+    --revoked FILE              The file of revocations (default: that of --token-file, with
+                                .revoked behind its name)
+    --replace                   End another `derptun serve` that has this token
+    --qr                        Without a token: show the client token as a QR code, too
+{ISSUER_OPTIONS}
+EXAMPLES:
+    derptun serve --token-file server.dts --tcp 127.0.0.1:22
+    derptun serve --tcp 8080
+"""
+
+
+def run(arguments: Arguments, output: Output) -> int:
+    """Serve until a signal, and return 0."""
+    options = network_options(arguments)
+    text = arguments.text("--tcp")
+    if not text:
+        raise UsageError("--tcp TARGET is required: where connections go")
+    target = parse_target(text)
+    clients = count("--max-clients", arguments.text("--max-clients"), DEFAULT_CLIENTS, MOST_CLIENTS)
+    is_given = arguments.text("TOKEN") is not None or sources.is_given_elsewhere(arguments)
+    if arguments.flag("--qr") and is_given:
+        raise UsageError("--qr is for a run without a token, whose client token it shows")
+    revoked = revocations_path(arguments)
+
+    from derphole.cli.frame.file_limit import raise_file_limit
+    from derphole.cli.frame.signals import EndingSignals
+    from derphole.derptun.serve import Serve, ServeOptions
+    from derphole.derptun.watched_files import WatchedFiles
+    from derphole.forwarding.limits import MOST_CONNECTIONS
+
+    raise_file_limit(MOST_CONNECTIONS)
+    running: list[Serve] = []
+
+    def look() -> None:
+        for each in running:
+            each.look()
+
+    # A command that a person ends on purpose has not failed.
+    with suppress(Interrupted), EndingSignals(on_request=look):
+        if is_given:
+            server = check_server(pasted_token(sources.token_text(arguments, output)))
+            on_ready = None
+        else:
+            server, on_ready = one_off(arguments, output, options)
+        files = WatchedFiles(server, arguments.text("--token-file"), revoked, output.report)
+        wanted = ServeOptions(target, clients, replaces=arguments.flag("--replace"))
+        serving = Serve(options, server, wanted, files, output.report)
+        running.append(serving)
+        serving.run(on_ready)
+    return 0

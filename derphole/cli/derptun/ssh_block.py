@@ -1,0 +1,46 @@
+"""The block of ~/.ssh/config that leads through a tunnel.
+
+What stands behind ProxyCommand goes to the shell with `exec` in front, so it is a bare command: an
+absolute path, no `exec`, no variables, and the token in a file.
+"""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from derphole.cli.frame.arguments import Arguments
+from derphole.errors import UsageError
+
+# What ssh takes for one name, and no pattern.
+HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+PASSED_ON = ("--relay", "--derp-map", "--ca-file", "--udp-port", "--timeout", "--log-file")
+PATHS = ("--ca-file", "--log-file")
+
+
+def ssh_block(arguments: Arguments, host: str) -> str:
+    """Return the block for a host; raises `UsageError`."""
+    if not HOST.fullmatch(host):
+        raise UsageError(
+            f'invalid host "{host}": use letters, digits, dots, dashes and underscores',
+            shows_help=False,
+        )
+    token_file = arguments.text("--token-file")
+    if not token_file:
+        raise UsageError("--print-ssh-config requires --token-file: ssh's settings hold no secrets")
+    words = [*program_words(), "connect", "--stdio"]
+    words += ["--token-file", str(Path(token_file).absolute())]
+    for name in PASSED_ON:
+        value = arguments.text(name)
+        if value is not None:
+            words += [name, str(Path(value).absolute()) if name in PATHS else value]
+    if arguments.flag("--force-relay"):
+        words.append("--force-relay")
+    command = " ".join(map(shlex.quote, words)).replace("%", "%%")
+    return f"Host {host}\n    HostKeyAlias {host}\n    ProxyCommand {command}"
+
+
+def program_words() -> list[str]:
+    """Return what starts this very program as derptun, from any folder; links are kept."""
+    path = Path(sys.executable if getattr(sys, "frozen", False) else sys.argv[0]).absolute()
+    return [str(path)] if path.name.startswith("derptun") else [str(path), "derptun"]

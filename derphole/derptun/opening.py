@@ -1,0 +1,145 @@
+"""`open` of a tunnel: a port that leads to the server for as long as the token is good.
+
+Unlike that of a share it takes connections at once and never gives the server up: whether that is
+started later, restarted, moves, or is away for days.  Silence is borne for ten minutes, in which
+the streams wait; a server that is another process by then is found out after three seconds.
+"""
+
+from math import inf
+
+import gevent
+from gevent import socket
+
+from derphole.config import NetworkOptions
+from derphole.derptun.announcements import Announcements
+from derphole.derptun.limits import GIVE_UP_S, RENEW_AFTER_S
+from derphole.derptun.patience import patiently
+from derphole.derptun.statuses import EndNears, TunnelDown, TunnelUp
+from derphole.errors import AlreadyInUse, ClaimRefused, PeerBrokeProtocol, TokenExpired
+from derphole.forwarding.opening import CONNECTION_WAIT_S, Opening
+from derphole.rendezvous.common import endpoint_options
+from derphole.speech.control import Control
+from derphole.speech.endings import REVOKED_WORDS, Ending, ending_error
+from derphole.speech.turns import Stage
+from derphole.status import Report, Status
+from derphole.token.grant import Grant
+from derphole.token.text import ClientToken
+from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
+from tunnel.net.clock import wall
+from tunnel.net.endpoint import Link
+from tunnel.net.tasks import TaskGroup
+from tunnel.units import Seconds
+
+SERVER_AWAITED = "the server to answer"
+SERVER_FULL = "the server has as many clients as it takes"
+# Chosen: pauses before a server is asked again that has no place free.
+FIRST_PAUSE_S: Seconds = 1.0
+LAST_PAUSE_S: Seconds = 30.0
+CLOCK_LOOK_S: Seconds = 60.0  # nothing tells us when the wall clock jumps
+ASK_FOR_ANOTHER = "ask the server's owner for another one"
+
+
+class TunnelOpening(Opening):
+    """One run of `open` of a tunnel.
+
+    Args:
+        options: the settings of the command.
+        token: leads to the server.
+        listener: a socket that listens; closed by its owner.
+        report: told what a person wants to know.
+        connection_wait_s: how long a new connection waits for the server during an outage.
+    """
+
+    takes_at_once = True
+
+    def __init__(
+        self,
+        options: NetworkOptions,
+        token: ClientToken,
+        listener: socket.socket,
+        report: Report,
+        connection_wait_s: Seconds = CONNECTION_WAIT_S,
+    ) -> None:
+        behaviour = endpoint_options(options, GIVE_UP_S, RENEW_AFTER_S)
+        super().__init__(options, token, listener, report, connection_wait_s, behaviour)
+        self._grant = token.grant
+
+    def _first_link(self, tasks: TaskGroup) -> Link:
+        """Return the first link, however long the server takes to come."""
+        tasks.spawn("announce", self._announce)
+        rendezvous, limit_s = self._rendezvous, self._options.timeout_s
+        patiently(rendezvous.find_relays, limit_s, self._report)
+        try:
+            return rendezvous.claim(SERVER_AWAITED, inf)
+        except AlreadyInUse:
+            self._report(TunnelDown(SERVER_FULL))
+            return self._come_back()
+
+    def _come_back(self) -> Link:
+        """Return a new link, however long the server takes."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                return self._rendezvous.resume(None, SERVER_AWAITED, self._options.timeout_s)
+            except AlreadyInUse:
+                gevent.sleep(pause_s)
+                pause_s = min(2 * pause_s, LAST_PAUSE_S)
+
+    def _follow(self, link: Link) -> None:
+        """Open the control stream, on which nobody has anything to say."""
+        try:
+            Control(link.open_stream(), Stage.TUNNEL).receive()
+        except LinkEnded:
+            return
+        except StreamReset as reset:
+            raise PeerBrokeProtocol("its control stream was given up") from reset
+
+    def _down(self, end: LinkEnded) -> Status:
+        """Return why the tunnel is down; raises what a person reads if it will not be up again."""
+        return TunnelDown(why_down(end, self._grant))
+
+    def _up(self, after_s: Seconds) -> Status:
+        return TunnelUp(after_s)
+
+    def _finish(self) -> None:
+        self._rendezvous.complete()
+
+    def _announce(self) -> None:
+        """Say in time that the token ends."""
+        announcements = Announcements(wall(), self._grant.expires_at)
+        while (now := wall()) < self._grant.expires_at:
+            left_s = announcements.due(now)
+            if left_s is not None:
+                expires_at = self._grant.expires_at
+                self._report(EndNears("this client token", expires_at, left_s, ASK_FOR_ANOTHER))
+            gevent.sleep(max(1.0, min(CLOCK_LOOK_S, announcements.next_at() - now)))
+
+
+def why_down(end: LinkEnded, grant: Grant) -> str:
+    """Return why a link to a server ended, in words; raises what a person reads if for good.
+
+    Args:
+        end: of the link.
+        grant: of the client token.
+    """
+    match end:
+        case PeerSilent(silent_s=silent_s):
+            return f"the server has not answered for {silent_s:.0f} s"
+        case ClosedHere(code=Ending.RECONNECTING):
+            return "this side was told to reconnect"
+        case ClosedHere(code=Ending.REPLACED):
+            return "the server was started again"
+        case PeerClosed(code=Ending.EXPIRED) if wall() >= grant.expires_at:
+            raise TokenExpired(grant.expires_at, wall()) from end
+        case PeerClosed(code=Ending.EXPIRED):
+            raise ClaimRefused("the server token has expired") from end
+        case PeerClosed(code=Ending.REVOKED):
+            raise ClaimRefused(REVOKED_WORDS) from end
+        case PeerClosed(code=Ending.IN_USE):
+            return SERVER_FULL
+        case PeerClosed(code=Ending.PROTOCOL_VIOLATION):
+            raise ending_error(end, SERVER_AWAITED) from end
+        case PeerClosed(text=text):
+            return f"the server has ended its link ({text})" if text else "the server has left"
+        case _:
+            raise ending_error(end, SERVER_AWAITED) from end

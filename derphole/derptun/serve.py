@@ -1,0 +1,280 @@
+"""`serve`: whoever has a client token reaches one target of this machine, for months.
+
+    files        the server token and the revocations are read again when they change, and when told
+    clients      each with its own token; `derphole.derptun.keeper` says when their links end
+    another one  that serves with the same token is refused, or takes over where it was told to
+
+A client that is lost comes back with its token; nothing is kept of it.
+"""
+
+from collections.abc import Callable
+
+from gevent.event import Event
+
+from derphole.config import NetworkOptions
+from derphole.derptun.gate import TunnelGate
+from derphole.derptun.keeper import Announced, Cause, Keeper
+from derphole.derptun.limits import DEFAULT_CLIENTS
+from derphole.derptun.minting import server_id
+from derphole.derptun.patience import patiently
+from derphole.derptun.server import ServerRendezvous
+from derphole.derptun.statuses import EndNears, Serving
+from derphole.derptun.watched_files import WatchedFiles
+from derphole.errors import ReplacedServer, ServedElsewhere, ServerExpired
+from derphole.forwarding.dial import DIAL_S
+from derphole.forwarding.endpoints import ServiceAddress
+from derphole.forwarding.limits import MOST_CONNECTIONS
+from derphole.forwarding.service import Service
+from derphole.forwarding.statuses import ClientJoined, ClientLeft, Departure, client_text
+from derphole.rendezvous.relay_words import relay_text
+from derphole.rendezvous.relays import RelayChoice
+from derphole.speech.endings import Ending
+from derphole.speech.turns import Stage
+from derphole.status import Caution, Report, State, StateChanged
+from derphole.token.admission import decode_header
+from derphole.token.grant import Grant, Mint
+from derphole.token.text import ServerToken
+from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent
+from tunnel.net.clock import wall
+from tunnel.net.endpoint import Link
+from tunnel.net.tasks import TaskGroup
+from tunnel.units import Seconds
+from tunnel.values import frozen
+
+# Chosen: what a file says, and what time has come, is seen after so long at the latest.
+LOOK_S: Seconds = 2.0
+RENEW_STEP = "renew it with `derptun token server --renew FILE`"
+CLIENT_STEP = "make its owner a new one with `derptun token client`"
+ENDINGS = {
+    Cause.REVOKED: (Ending.REVOKED, "the token was revoked"),
+    Cause.EXPIRED: (Ending.EXPIRED, "the token has expired"),
+}
+DEPARTURES = {Cause.REVOKED: Departure.REVOKED, Cause.EXPIRED: Departure.EXPIRED}
+
+
+@frozen
+class ServeOptions:
+    """What is served, and to how many.
+
+    Args:
+        target: where connections go.
+        max_clients: links at once.
+        max_connections: connections at once, of all clients together.
+        dial_s: how long the target may take to answer.
+        replaces: whether another one that serves with this token is to end.
+    """
+
+    target: ServiceAddress
+    max_clients: int = DEFAULT_CLIENTS
+    max_connections: int = MOST_CONNECTIONS
+    dial_s: Seconds = DIAL_S
+    replaces: bool = False
+
+
+@frozen
+class Client:
+    """One link of a client.
+
+    Args:
+        number: in this run, from 1.
+        grant: of its token.
+    """
+
+    number: int
+    grant: Grant
+
+    @property
+    def token(self) -> str:
+        """What its token is called."""
+        return self.grant.name or self.grant.id.hex()
+
+
+class Serve:
+    """One run of `serve`.
+
+    Args:
+        options: the settings of the command.
+        server: the token.
+        wanted: what is served.
+        files: what is read again while it runs.
+        report: told what a person wants to know.
+    """
+
+    def __init__(
+        self,
+        options: NetworkOptions,
+        server: ServerToken,
+        wanted: ServeOptions,
+        files: WatchedFiles,
+        report: Report,
+    ) -> None:
+        self._server = server
+        self._wanted = wanted
+        self._files = files
+        self._report = report
+        self._gate = TunnelGate(Mint.from_seed(server.seed).keys, server.expires_at)
+        self._gate.revoked = files.revoked
+        self._keeper = Keeper(wall(), server.expires_at)
+        self._rendezvous = ServerRendezvous(
+            options, report, server, self._gate, wanted.max_clients, self._asked
+        )
+        self._here: dict[Link, Client] = {}
+        self._ended: dict[Link, Cause] = {}  # by us, until that is told
+        self._client_count = 0
+        self._is_look_due = Event()
+        self._is_over = False
+
+    def run(self, on_ready: Callable[[], None] | None = None) -> None:
+        """Serve until the token has expired or another one took over; raises `DerpholeError` then.
+
+        Args:
+            on_ready: called once clients can come.
+        """
+        if self._keeper.is_over(wall()):
+            raise ServerExpired(self._server.expires_at)
+        with (
+            self._rendezvous as rendezvous,
+            TaskGroup("serve", on_failure=rendezvous.fail) as tasks,
+        ):
+            wanted = self._wanted
+            service = Service(
+                wanted.target, self._report, tasks, wanted.max_connections, wanted.dial_s
+            )
+            tasks.spawn("target", service.look_ahead)
+            choice = patiently(rendezvous.find_relays, rendezvous.options.timeout_s, self._report)
+            if rendezvous.is_served_elsewhere(choice, replaces=wanted.replaces):
+                self._note_other()
+            self._report(StateChanged(State.WAITING_FOR_CLAIM))
+            relay = rendezvous.connect(choice)
+            self._report(
+                Serving(
+                    str(wanted.target),
+                    server_id(self._server),
+                    relay_text(relay),
+                    self._keeper.expires_at,
+                )
+            )
+            if on_ready is not None:
+                on_ready()
+            tasks.spawn("ask", self._ask_again, choice)
+            tasks.spawn("keep", self._keep)
+            try:
+                while (link := rendezvous.next_link(lambda: self._is_over)) is not None:
+                    client = self._greet(link)
+                    tasks.spawn("client", self._serve, service, link, client)
+            finally:
+                service.cut_all()
+            raise ServerExpired(self._keeper.expires_at)
+
+    def look(self) -> None:
+        """Read the files again now; never blocks."""
+        self._files.forget()
+        self._is_look_due.set()
+
+    # -- others that serve ------------------------------------------------------------------
+
+    def _note_other(self) -> None:
+        """Refuse to serve beside another one, unless it was told to end."""
+        if not self._wanted.replaces:
+            raise ServedElsewhere
+        self._report(Caution("another `derptun serve` had this token; it was told to end"))
+
+    def _ask_again(self, choice: RelayChoice) -> None:
+        """Look whether another one began at the same moment."""
+        if self._rendezvous.is_served_elsewhere(choice):
+            self._note_other()
+
+    def _asked(self, takes_over: bool) -> None:
+        """Take that another one asks, or takes over."""
+        if takes_over:
+            self._rendezvous.fail(ReplacedServer())
+            return
+        self._report(
+            Caution(
+                "another `derptun serve` was started with this token, and was refused: one token "
+                "serves one machine"
+            )
+        )
+
+    # -- clients ----------------------------------------------------------------------------
+
+    def _greet(self, link: Link) -> Client:
+        """Tell that a client is here."""
+        grant = decode_header(self._rendezvous.header_of(link)).grant
+        self._client_count += 1
+        client = self._here[link] = Client(self._client_count, grant)
+        self._report(StateChanged(State.CLAIMED))
+        self._report(StateChanged(State.PROBING_DIRECT))
+        self._rendezvous.report_path(link)
+        self._report(ClientJoined(client.number, is_back=False, token=client.token))
+        self._is_look_due.set()  # it may have been revoked while it came
+        return client
+
+    def _serve(self, service: Service, link: Link, client: Client) -> None:
+        """Serve one link to its end, and tell how it left."""
+        service.serve(link, client_text(client.number, client.token), Stage.TUNNEL)
+        end = link.wait_ended()
+        del self._here[link]
+        self._report(_farewell(client, end, self._ended.pop(link, None), service.reason_of(link)))
+
+    # -- as time goes by --------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        """Do what is due, again and again."""
+        while True:
+            self._is_look_due.clear()
+            self._take_files()
+            now = wall()
+            here = {link: client.grant for link, client in self._here.items()}
+            for link, cause in self._keeper.ends(now, self._gate.revoked, here).items():
+                self._ended[link] = cause
+                link.close(*ENDINGS[cause])
+            if self._keeper.is_over(now):
+                self._is_over = True
+                self._rendezvous.notice()
+                return
+            for told in self._keeper.announcements(now, here):
+                self._announce(told)
+            self._is_look_due.wait(LOOK_S)
+
+    def _take_files(self) -> None:
+        """Take what has changed in the files."""
+        if not self._files.look():
+            return
+        self._gate.revoked = self._files.revoked
+        renewed = self._files.server
+        if renewed is not None and renewed.expires_at != self._keeper.expires_at:
+            self._gate.expires_at = renewed.expires_at
+            self._keeper.renew(wall(), renewed.expires_at)
+
+    def _announce(self, told: Announced) -> None:
+        if told.grant is None:
+            whose, step = "this server token", RENEW_STEP
+        else:
+            name = told.grant.name or told.grant.id.hex()
+            whose, step = f"the client token {name}", CLIENT_STEP
+        self._report(EndNears(whose, told.expires_at, told.left_s, step))
+
+
+def _farewell(
+    client: Client, end: LinkEnded | None, cause: Cause | None, detail: str | None
+) -> ClientLeft:
+    """Return what to say of a client whose link has ended."""
+    departure, silent_s = Departure.BROKE_PROTOCOL, 0.0
+    if cause is not None:
+        departure, detail = DEPARTURES[cause], None
+    else:
+        match end:
+            case PeerClosed(code=Ending.RECONNECTING | Ending.REPLACED):
+                departure = Departure.RECONNECTING
+            case PeerClosed(code=Ending.PROTOCOL_VIOLATION, text=text):
+                departure, detail = Departure.ACCUSED_US, text or None
+            case PeerClosed(text=text):
+                departure, detail = Departure.LEFT, text or None
+            case PeerSilent(silent_s=silent):
+                departure, silent_s = Departure.LOST, silent
+            case ClosedHere(code=Ending.REPLACED):
+                departure = Departure.REPLACED
+            case _:
+                pass
+    return ClientLeft(client.number, departure, detail, silent_s, None, client.token)
