@@ -1,7 +1,6 @@
 """share and open in one process, over the embedded relay: how connections begin, stall and end."""
 
 import gc
-import signal
 import struct
 from collections import Counter
 from contextlib import contextmanager, nullcontext, suppress
@@ -10,9 +9,21 @@ import gevent
 import pytest
 from gevent import socket
 from gevent.event import Event
+from net.sides import (
+    WAIT_S,
+    Side,
+    Told,
+    ask,
+    connect,
+    echo,
+    is_reset,
+    read_to_end,
+    relay_server,
+    serving,
+)
 
 from derphole.config import NetworkOptions, RelayAddress
-from derphole.errors import AlreadyInUse, BindFailed, Interrupted, NotAwaited, ShareEnded, TimedOut
+from derphole.errors import AlreadyInUse, BindFailed, NotAwaited, ShareEnded, TimedOut
 from derphole.forwarding.bind import bound
 from derphole.forwarding.dial import DIAL_S
 from derphole.forwarding.endpoints import TcpEndpoint, parse_bind, parse_target
@@ -39,14 +50,10 @@ from derphole.status import Caution, Listening, Notice, TokenIssued
 from derphole.token.grant import Capability
 from derphole.token.resumption import MAX_LOST
 from derphole.token.text import parse_token
-from tunnel.crypto.keys import KeyPair
 from tunnel.net.clock import monotonic, wall
-from tunnel.net.relay_server.limits import RelayLimits
-from tunnel.net.relay_server.server import RelayServer
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import KIB, MIB
 
-WAIT_S = 15.0
 EARLY_S = 0.1  # a timer counts from when its loop last looked at the clock
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -62,13 +69,6 @@ def server():
     relay = relay_server(0)
     yield relay
     relay.stop()
-
-
-def relay_server(port):
-    keys = KeyPair.from_secret(b"\x29" * 32)
-    relay = RelayServer(("127.0.0.1", port), keys, None, None, RelayLimits(), "")
-    relay.start()
-    return relay
 
 
 @pytest.fixture
@@ -94,60 +94,6 @@ def test_clients_that_were_lost_are_remembered_as_far_as_they_may_come_back_and_
             assert not sharing._is_over()
 
         assert list(sharing._lost_at) == list(sharing._numbers) == clients[-MAX_LOST:]
-
-
-class Told:
-    """What one side reports; its text can be awaited."""
-
-    def __init__(self):
-        self.statuses = []
-        self._changed = Event()
-
-    def __call__(self, status):
-        self.statuses.append(status)
-        self._changed.set()
-
-    def wait(self, kind, is_wanted=lambda status: True):
-        with gevent.Timeout(WAIT_S, AssertionError(f"no {kind.__name__}: {self.statuses}")):
-            while True:
-                self._changed.clear()
-                for status in self.statuses:
-                    if isinstance(status, kind) and is_wanted(status):
-                        return status
-                self._changed.wait()
-
-    def ended(self, count=1):
-        """Wait for so many connections to end; returns what was told of them."""
-        self.wait(ForwardingEnded, lambda _: len(self.of(ForwardingEnded)) >= count)
-        return self.of(ForwardingEnded)
-
-    def of(self, kind):
-        return [status for status in self.statuses if isinstance(status, kind)]
-
-
-class Side:
-    """One command, in a greenlet of its own."""
-
-    def __init__(self, run, told):
-        self.told = told
-        self.greenlet = gevent.spawn(self._run, run)
-        self.error = None
-
-    def _run(self, run):
-        try:
-            run()
-        except (Exception, Interrupted) as error:  # noqa: BLE001 - the test looks at it
-            self.error = error
-
-    def interrupt(self):
-        """End it as a signal does; returns when it has ended."""
-        gevent.kill(self.greenlet, Interrupted(signal.SIGINT, "SIGINT"))
-        self.wait()
-
-    def wait(self):
-        self.greenlet.join(timeout=WAIT_S)
-        assert self.greenlet.dead
-        return self.error
 
 
 def sharing(options, target, **wanted):
@@ -187,64 +133,6 @@ def pair(options, target, wait_s=CONNECTION_WAIT_S, **wanted):
         for side in (opened, shared):
             if side is not None and not side.greenlet.dead:
                 side.interrupt()
-
-
-@contextmanager
-def serving(serve):
-    """Yield the target of a server that runs `serve` for each connection."""
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(100)
-    served = []
-
-    def accept():
-        while True:
-            sock, _ = listener.accept()
-            served.append(gevent.spawn(serve, sock))
-
-    acceptor = gevent.spawn(accept)
-    try:
-        yield TcpEndpoint("127.0.0.1", listener.getsockname()[1])
-    finally:
-        acceptor.kill()
-        listener.close()
-        gevent.killall(served)
-
-
-def echo(sock):
-    with suppress(OSError):
-        while data := sock.recv(64 * KIB):
-            sock.sendall(data)
-    sock.close()
-
-
-def connect(port):
-    return socket.create_connection(("127.0.0.1", port), timeout=WAIT_S)
-
-
-def read_to_end(sock):
-    data = bytearray()
-    while chunk := sock.recv(64 * KIB):
-        data += chunk
-    return bytes(data)
-
-
-def ask(port, data):
-    with connect(port) as sock:
-        sock.sendall(data)
-        sock.shutdown(socket.SHUT_WR)
-        return read_to_end(sock)
-
-
-def is_reset(sock):
-    """Wait for the end of a connection; tells whether it was a reset."""
-    try:
-        while sock.recv(64 * KIB):
-            pass
-    except ConnectionResetError:
-        return True
-    return False
 
 
 # -- connections that go well ---------------------------------------------------------------
