@@ -33,10 +33,12 @@ PURE_DERPHOLE = {
     "SIGNAL_EXIT_BASE",  # another one
     "config",
     "derptun.announcements",
+    "derptun.described",
     "derptun.gate",
     "derptun.keeper",
     "derptun.limits",
     "derptun.minting",
+    "derptun.registry",
     "derptun.revocations",
     "derptun.statuses",
     "delivery.bottleneck",

@@ -62,7 +62,6 @@ class Program:
         description: half a sentence.
         commands: by name, which may have two words; without `help`.
         examples: command lines.
-        planned: what does the work of commands that people know and that come later, by name.
         aliases: other names of commands, each with the command's own.
     """
 
@@ -70,7 +69,6 @@ class Program:
     description: str
     commands: Mapping[str, Command]
     examples: tuple[str, ...]
-    planned: Mapping[str, str]
     aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -187,6 +185,30 @@ def _load_connect() -> CommandModule:
     return connect
 
 
+def _load_service_set() -> CommandModule:
+    from derphole.cli.derptun import service_set
+
+    return service_set
+
+
+def _load_service_list() -> CommandModule:
+    from derphole.cli.derptun import service_list
+
+    return service_list
+
+
+def _load_service_rm() -> CommandModule:
+    from derphole.cli.derptun import service_rm
+
+    return service_rm
+
+
+def _load_status() -> CommandModule:
+    from derphole.cli.derptun import status
+
+    return status
+
+
 NETCHECK = Command("Check this network and say what works", _load_netcheck)
 VERSION = Command("Print the version", _load_version, most=None, takes_options=False)
 
@@ -220,20 +242,15 @@ DERPTUN_COMMANDS: Mapping[str, Command] = {
     "netcheck": NETCHECK,
     "open": Command("Open a local port that leads to a server", _load_tunnel_open, most=1),
     "serve": Command("Serve a TCP service to client tokens", _load_serve, most=1),
+    "service list": Command("List the services that are kept", _load_service_list),
+    "service rm": Command("Forget a service", _load_service_rm, 1, 1),
+    "service set": Command("Keep a client token under a name", _load_service_set, 1, 1),
+    "status": Command("Say which tunnels of yours run here", _load_status),
     "token server": Command("Make a server token, or give one a later end", _load_token_server),
     "token client": Command("Make a client token from a server token", _load_token_client, most=1),
     "token show": Command("Print what a token is, without its secret", _load_token_show, most=1),
     "token revoke": Command("End a client token before its time", _load_token_revoke, 1, 1),
     "version": VERSION,
-}
-
-_SHARE_INSTEAD = (
-    "until then run `derphole share HOST:PORT` where the service is and `derphole open TOKEN` on "
-    "the other machine; a token lasts up to 7 days"
-)
-PLANNED: Mapping[str, Mapping[str, str]] = {
-    "derphole": {},
-    "derptun": dict.fromkeys(("service",), _SHARE_INSTEAD),
 }
 
 COMMANDS: Mapping[str, Program] = {
@@ -248,7 +265,6 @@ COMMANDS: Mapping[str, Program] = {
             "derphole open TOKEN",
             "derphole help pipe",
         ),
-        PLANNED["derphole"],
         {"tx": "send", "rx": "receive", "recv": "receive", "recieve": "receive"},
     ),
     "derptun": Program(
@@ -262,6 +278,5 @@ COMMANDS: Mapping[str, Program] = {
             "derptun open --token-file client.dtc --listen 127.0.0.1:2222",
             "derptun connect --stdio --token-file client.dtc",
         ),
-        PLANNED["derptun"],
     ),
 }

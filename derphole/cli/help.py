@@ -123,12 +123,6 @@ def usage_line(program: Program, spoken: str, name: str | None) -> str:
     return text.partition("\nUSAGE:\n")[2].partition("\n")[0].strip()
 
 
-def not_yet(program: Program, spoken: str, name: str) -> str:
-    """Return what is said of a command that people know and this version does not have."""
-    until = _as_spoken(program.planned[name], program, spoken)
-    return f"`{spoken} {name}` is not in this version yet; {until}"
-
-
 def markdown_reference(first: Program) -> str:
     """Return the help of every command of both programs as one Markdown document.
 

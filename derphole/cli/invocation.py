@@ -26,7 +26,7 @@ from derphole.cli.frame.arguments import (
 )
 from derphole.cli.frame.near_words import meant
 from derphole.cli.frame.output import Output
-from derphole.cli.help import command_help, markdown_reference, not_yet, root_help, usage_line
+from derphole.cli.help import command_help, markdown_reference, root_help, usage_line
 from derphole.errors import (
     DerpholeError,
     InternalError,
@@ -238,8 +238,6 @@ class Invocation:
         known = {*whole, *self._program.groups, "help"}
         if name in known:
             return
-        if name in self._program.planned:
-            raise UsageError(not_yet(self._program, self._spoken, name), shows_help=False)
         hint = f"Run '{self._spoken} --help' for usage"
         # The second word alone is known too: `invite` is `ssh invite`.
         members = {each.partition(" ")[2]: each for each in self._program.commands if " " in each}

@@ -16,7 +16,12 @@ from gevent.event import Event
 
 from derphole.config import NetworkOptions
 from derphole.derptun.limits import GIVE_UP_S, RENEW_AFTER_S
-from derphole.derptun.opening import SERVER_AWAITED, why_down
+from derphole.derptun.opening import (
+    SERVER_AWAITED,
+    described_claimer,
+    described_of,
+    why_down,
+)
 from derphole.derptun.patience import patiently
 from derphole.edges.stdio import ByteSink, ByteSource
 from derphole.errors import ConnectionLost, SinkClosed
@@ -27,7 +32,7 @@ from derphole.speech.resets import ResetCode, reset_words
 from derphole.status import Report, State, StateChanged
 from derphole.token.text import ClientToken
 from tunnel.errors import LinkEnded, StreamReset
-from tunnel.net.clock import monotonic
+from tunnel.net.clock import monotonic, wall
 from tunnel.net.endpoint import Link, Stream
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import ByteCount, Seconds
@@ -70,6 +75,18 @@ class Connect:
         self._has_input_ended = Event()
         self._moved_at = monotonic()
         self._is_done = False
+        self._rendezvous: ClaimerRendezvous | None = None
+        self._link: Link | None = None
+        self._since = self._link_since = wall()
+
+    def describe(self) -> dict[str, object]:
+        """Return how things are, for `derptun status`; never blocks."""
+        about = described_claimer("connect", self._token, self._since)
+        rendezvous, link = self._rendezvous, self._link
+        about["links"] = []
+        if rendezvous is not None and link is not None:
+            about["links"] = [described_of(rendezvous, link, self._link_since)]
+        return about
 
     def run(self, on_running: Callable[[], None]) -> None:
         """Copy both ways until the other side has ended; raises `DerpholeError` for other ends.
@@ -87,6 +104,7 @@ class Connect:
             patiently(rendezvous.find_relays, limit_s, self._report)
             link = rendezvous.claim(SERVER_AWAITED)
             rendezvous.report_path(link)
+            self._rendezvous, self._link, self._link_since = rendezvous, link, wall()
             link.open_stream()  # of control, on which nobody has anything to say
             stream = link.open_stream()
             link.refuse_streams(ResetCode.INTERNAL)

@@ -5,6 +5,7 @@ started later, restarted, moves, or is away for days.  Silence is borne for ten 
 the streams wait; a server that is another process by then is found out after three seconds.
 """
 
+import os
 from math import inf
 
 import gevent
@@ -12,12 +13,16 @@ from gevent import socket
 
 from derphole.config import NetworkOptions
 from derphole.derptun.announcements import Announcements
+from derphole.derptun.described import described_link
 from derphole.derptun.limits import GIVE_UP_S, RENEW_AFTER_S
+from derphole.derptun.minting import id_of_key
 from derphole.derptun.patience import patiently
 from derphole.derptun.statuses import EndNears, TunnelDown, TunnelUp
 from derphole.errors import AlreadyInUse, ClaimRefused, PeerBrokeProtocol, TokenExpired
+from derphole.forwarding.bind import address_text
 from derphole.forwarding.opening import CONNECTION_WAIT_S, Opening
-from derphole.rendezvous.common import endpoint_options
+from derphole.forwarding.switchboard import Switchboard
+from derphole.rendezvous.common import Rendezvous, endpoint_options
 from derphole.speech.control import Control
 from derphole.speech.endings import REVOKED_WORDS, Ending, ending_error
 from derphole.speech.turns import Stage
@@ -28,7 +33,7 @@ from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamR
 from tunnel.net.clock import wall
 from tunnel.net.endpoint import Link
 from tunnel.net.tasks import TaskGroup
-from tunnel.units import Seconds
+from tunnel.units import Seconds, WallTime
 
 SERVER_AWAITED = "the server to answer"
 SERVER_FULL = "the server has as many clients as it takes"
@@ -62,7 +67,22 @@ class TunnelOpening(Opening):
     ) -> None:
         behaviour = endpoint_options(options, GIVE_UP_S, RENEW_AFTER_S)
         super().__init__(options, token, listener, report, connection_wait_s, behaviour)
-        self._grant = token.grant
+        self._token, self._grant = token, token.grant
+        self._since = self._link_since = wall()
+
+    def describe(self) -> dict[str, object]:
+        """Return how things are, for `derptun status`; never blocks."""
+        link = self._link
+        about = described_claimer("open", self._token, self._since)
+        about["address"] = address_text(self._listener)
+        about["links"] = (
+            [] if link is None else [described_of(self._rendezvous, link, self._link_since)]
+        )
+        return about
+
+    def _use(self, link: Link, tasks: TaskGroup, board: Switchboard) -> None:
+        self._link_since = wall()
+        super()._use(link, tasks, board)
 
     def _first_link(self, tasks: TaskGroup) -> Link:
         """Return the first link, however long the server takes to come."""
@@ -113,6 +133,26 @@ class TunnelOpening(Opening):
                 expires_at = self._grant.expires_at
                 self._report(EndNears("this client token", expires_at, left_s, ASK_FOR_ANOTHER))
             gevent.sleep(max(1.0, min(CLOCK_LOOK_S, announcements.next_at() - now)))
+
+
+def described_claimer(command: str, token: ClientToken, since: WallTime) -> dict[str, object]:
+    """Return what `derptun status` is told of a process that goes to a server."""
+    return {
+        "command": command,
+        "pid": os.getpid(),
+        "since": round(since, 3),
+        "server": id_of_key(token.issuer_derp),
+        "id": token.grant.id.hex(),
+        "name": token.grant.name,
+        "expires_at": token.grant.expires_at,
+    }
+
+
+def described_of(rendezvous: Rendezvous, link: Link, since: WallTime) -> dict[str, object]:
+    """Return what `derptun status` is told of its link."""
+    counters = link.counters
+    path = rendezvous.path_description(link)
+    return described_link(path, since, counters.bytes_sent, counters.bytes_received)
 
 
 def why_down(end: LinkEnded, grant: Grant) -> str:

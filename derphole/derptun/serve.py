@@ -7,11 +7,13 @@
 A client that is lost comes back with its token; nothing is kept of it.
 """
 
+import os
 from collections.abc import Callable
 
 from gevent.event import Event
 
 from derphole.config import NetworkOptions
+from derphole.derptun.described import described_link
 from derphole.derptun.gate import TunnelGate
 from derphole.derptun.keeper import Announced, Cause, Keeper
 from derphole.derptun.limits import DEFAULT_CLIENTS
@@ -38,7 +40,7 @@ from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent
 from tunnel.net.clock import wall
 from tunnel.net.endpoint import Link
 from tunnel.net.tasks import TaskGroup
-from tunnel.units import Seconds
+from tunnel.units import Seconds, WallTime
 from tunnel.values import frozen
 
 # Chosen: what a file says, and what time has come, is seen after so long at the latest.
@@ -78,10 +80,12 @@ class Client:
     Args:
         number: in this run, from 1.
         grant: of its token.
+        since: when it came.
     """
 
     number: int
     grant: Grant
+    since: WallTime
 
     @property
     def token(self) -> str:
@@ -121,6 +125,7 @@ class Serve:
         self._here: dict[Link, Client] = {}
         self._ended: dict[Link, Cause] = {}  # by us, until that is told
         self._client_count = 0
+        self._since = wall()
         self._is_look_due = Event()
         self._is_over = False
 
@@ -166,6 +171,30 @@ class Serve:
                 service.cut_all()
             raise ServerExpired(self._keeper.expires_at)
 
+    def describe(self) -> dict[str, object]:
+        """Return how things are, for `derptun status`; never blocks."""
+        links = [
+            described_link(
+                self._rendezvous.path_description(link),
+                client.since,
+                link.counters.bytes_sent,
+                link.counters.bytes_received,
+                client=client.number,
+                token=client.token,
+                id=client.grant.id.hex(),
+            )
+            for link, client in self._here.items()
+        ]
+        return {
+            "command": "serve",
+            "pid": os.getpid(),
+            "since": round(self._since, 3),
+            "target": str(self._wanted.target),
+            "server": server_id(self._server),
+            "expires_at": self._keeper.expires_at,
+            "links": links,
+        }
+
     def look(self) -> None:
         """Read the files again now; never blocks."""
         self._files.forget()
@@ -202,7 +231,7 @@ class Serve:
         """Tell that a client is here."""
         grant = decode_header(self._rendezvous.header_of(link)).grant
         self._client_count += 1
-        client = self._here[link] = Client(self._client_count, grant)
+        client = self._here[link] = Client(self._client_count, grant, wall())
         self._report(StateChanged(State.CLAIMED))
         self._report(StateChanged(State.PROBING_DIRECT))
         self._rendezvous.report_path(link)

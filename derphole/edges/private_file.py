@@ -3,7 +3,7 @@
     read     through links; what is no file, or too large, is refused
     made     0600, complete under another name before it gets its own
     changed  under the lock of its folder, which everybody has who changes files in it by this
-             program; owner, and a mode that is narrower, stay
+             program; the owner stays, and the mode where it is narrower or nothing secret is in it
 
 Whoever reads never sees half of a file, and a process that is killed leaves the old one.
 """
@@ -20,6 +20,7 @@ from tunnel.units import ByteCount
 from tunnel.values import frozen
 
 FOREIGN_BITS = 0o077
+PERMISSIONS = 0o777
 OPEN_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -67,7 +68,12 @@ def make(path: str, text: str, *, replaces: bool) -> None:
 
 
 def change(
-    path: str, most: ByteCount, changed: Callable[[str], str], *, may_make: bool = True
+    path: str,
+    most: ByteCount,
+    changed: Callable[[str], str],
+    *,
+    may_make: bool = True,
+    is_secret: bool = True,
 ) -> None:
     """Replace a file by what `changed` makes of its text.
 
@@ -76,6 +82,7 @@ def change(
         most: bytes that it may have.
         changed: returns the new text; what it raises leaves the file as it is.
         may_make: whether there need be no file, which is one without text then.
+        is_secret: whether others lose what they may do with the file.
 
     Raises `OSError`.
     """
@@ -87,7 +94,7 @@ def change(
         text = "" if old is None else read_text(real, most).text
         new = changed(text)
         if new != text or old is None:
-            _put(folder, name, new.encode(), old)
+            _put(folder, name, new.encode(), old, PRIVATE_FILE if is_secret else PERMISSIONS)
 
 
 @contextmanager
@@ -110,8 +117,10 @@ def _status(folder: int, name: str) -> os.stat_result | None:
         return None
 
 
-def _put(folder: int, name: str, data: bytes, old: os.stat_result | None) -> None:
-    """Write a file beside its place and move it there."""
+def _put(
+    folder: int, name: str, data: bytes, old: os.stat_result | None, most: int = PRIVATE_FILE
+) -> None:
+    """Write a file beside its place and move it there; of the old one's mode `most` may stay."""
     beside = temporary(name)
     fd = os.open(
         beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, PRIVATE_FILE, dir_fd=folder
@@ -119,7 +128,7 @@ def _put(folder: int, name: str, data: bytes, old: os.stat_result | None) -> Non
     try:
         try:
             if old is not None:
-                _make_alike(fd, old)
+                _make_alike(fd, old, most)
             write_all(fd, data)
             os.fsync(fd)  # a token whose file is empty after a power cut is lost
         finally:
@@ -131,9 +140,8 @@ def _put(folder: int, name: str, data: bytes, old: os.stat_result | None) -> Non
         raise
 
 
-def _make_alike(fd: int, old: os.stat_result) -> None:
-    """Give a file the owner of what it replaces, and its mode where that is narrower."""
-    mode = stat.S_IMODE(old.st_mode) & PRIVATE_FILE
-    os.fchmod(fd, mode or PRIVATE_FILE)
+def _make_alike(fd: int, old: os.stat_result, most: int) -> None:
+    """Give a file the owner of what it replaces, and what may stay of its mode."""
+    os.fchmod(fd, stat.S_IMODE(old.st_mode) & most or PRIVATE_FILE)
     if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
         os.fchown(fd, old.st_uid, old.st_gid)

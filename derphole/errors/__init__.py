@@ -41,9 +41,11 @@ from derphole.errors.data import (
 from derphole.errors.derptun import (
     ConnectionLost,
     NotOfThisServer,
+    RegistryUnusable,
     ReplacedServer,
     RevocationsUnusable,
     ServedElsewhere,
+    ServiceUnknown,
     TokenFileUnusable,
 )
 from derphole.errors.files import (
@@ -163,12 +165,14 @@ __all__ = [
     "PeerLeft",
     "PieceMismatch",
     "ReceiverOutputClosed",
+    "RegistryUnusable",
     "RelayNotStarted",
     "RelayTrouble",
     "ReplacedServer",
     "RevocationsUnusable",
     "ServedElsewhere",
     "ServerExpired",
+    "ServiceUnknown",
     "SeveralKeys",
     "SeveralTokens",
     "ShareEnded",

@@ -37,6 +37,38 @@ class RevocationsUnusable(DerpholeError):
         super().__init__(path=path, reason=reason)
 
 
+class RegistryUnusable(DerpholeError):
+    """The registry of services cannot be read or written.
+
+    Args:
+        path: of the file.
+        reason: the system's words, or what is wrong in it.
+    """
+
+    code = "registry"
+    says = "the registry of services {path} cannot be used: {reason}"
+    next_step = "mend or remove it, or name another one with --registry"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path=path, reason=reason)
+
+
+class ServiceUnknown(DerpholeError):
+    """The registry has no service of that name.
+
+    Args:
+        name: that was asked for.
+        known: the names that there are, or others that are near.
+    """
+
+    code = "service-unknown"
+    says = "there is no service {name} in the registry[ (it has {known})]"
+    next_step = "keep one with `derptun service set NAME`"
+
+    def __init__(self, name: str, known: str | None) -> None:
+        super().__init__(name=name, known=known)
+
+
 class NotOfThisServer(TokenError):
     """A client token belongs to another server.
 

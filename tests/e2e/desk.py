@@ -12,6 +12,7 @@ from typing import IO
 
 from support.processes import PROGRAM, STOP_S, Process, await_true, clean_environment
 
+DERPTUN = [PROGRAM, "derptun"]
 TOKEN_LINE = r"^(dhp1_[A-Za-z0-9_-]{20,})$"
 LISTENING, TIME_WAIT = "0A", "06"  # states in /proc/net/tcp
 
@@ -74,6 +75,10 @@ class Desk:
             variables=variables,
             on_terminal=on_terminal,
         )
+
+    def derptun(self, name: str, *arguments: str | Path, **rest: object) -> Process:
+        """Start a derptun command."""
+        return self.run(name, [*DERPTUN, *arguments], **rest)  # type: ignore[arg-type]
 
     def listen(self, *arguments: str, stdout: IO[bytes] | int = subprocess.PIPE) -> Process:
         """Start a listener at the desk's relay."""

@@ -64,6 +64,7 @@ class Machine:
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.base}/run/host\n"
             "PidFile none\nStrictModes yes\nUsePAM no\nPasswordAuthentication no\n"
             "KbdInteractiveAuthentication no\nLogLevel VERBOSE\nUseDNS no\n"
+            "Subsystem sftp internal-sftp\n"
         )
         program = shutil.which("sshd") or "sshd"
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where it gives up its rights

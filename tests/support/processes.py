@@ -38,13 +38,29 @@ STALL_LINE = re.compile(r"the event loop was blocked for (\d+) ms")
 UNWANTED = re.compile(r"DERPHOLE_|DERPTUN_|TS_|(https?|all|no)_proxy$", re.IGNORECASE)
 
 
+def _are_all_dead(group: int) -> bool:
+    """Tell whether all that is left of a process group waits for whoever collects orphans."""
+    states = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = entry.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group:
+                states.append(fields[0])
+    return bool(states) and set(states) <= {"Z", "X"}
+
+
 def clean_environment(folder: Path) -> dict[str, str]:
     """Our environment without what would redirect a loopback test; caches go to `folder`.
 
     What is kept for later runs goes there too: nothing of a test is left in a person's home.
     """
     kept = {name: value for name, value in os.environ.items() if not UNWANTED.match(name)}
-    own = {"XDG_CACHE_HOME": str(folder / "cache"), "XDG_STATE_HOME": str(folder / "state")}
+    own = {
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "XDG_RUNTIME_DIR": str(folder),  # short: a socket's path has 107 bytes at most
+        "XDG_STATE_HOME": str(folder / "state"),
+    }
     return {**kept, **own, "PYTHONUNBUFFERED": "1"}
 
 
@@ -243,7 +259,7 @@ class Process:
             os.killpg(self.pid, 0)
         except ProcessLookupError:
             return False
-        return True
+        return not _are_all_dead(self.pid)
 
     # -- inside -----------------------------------------------------------------------------
 

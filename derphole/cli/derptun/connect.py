@@ -5,15 +5,12 @@ import signal
 from contextlib import ExitStack
 from pathlib import Path
 
-from derphole.cli.frame import sources
+from derphole.cli.derptun.client_source import SERVICE_OPTION, client_source
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.network import network_options
 from derphole.cli.frame.options import BEFORE_TIMEOUT, SOURCE_OPTIONS, TRACE_OPTION
 from derphole.cli.frame.output import Output
 from derphole.errors import Interrupted, UsageError
-from derphole.token.pasted import pasted_token
-from derphole.token.validity import check_client
-from tunnel.net.clock import wall
 from tunnel.units import Seconds
 from tunnel.values import replace
 
@@ -28,7 +25,7 @@ unless it is a terminal or --verbose is given.  It ends by itself when the other
 connection, or when nobody reads its output any more.
 
 USAGE:
-    derptun connect --stdio [options] [--] [TOKEN]
+    derptun connect [options] [--] [TOKEN]
 
 ARGUMENTS:
     TOKEN               A client token (default: the variable DERPTUN_TOKEN)
@@ -36,6 +33,7 @@ ARGUMENTS:
 OPTIONS:
     --stdio                     Use standard input and output: required
 {SOURCE_OPTIONS}\
+{SERVICE_OPTION}\
     --print-ssh-config HOST     Print the block for ~/.ssh/config instead
     --log-file FILE             Append to a file what is said, to the end: ssh often throws
                                 standard error away
@@ -62,11 +60,11 @@ def run(arguments: Arguments, output: Output) -> int:
         options = replace(options, timeout_s=TIMEOUT_S)
     _log(arguments, output)
     with ExitStack() as stack:
-        text = sources.token_text(arguments, output, warns_of_mode=False)
-        token = check_client(pasted_token(text), wall())
+        token = client_source(arguments, output, warns_of_mode=False)
 
         from derphole.cli.frame.signals import EndingSignals
         from derphole.derptun.connect import Connect, close_standard_output
+        from derphole.edges.status_socket import runtime_folder, told
         from derphole.edges.stdio import standard_input, standard_output
 
         source, sink = standard_input(), standard_output()
@@ -74,7 +72,8 @@ def run(arguments: Arguments, output: Output) -> int:
         stack.callback(sink.close)
         connect = Connect(options, token, source, sink, output.report, close_standard_output)
         try:
-            with EndingSignals():
+            folder = runtime_folder(arguments.environ)
+            with EndingSignals(), told(folder, connect.describe):
                 connect.run(output.mute)
         except Interrupted as interrupted:
             if interrupted.signum == signal.SIGHUP:

@@ -12,7 +12,7 @@ from derphole.errors import UsageError, utc_text
 from derphole.status import Instruction, TokenIssued
 from derphole.token.grant import GRANT_ID_SIZE, SEED_SIZE, Mint
 from derphole.token.hints import RegionHints
-from derphole.token.text import ServerToken, token_text
+from derphole.token.text import ClientToken, ServerToken, token_text
 from tunnel.crypto.keys import DerpKey
 from tunnel.net.clock import wall
 from tunnel.units import WallTime
@@ -21,8 +21,8 @@ from tunnel.values import replace
 
 def one_off(
     arguments: Arguments, output: Output, options: NetworkOptions
-) -> tuple[ServerToken, Callable[[], None]]:
-    """Return a new server token, and what prints the client's command once it can be used.
+) -> tuple[ServerToken, ClientToken, Callable[[], None]]:
+    """Return a new server token, a client token, and what prints the client's command in time.
 
     Raises `UsageError` where nobody could read it, `RelayTrouble`.
     """
@@ -38,7 +38,7 @@ def one_off(
     server = ServerToken(os.urandom(SEED_SIZE), server_expiry(now, None), RegionHints(()))
     key = DerpKey(Mint.from_seed(server.seed).keys.derp.public)
     server = replace(server, hints=server_hints(options, key, (), output.report))
-    client = minted(server, os.urandom(GRANT_ID_SIZE), client_expiry(now, server, None), "")
+    client = new_client(server, "")
     text, expires_at = token_text(client), client.grant.expires_at
 
     def tell() -> None:
@@ -55,4 +55,10 @@ def one_off(
         ):
             output.report(Instruction(line))
 
-    return server, tell
+    return server, client, tell
+
+
+def new_client(server: ServerToken, name: str) -> ClientToken:
+    """Return a client token of the usual life; raises `ServerExpired`."""
+    grant_id, expires_at = os.urandom(GRANT_ID_SIZE), client_expiry(wall(), server, None)
+    return minted(server, grant_id, expires_at, name)

@@ -2,16 +2,13 @@
 
 from contextlib import suppress
 
-from derphole.cli.frame import sources
+from derphole.cli.derptun.client_source import SERVICE_OPTION, client_source
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.network import network_options
 from derphole.cli.frame.options import ISSUER_OPTIONS, SOURCE_OPTIONS
 from derphole.cli.frame.output import Output
 from derphole.errors import Interrupted
 from derphole.forwarding.endpoints import DEFAULT_BIND, parse_bind
-from derphole.token.pasted import pasted_token
-from derphole.token.validity import check_client
-from tunnel.net.clock import wall
 
 USAGE = f"""\
 Open a local port that leads to what the server serves.
@@ -29,6 +26,7 @@ ARGUMENTS:
 
 OPTIONS:
 {SOURCE_OPTIONS}\
+{SERVICE_OPTION}\
     --listen BIND               Where to listen: HOST:PORT, PORT, unix:PATH, or :PORT for every
                                 address of this machine (default {DEFAULT_BIND}: any free port)
 {ISSUER_OPTIONS}
@@ -42,11 +40,12 @@ def run(arguments: Arguments, output: Output) -> int:
     """Serve the port until a signal, and return 0."""
     options = network_options(arguments)
     where = parse_bind(arguments.text("--listen") or DEFAULT_BIND)
-    token = check_client(pasted_token(sources.token_text(arguments, output)), wall())
+    token = client_source(arguments, output)
 
     from derphole.cli.frame.file_limit import raise_file_limit
     from derphole.cli.frame.signals import EndingSignals
     from derphole.derptun.opening import TunnelOpening
+    from derphole.edges.status_socket import runtime_folder, told
     from derphole.forwarding.bind import bound, reachable_from_elsewhere
     from derphole.forwarding.limits import MOST_CONNECTIONS
 
@@ -56,6 +55,7 @@ def run(arguments: Arguments, output: Output) -> int:
         if not where.is_loopback:
             output.report(reachable_from_elsewhere(where))
         opening = TunnelOpening(options, token, listener, output.report)
-        with EndingSignals(on_request=opening.reconnect):
+        folder = runtime_folder(arguments.environ)
+        with EndingSignals(on_request=opening.reconnect), told(folder, opening.describe):
             opening.run()
     return 0

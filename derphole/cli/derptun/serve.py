@@ -2,7 +2,9 @@
 
 from contextlib import suppress
 
-from derphole.cli.derptun.one_off import one_off
+from derphole.cli.derptun.client_source import REGISTRY_OPTION, registry_path
+from derphole.cli.derptun.one_off import new_client, one_off
+from derphole.cli.derptun.service_set import keep
 from derphole.cli.derptun.token_revoke import revocations_path
 from derphole.cli.frame import sources
 from derphole.cli.frame.arguments import Arguments
@@ -11,8 +13,10 @@ from derphole.cli.frame.numbers import count
 from derphole.cli.frame.options import ISSUER_OPTIONS, SOURCE_OPTIONS
 from derphole.cli.frame.output import Output
 from derphole.derptun.limits import DEFAULT_CLIENTS, MOST_CLIENTS
+from derphole.derptun.registry import check_service_name
 from derphole.errors import Interrupted, UsageError
 from derphole.forwarding.endpoints import parse_target
+from derphole.token.grant import MAX_NAME_SIZE
 from derphole.token.pasted import pasted_token
 from derphole.token.validity import check_server
 
@@ -37,6 +41,8 @@ OPTIONS:
     --revoked FILE              The file of revocations (default: that of --token-file, with
                                 .revoked behind its name)
     --replace                   End another `derptun serve` that has this token
+    --register NAME             Keep a client token in this user's registry of services
+{REGISTRY_OPTION}\
     --qr                        Without a token: show the client token as a QR code, too
 {ISSUER_OPTIONS}
 EXAMPLES:
@@ -57,11 +63,15 @@ def run(arguments: Arguments, output: Output) -> int:
     if arguments.flag("--qr") and is_given:
         raise UsageError("--qr is for a run without a token, whose client token it shows")
     revoked = revocations_path(arguments)
+    name = arguments.text("--register")
+    if name is not None:
+        check_service_name(name)
 
     from derphole.cli.frame.file_limit import raise_file_limit
     from derphole.cli.frame.signals import EndingSignals
     from derphole.derptun.serve import Serve, ServeOptions
     from derphole.derptun.watched_files import WatchedFiles
+    from derphole.edges.status_socket import runtime_folder, told
     from derphole.forwarding.limits import MOST_CONNECTIONS
 
     raise_file_limit(MOST_CONNECTIONS)
@@ -75,12 +85,15 @@ def run(arguments: Arguments, output: Output) -> int:
     with suppress(Interrupted), EndingSignals(on_request=look):
         if is_given:
             server = check_server(pasted_token(sources.token_text(arguments, output)))
-            on_ready = None
+            client, on_ready = None, None
         else:
-            server, on_ready = one_off(arguments, output, options)
+            server, client, on_ready = one_off(arguments, output, options)
+        if name is not None:
+            keep(registry_path(arguments), name, client or new_client(server, name[:MAX_NAME_SIZE]))
         files = WatchedFiles(server, arguments.text("--token-file"), revoked, output.report)
         wanted = ServeOptions(target, clients, replaces=arguments.flag("--replace"))
         serving = Serve(options, server, wanted, files, output.report)
         running.append(serving)
-        serving.run(on_ready)
+        with told(runtime_folder(arguments.environ), serving.describe):
+            serving.run(on_ready)
     return 0

@@ -14,8 +14,16 @@ from derphole.errors import UsageError
 
 # What ssh takes for one name, and no pattern.
 HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-PASSED_ON = ("--relay", "--derp-map", "--ca-file", "--udp-port", "--timeout", "--log-file")
-PATHS = ("--ca-file", "--log-file")
+PASSED_ON = (
+    "--registry",
+    "--relay",
+    "--derp-map",
+    "--ca-file",
+    "--udp-port",
+    "--timeout",
+    "--log-file",
+)
+PATHS = ("--registry", "--ca-file", "--log-file")
 
 
 def ssh_block(arguments: Arguments, host: str) -> str:
@@ -25,11 +33,16 @@ def ssh_block(arguments: Arguments, host: str) -> str:
             f'invalid host "{host}": use letters, digits, dots, dashes and underscores',
             shows_help=False,
         )
-    token_file = arguments.text("--token-file")
-    if not token_file:
-        raise UsageError("--print-ssh-config requires --token-file: ssh's settings hold no secrets")
+    token_file, service = arguments.text("--token-file"), arguments.text("--service")
+    if not token_file and not service:
+        raise UsageError(
+            "--print-ssh-config requires --token-file or --service: ssh's settings hold no secrets"
+        )
     words = [*program_words(), "connect", "--stdio"]
-    words += ["--token-file", str(Path(token_file).absolute())]
+    if token_file:
+        words += ["--token-file", str(Path(token_file).absolute())]
+    else:
+        words += ["--service", str(service)]
     for name in PASSED_ON:
         value = arguments.text(name)
         if value is not None:

@@ -108,7 +108,7 @@ def _revoke(path: str, grant_id: bytes, name: str) -> bool:
         return with_revocation(text, grant_id, name) if is_new[0] else text
 
     try:
-        private_file.change(path, MAX_FILE_SIZE, changed)
+        private_file.change(path, MAX_FILE_SIZE, changed, is_secret=False)
     except RevocationsUnreadable as error:
         raise RevocationsUnusable(path, str(error)) from error
     except OSError as error:

@@ -8,6 +8,7 @@ from derphole.cli.frame.options import SOURCE_OPTIONS
 from derphole.cli.frame.output import Output
 from derphole.derptun.minting import id_of_key, server_id
 from derphole.errors import utc_text
+from derphole.status import Notice
 from derphole.token.hints import OwnRelay, RegionHints, RelayHints, own_relays
 from derphole.token.pasted import pasted_token
 from derphole.token.text import ServerToken, SessionToken, Token
@@ -19,6 +20,8 @@ from tunnel.units import WallTime
 USAGE = f"""\
 Print what a token is: its role, id and name, until when it is good, and where both sides meet.  The
 secret in it is not shown.
+
+The report goes to standard error; with --json one JSON object goes to standard output.
 
 USAGE:
     derptun token show [options] [--] [TOKEN]
@@ -45,7 +48,7 @@ def run(arguments: Arguments, output: Output) -> int:
         if name == "expires_at" or value in (None, ""):
             continue
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        output.payload_line(f"{name + ':':<10}{text}")
+        output.report(Notice(f"{name + ':':<10}{text}"))
     return 0
 
 

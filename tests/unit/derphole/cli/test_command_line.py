@@ -354,26 +354,6 @@ def test_no_two_words_of_a_command_are_mistaken_for_each_other():
             ], name
 
 
-@pytest.mark.parametrize(
-    ("program", "line"),
-    [
-        ("derptun", ["service", "list"]),
-    ],
-)
-def test_a_command_that_comes_later_is_told_from_an_unknown_one(run, program, line):
-    sentence = f"`{program} {line[0]}` is not in this version yet; until then "
-    exit_code, out, err = run(*line, program=program)
-
-    assert (exit_code, out) == (2, "")
-    assert err.startswith(sentence)
-    assert err.count("\n") == 1
-    assert run("help", line[0], program=program) == (2, "", err)
-
-
-def test_help_of_a_later_command_s_own_command_tells_the_same(run):
-    assert run("help", "service", "set", program="derptun") == run("service", program="derptun")
-
-
 def test_another_name_of_a_command_is_that_command(run):
     for program in COMMANDS.values():
         for other, name in program.aliases.items():
@@ -384,21 +364,6 @@ def test_another_name_of_a_command_is_that_command(run):
             assert run(other, "--help", program=program.name) == run(
                 name, "--help", program=program.name
             )
-
-
-def test_no_command_that_is_there_is_told_to_come_later():
-    for program in COMMANDS.values():
-        assert not set(program.planned) & set(program.commands)
-
-
-def test_what_does_the_work_of_a_later_command_can_be_typed(run):
-    for program in COMMANDS.values():
-        for name, until in program.planned.items():
-            lines = re.findall(r"`derphole ([^`]*)`", until)
-            assert len(lines) == 2, name
-            for line in lines:
-                command = line.split()[0]
-                assert run(command, "--help")[0] == 0
 
 
 def test_an_unknown_command_of_derptun_points_at_its_help(run):
