@@ -357,7 +357,8 @@ class Extractor:
 
     def _begin(self, entry: Entry, offset: ByteCount) -> _File:
         name, placed = self._placed(entry)
-        partial = PartialFile(self._stack[-1].fd, name, offset)
+        folder = self._stack[-1]
+        partial = PartialFile(folder.fd, name, offset, is_alone=folder.is_new)
         self.received.stored += offset
         self._recorder.began(entry, offset)
         return _File(entry, partial, offset, placed is Placement.REPLACE)

@@ -7,7 +7,7 @@ the process leaves that file, for a later run to continue.  All calls block.
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from derphole.edges.destination import NO_LINK, PRIVATE_FILE, present
@@ -38,19 +38,22 @@ class PartialFile:
         name: what the file is called once it is complete.
         held: bytes at its front that an earlier run wrote; 0 for a new file, and then what has the
             temporary name is removed, a link itself and never what it points to.
+        is_alone: whether the folder was made by this run and nobody else may write there.
 
     Raises:
         PartialUnusable: what is there cannot be continued.
         OSError: no file can be made.
     """
 
-    def __init__(self, folder: int, name: bytes, held: ByteCount = 0) -> None:
+    def __init__(
+        self, folder: int, name: bytes, held: ByteCount = 0, *, is_alone: bool = False
+    ) -> None:
         self.name = name
         self.part = part_name(name)
         self.folder = folder
         self._end = 0
         self._fd = self._continued(held) if held else self._made()
-        self._identity = _identity(os.fstat(self._fd))
+        self._identity = None if is_alone else _identity(os.fstat(self._fd))
 
     def _made(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK
@@ -95,8 +98,11 @@ class PartialFile:
         """The descriptor, for who reads what is held."""
         return self._fd
 
-    def write(self, offset: ByteCount, chunks: Iterable[Buffer]) -> None:
+    def write(self, offset: ByteCount, chunks: Sequence[Buffer]) -> None:
         """Write at an offset; zeros beyond the end become a hole.  Raises `OSError`."""
+        if len(chunks) == 1 and 0 < len(chunks[0]) <= ZERO_BLOCK and chunks[0][0]:
+            self._put(offset, [memoryview(chunks[0])])  # most files are small, and not zeros
+            return
         begin = offset
         data: list[memoryview] = []  # to be written, from `begin` on
         zeros: list[memoryview] = []  # behind it
@@ -118,7 +124,7 @@ class PartialFile:
         self._put(begin, data)
 
     def _put(self, offset: ByteCount, views: list[memoryview]) -> None:
-        for batch in batches(views):
+        for batch in batches(views) if len(views) > 1 else (views,) if views else ():
             while batch:
                 count = os.pwritev(self._fd, batch, offset)
                 offset += count
@@ -155,9 +161,12 @@ class PartialFile:
             FileExistsError: something has its name, and is not to be replaced.
             OSError: it could not be done; the temporary file stays.
         """
-        there = os.stat(self.part, dir_fd=self.folder, follow_symlinks=False)
-        if _identity(there) != self._identity:
-            raise FileNotFoundError(errno.ENOENT, "another process took its temporary file away")
+        if self._identity is not None:
+            there = os.stat(self.part, dir_fd=self.folder, follow_symlinks=False)
+            if _identity(there) != self._identity:
+                raise FileNotFoundError(
+                    errno.ENOENT, "another process took its temporary file away"
+                )
         give_name(self.folder, self.part, self.name, replaces=replaces)
 
     def close(self) -> None:
