@@ -39,6 +39,7 @@ from tunnel.units import KIB, Buffer, ByteCount
 
 # Chosen.
 WORTH_BYTES: ByteCount = 256 * KIB  # below, a file that was begun comes again as a whole
+PUT_BYTES: ByteCount = 1 << 20  # of one file, written together: what a kill in between may cost
 MAX_CONTINUED = 64  # files of an earlier run; each holds two descriptors until the end
 
 # What is wrong with one entry, and not with the disk.
@@ -153,10 +154,12 @@ class Extractor:
             PartialUnusable: the temporary file of an earlier run cannot be continued.
             OSError: the disk is full, or cannot be written for another reason.
         """
-        for chunk in chunks:
-            for event in self._reader.feed(chunk):
-                self._take(event)
-        self._put()
+        try:
+            for chunk in chunks:
+                for event in self._reader.feed(chunk):
+                    self._take(event)
+        finally:
+            self._put()
 
     def repair(self, path: bytes, offset: ByteCount, chunks: Sequence[Buffer]) -> None:
         """Write bytes of a continued file again, once all the others of it are written.
@@ -217,7 +220,7 @@ class Extractor:
     def _take(self, event: archive.Event) -> None:
         match event:
             case archive.Data(offset, view):
-                if offset != self._data_end:
+                if offset != self._data_end or offset - self._data_at >= PUT_BYTES:
                     self._put()
                     self._data_at = offset
                 self._data.append(view)
