@@ -82,9 +82,13 @@ class Site:
     def where(self) -> str:
         return f"{self.machine.user}@host.behind.the.tunnel"
 
+    def proxies(self) -> list[int]:
+        """Return the processes that ssh has for its proxies."""
+        return [pid for pid, line in self.tunnel.processes().items() if " connect " in line]
+
     def check_no_proxy_is_left(self) -> None:
         await_true(
-            lambda: not [line for line in self.tunnel.processes() if " connect " in line],
+            lambda: not self.proxies(),
             "no proxy is left",
             20,
         )
@@ -171,7 +175,7 @@ def test_sessions_that_share_one_connection_outlive_the_first_and_leave_nothing(
     second = site.run(["ssh", *shared, site.where, "echo two"])
 
     assert second.stdout == b"two\n", second
-    assert len([line for line in site.tunnel.processes() if " connect " in line]) == 1
+    assert len(site.proxies()) == 1
     site.run(["ssh", *shared, "-O", "exit", site.where])
     site.check_no_proxy_is_left()
 

@@ -90,9 +90,9 @@ class Tunnel:
             [*map(str, DERPTUN), "connect", "--stdio", "--token-file", str(client), *words]
         )
 
-    def processes(self) -> list[str]:
+    def processes(self) -> dict[int, str]:
         """Return the command lines of all processes that use a token of ours."""
-        found = []
+        found = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and entry.name != str(os.getpid()):
                 try:
@@ -100,5 +100,5 @@ class Tunnel:
                 except OSError:
                     continue
                 if str(self.folder) in line:
-                    found.append(line)
+                    found[int(entry.name)] = line
         return found
