@@ -44,7 +44,7 @@ from tunnel.units import Seconds, WallTime
 from tunnel.values import frozen
 
 # Chosen: what a file says, and what time has come, is seen after so long at the latest.
-LOOK_S: Seconds = 2.0
+LOOK_S: Seconds = 4.0
 RENEW_STEP = "renew it with `derptun token server --renew FILE`"
 CLIENT_STEP = "make its owner a new one with `derptun token client`"
 ENDINGS = {

@@ -4,7 +4,7 @@ What cannot be read any more keeps its last meaning, and is told: a revocation i
 since a file is damaged or away.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from derphole.derptun.minting import server_id
@@ -51,12 +51,10 @@ class WatchedFiles:
         self._token_file = token_file
         self._revocations_file = revocations_file
         self._report = report
-        self._seen: dict[str, Look] = {}
+        self._paths = [path for path in (token_file, revocations_file) if path is not None]
+        self._seen = in_thread(_look_at_all, self._paths)
         self._told: dict[str, str] = {}
-        if token_file is not None:
-            self._seen[token_file] = in_thread(_look_at, token_file)
         if revocations_file is not None:
-            self._seen[revocations_file] = in_thread(_look_at, revocations_file)
             self.revoked = in_thread(read_revocations, revocations_file)
 
     def forget(self) -> None:
@@ -65,18 +63,15 @@ class WatchedFiles:
 
     def look(self) -> bool:
         """Read what has changed since the last look; tells whether anything may have."""
-        has_changed = False
-        if self._token_file is not None and self._has_changed(self._token_file):
-            has_changed |= self._read(self._token_file, self._read_token)
-        if self._revocations_file is not None and self._has_changed(self._revocations_file):
-            has_changed |= self._read(self._revocations_file, self._read_revocations)
-        return has_changed
-
-    def _has_changed(self, path: str) -> bool:
-        look = in_thread(_look_at, path)
-        is_new = path not in self._seen or self._seen[path] != look
-        self._seen[path] = look
-        return is_new
+        if not self._paths:
+            return False
+        before, self._seen = self._seen, in_thread(_look_at_all, self._paths)
+        changed = [path for path in self._paths if before.get(path, ()) != self._seen[path]]
+        has_read = False
+        for path in changed:
+            is_token = path == self._token_file
+            has_read |= self._read(path, self._read_token if is_token else self._read_revocations)
+        return has_read
 
     def _read(self, path: str, read: Callable[[str], None]) -> bool:
         """Read one file; tells whether it could be read."""
@@ -125,6 +120,11 @@ def read_revocations(path: str) -> frozenset[bytes]:
         raise RevocationsUnusable(path, str(error)) from error
     except OSError as error:
         raise RevocationsUnusable(path, reason_text(error)) from error
+
+
+def _look_at_all(paths: Sequence[str]) -> dict[str, Look]:
+    """Return what changes with each of the files.  Blocks."""
+    return {path: _look_at(path) for path in paths}
 
 
 def _look_at(path: str) -> Look:

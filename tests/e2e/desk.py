@@ -6,7 +6,7 @@ import select
 import struct
 import subprocess
 import termios
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -31,6 +31,7 @@ class Desk:
         self.processes: list[Process] = []
         self.working_folder = folder / "empty"
         self.working_folder.mkdir()
+        self._last: list[Callable[[], None]] = []
 
     def run(
         self,
@@ -105,6 +106,12 @@ class Desk:
         """Stop what still runs."""
         for process in reversed(self.processes):
             process.stop()
+        for last in self._last:
+            last()
+
+    def on_close(self, last: Callable[[], None]) -> None:
+        """Have something called at the end, when nothing runs any more."""
+        self._last.append(last)
 
     def assert_nothing_is_left(self) -> None:
         """No process, no file, no connection to the relay, and no traceback was ever shown."""

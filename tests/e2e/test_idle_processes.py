@@ -7,6 +7,7 @@ need a network of their own: tests/natlab/test_idle_in_the_lab.py.
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from desk import Desk, token_of
 from faults import start_relay
 from support.idle import Idle, assert_idle, await_calm
 from support.processes import Process
+from tunnels import Tunnel
 
 pytestmark = pytest.mark.skipif(
     not os.path.exists("/proc/self/schedstat"), reason="the kernel tells no wake-ups"
@@ -65,6 +67,26 @@ class Idlers:
             opened.append(self.add(side, self.start(side, "open", "--verbose", *flags, token)))
             opened[-1].await_line(r"^listening on ")
         return [share, *opened]
+
+    def tunnel(self, url: str) -> None:
+        """Start a server of derptun, who opens it, one that waits for it, and one connection."""
+        tunnel = Tunnel(self.desk, url)
+        client = tunnel.client("client")
+        quiet = {"variables": WITHOUT_WATCHDOG}
+        target = socket.create_server(("127.0.0.1", 0))
+        self.desk.on_close(target.close)
+        serve = tunnel.serve(target.getsockname()[1], "--verbose", **quiet)
+        self.add("tunnel/serve", serve, 2)
+        opened, _ = tunnel.open(client, "--verbose", **quiet)
+        self.add("tunnel/open", opened).await_line(DIRECT)
+        reading, writing = os.pipe()
+        self.desk.on_close(lambda: os.close(writing))
+        connect = tunnel.connect(client, "--verbose", stdin=reading, **quiet)
+        os.close(reading)
+        self.add("tunnel/connect", connect).await_line(DIRECT)
+        nobody = Tunnel(self.desk, url, name="nobody")
+        absent, _ = nobody.open(nobody.client("absent"), name="absent", is_ready=False, **quiet)
+        self.add("tunnel/open, waiting for a server", absent).await_line("^waiting for the server")
 
     def stay_idle(self, *, is_full: bool) -> None:
         """Assert that all keep within the budget; at full size, once all was refreshed."""
@@ -136,5 +158,6 @@ def test_every_state_of_every_command_is_idle(idlers: Idlers, is_full: bool):
             process.await_line(DIRECT)
         for process in idlers.forward("many links", "--relay", url, clients=CLIENTS):
             process.await_line(DIRECT)
+        idlers.tunnel(url)
 
         idlers.stay_idle(is_full=is_full)

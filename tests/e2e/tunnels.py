@@ -60,21 +60,23 @@ class Tunnel:
         assert found is not None, shown
         return found[1]
 
-    def serve(self, port: int, *words: str, name: str = "serve", is_ready: bool = True) -> Process:
+    def serve(
+        self, port: int, *words: str, name: str = "serve", is_ready: bool = True, **rest: object
+    ) -> Process:
         """Start a server of a port of this machine."""
         source = ("--token-file", str(self.server), "--tcp", f"127.0.0.1:{port}")
-        process = self.desk.derptun(name, "serve", *source, *words)
+        process = self.desk.derptun(name, "serve", *source, *words, **rest)
         if is_ready:
             process.await_line(r"^serving 127\.0\.0\.1:\d+ as server [0-9a-f]{16} on relay ")
         return process
 
     def open(
-        self, client: Path, *words: str, name: str = "open", is_ready: bool = True
+        self, client: Path, *words: str, name: str = "open", is_ready: bool = True, **rest: object
     ) -> tuple[Process, int]:
         """Start `open`; returns it with its port."""
         port = free_port()
         source = ("--token-file", str(client), "--listen", f"127.0.0.1:{port}")
-        process = self.desk.derptun(name, "open", *source, *words)
+        process = self.desk.derptun(name, "open", *source, *words, **rest)
         if is_ready:
             process.await_line(rf"^listening on 127\.0\.0\.1:{port}$")
         return process, port
