@@ -146,6 +146,30 @@ def test_much_goes_through_exactly_both_ways(site: Site, is_full: bool) -> None:
     assert hashlib.sha256(down.stdout).digest() == expected
 
 
+@pytest.mark.timeout(500)
+@pytest.mark.parametrize("who", ["serve", "open"])
+def test_scp_lives_through_minutes_of_silence(site: Site, is_full: bool, who: str) -> None:
+    """A process that is stopped is as silent as a network that is away."""
+    needs("scp")
+    opened, port = site.tunnel.open(site.client)
+    size, silent_s = (200 * MIB, 180.0) if is_full else (64 * MIB, 15.0)
+    data = os.urandom(MIB) * (size // MIB)
+    source, there = site.folder / "data", site.machine.home / "data"
+    source.write_bytes(data)
+    # As slow as 20 MB/s, so that it is under way when the silence begins.
+    command = ["scp", "-l", "160000", *site.options(), "-P", str(port), str(source)]
+    copying = site.start("scp", [*command, f"{site.machine.user}@127.0.0.1:{there}"])
+    await_true(lambda: there.exists() and there.stat().st_size > MIB, "scp is under way")
+
+    stopped = site.serve if who == "serve" else opened
+    stopped.send_signal(signal.SIGSTOP)
+    time.sleep(silent_s)
+    stopped.send_signal(signal.SIGCONT)
+
+    assert copying.wait(120) == 0, copying.story
+    assert hashlib.sha256(there.read_bytes()).digest() == hashlib.sha256(data).digest()
+
+
 def test_sftp_and_a_forwarded_port_work(site: Site) -> None:
     needs("sftp")
     (site.folder / "up").write_bytes(b"by sftp")

@@ -197,6 +197,29 @@ class Stage:
         self._live.append(live)
         return live
 
+    def live_tunnel(self, size: int, *, options: tuple[str, ...] = ()) -> LiveTransfer:
+        """Start a download by b as `live_download` does, through a tunnel of derptun."""
+        traces = {name: self._folder / f"{name}.trace" for name in ("share", "open")}
+        server, client = self._folder / "server.dts", self._folder / "client.dtc"
+        python = [sys.executable, "-u", "-c"]
+        source = self.start("server", self._lab.a, [*python, SERVER], stdin=PIPE)
+        port = source.await_line(r"^(\d+)$").group(1)
+        made = ("derptun", "token", "server", "--relay", self.url, "--output", server)
+        self.run("token server", self._lab.a, *made).ends_with(0)
+        made = ("derptun", "token", "client", "--token-file", server, "--output", client)
+        self.run("token client", self._lab.a, *made).ends_with(0)
+        common = ["--json", *options, "--trace"]
+        wanted = [*common, traces["share"], "--token-file", server, "--tcp", f"127.0.0.1:{port}"]
+        serve = self.run("serve", self._lab.a, "derptun", "serve", *wanted)
+        serve.await_line(r'"event": "serving"')
+        words = [*common, traces["open"], "--token-file", client]
+        opened = self.run("open", self._lab.b, "derptun", "open", *words)
+        bind = opened.await_line(r'"address": "127\.0\.0\.1:(\d+)"').group(1)
+        reader = self.start("client", self._lab.b, [*python, CLIENT, bind])
+        live = LiveTransfer(serve, opened, traces, size, source, reader)
+        self._live.append(live)
+        return live
+
     def transfer_when_direct(self, payload: bytes, direct_limit_s: float) -> Outcome:
         """Move a payload from a to b, its second half when the path is direct or time is up."""
         listen = self._listen("b", ())
