@@ -38,6 +38,7 @@ class Process:
         self._process = subprocess.Popen(
             command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment
         )
+        self.pid = self._process.pid
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -301,7 +301,7 @@ def running(command: Sequence[str], port: int, site: Site) -> Iterator[None]:
     """Run a server, from when its port takes connections."""
     process = Process(command, QUIET, QUIET, site.environment())
     try:
-        _await_port(site, port, process)
+        await_port(site, port, process)
         yield
     finally:
         process.stop()
@@ -335,7 +335,7 @@ def _finish(*ends: Process) -> None:
             raise Failed("\n".join(line for each in ends for line in each.lines))
 
 
-def _await_port(site: Site, port: int, process: Process) -> None:
+def await_port(site: Site, port: int, process: Process) -> None:
     """Wait until something listens on a port in the namespace."""
     wanted = re.compile(rf"^\s*\d+: \S+:{port:04X} \S+ 0A ", re.MULTILINE)
     deadline = time.monotonic() + READY_S

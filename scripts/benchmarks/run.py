@@ -16,6 +16,7 @@ import packets
 import relayed
 import sent
 import startup
+import tunnels
 import versus
 from figure import Figure, table
 
@@ -28,6 +29,7 @@ BENCHMARKS = {
     "forwarded": forwarded.run,
     "sent": sent.run,
     "startup": startup.run,
+    "tunnels": tunnels.run,
 }
 
 
