@@ -242,6 +242,9 @@ class Invocation:
         # The second word alone is known too: `invite` is `ssh invite`.
         members = {each.partition(" ")[2]: each for each in self._program.commands if " " in each}
         likely = f"; did you mean {members[name]}?" if name in members else ""
+        other = next(each for each in COMMANDS.values() if each is not self._program)
+        if name in {*other.commands, *other.groups}:
+            likely = f"; it is a command of {other.name}"
         raise UsageError(
             f"unknown command: {name}{likely or meant(name, sorted(known))}",
             hint=hint,

@@ -1,7 +1,8 @@
 """`connect --stdio`: one connection to the server's target, by standard input and output.
 
     standard input ──► stream    its end is the end of that way; the other goes on
-    standard output ◄── stream   its end is handed on, and the command ends
+    standard output ◄── stream   its end is handed on, and the command ends once the input has, or
+                                 is quiet while everything of it has arrived
 
 It is started by ssh and its like, so it always ends by itself: soon after the other side's end,
 when nobody reads its output any more, or with the link.  Nothing watches its parent: a shared ssh
@@ -9,6 +10,7 @@ connection goes on after that.
 """
 
 import os
+import signal
 from collections.abc import Callable
 
 import gevent
@@ -17,14 +19,14 @@ from gevent.event import Event
 from derphole.config import NetworkOptions
 from derphole.derptun.limits import GIVE_UP_S, RENEW_AFTER_S
 from derphole.derptun.opening import (
-    SERVER_AWAITED,
+    awaited,
     described_claimer,
     described_of,
     why_down,
 )
 from derphole.derptun.patience import patiently
 from derphole.edges.stdio import ByteSink, ByteSource
-from derphole.errors import ConnectionLost, SinkClosed
+from derphole.errors import AlreadyInUse, ConnectionLost, Interrupted, ServerFull, SinkClosed
 from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.common import endpoint_options
 from derphole.speech.endings import Ending
@@ -35,11 +37,14 @@ from tunnel.errors import LinkEnded, StreamReset
 from tunnel.net.clock import monotonic, wall
 from tunnel.net.endpoint import Link, Stream
 from tunnel.net.tasks import TaskGroup
-from tunnel.units import ByteCount, Seconds
+from tunnel.units import ByteCount, Instant, Seconds
+from tunnel.values import replace
 
 READ_SIZE: ByteCount = 256 << 10
-# Chosen: what is still on its way in when the other side has ended comes at least so often.
-QUIET_S: Seconds = 1.0
+# Chosen: after the other side's end an input that is open and says nothing is not waited for; ssh
+# closes it when it sees that end.
+QUIET_S: Seconds = 2.0
+LOOK_S: Seconds = 0.2
 # Chosen: ssh closes both pipes and sends SIGHUP within a millisecond.
 GOODBYE_S: Seconds = 0.3
 LAST_WORDS_S: Seconds = 2.0  # of the other side, once both our ends are closed
@@ -73,8 +78,9 @@ class Connect:
         self._report = report
         self._close_sink = close_sink
         self._has_input_ended = Event()
-        self._moved_at = monotonic()
+        self._reads_since: Instant | None = None  # what is awaited is the input, and nothing else
         self._is_done = False
+        self._on_running: Callable[[], None] = lambda: None
         self._rendezvous: ClaimerRendezvous | None = None
         self._link: Link | None = None
         self._since = self._link_since = wall()
@@ -92,7 +98,7 @@ class Connect:
         """Copy both ways until the other side has ended; raises `DerpholeError` for other ends.
 
         Args:
-            on_running: called when the link is up, before the first byte.
+            on_running: called before the first byte goes to standard output.
         """
         token, limit_s = self._token, self._options.timeout_s
         behaviour = endpoint_options(self._options, GIVE_UP_S, RENEW_AFTER_S)
@@ -101,27 +107,49 @@ class Connect:
             TaskGroup("connect", on_failure=rendezvous.fail) as tasks,
         ):
             self._report(StateChanged(State.PROBING_DIRECT))
+            began_at = monotonic()
             patiently(rendezvous.find_relays, limit_s, self._report)
-            link = rendezvous.claim(SERVER_AWAITED)
+            if limit_s is not None:
+                left_s = max(0.1, began_at + limit_s - monotonic())
+                rendezvous.options = replace(self._options, timeout_s=left_s)
+            try:
+                link = rendezvous.claim(awaited(token))
+            except AlreadyInUse:
+                raise ServerFull from None
             rendezvous.report_path(link)
             self._rendezvous, self._link, self._link_since = rendezvous, link, wall()
             link.open_stream()  # of control, on which nobody has anything to say
             stream = link.open_stream()
             link.refuse_streams(ResetCode.INTERNAL)
-            on_running()
+            self._on_running = on_running
             up = tasks.spawn("input", self._copy_up, stream)
-            tasks.spawn("output", self._copy_down, link, stream, up)
-            tasks.spawn("hang-up", self._watch_output)
-            end = rendezvous.wait_end(link)
+            hang_up = tasks.spawn("hang-up", self._watch_output)
+            tasks.spawn("output", self._copy_down, link, stream, up, hang_up)
+            end = self._end_of(rendezvous, link)
             if not self._is_done:
                 raise ConnectionLost(why_down(end, token.grant)) from end
             rendezvous.complete()
 
+    def _end_of(self, rendezvous: ClaimerRendezvous, link: Link) -> LinkEnded:
+        """Wait for the end of the link; at SIGHUP, ssh's goodbye, what came in still goes out."""
+        try:
+            return rendezvous.wait_end(link)
+        except Interrupted as interrupted:
+            if interrupted.signum == signal.SIGHUP:
+                with gevent.Timeout(LAST_WORDS_S, False):
+                    self._has_input_ended.wait()
+                    rendezvous.wait_end(link)
+            raise
+
     def _copy_up(self, stream: Stream) -> None:
         """Copy standard input; what goes wrong with the stream is found by the other way."""
         try:
-            while data := self._source.read():
-                self._moved_at = monotonic()
+            while True:
+                self._reads_since = monotonic()
+                data = self._source.read()
+                self._reads_since = None
+                if not data:
+                    break
                 stream.write(data)
             stream.end()
         except (StreamReset, LinkEnded):
@@ -129,25 +157,42 @@ class Connect:
         finally:
             self._has_input_ended.set()
 
-    def _copy_down(self, link: Link, stream: Stream, up: gevent.Greenlet) -> None:
+    def _copy_down(
+        self, link: Link, stream: Stream, up: gevent.Greenlet, hang_up: gevent.Greenlet
+    ) -> None:
         """Copy the stream to standard output, to its end, and end the link."""
         try:
             while chunks := stream.read(READ_SIZE):
+                self._on_running()
                 self._sink.write(chunks)
             self._sink.flush()
+            hang_up.kill()
             self._close_sink()
-            # Who reads us has seen the end; what it still sends is taken for as long as it comes.
-            while not self._has_input_ended.wait(QUIET_S):
-                if monotonic() - self._moved_at >= QUIET_S:
-                    up.kill()
-                    stream.end()
-            stream.wait_acknowledged()
+            if self._has_all_input(stream, up):
+                stream.wait_acknowledged()
         except StreamReset as reset:
             raise ConnectionLost(reset_words(reset.code)) from reset
         except LinkEnded:
             return  # the main greenlet says why
         self._is_done = True
         link.close(Ending.DONE, "its connection has ended")
+
+    def _has_all_input(self, stream: Stream, up: gevent.Greenlet) -> bool:
+        """Take what still comes in, to its end; False for an input that is only open.
+
+        That one is not waited for.  What was read of it has arrived, and the stream is reset, and
+        not ended: more might have come.
+        """
+        while not self._has_input_ended.wait(LOOK_S):
+            since = self._reads_since
+            if since is None or monotonic() - since < QUIET_S:
+                continue
+            stream.wait_acknowledged(QUIET_S)
+            if self._reads_since == since:
+                up.kill()
+                stream.reset(ResetCode.ABORTED)
+                return False
+        return True
 
     def _watch_output(self) -> None:
         """End when nobody reads our output any more; at a goodbye the other side has a while."""

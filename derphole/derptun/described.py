@@ -57,8 +57,9 @@ def _tunnel_line(tunnel: Mapping[str, object], now: WallTime) -> str:
 
 
 def _link_line(link: Mapping[str, object], now: WallTime) -> str:
-    name = link.get("token")
-    who = f"client {name}: " if name is not None else ""
+    who = ""
+    if link.get("id") is not None:
+        who = f"client {link.get('token') or ''} {link.get('id')}: ".replace("  ", " ")
     sent, received = link.get("sent"), link.get("received")
     sizes = [size_text(each) for each in (sent, received) if isinstance(each, int)]
     bytes_text = f", sent {sizes[0]}, received {sizes[1]}" if len(sizes) == 2 else ""

@@ -3,9 +3,11 @@
     capability_tunnel   a client: let in while neither its token nor the server's has expired, and
                         it is not revoked
     capability_serve    another `derptun serve` with the same token asks whether somebody serves
-                        already; only who has the seed can make such a claim
+                        already, and is told; one that takes over is let in, and heard once its
+                        link is proved: what a relay repeats ends nothing
 
-Pure.  Source: docs/protocol.md, section "Meeting".
+Only who has the seed can make a claim of the second kind.  Pure.  Source: docs/protocol.md,
+section "Meeting".
 """
 
 from derphole.token.admission import ClaimHeader, Refusal, decode_header
@@ -52,6 +54,8 @@ class TunnelGate:
         del instance
         grant = decode_header(header).grant
         if grant.capability is Capability.SERVE:
+            if grant.name == REPLACES:
+                return ACCEPTED
             self.asked = [*self.asked[-MAX_ASKED:], grant]
             return Refusal.SERVED
         if grant.capability is not Capability.TUNNEL:

@@ -61,7 +61,6 @@ class Keeper:
     def renew(self, now: WallTime, expires_at: int) -> None:
         """Take another end of the server token."""
         self._own = Announcements(now, expires_at)
-        self._of_clients.clear()
 
     def is_over(self, now: WallTime) -> bool:
         """Tell whether the server token has expired."""
@@ -88,6 +87,8 @@ class Keeper:
     def announcements(self, now: WallTime, here: Mapping[K, Grant]) -> list[Announced]:
         """Return what is to be announced now."""
         told = []
+        for grant in [each for each in self._of_clients if each.expires_at <= now]:
+            del self._of_clients[grant]
         left_s = self._own.due(now)
         if left_s is not None:
             told.append(Announced(None, self.expires_at, left_s))

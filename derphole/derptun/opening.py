@@ -30,12 +30,13 @@ from derphole.status import Report, Status
 from derphole.token.grant import Grant
 from derphole.token.text import ClientToken
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
-from tunnel.net.clock import wall
+from tunnel.net.clock import monotonic, wall
 from tunnel.net.endpoint import Link
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import Seconds, WallTime
+from tunnel.values import replace
 
-SERVER_AWAITED = "the server to answer"
+SERVER_AWAITED = "the server to answer"  # of one whose id is not at hand
 SERVER_FULL = "the server has as many clients as it takes"
 # Chosen: pauses before a server is asked again that has no place free.
 FIRST_PAUSE_S: Seconds = 1.0
@@ -68,6 +69,7 @@ class TunnelOpening(Opening):
         behaviour = endpoint_options(options, GIVE_UP_S, RENEW_AFTER_S)
         super().__init__(options, token, listener, report, connection_wait_s, behaviour)
         self._token, self._grant = token, token.grant
+        self._awaited = awaited(token)
         self._since = self._link_since = wall()
 
     def describe(self) -> dict[str, object]:
@@ -87,20 +89,25 @@ class TunnelOpening(Opening):
     def _first_link(self, tasks: TaskGroup) -> Link:
         """Return the first link, however long the server takes to come."""
         tasks.spawn("announce", self._announce)
-        rendezvous, limit_s = self._rendezvous, self._options.timeout_s
+        rendezvous, limit_s, began_at = self._rendezvous, self._options.timeout_s, monotonic()
         patiently(rendezvous.find_relays, limit_s, self._report)
+        if limit_s is not None:
+            left_s = max(0.1, began_at + limit_s - monotonic())
+            rendezvous.options = replace(self._options, timeout_s=left_s)
         try:
-            return rendezvous.claim(SERVER_AWAITED, inf)
+            link = rendezvous.claim(self._awaited, inf)
         except AlreadyInUse:
             self._report(TunnelDown(SERVER_FULL))
-            return self._come_back()
+            link = self._come_back()
+        self._report(TunnelUp(id_of_key(self._token.issuer_derp)))
+        return link
 
     def _come_back(self) -> Link:
         """Return a new link, however long the server takes."""
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                return self._rendezvous.resume(None, SERVER_AWAITED, self._options.timeout_s)
+                return self._rendezvous.resume(None, self._awaited, self._options.timeout_s)
             except AlreadyInUse:
                 gevent.sleep(pause_s)
                 pause_s = min(2 * pause_s, LAST_PAUSE_S)
@@ -119,7 +126,7 @@ class TunnelOpening(Opening):
         return TunnelDown(why_down(end, self._grant))
 
     def _up(self, after_s: Seconds) -> Status:
-        return TunnelUp(after_s)
+        return TunnelUp(id_of_key(self._token.issuer_derp), after_s)
 
     def _finish(self) -> None:
         self._rendezvous.complete()
@@ -127,12 +134,19 @@ class TunnelOpening(Opening):
     def _announce(self) -> None:
         """Say in time that the token ends."""
         announcements = Announcements(wall(), self._grant.expires_at)
-        while (now := wall()) < self._grant.expires_at:
+        while True:
+            now = wall()
             left_s = announcements.due(now)
             if left_s is not None:
                 expires_at = self._grant.expires_at
                 self._report(EndNears("this client token", expires_at, left_s, ASK_FOR_ANOTHER))
-            gevent.sleep(max(1.0, min(CLOCK_LOOK_S, announcements.next_at() - now)))
+            due_s = announcements.next_at() - now
+            gevent.sleep(min(CLOCK_LOOK_S, due_s) if due_s > 1.0 else CLOCK_LOOK_S)
+
+
+def awaited(token: ClientToken) -> str:
+    """Return what is awaited by who goes to a server, in words."""
+    return f"server {id_of_key(token.issuer_derp)} to answer"
 
 
 def described_claimer(command: str, token: ClientToken, since: WallTime) -> dict[str, object]:
@@ -168,7 +182,7 @@ def why_down(end: LinkEnded, grant: Grant) -> str:
         case ClosedHere(code=Ending.RECONNECTING):
             return "this side was told to reconnect"
         case ClosedHere(code=Ending.REPLACED):
-            return "the server was started again"
+            return "the server holds the link no more: it was started again, or refuses the token"
         case PeerClosed(code=Ending.EXPIRED) if wall() >= grant.expires_at:
             raise TokenExpired(grant.expires_at, wall()) from end
         case PeerClosed(code=Ending.EXPIRED):

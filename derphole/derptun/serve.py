@@ -9,7 +9,9 @@ A client that is lost comes back with its token; nothing is kept of it.
 
 import os
 from collections.abc import Callable
+from itertools import chain, repeat
 
+import gevent
 from gevent.event import Event
 
 from derphole.config import NetworkOptions
@@ -30,21 +32,28 @@ from derphole.forwarding.service import Service
 from derphole.forwarding.statuses import ClientJoined, ClientLeft, Departure, client_text
 from derphole.rendezvous.relay_words import relay_text
 from derphole.rendezvous.relays import RelayChoice
+from derphole.rendezvous.waiting import FIRST_WAIT_REPORT_S
 from derphole.speech.endings import Ending
 from derphole.speech.turns import Stage
-from derphole.status import Caution, Report, State, StateChanged
+from derphole.status import Caution, Report, State, StateChanged, Waiting
 from derphole.token.admission import decode_header
-from derphole.token.grant import Grant, Mint
+from derphole.token.grant import Capability, Grant, Mint
 from derphole.token.text import ServerToken
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent
-from tunnel.net.clock import wall
+from tunnel.net.clock import monotonic, wall
 from tunnel.net.endpoint import Link
 from tunnel.net.tasks import TaskGroup
-from tunnel.units import Seconds, WallTime
+from tunnel.units import Instant, Seconds, WallTime
 from tunnel.values import frozen
 
 # Chosen: what a file says, and what time has come, is seen after so long at the latest.
 LOOK_S: Seconds = 4.0
+# Chosen: when another one that serves with this token is asked for, after the first time.
+SECOND_QUESTION_S: Seconds = 10.0
+LATER_QUESTIONS_S: Seconds = 600.0
+ASKED_TOLD_S: Seconds = 3600.0
+SPARE_PLACES = 8  # for those who are told that there is none, and for who takes over
+SHARE_OF_TOKEN = 2  # of all places one token has no more than one in so many
 RENEW_STEP = "renew it with `derptun token server --renew FILE`"
 CLIENT_STEP = "make its owner a new one with `derptun token client`"
 ENDINGS = {
@@ -89,8 +98,8 @@ class Client:
 
     @property
     def token(self) -> str:
-        """What its token is called."""
-        return self.grant.name or self.grant.id.hex()
+        """What its token is called: its name and its id, which is what can be revoked."""
+        return f"{self.grant.name} {self.grant.id.hex()}".strip()
 
 
 class Serve:
@@ -119,15 +128,18 @@ class Serve:
         self._gate = TunnelGate(Mint.from_seed(server.seed).keys, server.expires_at)
         self._gate.revoked = files.revoked
         self._keeper = Keeper(wall(), server.expires_at)
+        # Who has no place is told by `_greet`: whoever is silent keeps its own for ten minutes.
         self._rendezvous = ServerRendezvous(
-            options, report, server, self._gate, wanted.max_clients, self._asked
+            options, report, server, self._gate, wanted.max_clients + SPARE_PLACES, self._asked
         )
         self._here: dict[Link, Client] = {}
         self._ended: dict[Link, Cause] = {}  # by us, until that is told
         self._client_count = 0
         self._since = wall()
         self._is_look_due = Event()
+        self._are_files_due = Event()
         self._is_over = False
+        self._asked_at: Instant | None = None
 
     def run(self, on_ready: Callable[[], None] | None = None) -> None:
         """Serve until the token has expired or another one took over; raises `DerpholeError` then.
@@ -147,7 +159,7 @@ class Serve:
             )
             tasks.spawn("target", service.look_ahead)
             choice = patiently(rendezvous.find_relays, rendezvous.options.timeout_s, self._report)
-            if rendezvous.is_served_elsewhere(choice, replaces=wanted.replaces):
+            if self._is_served_elsewhere(choice):
                 self._note_other()
             self._report(StateChanged(State.WAITING_FOR_CLAIM))
             relay = rendezvous.connect(choice)
@@ -162,11 +174,13 @@ class Serve:
             if on_ready is not None:
                 on_ready()
             tasks.spawn("ask", self._ask_again, choice)
+            tasks.spawn("files", self._follow_files)
             tasks.spawn("keep", self._keep)
             try:
                 while (link := rendezvous.next_link(lambda: self._is_over)) is not None:
                     client = self._greet(link)
-                    tasks.spawn("client", self._serve, service, link, client)
+                    if client is not None:
+                        tasks.spawn("client", self._serve, service, link, client)
             finally:
                 service.cut_all()
             raise ServerExpired(self._keeper.expires_at)
@@ -180,7 +194,7 @@ class Serve:
                 link.counters.bytes_sent,
                 link.counters.bytes_received,
                 client=client.number,
-                token=client.token,
+                token=client.grant.name or None,
                 id=client.grant.id.hex(),
             )
             for link, client in self._here.items()
@@ -198,9 +212,19 @@ class Serve:
     def look(self) -> None:
         """Read the files again now; never blocks."""
         self._files.forget()
-        self._is_look_due.set()
+        self._are_files_due.set()
 
     # -- others that serve ------------------------------------------------------------------
+
+    def _is_served_elsewhere(self, choice: RelayChoice) -> bool:
+        """Ask before we are at the relays, and say so if that takes its time."""
+        limit_s = self._rendezvous.options.timeout_s
+        waiting = Waiting("a relay", FIRST_WAIT_REPORT_S, limit_s)
+        word = gevent.spawn_later(FIRST_WAIT_REPORT_S, lambda: self._report(waiting))
+        try:
+            return self._rendezvous.is_served_elsewhere(choice, replaces=self._wanted.replaces)
+        finally:
+            word.kill()
 
     def _note_other(self) -> None:
         """Refuse to serve beside another one, unless it was told to end."""
@@ -209,35 +233,58 @@ class Serve:
         self._report(Caution("another `derptun serve` had this token; it was told to end"))
 
     def _ask_again(self, choice: RelayChoice) -> None:
-        """Look whether another one began at the same moment."""
-        if self._rendezvous.is_served_elsewhere(choice):
-            self._note_other()
+        """Look whether another one began at the same moment, or while this machine slept."""
+        for pause_s in chain((0.0, SECOND_QUESTION_S), repeat(LATER_QUESTIONS_S)):
+            gevent.sleep(pause_s)
+            if self._rendezvous.is_served_elsewhere(choice):
+                self._note_other()
 
-    def _asked(self, takes_over: bool) -> None:
-        """Take that another one asks, or takes over."""
-        if takes_over:
-            self._rendezvous.fail(ReplacedServer())
-            return
-        self._report(
-            Caution(
-                "another `derptun serve` was started with this token, and was refused: one token "
-                "serves one machine"
+    def _asked(self) -> None:
+        """Take that another one asks; a relay that repeats the question is told of once an hour."""
+        now = monotonic()
+        if self._asked_at is None or now >= self._asked_at + ASKED_TOLD_S:
+            self._asked_at = now
+            self._report(
+                Caution(
+                    "another `derptun serve` was started with this token: one token serves one "
+                    "machine, and it ends while this one answers"
+                )
             )
-        )
 
     # -- clients ----------------------------------------------------------------------------
 
-    def _greet(self, link: Link) -> Client:
-        """Tell that a client is here."""
-        grant = decode_header(self._rendezvous.header_of(link)).grant
+    def _greet(self, link: Link) -> Client | None:
+        """Tell that a client is here; None for one that has no place, or is no client."""
+        header = self._rendezvous.header_of(link)
+        grant = decode_header(header).grant
+        if grant.capability is Capability.SERVE:
+            self._rendezvous.fail(ReplacedServer())
+            return None
+        cause = self._keeper.ends(wall(), self._gate.revoked, {link: grant}).get(link)
+        if cause is not None:  # while it came
+            link.close(*ENDINGS[cause])
+            return None
+        if not self._has_room(grant):
+            link.close(Ending.IN_USE, "already in use")
+            return None
         self._client_count += 1
         client = self._here[link] = Client(self._client_count, grant, wall())
         self._report(StateChanged(State.CLAIMED))
         self._report(StateChanged(State.PROBING_DIRECT))
         self._rendezvous.report_path(link)
         self._report(ClientJoined(client.number, is_back=False, token=client.token))
-        self._is_look_due.set()  # it may have been revoked while it came
         return client
+
+    def _has_room(self, grant: Grant) -> bool:
+        """Tell whether one more link may live; of a token's own, a silent one gives way."""
+        most = self._wanted.max_clients
+        own = [link for link, client in self._here.items() if client.grant == grant]
+        if len(self._here) < most and len(own) < max(1, most // SHARE_OF_TOKEN):
+            return True
+        silent = next((link for link in own if link.is_silent), None)
+        if silent is not None:
+            silent.close(Ending.REPLACED, "a newer link with the same token took its place")
+        return silent is not None
 
     def _serve(self, service: Service, link: Link, client: Client) -> None:
         """Serve one link to its end, and tell how it left."""
@@ -250,31 +297,35 @@ class Serve:
 
     def _keep(self) -> None:
         """Do what is due, again and again."""
+        was_over = False
         while True:
-            self._is_look_due.clear()
-            self._take_files()
             now = wall()
             here = {link: client.grant for link, client in self._here.items()}
             for link, cause in self._keeper.ends(now, self._gate.revoked, here).items():
                 self._ended[link] = cause
                 link.close(*ENDINGS[cause])
-            if self._keeper.is_over(now):
+            if self._keeper.is_over(now) and was_over:
                 self._is_over = True
                 self._rendezvous.notice()
                 return
+            was_over = self._keeper.is_over(now)  # twice: a clock may be set, and set right again
             for told in self._keeper.announcements(now, here):
                 self._announce(told)
+            self._is_look_due.clear()
             self._is_look_due.wait(LOOK_S)
 
-    def _take_files(self) -> None:
-        """Take what has changed in the files."""
-        if not self._files.look():
-            return
-        self._gate.revoked = self._files.revoked
-        renewed = self._files.server
-        if renewed is not None and renewed.expires_at != self._keeper.expires_at:
-            self._gate.expires_at = renewed.expires_at
-            self._keeper.renew(wall(), renewed.expires_at)
+    def _follow_files(self) -> None:
+        """Take what changes in the files; a disk that hangs holds up nothing else."""
+        while True:
+            if self._files.look():
+                self._gate.revoked = self._files.revoked
+                renewed = self._files.server
+                if renewed.expires_at != self._keeper.expires_at:
+                    self._gate.expires_at = renewed.expires_at
+                    self._keeper.renew(wall(), renewed.expires_at)
+                self._is_look_due.set()
+            self._are_files_due.clear()
+            self._are_files_due.wait(LOOK_S)
 
     def _announce(self, told: Announced) -> None:
         if told.grant is None:

@@ -44,8 +44,8 @@ class ServerRendezvous(Issuing):
         server: the token.
         gate: who may come.
         places: how many links may live at once.
-        on_asked: called when another one asks whether somebody serves with this token, with
-            whether it takes over; must not block.
+        on_asked: called when another one asks whether somebody serves with this token; must not
+            block.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ServerRendezvous(Issuing):
         server: ServerToken,
         gate: TunnelGate,
         places: int,
-        on_asked: Callable[[bool], None],
+        on_asked: Callable[[], None],
     ) -> None:
         self._mint = Mint.from_seed(server.seed)
         self._hints = server.hints
@@ -89,11 +89,12 @@ class ServerRendezvous(Issuing):
         self._own_questions[grant.id] = False
         with ClaimerEndpoint(options=EndpointOptions(is_relay_only=True)) as asking:
             try:
-                asking.claim(
+                link = asking.claim(
                     invitation,
                     relays_of(choice, self.options),
                     lambda is_answered: _wait(asking, is_answered),
                 )
+                link.wait_ended(ASKING_S)  # it ends its links as it ends
             except NotAdmitted as error:
                 is_answered = isinstance(error.answer, Refused)
                 return is_answered and not self._own_questions[grant.id]
@@ -106,7 +107,7 @@ class ServerRendezvous(Issuing):
                 if grant.id in self._own_questions:
                     self._own_questions[grant.id] = True
                 else:
-                    self._on_asked(grant.name == REPLACES)
+                    self._on_asked()
             return
         super()._take_claims(event)
 

@@ -152,17 +152,25 @@ class TunnelDown(Status):
 
 @frozen
 class TunnelUp(Status):
-    """The tunnel leads to the server again, after `after_s` seconds."""
+    """The tunnel leads to the server.
+
+    Args:
+        server: the server's id.
+        after_s: how long it did not; None for the first time.
+    """
 
     event = "tunnel-up"
-    after_s: Seconds
+    server: str
+    after_s: Seconds | None = None
 
     @property
     def sentence(self) -> str:
-        """After how long."""
-        return f"the tunnel is up again after {self.after_s:.0f} s"
+        """Where to, and after how long."""
+        again = "" if self.after_s is None else f" again after {self.after_s:.0f} s"
+        return f"the tunnel to server {self.server} is up{again}"
 
     @property
     def keys(self) -> Mapping[str, JsonValue]:
-        """After how long, and the sentence."""
-        return {"after_s": round(self.after_s, 3), "message": self.sentence}
+        """The same, and the sentence."""
+        after_s = None if self.after_s is None else round(self.after_s, 3)
+        return {"server": self.server, "after_s": after_s, "message": self.sentence}

@@ -1,9 +1,12 @@
 """WatchedFiles: the server token and the revocations of `serve`, read again when they change.
 
-What cannot be read any more keeps its last meaning, and is told: a revocation is never forgotten
-since a file is damaged or away.
+What cannot be read any more keeps its last meaning, is told, and is tried again: a revocation is
+never forgotten since a file is damaged, empty or away, nor missed since clients hold all
+descriptors.
 """
 
+import errno
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,7 +23,8 @@ from tunnel.net.threads import in_thread
 from tunnel.units import ByteCount
 
 MAX_TOKEN_SIZE: ByteCount = 64 << 10
-Look = tuple[int, int, int, int] | None  # what tells one state of a file from another
+Look = tuple[int, ...] | None  # what tells one state of a file from another
+NO_MORE_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 class WatchedFiles:
@@ -52,10 +56,16 @@ class WatchedFiles:
         self._revocations_file = revocations_file
         self._report = report
         self._paths = [path for path in (token_file, revocations_file) if path is not None]
-        self._seen = in_thread(_look_at_all, self._paths)
+        self._seen: dict[str, Look] = {}  # the first look reads all: the token may have changed
         self._told: dict[str, str] = {}
+        self._spare = os.open(os.devnull, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         if revocations_file is not None:
-            self.revoked = in_thread(read_revocations, revocations_file)
+            revoked: frozenset[bytes] | None = in_thread(read_revocations, revocations_file)
+            self.revoked = revoked or frozenset()
+
+    def close(self) -> None:
+        """Let go of the descriptor that is kept for when there are no others."""
+        os.close(self._spare)
 
     def forget(self) -> None:
         """Have the next look read everything, changed or not."""
@@ -74,17 +84,33 @@ class WatchedFiles:
         return has_read
 
     def _read(self, path: str, read: Callable[[str], None]) -> bool:
-        """Read one file; tells whether it could be read."""
+        """Read one file; tells whether it could be read, else the next look tries again."""
         try:
-            read(path)
+            self._with_spare(read, path)
         except OSError as error:
             self._tell(path, reason_text(error))
+        except RevocationsUnusable as error:
+            self._tell(path, error.reason)
         except DerpholeError as error:
             self._tell(path, error.sentence)
         else:
-            self._told.pop(path, None)
             return True
+        self._seen.pop(path, None)
         return False
+
+    def _with_spare(self, read: Callable[[str], None], path: str) -> None:
+        """Read with the spare descriptor where clients hold all the others."""
+        try:
+            read(path)
+        except (OSError, RevocationsUnusable) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
+            if not isinstance(cause, OSError) or cause.errno not in NO_MORE_FILES:
+                raise
+            os.close(self._spare)
+            try:
+                read(path)
+            finally:
+                self._spare = os.open(os.devnull, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
     def _read_token(self, path: str) -> None:
         server = check_server(pasted_token(in_thread(read_text, path, MAX_TOKEN_SIZE).text))
@@ -96,12 +122,15 @@ class WatchedFiles:
             )
             return
         self.server = server
+        self._told.pop(path, None)
 
     def _read_revocations(self, path: str) -> None:
-        if self.revoked and self._seen[path] is None:
-            self._tell(path, "it is gone; what was revoked stays revoked")
+        revoked: frozenset[bytes] | None = in_thread(read_revocations, path)
+        if revoked is None and self.revoked:
+            self._tell(path, "it is empty or gone, and what was revoked stays revoked")
             return
-        self.revoked = in_thread(read_revocations, path)
+        self.revoked = revoked or frozenset()
+        self._told.pop(path, None)
 
     def _tell(self, path: str, reason: str) -> None:
         """Say once what is wrong with a file."""
@@ -110,12 +139,16 @@ class WatchedFiles:
             self._report(Caution(f"{path} is not used as it is now: {reason}"))
 
 
-def read_revocations(path: str) -> frozenset[bytes]:
-    """Return the revoked ids; none without a file.  Raises `RevocationsUnusable`; blocks."""
+def read_revocations(path: str) -> frozenset[bytes] | None:
+    """Return the revoked ids; None without a file, or with nothing in it.  Blocks.
+
+    Raises `RevocationsUnusable`.
+    """
     try:
-        return parse_revocations(read_text(path, MAX_FILE_SIZE).text)
+        text = read_text(path, MAX_FILE_SIZE).text
+        return parse_revocations(text) if text.strip() else None
     except FileNotFoundError:
-        return frozenset()
+        return None
     except RevocationsUnreadable as error:
         raise RevocationsUnusable(path, str(error)) from error
     except OSError as error:
@@ -133,4 +166,5 @@ def _look_at(path: str) -> Look:
         status = Path(path).stat()
     except OSError:
         return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    times = (status.st_mtime_ns, status.st_ctime_ns)  # the second changes with mode and owner
+    return status.st_dev, status.st_ino, status.st_size, *times

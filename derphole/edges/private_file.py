@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from derphole.edges.destination import NO_LINK, PRIVATE_FILE
-from derphole.edges.replacing import locked, temporary, write_all
+from derphole.edges.replacing import Place, clear, locked, temporary, write_all
 from tunnel.units import ByteCount
 from tunnel.values import frozen
 
@@ -56,7 +56,8 @@ def read_text(path: str, most: ByteCount) -> ReadFile:
         os.close(fd)
     if len(data) > most:
         raise OSError(errno.EFBIG, "it is too large")
-    return ReadFile(bytes(data).decode("utf-8", "replace"), stat.S_IMODE(status.st_mode))
+    text = bytes(data).decode("utf-8", "surrogateescape")
+    return ReadFile(text, stat.S_IMODE(status.st_mode))
 
 
 def make(path: str, text: str, *, replaces: bool) -> None:
@@ -64,6 +65,7 @@ def make(path: str, text: str, *, replaces: bool) -> None:
     with _folder_of(path) as (folder, name), locked(folder):
         if not replaces and _status(folder, name) is not None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        clear(Place(folder, name))
         _put(folder, name, text.encode(), None)
 
 
@@ -91,10 +93,12 @@ def change(
         old = _status(folder, name)
         if old is None and not may_make:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        clear(Place(folder, name))
         text = "" if old is None else read_text(real, most).text
         new = changed(text)
         if new != text or old is None:
-            _put(folder, name, new.encode(), old, PRIVATE_FILE if is_secret else PERMISSIONS)
+            kept = PRIVATE_FILE if is_secret else PERMISSIONS
+            _put(folder, name, new.encode("utf-8", "surrogateescape"), old, kept)
 
 
 @contextmanager
@@ -134,6 +138,8 @@ def _put(
         finally:
             os.close(fd)
         os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
+        with suppress(OSError):  # a file system without
+            os.fsync(folder)
     except BaseException:
         with suppress(OSError):
             os.unlink(beside, dir_fd=folder)

@@ -45,6 +45,7 @@ from derphole.errors.derptun import (
     ReplacedServer,
     RevocationsUnusable,
     ServedElsewhere,
+    ServerFull,
     ServiceUnknown,
     TokenFileUnusable,
 )
@@ -172,6 +173,7 @@ __all__ = [
     "RevocationsUnusable",
     "ServedElsewhere",
     "ServerExpired",
+    "ServerFull",
     "ServiceUnknown",
     "SeveralKeys",
     "SeveralTokens",

@@ -35,6 +35,7 @@ class RevocationsUnusable(DerpholeError):
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path=path, reason=reason)
+        self.reason = reason
 
 
 class RegistryUnusable(DerpholeError):
@@ -98,6 +99,14 @@ class ConnectionLost(DerpholeError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason=reason)
+
+
+class ServerFull(DerpholeError):
+    """The server has no place free."""
+
+    code = "server-full"
+    says = "the server has as many clients as it takes, or this token as many links"
+    next_step = "end one of them, or have the server started with a larger --max-clients"
 
 
 class ServedElsewhere(DerpholeError):

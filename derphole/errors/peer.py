@@ -202,6 +202,7 @@ class NobodyThere(TimedOut):
         what: what was awaited, as in "waiting for ...".
         after_s: how long it was awaited.
         expired_at: when the token expired, Unix seconds, if it did by this machine's clock.
+        next_step: what the person can do, where it is not about a command that printed a token.
     """
 
     code = "nobody-there"
@@ -214,9 +215,16 @@ class NobodyThere(TimedOut):
         "has expired: run that command again, and use the token that it prints then"
     )
 
-    def __init__(self, what: str, after_s: Seconds, expired_at: float | None) -> None:
-        expired = None if expired_at is None else utc_text(expired_at)
-        DerpholeError.__init__(self, what=what, after_s=_seconds_text(after_s), expired_at=expired)
+    def __init__(
+        self, what: str, after_s: Seconds, expired_at: float | None, next_step: str | None = None
+    ) -> None:
+        DerpholeError.__init__(
+            self,
+            next_step=next_step,
+            what=what,
+            after_s=_seconds_text(after_s),
+            expired_at=None if expired_at is None else utc_text(expired_at),
+        )
         self.what = what
         self.after_s = after_s
 

@@ -92,12 +92,11 @@ class Opening:
             board = Switchboard(self._report, MOST_CONNECTIONS, tasks, NOT_MADE)
             self._report(StateChanged(State.PROBING_DIRECT))
             if self.takes_at_once:
-                tasks.spawn("accept", self._accept, tasks, board)
+                self._listen(tasks, board)
             link = self._first_link(tasks)
             self._use(link, tasks, board)
-            self._report(Listening(address_text(self._listener)))
             if not self.takes_at_once:
-                tasks.spawn("accept", self._accept, tasks, board)
+                self._listen(tasks, board)
             try:
                 while True:
                     end = rendezvous.wait_end(link)
@@ -110,6 +109,11 @@ class Opening:
             finally:
                 board.cut_all()
                 self._finish()
+
+    def _listen(self, tasks: TaskGroup, board: Switchboard) -> None:
+        """Take connections from now on, and say where."""
+        self._report(Listening(address_text(self._listener)))
+        tasks.spawn("accept", self._accept, tasks, board)
 
     def reconnect(self) -> None:
         """Make a new link now; never blocks."""

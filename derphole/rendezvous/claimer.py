@@ -44,6 +44,10 @@ ABSENCE_S: Seconds = 120.0
 # Chosen: an issuer that lost its relay is back by then; one whose token has expired has ended.
 EXPIRED_ABSENCE_S: Seconds = 10.0
 ABSENT = "the relay says that nobody is there"
+SERVER_ABSENT = (
+    "check that `derptun serve` runs on the other machine with the server token that this client "
+    "token was made from, and that it reaches the relay"
+)
 
 
 class ClaimerRendezvous(Rendezvous):
@@ -150,7 +154,9 @@ class ClaimerRendezvous(Rendezvous):
         expires_at = self._token.grant.expires_at
 
         def nobody(after_s: Seconds) -> NobodyThere:
-            return NobodyThere(what, after_s, expires_at if wall() >= expires_at else None)
+            expired_at = expires_at if wall() >= expires_at else None
+            is_tunnel = isinstance(self._token, ClientToken)
+            return NobodyThere(what, after_s, expired_at, SERVER_ABSENT if is_tunnel else None)
 
         def give_up() -> GiveUp | None:
             if expired_absence_s is not None:

@@ -138,7 +138,7 @@ def test_a_tunnel_is_back_after_both_were_killed_and_the_client_came_first(
     row.kill_server()
     row.kill_client()
     row.open, row.port = tunnel.open(row.client, name="open first", is_ready=False)
-    row.open.await_line("^waiting for the server to answer")
+    row.open.await_line("^waiting for server [0-9a-f]{16} to answer")
     row.start_server()
 
     check_back(row.port, "both were killed")
@@ -306,7 +306,7 @@ def test_status_tells_of_every_tunnel_of_this_user_and_of_no_other(
     assert len(opened["links"]) == 1
     lines = tunnel.derptun("status").stderr
     assert f"serve 127.0.0.1:{target} as server {served['server']}" in lines
-    assert "client client: " in lines
+    assert f"client client {tunnel.id_of(row.client)}: " in lines
     sockets = list(tunnel.desk.folder.glob("derphole/derptun-*.sock"))
     assert len(sockets) == 2
     assert all(path.stat().st_mode & 0o077 == 0 for path in sockets)
@@ -337,10 +337,23 @@ def test_connect_says_what_it_waits_for_and_ends_in_time(tunnel: Tunnel) -> None
     began_at = time.monotonic()
     process = tunnel.connect(client, "--timeout", "4")
 
-    process.await_line(r"^waiting for the server to answer \(2 s of at most 4 s\)")
+    process.await_line(r"^waiting for server [0-9a-f]{16} to answer \(2 s of at most 4 s\)")
     waited_s = time.monotonic() - began_at
-    process.ends_with(1, "the server to answer")
+    process.ends_with(1, r"server [0-9a-f]{16} to answer.*check that `derptun serve` runs")
 
     assert process.stdout == b""
     record_figure("derptun: connect says what it waits for after", f"{waited_s:.1f} s", "2 s")
     assert time.monotonic() - began_at < 3 * 4
+
+
+def test_requests_by_signal_read_again_and_reconnect_and_end_nothing(
+    tunnel: Tunnel, target: int
+) -> None:
+    row = Row(tunnel, target)
+    for number in (signal.SIGUSR1, signal.SIGHUP):  # no terminal controls them
+        row.serve.send_signal(number)
+        row.open.send_signal(number)
+        check_back(row.port, f"{number.name} to both")
+    row.open.await_line("^the tunnel is down: this side was told to reconnect")
+    assert row.serve.is_running
+    assert row.open.is_running

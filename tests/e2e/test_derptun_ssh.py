@@ -1,10 +1,12 @@
 """OpenSSH through a tunnel, as the README has it: by a port, and as ProxyCommand, to a real sshd."""
 
 import hashlib
+import json
 import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -218,7 +220,9 @@ def test_sessions_and_a_port_with_one_token_at_once_do_not_disturb_each_other(si
         assert site.run([*by_port, f"echo {number}"]).stdout == b"%d\n" % number
 
     assert all(process.is_running for process in held)
-    links = re.findall(r"^    client laptop: ", site.tunnel.derptun("status").stderr, re.MULTILINE)
+    links = re.findall(
+        r"^    client laptop [0-9a-f]{16}: ", site.tunnel.derptun("status").stderr, re.MULTILINE
+    )
     assert len(links) == 3
     for process, number in zip(held, (signal.SIGTERM, signal.SIGKILL), strict=True):
         process.send_signal(number)
@@ -235,7 +239,7 @@ def test_no_proxy_is_left_however_ssh_ends(site: Site, number: signal.Signals) -
     process.wait()
 
     site.check_no_proxy_is_left()
-    site.serve.await_line(r"client 1 \(laptop\) left|client 1 \(laptop\) is reconnecting")
+    site.serve.await_line(r"client 1 \(laptop [0-9a-f]{16}\) (left|is reconnecting)")
 
 
 def test_a_person_works_in_a_session_whose_window_changes(site: Site) -> None:
@@ -283,3 +287,41 @@ def test_what_is_said_last_is_kept_in_a_log_where_ssh_throws_it_away(site: Site)
     last = log.read_text().splitlines()[-1]
     assert re.match(r"\d{4}-\d\d-\d\dT[\d:]+Z the connection through the tunnel ended before", last)
     assert log.stat().st_mode & 0o077 == 0
+
+
+RECORDER = """
+import json, sys
+from derphole.cli import main as program
+from derphole.derptun import connect
+at_ready = set()
+run = connect.Connect.run
+def recorded(self, on_running):
+    def running():
+        on_running()
+        at_ready.update(sys.modules)
+    run(self, running)
+connect.Connect.run = recorded
+leave = program.leave
+def told(exit_code):
+    with open(sys.argv.pop(), "w") as file:
+        json.dump(sorted(set(sys.modules) - at_ready), file)
+    leave(exit_code)
+program.leave = told
+program.main()
+"""
+
+
+def test_nothing_is_imported_once_it_runs(site: Site) -> None:
+    """A program that runs must survive that its files are replaced by those of another version."""
+    told = site.folder / "imported"
+    words = ["derptun", "connect", "--stdio", "--token-file", str(site.client)]
+    process = site.desk.run(
+        "recorded",
+        [sys.executable, "-c", RECORDER.replace("sys.argv.pop()", repr(str(told))), *words],
+        stdin=subprocess.PIPE,
+    )
+    process.await_output(8)
+    process.feed(b"nonsense\r\n")
+    process.ends_with(0)
+
+    assert json.loads(told.read_text()) == []

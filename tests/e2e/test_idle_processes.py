@@ -86,7 +86,7 @@ class Idlers:
         self.add("tunnel/connect", connect).await_line(DIRECT)
         nobody = Tunnel(self.desk, url, name="nobody")
         absent, _ = nobody.open(nobody.client("absent"), name="absent", is_ready=False, **quiet)
-        self.add("tunnel/open, waiting for a server", absent).await_line("^waiting for the server")
+        self.add("tunnel/open, waiting for a server", absent).await_line("^waiting for server")
 
     def stay_idle(self, *, is_full: bool) -> None:
         """Assert that all keep within the budget; at full size, once all was refreshed."""

@@ -36,6 +36,11 @@ def client_source(
     """
     name = arguments.text("--service")
     if name is None:
+        if arguments.text("TOKEN") is None and not sources.is_given_elsewhere(arguments):
+            raise UsageError(
+                "exactly one of --service, TOKEN, --token, --token-file, or --token-stdin is "
+                "required"
+            )
         text = sources.token_text(arguments, output, warns_of_mode=warns_of_mode)
         return check_client(pasted_token(text), wall())
     names = ("TOKEN", *sources.OPTION_NAMES)

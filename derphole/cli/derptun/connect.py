@@ -47,17 +47,20 @@ EXAMPLES:
 
 def run(arguments: Arguments, output: Output) -> int:
     """Copy until the connection has ended, and return 0."""
-    if not arguments.flag("--stdio"):
-        raise UsageError("--stdio is required: connect uses standard input and output")
     host = arguments.text("--print-ssh-config")
     if host is not None:
         from derphole.cli.derptun.ssh_block import ssh_block
 
-        output.payload_line(ssh_block(arguments, host))
+        block = ssh_block(arguments, host)
+        client_source(arguments, output)  # what ssh could not use is told now
+        output.payload_line(block)
         return 0
+    if not arguments.flag("--stdio"):
+        raise UsageError("--stdio is required: connect uses standard input and output")
     options = network_options(arguments)
     if options.timeout_s is None and not options.is_patient:
         options = replace(options, timeout_s=TIMEOUT_S)
+    options = replace(options, is_patient=True)  # the time alone bounds the wait
     _log(arguments, output)
     with ExitStack() as stack:
         token = client_source(arguments, output, warns_of_mode=False)
@@ -70,7 +73,12 @@ def run(arguments: Arguments, output: Output) -> int:
         source, sink = standard_input(), standard_output()
         stack.callback(source.close)
         stack.callback(sink.close)
-        connect = Connect(options, token, source, sink, output.report, close_standard_output)
+
+        def close_sink() -> None:
+            sink.close()
+            close_standard_output()
+
+        connect = Connect(options, token, source, sink, output.report, close_sink)
         try:
             folder = runtime_folder(arguments.environ)
             with EndingSignals(), told(folder, connect.describe):

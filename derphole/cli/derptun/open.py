@@ -9,6 +9,7 @@ from derphole.cli.frame.options import ISSUER_OPTIONS, SOURCE_OPTIONS
 from derphole.cli.frame.output import Output
 from derphole.errors import Interrupted
 from derphole.forwarding.endpoints import DEFAULT_BIND, parse_bind
+from tunnel.values import replace
 
 USAGE = f"""\
 Open a local port that leads to what the server serves.
@@ -39,6 +40,7 @@ EXAMPLES:
 def run(arguments: Arguments, output: Output) -> int:
     """Serve the port until a signal, and return 0."""
     options = network_options(arguments)
+    options = replace(options, is_patient=options.timeout_s is None)  # a machine may boot
     where = parse_bind(arguments.text("--listen") or DEFAULT_BIND)
     token = client_source(arguments, output)
 

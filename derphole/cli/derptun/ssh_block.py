@@ -30,7 +30,8 @@ def ssh_block(arguments: Arguments, host: str) -> str:
     """Return the block for a host; raises `UsageError`."""
     if not HOST.fullmatch(host):
         raise UsageError(
-            f'invalid host "{host}": use letters, digits, dots, dashes and underscores',
+            f'invalid host "{host}": use letters, digits, dots, dashes and underscores; a user is '
+            "named with `User`, or as in `ssh user@host`",
             shows_help=False,
         )
     token_file, service = arguments.text("--token-file"), arguments.text("--service")
@@ -46,7 +47,8 @@ def ssh_block(arguments: Arguments, host: str) -> str:
     for name in PASSED_ON:
         value = arguments.text(name)
         if value is not None:
-            words += [name, str(Path(value).absolute()) if name in PATHS else value]
+            is_path = name in PATHS or (name == "--derp-map" and "://" not in value)
+            words += [name, str(Path(value).absolute()) if is_path else value]
     if arguments.flag("--force-relay"):
         words.append("--force-relay")
     command = " ".join(map(shlex.quote, words)).replace("%", "%%")

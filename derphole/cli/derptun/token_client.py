@@ -17,8 +17,8 @@ USAGE = f"""\
 Make a client token from a server token.
 
 Whoever has it reaches the target of the server, and nothing else.  Its id and its name tell it from
-others in `derptun status`, and are what `derptun token revoke` takes.  Nothing has to be told to
-the server: it knows what was made from its token.
+others in `derptun status`; keep the id, which is what `derptun token revoke` takes.  Nothing has to
+be told to the server: it knows what was made from its token.
 
 USAGE:
     derptun token client [options] [--] [TOKEN]

@@ -73,7 +73,7 @@ def server_source(arguments: Arguments, output: Output) -> ServerToken:
 def hand_out(arguments: Arguments, output: Output, text: str, made: TokenMade) -> None:
     """Write a token where it is wanted, and tell of it; raises `TokenFileUnusable`."""
     path = arguments.text("--output")
-    if path is None:
+    if path in (None, "-"):
         _make_private(output)
         output.payload_line(text)
     else:

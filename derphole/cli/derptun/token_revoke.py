@@ -1,6 +1,7 @@
 """`token revoke`: a client token is good no more."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from derphole.cli.derptun import token_options
@@ -16,6 +17,7 @@ from derphole.derptun.revocations import (
     with_revocation,
 )
 from derphole.edges import private_file
+from derphole.edges.status_socket import ask_all, runtime_folder
 from derphole.edges.stdio import reason_text
 from derphole.errors import NotOfThisServer, RevocationsUnusable, TokenFileUnusable, UsageError
 from derphole.status import Notice
@@ -36,7 +38,8 @@ USAGE:
     derptun token revoke [options] [--] CLIENT
 
 ARGUMENTS:
-    CLIENT              Id of the client token, or a file that holds it
+    CLIENT              Id of the client token, a file that holds it, or the name of one that
+                        is connected to a server here now
 
 OPTIONS:
 {SOURCE_OPTIONS}\
@@ -58,7 +61,7 @@ def run(arguments: Arguments, output: Output) -> int:
     if path is None:
         raise UsageError("--revoked FILE is required where no --token-file is given")
     server = token_options.server_source(arguments, output)
-    grant_id, name = _client(arguments.text("CLIENT") or "", server)
+    grant_id, name = _client(arguments.text("CLIENT") or "", server, arguments.environ)
     is_new = _revoke(path, grant_id, name)
     what = f"client token {grant_id.hex()}" + (f" ({name})" if name else "")
     if is_new:
@@ -76,17 +79,15 @@ def revocations_path(arguments: Arguments) -> str | None:
     return path or (f"{token_file}{SUFFIX}" if token_file else None)
 
 
-def _client(text: str, server: ServerToken) -> tuple[bytes, str]:
+def _client(text: str, server: ServerToken, environ: Mapping[str, str]) -> tuple[bytes, str]:
     """Return id and name of the token that is meant."""
     if ID.fullmatch(text):
+        if text.lower() == server_id(server):
+            raise UsageError(f"{text} is the id of the server, not of a client", shows_help=False)
         return bytes.fromhex(text), ""
     if not has_token(text):
-        if not Path(text).exists():
-            raise UsageError(
-                f'"{text}" is neither the id of a client token, which has 16 hexadecimal digits, '
-                "nor a file",
-                shows_help=False,
-            )
+        if not _exists(text):
+            return bytes.fromhex(_connected(text, server, environ)), text
         try:
             text = private_file.read_text(text, MAX_TOKEN_FILE_SIZE).text
         except OSError as error:
@@ -97,6 +98,33 @@ def _client(text: str, server: ServerToken) -> tuple[bytes, str]:
     if id_of_key(client.issuer_derp) != server_id(server):
         raise NotOfThisServer(id_of_key(client.issuer_derp), server_id(server))
     return client.grant.id, client.grant.name
+
+
+def _connected(name: str, server: ServerToken, environ: Mapping[str, str]) -> str:
+    """Return the id of the one token with a name that is connected here; raises `UsageError`."""
+    ids = {
+        str(link.get("id"))
+        for tunnel in ask_all(runtime_folder(environ))
+        if tunnel.get("server") == server_id(server)
+        for link in (tunnel.get("links") or ())  # type: ignore[attr-defined]
+        if link.get("token") == name
+    }
+    if len(ids) == 1:
+        return ids.pop()
+    several = f"; {len(ids)} tokens of that name are connected: {', '.join(sorted(ids))}"
+    raise UsageError(
+        f'"{name}" is neither the id of a client token, which has 16 hexadecimal digits, nor a '
+        f"file, nor the name of one token that is connected here{several if ids else ''}",
+        shows_help=False,
+    )
+
+
+def _exists(path: str) -> bool:
+    """Tell whether something has a path, which may be no path at all."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _revoke(path: str, grant_id: bytes, name: str) -> bool:

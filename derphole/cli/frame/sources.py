@@ -83,7 +83,17 @@ def token_text(
         case "--token-stdin":
             return _from_stdin(arguments.stdin_fd)
         case name:
-            return _not_empty(arguments.text(name) or "", name)
+            value = _not_empty(arguments.text(name) or "", name)
+            if arguments.program == "derptun" and not has_token(value) and _is_file(value):
+                raise UsageError(f"{value} is a file: use --token-file {value}", shows_help=False)
+            return value
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _from_file(path: Path, output: Output | None) -> str:

@@ -79,7 +79,8 @@ CASES = [
         "the tunnel is down: the server has left; the port stays open, reconnecting",
         "tunnel-down",
     ),
-    (TunnelUp(12.3), "the tunnel is up again after 12 s", "tunnel-up"),
+    (TunnelUp("ab12"), "the tunnel to server ab12 is up", "tunnel-up"),
+    (TunnelUp("ab12", 12.3), "the tunnel to server ab12 is up again after 12 s", "tunnel-up"),
     (ClientJoined(2, False, "laptop"), "client 2 (laptop) is connected", "client-joined"),
     (
         ClientLeft(2, Departure.LOST, None, 600.4, None, "laptop"),

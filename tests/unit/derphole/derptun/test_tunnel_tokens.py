@@ -173,7 +173,7 @@ def test_expiry_and_revocation_refuse(gate):
 
 
 def test_who_asks_whether_somebody_serves_is_told_and_noted(gate):
-    grant = Grant(b"question", MAX_EXPIRY, Capability.SERVE, "replace")
+    grant = Grant(b"question", MAX_EXPIRY, Capability.SERVE)
 
     assert gate.verdict(header(grant), None, NOW) == Refusal.SERVED
     assert gate.asked == [grant]
@@ -181,3 +181,10 @@ def test_who_asks_whether_somebody_serves_is_told_and_noted(gate):
         gate.verdict(header(grant), None, NOW)
     assert len(gate.asked) < 32
     assert decode_header(header(grant)).grant == grant
+
+
+def test_who_takes_over_is_let_in_so_that_a_claim_that_is_repeated_ends_nothing(gate):
+    grant = Grant(b"question", MAX_EXPIRY, Capability.SERVE, "replace")
+
+    assert gate.verdict(header(grant), None, NOW) == ACCEPTED
+    assert gate.asked == []
