@@ -31,7 +31,7 @@ from derphole.token.grant import Grant
 from derphole.token.text import ClientToken
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
 from tunnel.net.clock import monotonic, wall
-from tunnel.net.endpoint import Link
+from tunnel.net.endpoint import Link, Stream
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import Seconds, WallTime
 from tunnel.values import replace
@@ -112,10 +112,10 @@ class TunnelOpening(Opening):
                 gevent.sleep(pause_s)
                 pause_s = min(2 * pause_s, LAST_PAUSE_S)
 
-    def _follow(self, link: Link) -> None:
-        """Open the control stream, on which nobody has anything to say."""
+    def _follow(self, stream: Stream) -> None:
+        """Read the control stream, on which nobody has anything to say."""
         try:
-            Control(link.open_stream(), Stage.TUNNEL).receive()
+            Control(stream, Stage.TUNNEL).receive()
         except LinkEnded:
             return
         except StreamReset as reset:

@@ -10,6 +10,8 @@ The port is bound before the token is used, and kept.  A connection made while t
 unheard waits for it, for ten seconds at most, and is then reset.
 """
 
+from contextlib import suppress
+
 import gevent
 from gevent import socket
 from gevent.event import Event
@@ -32,7 +34,7 @@ from derphole.token.text import ClientToken, SessionToken
 from tunnel.addresses import host_and_port
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
 from tunnel.net.clock import monotonic
-from tunnel.net.endpoint import EndpointOptions, Link
+from tunnel.net.endpoint import EndpointOptions, Link, Stream
 from tunnel.net.tasks import TaskGroup
 from tunnel.units import Instant, Seconds
 
@@ -153,7 +155,9 @@ class Opening:
     def _use(self, link: Link, tasks: TaskGroup, board: Switchboard) -> None:
         """Have connections take a link."""
         self._rendezvous.report_path(link)
-        tasks.spawn("control", self._follow, link)
+        with suppress(LinkEnded):  # which the main greenlet finds out
+            # Before any connection: it is the first stream that makes it the control stream.
+            tasks.spawn("control", self._follow, link.open_stream())
         tasks.spawn("stalls", self._watch_stalls, link, board)
         link.refuse_streams(ResetCode.INTERNAL)  # only this side makes connections
         self._link = link
@@ -176,10 +180,10 @@ class Opening:
             self._secret = None
             return self._rendezvous.resume(None, RETURN_AWAITED, limit_s)
 
-    def _follow(self, link: Link) -> None:
+    def _follow(self, stream: Stream) -> None:
         """Keep what the other side hands out for coming back; anything else ends the run."""
         try:
-            control = Control(link.open_stream(), Stage.OPEN_FIRST)
+            control = Control(stream, Stage.OPEN_FIRST)
             message = control.receive()
             assert isinstance(message, Resumption)
             self._secret = message.secret

@@ -192,6 +192,13 @@ def test_a_client_that_comes_before_its_server_waits_for_it(options, server):
 # -- restarts --------------------------------------------------------------------------------------
 
 
+def asked_of(client):
+    try:
+        return ask(client.port, b"after")
+    except ConnectionRefusedError:
+        raise AssertionError(f"{client.error!r} {client.told.statuses}") from None
+
+
 def kill(side):
     """End a server as kill -9 does: nobody is told, and its relay connection is gone."""
     rendezvous = side.command._rendezvous
@@ -214,8 +221,9 @@ def test_a_server_that_was_started_again_is_found_by_the_clients_that_run(option
         began_at = monotonic()
         answer = b""
         while answer != b"after" and monotonic() - began_at < 3 * RETURN_S:
+            assert not client.greenlet.dead, repr(client.error)
             with suppress(ConnectionResetError):  # made before the old link was known to be over
-                answer = ask(client.port, b"after")
+                answer = asked_of(client)
 
         assert answer == b"after"
         record_figure(
@@ -485,3 +493,23 @@ def test_a_server_that_was_started_again_ends_the_connection_with_its_reason(opt
 
     assert isinstance(error, ConnectionLost)
     assert "the server" in str(error)
+
+
+def test_the_control_stream_is_the_first_one_however_soon_connections_come(options, server):
+    """A connection that runs just when there is a link would else be taken for the control stream."""
+    with serving(echo) as target:
+        client = opened(options, client_of(server))
+        use = client.command._use
+
+        def used(link, tasks, board):
+            use(link, tasks, board)
+            # What a connection does that was about to look for a link at this very moment.
+            assert link.open_stream().id > 0
+
+        client.command._use = used
+        with ending(client) as sides:
+            sides.append(serve(options, server, target))
+            client.told.wait(StateChanged, is_linked)
+
+            assert ask(client.port, b"first") == b"first"
+            assert not client.greenlet.dead
