@@ -14,6 +14,7 @@ from derphole.ssh.public_key import KeyUnusable, parse_public_key
 from tunnel.values import frozen
 
 ALIAS = "derphole-"
+LOCAL_PORT = 2222  # of a tunnel to a machine that is not reached
 FOR_SSH = re.compile(r"[%\"'\\\n]")  # what ssh reads as something else in a file name
 USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\$?")
 HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?|[0-9A-Fa-f:]{2,45}")
@@ -30,6 +31,7 @@ class Login:
         alias: what it is called in ~/.ssh/config.
         key_file: of the private key; None where it is not known.
         host_keys: type and base64 of the server's public keys.
+        is_reached: a server of that machine answered from here.
     """
 
     user: str
@@ -38,22 +40,35 @@ class Login:
     alias: str
     key_file: str | None
     host_keys: tuple[str, ...]
+    is_reached: bool
 
     @property
     def command(self) -> str:
         """The command, for a shell."""
-        words = ["ssh"]
-        if self.port != USUAL_PORT:
-            words += ["-p", str(self.port)]
-        if self.key_file is not None:
-            words += ["-i", self.key_file]
-        return shlex.join([*words, f"{self.user}@{self.host}"])
+        return self._command(self.host, self.port)
+
+    def tunnel(self, spoken: str) -> list[str]:
+        """The commands of a tunnel: of that machine, of this one, and to log in through it.
+
+        Args:
+            spoken: what people type to start the program.
+        """
+        return [
+            f"{spoken} derptun serve --tcp 127.0.0.1:{self.port}",
+            f"{spoken} derptun open TOKEN --listen 127.0.0.1:{LOCAL_PORT}",
+            # Its keys are known by its own name: another machine may come to that port.
+            self._command("127.0.0.1", LOCAL_PORT, "-o", f"HostKeyAlias={self.known_as}"),
+        ]
 
     @property
     def known_hosts(self) -> list[str]:
         """Lines for ~/.ssh/known_hosts."""
-        name = self.host if self.port == USUAL_PORT else f"[{self.host}]:{self.port}"
-        return [f"{name} {line}" for line in self.host_keys]
+        return [f"{self.known_as} {line}" for line in self.host_keys]
+
+    @property
+    def known_as(self) -> str:
+        """What ssh calls the machine in ~/.ssh/known_hosts."""
+        return self.host if self.port == USUAL_PORT else f"[{self.host}]:{self.port}"
 
     @property
     def block(self) -> list[str]:
@@ -65,13 +80,29 @@ class Login:
             lines.append(f"    IdentityFile {_quoted(self.key_file)}")
         return lines
 
-    @property
-    def lines(self) -> list[str]:
-        """All of it, in the order in which a person uses it."""
-        lines = ["Log in with:", f"    {self.command}"]
+    def lines(self, spoken: str) -> list[str]:
+        """All of it, in the order in which a person uses it; `spoken` as `tunnel` has it."""
+        lines = []
+        if not self.is_reached:
+            there, here, through = self.tunnel(spoken)
+            lines += ["A tunnel reaches it.  On the other machine, run:", f"    {there}"]
+            lines += ["On this one, with the token that it prints:", f"    {here}"]
+            lines += ["While both run, log in with:", f"    {through}"]
+            lines += ["Where the machine can be reached, without a tunnel:"]
+        else:
+            lines += ["Log in with:"]
+        lines += [f"    {self.command}"]
         if self.host_keys:
             lines += ["For ~/.ssh/known_hosts:", *(f"    {line}" for line in self.known_hosts)]
         return [*lines, "For ~/.ssh/config:", *(f"    {line}" for line in self.block)]
+
+    def _command(self, host: str, port: int, *options: str) -> str:
+        words = ["ssh"]
+        if port != USUAL_PORT:
+            words += ["-p", str(port)]
+        if self.key_file is not None:
+            words += ["-i", self.key_file]
+        return shlex.join([*words, *options, f"{self.user}@{host}"])
 
 
 def checked_hosts(access: Access) -> list[str]:
@@ -89,7 +120,7 @@ def login_of(access: Access, host: str | None, key_file: str | None) -> Login | 
 
     Args:
         access: what the other side said.
-        host: where its server was found; None for its first name or address.
+        host: where its server was found; None if nowhere: its first name or address is told.
         key_file: of the private key, None where it is not known.
     """
     hosts = checked_hosts(access)
@@ -97,7 +128,8 @@ def login_of(access: Access, host: str | None, key_file: str | None) -> Login | 
         return None
     # A name of its own choice could be one that the person uses for another machine.
     alias = ALIAS + hosts[0].partition(".")[0].replace(":", "-")
-    return Login(access.user, host or hosts[0], access.port, alias, key_file, checked_keys(access))
+    keys, is_reached = checked_keys(access), host is not None
+    return Login(access.user, host or hosts[0], access.port, alias, key_file, keys, is_reached)
 
 
 def first_with(

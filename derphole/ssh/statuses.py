@@ -90,6 +90,7 @@ class LoginTold(Status):
     event = "login"
     level = Level.QUIET
     login: Login
+    spoken: str
 
     @property
     def sentence(self) -> str:
@@ -107,4 +108,5 @@ class LoginTold(Status):
             "port": login.port,
             "known_hosts": list(login.known_hosts),
             "config": "\n".join(login.block),
+            "tunnel": None if login.is_reached else list(login.tunnel(self.spoken)),
         }

@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import shlex
 import signal
 import stat
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from desk import Desk, token_of
 from real_sshd import Machine
-from support.processes import Process, clean_environment
+from support.processes import Process, clean_environment, free_port
 from support.ssh_keys import make_key
 
 pytestmark = pytest.mark.e2e
@@ -143,6 +144,44 @@ def test_what_is_printed_logs_in_as_printed_in_a_fresh_home(
     strict += ["-o", f"UserKnownHostsFile={known_hosts}"]
 
     assert run([command[0], *strict, *command[1:]], home) == site.user
+
+
+def test_a_machine_that_is_not_reached_is_reached_as_told(
+    desk: Desk, site: Machine, tmp_path: Path, key: Path
+):
+    """The three commands that are printed are run as they are, with the token put in."""
+    inviter = invite(desk, site, "--yes")
+    token_of(inviter)
+    assert site.server is not None
+    site.server.send_signal(signal.SIGSTOP)
+    try:
+        accepting = accept(desk, inviter, key, "--yes")
+        accepting.ends_with(0, "^warning: the ssh server of that machine cannot be reached")
+    finally:
+        site.server.send_signal(signal.SIGCONT)
+    inviter.ends_with(0)
+    lines = [line.strip() for line in accepting.stderr.split("\n")]
+    there, here, through = (
+        shlex.split(next(line for line in lines if re.match(start, line)))[1:]
+        for start in ("derphole derptun serve", "derphole derptun open", "ssh -p 2222")
+    )
+    known_hosts = tmp_path / "known_hosts"
+    name = next(word for word in through if "=" in word).partition("=")[2]
+    # A server that does not answer shows no keys, so those told, if any, are of other files.
+    host_key = (site.base / "run" / "host.pub").read_text()
+    known_hosts.write_text(f"{name} {host_key}")
+
+    serve = desk.derphole("serve", *there, "--relay", desk.relay_url)
+    token = serve.await_line(r"^(dtcli1_\S+)$").group(1)
+    port = str(free_port())
+    words = [token if word == "TOKEN" else word for word in here]
+    opened = desk.derphole("open", *words[:-1], f"127.0.0.1:{port}")
+    opened.await_line("^listening on")
+
+    strict = ["-F", "none", "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes"]
+    strict += ["-o", f"UserKnownHostsFile={known_hosts}"]
+    through[through.index("-p") + 1] = port  # 2222 may be taken here
+    assert run(["ssh", *strict, *through], desk.folder) == site.user
 
 
 def test_the_block_for_the_config_logs_in(desk: Desk, site: Machine, tmp_path: Path, key: Path):

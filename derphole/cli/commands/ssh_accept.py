@@ -67,7 +67,7 @@ def run(arguments: Arguments, output: Output) -> int:
             options, session, found.key, key_file=_private_of(found), report=output.report
         )
     if login is not None:
-        _tell(login, output)
+        _tell(login, arguments.spoken, output)
     if login is not None and arguments.flag("--write-config"):
         from derphole.edges.ssh_config import append_block
 
@@ -79,11 +79,11 @@ def run(arguments: Arguments, output: Output) -> int:
     return 0
 
 
-def _tell(login: "Login", output: Output) -> None:
+def _tell(login: "Login", spoken: str, output: Output) -> None:
     if output.is_json:
-        output.report(LoginTold(login))
+        output.report(LoginTold(login, spoken))
         return
-    for line in login.lines:
+    for line in login.lines(spoken):
         output.report(Instruction(line))
 
 

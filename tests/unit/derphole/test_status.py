@@ -133,7 +133,7 @@ CASES = [
         "key-kept",
     ),
     (
-        LoginTold(Login("me", "host", 22, "host", None, ())),
+        LoginTold(Login("me", "host", 22, "host", None, (), is_reached=False), "derphole"),
         "log in with: ssh me@host",
         "login",
     ),

@@ -23,7 +23,7 @@ def test_everything_is_printed_in_the_order_in_which_it_is_used():
     login = login_of(access(), "192.0.2.1", "/home/my files/id")
 
     assert login is not None
-    assert login.lines == [
+    assert login.lines("derphole") == [
         "Log in with:",
         "    ssh -p 2222 -i '/home/my files/id' me@192.0.2.1",
         "For ~/.ssh/known_hosts:",
@@ -40,10 +40,28 @@ def test_everything_is_printed_in_the_order_in_which_it_is_used():
 def test_the_usual_port_and_an_unknown_key_are_not_named():
     login = login_of(access(port=22, host_keys=()), None, None)
 
-    assert login == Login("me", "desk", 22, "derphole-desk", None, ())
-    assert login.lines[:2] == ["Log in with:", "    ssh me@desk"]
+    assert login == Login("me", "desk", 22, "derphole-desk", None, (), is_reached=False)
+    login = login_of(access(port=22, host_keys=()), "desk", None)
+    assert login is not None
+    assert login.lines("derphole")[:2] == ["Log in with:", "    ssh me@desk"]
     assert login.block == ["Host derphole-desk", "    HostName desk", "    User me"]
     assert login_of(access(port=22), None, None).known_hosts == [f"desk {HOST_KEY}"]
+
+
+def test_what_is_not_reached_is_reached_by_a_tunnel():
+    login = login_of(access(), None, "/id")
+
+    assert login is not None
+    assert login.lines("npx -y derphole")[:8] == [
+        "A tunnel reaches it.  On the other machine, run:",
+        "    npx -y derphole derptun serve --tcp 127.0.0.1:2222",
+        "On this one, with the token that it prints:",
+        "    npx -y derphole derptun open TOKEN --listen 127.0.0.1:2222",
+        "While both run, log in with:",
+        "    ssh -p 2222 -i /id -o 'HostKeyAlias=[desk]:2222' me@127.0.0.1",
+        "Where the machine can be reached, without a tunnel:",
+        "    ssh -p 2222 -i /id me@desk",
+    ]
 
 
 @pytest.mark.parametrize(
