@@ -25,10 +25,10 @@ from derphole.derptun.server import ServerRendezvous
 from derphole.derptun.statuses import EndNears, Serving
 from derphole.derptun.watched_files import WatchedFiles
 from derphole.errors import ReplacedServer, ServedElsewhere, ServerExpired
+from derphole.forwarding.connections import Service
 from derphole.forwarding.dial import DIAL_S
 from derphole.forwarding.endpoints import ServiceAddress
 from derphole.forwarding.limits import MOST_CONNECTIONS
-from derphole.forwarding.service import Service
 from derphole.forwarding.statuses import ClientJoined, ClientLeft, Departure, client_text
 from derphole.rendezvous.relay_words import relay_text
 from derphole.rendezvous.relays import RelayChoice

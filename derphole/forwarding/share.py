@@ -1,17 +1,17 @@
 """`share`: whoever uses the token reaches one target of this machine.
 
     client ──control stream (0)──►  RESUMPTION goes back: with it the client may come back
-           ──stream 2, 4, ...────►  a connection to the target: `derphole.forwarding.service`
+           ──stream 2, 4, ...────►  a connection to the target: `derphole.forwarding.connections`
 
 A client that is lost may come back for ten minutes, also after the token has expired.  The command
 ends by itself when the token has expired and nobody is left.
 """
 
 from derphole.config import NetworkOptions
+from derphole.forwarding.connections import Service
 from derphole.forwarding.dial import DIAL_S
 from derphole.forwarding.endpoints import ServiceAddress
 from derphole.forwarding.limits import COME_BACK_S, DEFAULT_CONNECTIONS
-from derphole.forwarding.service import Service
 from derphole.forwarding.statuses import ClientJoined, ClientLeft, Departure
 from derphole.rendezvous.issuer import IssuerRendezvous
 from derphole.speech.control import Control

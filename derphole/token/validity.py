@@ -1,6 +1,7 @@
 """Whether a token may be used here and now, as its reader judges: role, capability, age.
 
-The issuer decides by its own clock (`derphole.token.admission`); this spares people a useless run.
+The issuer decides by its own clock (`derphole.token.admission`, and `derphole.derptun.gate` for
+tunnels); this spares people a useless run.
 Pure.
 """
 
