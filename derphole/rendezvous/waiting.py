@@ -1,6 +1,6 @@
 """Waiting: for what other greenlets bring about, with a word about what is awaited.
 
-Nobody waits in silence: what is awaited is reported after 2 s, together with what a relay has to
+Nobody waits in silence: what is awaited is reported before 2 s are over, together with what a relay has to
 say for itself, and again every 30 s.  No wait goes on once no relay could work for long enough.
 """
 
@@ -17,7 +17,8 @@ from tunnel.net.endpoint import Endpoint
 from tunnel.units import Instant, Seconds, WallTime
 
 # Chosen.
-FIRST_WAIT_REPORT_S: Seconds = 2.0  # design, section 5: nobody waits in silence for longer
+# Nobody waits in silence for longer than 2 s (design, section 5), of which starting takes a part.
+FIRST_WAIT_REPORT_S: Seconds = 1.5
 WAIT_REPORT_S: Seconds = 30.0
 CLOCK_LOOK_S: Seconds = 5.0  # nothing tells us when the wall clock jumps
 
