@@ -1,7 +1,8 @@
 """Waiting: for what other greenlets bring about, with a word about what is awaited.
 
-Nobody waits in silence: what is awaited is reported before 2 s are over, together with what a relay has to
-say for itself, and again every 30 s.  No wait goes on once no relay could work for long enough.
+Nobody waits in silence: what is awaited is reported before 2 s are over, together with what a
+relay has to say for itself, and again every 30 s.  No wait goes on once no relay could work for
+long enough.
 """
 
 from collections.abc import Callable
