@@ -25,7 +25,7 @@ from derphole.derptun.server import ServerRendezvous
 from derphole.derptun.statuses import EndNears, Serving
 from derphole.derptun.watched_files import WatchedFiles
 from derphole.errors import ReplacedServer, ServedElsewhere, ServerExpired
-from derphole.forwarding.connections import Service
+from derphole.forwarding.admission import Service
 from derphole.forwarding.dial import DIAL_S
 from derphole.forwarding.endpoints import ServiceAddress
 from derphole.forwarding.limits import MOST_CONNECTIONS

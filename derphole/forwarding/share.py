@@ -1,14 +1,14 @@
 """`share`: whoever uses the token reaches one target of this machine.
 
     client ──control stream (0)──►  RESUMPTION goes back: with it the client may come back
-           ──stream 2, 4, ...────►  a connection to the target: `derphole.forwarding.connections`
+           ──stream 2, 4, ...────►  a connection to the target: `derphole.forwarding.admission`
 
 A client that is lost may come back for ten minutes, also after the token has expired.  The command
 ends by itself when the token has expired and nobody is left.
 """
 
 from derphole.config import NetworkOptions
-from derphole.forwarding.connections import Service
+from derphole.forwarding.admission import Service
 from derphole.forwarding.dial import DIAL_S
 from derphole.forwarding.endpoints import ServiceAddress
 from derphole.forwarding.limits import COME_BACK_S, DEFAULT_CONNECTIONS

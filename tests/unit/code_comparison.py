@@ -31,7 +31,7 @@ from derphole.token.grant import (
 from derphole.transfer import entries, held, pieces, repairs
 from tunnel.crypto import aead, kdf, link_keys, noise, replay
 from tunnel.crypto.keys import DerpKey, KeyPair, Secret
-from tunnel.proto.link import in_flight, liveness, parameters, path, rekey
+from tunnel.proto.link import liveness, parameters, path, rekey, resending
 from tunnel.proto.meeting import asking, claimer, handshake, issuer, places
 from tunnel.proto.paths import packet_size
 from tunnel.proto.rate import relay as congestion
@@ -148,7 +148,7 @@ CONSTANTS = {
     "polite_after": congestion.POLITE_AFTER,
     "polite_window": congestion.POLITE_WINDOW,
     "relay_silence_s": path.RELAY_SILENCE_S,
-    "wide_probes": in_flight.WIDE_PROBES,
+    "wide_probes": resending.WIDE_PROBES,
     "base_datagram": packet_size.BASE_DATAGRAM,
     "max_datagram": packet_size.MAX_DATAGRAM,
     "max_probes": packet_size.MAX_PROBES,

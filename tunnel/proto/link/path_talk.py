@@ -13,8 +13,8 @@ from collections.abc import Callable
 from tunnel.errors import ProtocolViolation
 from tunnel.proto.link.control_queue import ControlQueue
 from tunnel.proto.link.events import AddressSeen, PathAnswered, PathChanged, PeerOffered
-from tunnel.proto.link.in_flight import InFlight
 from tunnel.proto.link.path import Path, Paths
+from tunnel.proto.link.resending import InFlight
 from tunnel.proto.paths.candidates import CandidateKind, is_link_local
 from tunnel.proto.paths.direct_path import DirectPath
 from tunnel.units import ByteCount, Instant

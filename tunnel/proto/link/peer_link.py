@@ -43,7 +43,6 @@ from tunnel.proto.link.events import (
     LinkResumed,
     LinkStalled,
 )
-from tunnel.proto.link.in_flight import InFlight
 from tunnel.proto.link.liveness import Liveness
 from tunnel.proto.link.packing import Packer
 from tunnel.proto.link.parameters import Feature, LinkCounters, LinkParameters
@@ -51,6 +50,7 @@ from tunnel.proto.link.path import Path, Paths, RelayPath
 from tunnel.proto.link.path_talk import PathTalk
 from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.proto.link.rekey import Rekeying
+from tunnel.proto.link.resending import InFlight
 from tunnel.proto.link.sender import Sender
 from tunnel.proto.machine import Machine, RelayEndpoint, Trace, Transmit, UdpEndpoint
 from tunnel.proto.paths.table import PathTable

@@ -5,7 +5,7 @@
     challenges and answers by the path they are about
 
 How packets are built: `tunnel.proto.link.packing`; what becomes of them:
-`tunnel.proto.link.in_flight`.  This module knows no keys, and nothing about what comes in.
+`tunnel.proto.link.resending`.  This module knows no keys, and nothing about what comes in.
 """
 
 from tunnel.proto.link.ack_routes import AckRoutes

@@ -16,7 +16,7 @@ A relay keeps the order, so a late packet there means a queue, not a loss, and o
 overtaken is missing.  Control goes before the data that waits in our own socket: that it has
 arrived says nothing about data that was sent before it.
 
-This module says what is lost; `tunnel.proto.link.in_flight` has its content sent again.
+This module says what is lost; `tunnel.proto.link.resending` has its content sent again.
 Source: RFC 9002, section 6; RFC 8985 for a threshold that learns.
 """
 

@@ -1,4 +1,4 @@
-"""InFlight: what one link has sent and nobody has answered, path by path, and what becomes of it.
+"""Resending: what one link has sent and nobody has answered, path by path, and what becomes of it.
 
     acknowledged               the streams go on, the path's rate and size are learned from it
     lost                       its content goes again, by the path that is active then

@@ -1,4 +1,4 @@
-"""Connections: every stream that a client opens becomes one to the target, or is refused.
+"""Admission: every stream that a client opens becomes a connection to the target, or is refused.
 
     client ──control stream (0)──►  greeted
            ──any message───────►  it is sent away: a client has nothing to say
