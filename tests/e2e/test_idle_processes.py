@@ -9,14 +9,13 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from desk import Desk, token_of
 from faults import start_relay
-from support.idle import Idle, assert_idle, await_calm
+from support.idle import Idle, assert_idle
 from support.processes import Process
 from tunnels import Tunnel
 
@@ -25,8 +24,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 CLIENTS = 4
-REFRESHED_S = 60.0  # by then everything has been refreshed once
-WINDOW_S, FULL_WINDOW_S = 12.0, 60.0
 DIRECT = "connected-direct"
 # The watchdog asks the hub a hundred times a second whether it still turns.
 WITHOUT_WATCHDOG = {"DERPHOLE_WATCHDOG": "", "DERPHOLE_DEBUG": ""}
@@ -88,13 +85,6 @@ class Idlers:
         absent, _ = nobody.open(nobody.client("absent"), name="absent", is_ready=False, **quiet)
         self.add("tunnel/open, waiting for a server", absent).await_line("^waiting for server")
 
-    def stay_idle(self, *, is_full: bool) -> None:
-        """Assert that all keep within the budget; at full size, once all was refreshed."""
-        await_calm(self.processes)
-        if is_full:
-            time.sleep(REFRESHED_S)  # what is awaited is that time passes
-        assert_idle(self.processes, FULL_WINDOW_S if is_full else WINDOW_S)
-
 
 @contextmanager
 def open_pipe() -> Iterator[int]:
@@ -127,7 +117,7 @@ def test_share_and_open_stay_idle_and_direct_when_their_relay_is_killed(
         for process in pair:
             process.await_line(r"closed the connection|cannot be reached|broke off")
 
-    idlers.stay_idle(is_full=is_full)
+    assert_idle(idlers.processes, is_full=is_full)
 
 
 @pytest.mark.timeout(400)
@@ -160,4 +150,4 @@ def test_every_state_of_every_command_is_idle(idlers: Idlers, is_full: bool):
             process.await_line(DIRECT)
         idlers.tunnel(url)
 
-        idlers.stay_idle(is_full=is_full)
+        assert_idle(idlers.processes, is_full=is_full)

@@ -4,16 +4,12 @@ The states that need a network: UDP is blocked from the start or later, or there
 more.  What is counted, and the budget: `support.idle`; the other states: tests/e2e.
 """
 
-import time
-
 import pytest
 from lab import Lab
 from lab_transfers import TOKEN_EVENT, Stage
-from support.idle import Idle, assert_idle, await_calm
+from support.idle import Idle, assert_idle
 from support.processes import Process
 
-WINDOW_S, FULL_WINDOW_S = 12.0, 60.0
-REFRESHED_S = 60.0
 NOTICED_LIMIT_S = 2.0
 DIRECT = r'"event": "path".*"direct": true'
 RELAYED = r'"event": "path".*"direct": false'
@@ -32,11 +28,7 @@ def pair(lab: Lab, stage: Stage) -> list[Process]:
 
 
 def assert_pair_is_idle(name: str, pair: list[Process], *, is_full: bool) -> None:
-    processes = {f"{name}/{each.name}": Idle(each.pid) for each in pair}
-    await_calm(processes)
-    if is_full:
-        time.sleep(REFRESHED_S)  # what is awaited is that time passes
-    assert_idle(processes, FULL_WINDOW_S if is_full else WINDOW_S)
+    assert_idle({f"{name}/{each.name}": Idle(each.pid) for each in pair}, is_full=is_full)
 
 
 @pytest.mark.timeout(400)

@@ -131,7 +131,7 @@ def times_s(machine: Machine, relay: str) -> tuple[float, float]:
 def idle_share(machine: Machine, relay: str) -> float:
     listen = machine.run("listen", "--json", "--relay", relay)
     listen.await_line(TOKEN)
-    await_calm({"listen": Idle(listen.pid)})
+    await_calm(Idle(listen.pid))
     before = Usage.of(listen.pid)
     time.sleep(IDLE_S)  # what is awaited is that time passes
     return Usage.of(listen.pid).since(before)[1]
