@@ -63,6 +63,7 @@ class NetworkOptions:
         cert_file: the same in place of this system's authorities (SSL_CERT_FILE).
         cert_dir: folder of such files (SSL_CERT_DIR).
         cache_dir: folder for what may be fetched again; None when there is no home.
+        code_words: words in a short code; None where no code is wanted.
     """
 
     derp_map: str | None = None
@@ -80,3 +81,4 @@ class NetworkOptions:
     cert_file: Path | None = None
     cert_dir: Path | None = None
     cache_dir: Path | None = None
+    code_words: int | None = None

@@ -27,7 +27,8 @@ from derphole.rendezvous.claimer import ClaimerRendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
 from derphole.speech.decisions import Decision, EndData, Flush, KeepPlace, Proved, Write
 from derphole.speech.stream_proof import ReceivingProof, SendingProof
-from derphole.status import Caution, Notice, Report, State, StateChanged, TokenIssued
+from derphole.status import Caution, Notice, Report, State, StateChanged
+from derphole.token.code import Code
 from derphole.token.grant import Capability
 from derphole.token.text import SessionToken
 from derphole.transfer_status import Direction, Incomplete, Receipt
@@ -60,9 +61,7 @@ def listen(
     with IssuerRendezvous(options, report, Capability.LISTEN, expires_at) as rendezvous:
         with TaskGroup("output", on_failure=_raise_in(gevent.getcurrent())) as tasks:
             watcher = tasks.spawn("hang-up", _watch_output, sink)
-            token = rendezvous.issue()
-            report(StateChanged(State.WAITING_FOR_CLAIM))
-            report(TokenIssued(token, rendezvous.expires_at))
+            rendezvous.offer()
             link = rendezvous.wait_link(SENDER_AWAITED)
             watcher.kill()
         while (receiver := _receive(rendezvous, link, sink, watch)).proof.is_replaced:
@@ -74,7 +73,7 @@ def listen(
 
 def pipe(
     options: NetworkOptions,
-    token: SessionToken,
+    token: SessionToken | Code,
     *,
     report: Report,
     source: ByteSource,
@@ -84,7 +83,7 @@ def pipe(
 
     Raises `DerpholeError`; returns only when the listener has confirmed every byte.
     """
-    with ClaimerRendezvous(options, report, token) as rendezvous:
+    with ClaimerRendezvous(options, report, token, capability=Capability.LISTEN) as rendezvous:
         report(StateChanged(State.PROBING_DIRECT))
         link = rendezvous.claim("the listener to answer")
         rendezvous.report_path(link)

@@ -21,7 +21,18 @@ from derphole.errors.base import DerpholeError, Interrupted  # noqa: E402
 from tunnel.errors import MisuseError, TunnelError  # noqa: E402
 
 SUBJECTS = (
-    *("tokens", "peer", "data", "files", "relays", "forwarding", "transfers", "ssh", "derptun"),
+    *(
+        "tokens",
+        "codes",
+        "peer",
+        "data",
+        "files",
+        "relays",
+        "forwarding",
+        "transfers",
+        "ssh",
+        "derptun",
+    ),
     "base",
 )
 

@@ -48,6 +48,7 @@ LEVEL_FLAGS = {
 TUNNEL_NEXT_STEP = "run the command again, and with --trace FILE for a report if that fails too"
 
 TOKEN = re.compile(r"\b(dhp1_|dtsrv1_|dtcli1_)[A-Za-z0-9_-]{20,}")
+CODE = re.compile(r"\b([0-9]{1,5}-[0-9]{6}-)[a-z]+(?:-[a-z]+)+", re.IGNORECASE)
 
 
 class Invocation:
@@ -317,7 +318,7 @@ def location(error: Exception) -> str:
 
 def without_tokens(text: str) -> str:
     """Return `text` with every token in it cut: an exception may quote what it was called with."""
-    return TOKEN.sub(r"\1<cut>", text)
+    return CODE.sub(r"\1<cut>", TOKEN.sub(r"\1<cut>", text))
 
 
 def append_crash(path: Path, trace: str) -> None:

@@ -44,16 +44,19 @@ from derphole.speech.transfer_decisions import (
     WritePiece,
 )
 from derphole.speech.transfer_messages import NOT_KNOWN, Kind, Offer, Origin, Totals
-from derphole.status import Caution, Notice, Report, StateChanged, TokenIssued, size_text
+from derphole.status import Caution, Notice, Report, StateChanged, size_text
 from derphole.status import State as StateWord
+from derphole.token.code import Code
 from derphole.token.grant import Capability
-from derphole.token.text import SessionToken
+from derphole.token.text import ClientToken, SessionToken, token_text
+from derphole.transfer.journal import TokenKept
 from derphole.transfer.pieces import piece_digest
 from derphole.transfer.receiving import ReceivingTransfer
 from derphole.transfer_status import Direction, Incomplete, Receipt
 from tunnel.net.clock import monotonic
 from tunnel.net.endpoint import Link, Stream
 from tunnel.units import ByteCount, WallTime
+from tunnel.values import replace
 
 READ_SIZE: ByteCount = 4 << 20
 SENDER_AWAITED = "the other side to use the token"
@@ -63,7 +66,8 @@ TREES = (Kind.FOLDER, Kind.SEVERAL)
 
 def receive(
     options: NetworkOptions,
-    token: SessionToken,
+    token: SessionToken | Code,
+    code: Code | None,
     wishes: Wishes,
     place: Place,
     *,
@@ -74,7 +78,8 @@ def receive(
 
     Args:
         options: the settings of the command.
-        token: what the sender printed.
+        token: the token or code that the sender printed.
+        code: the code that the person typed, if it was one; kept with what comes.
         wishes: what the person wants.
         place: where things are.
         report: told what a person wants to know.
@@ -82,10 +87,19 @@ def receive(
 
     Raises `DerpholeError`.
     """
-    with ClaimerRendezvous(options, report, token) as rendezvous:
+    with ClaimerRendezvous(options, report, token, capability=Capability.SEND) as rendezvous:
         report(StateChanged(StateWord.PROBING_DIRECT))
         link = rendezvous.claim(OFFER_AWAITED)
+        place = replace(place, token=_kept(rendezvous.token, code))
         _Receiver(rendezvous, link, wishes, place).take(watch)
+
+
+def _kept(token: SessionToken | ClientToken, code: Code | None) -> TokenKept:
+    """Return what a later run of the same command needs."""
+    text = token_text(token)
+    return TokenKept(
+        text if code is None else f"{code.text} {text}", WallTime(token.grant.expires_at)
+    )
 
 
 def receive_from_anybody(
@@ -99,9 +113,7 @@ def receive_from_anybody(
 ) -> None:
     """Print a token and take what whoever uses it offers; as `receive` else."""
     with IssuerRendezvous(options, report, Capability.RECEIVE, expires_at) as rendezvous:
-        token = rendezvous.issue()
-        report(StateChanged(StateWord.WAITING_FOR_CLAIM))
-        report(TokenIssued(token, rendezvous.expires_at))
+        rendezvous.offer()
         while True:
             link = rendezvous.wait_link(SENDER_AWAITED)
             receiver = _Receiver(rendezvous, link, wishes, place)

@@ -45,8 +45,9 @@ from derphole.speech.transfer_decisions import (
     WriteRepair,
 )
 from derphole.speech.transfer_messages import Origin
-from derphole.status import Notice, Report, StateChanged, TokenIssued
+from derphole.status import Notice, Report, StateChanged
 from derphole.status import State as StateWord
+from derphole.token.code import Code
 from derphole.token.grant import Capability
 from derphole.token.text import SessionToken
 from derphole.transfer.pieces import piece_digest
@@ -82,9 +83,7 @@ def send(
     Raises `DerpholeError`.
     """
     with IssuerRendezvous(options, report, Capability.SEND, expires_at) as rendezvous:
-        token = rendezvous.issue()
-        report(StateChanged(StateWord.WAITING_FOR_CLAIM))
-        report(TokenIssued(token, rendezvous.expires_at))
+        rendezvous.offer()
         while True:
             link = rendezvous.wait_link(RECEIVER_AWAITED)
             goods = _serve(rendezvous, link, make_goods, watch)
@@ -95,7 +94,7 @@ def send(
 def send_to(
     options: NetworkOptions,
     make_goods: MakeGoods,
-    token: SessionToken,
+    token: SessionToken | Code,
     *,
     report: Report,
     watch: Watch = unwatched,
@@ -104,7 +103,7 @@ def send_to(
 
     Raises `DerpholeError`.
     """
-    with ClaimerRendezvous(options, report, token) as rendezvous:
+    with ClaimerRendezvous(options, report, token, capability=Capability.RECEIVE) as rendezvous:
         report(StateChanged(StateWord.PROBING_DIRECT))
         link = rendezvous.claim(ANSWER_AWAITED)
         return _serve(rendezvous, link, make_goods, watch)

@@ -7,6 +7,7 @@ catches the whole tree.  Text of the other side may be in a sentence as it came:
 
     base          what every error has; wrong usage, bugs, signals
     tokens        a token that cannot be made or used
+    codes         a code that leads nowhere
     peer          the other side refused, left, stopped, or never came
     data          the bytes could not be read or written, or differ
     files         files and folders that cannot be sent, or cannot be written
@@ -26,6 +27,15 @@ from derphole.errors.base import (
     ThreadsRefused,
     UdpPortUnusable,
     UsageError,
+)
+from derphole.errors.codes import (
+    CodeElsewhere,
+    CodeMistyped,
+    CodeNeedsRelay,
+    CodeNotProven,
+    CodeUnanswered,
+    CodeUnknown,
+    CodeWrong,
 )
 from derphole.errors.data import (
     DigestMismatch,
@@ -128,6 +138,13 @@ __all__ = [
     "AlreadyInUse",
     "BindFailed",
     "ClaimRefused",
+    "CodeElsewhere",
+    "CodeMistyped",
+    "CodeNeedsRelay",
+    "CodeNotProven",
+    "CodeUnanswered",
+    "CodeUnknown",
+    "CodeWrong",
     "ConfigUnwritable",
     "ConnectionLost",
     "Declined",

@@ -30,6 +30,8 @@ from derphole.speech.messages import Resumption
 from derphole.speech.resets import NOT_MADE, ResetCode
 from derphole.speech.turns import Stage
 from derphole.status import Listening, Report, State, StateChanged, Status
+from derphole.token.code import Code
+from derphole.token.grant import Capability
 from derphole.token.text import ClientToken, SessionToken
 from tunnel.addresses import host_and_port
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
@@ -58,7 +60,7 @@ class Opening:
 
     Args:
         options: the settings of the command.
-        token: what the share printed.
+        token: what the share printed, or a code that leads to it.
         listener: a socket that listens; closed by its owner.
         report: told what a person wants to know.
         connection_wait_s: how long a new connection waits for the other side during an outage.
@@ -70,7 +72,7 @@ class Opening:
     def __init__(
         self,
         options: NetworkOptions,
-        token: SessionToken | ClientToken,
+        token: SessionToken | ClientToken | Code,
         listener: socket.socket,
         report: Report,
         connection_wait_s: Seconds = CONNECTION_WAIT_S,
@@ -80,7 +82,7 @@ class Opening:
         self._connection_wait_s = connection_wait_s
         self._listener = listener
         self._report = report
-        self._rendezvous = ClaimerRendezvous(options, report, token, behaviour)
+        self._rendezvous = ClaimerRendezvous(options, report, token, behaviour, Capability.SHARE)
         self._link: Link | None = None
         self._has_link = Event()
         self._secret: bytes | None = None

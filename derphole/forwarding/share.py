@@ -18,7 +18,7 @@ from derphole.speech.control import Control
 from derphole.speech.endings import Ending
 from derphole.speech.messages import Resumption
 from derphole.speech.turns import Stage
-from derphole.status import Notice, Report, State, StateChanged, TokenIssued
+from derphole.status import Notice, Report, State, StateChanged
 from derphole.token.grant import Capability
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent
 from tunnel.net.clock import monotonic
@@ -80,9 +80,7 @@ class _Share:
     def run(self) -> None:
         """Serve until the token has expired and nobody is left."""
         self._tasks.spawn("target", self._service.look_ahead)
-        token = self._rendezvous.issue()
-        self._report(StateChanged(State.WAITING_FOR_CLAIM))
-        self._report(TokenIssued(token, self._rendezvous.expires_at))
+        self._rendezvous.offer()
         link: Link | None = self._rendezvous.wait_link(CLIENT_AWAITED)
         try:
             while link is not None:

@@ -1,6 +1,7 @@
 """ClaimerRendezvous: a token, its relays, a claim, and the link that comes of it.
 
-An issuer that the relay says is not there is not waited for without end.
+An issuer that the relay says is not there is not waited for without end.  A short code is made a
+token of first, over the same relay connection.
 
 claim()  --token's secret------> link ... over
 resume() --resumption secret---> a new link of the same process, also after expiry ... over
@@ -10,7 +11,15 @@ from collections.abc import Callable
 from math import inf
 
 from derphole.config import NetworkOptions
-from derphole.errors import DerpholeError, NobodyThere, OtherVersion
+from derphole.errors import (
+    CodeNotProven,
+    CodeUnanswered,
+    CodeUnknown,
+    CodeWrong,
+    DerpholeError,
+    NobodyThere,
+    OtherVersion,
+)
 from derphole.rendezvous.common import (
     Rendezvous,
     endpoint_options,
@@ -19,16 +28,19 @@ from derphole.rendezvous.common import (
     relays_of,
 )
 from derphole.rendezvous.relay_words import GiveUp
-from derphole.rendezvous.relays import RelayChoice, claimer_relays
+from derphole.rendezvous.relays import RelayChoice, claimer_relays, code_relays
 from derphole.speech.endings import ending_error, program_text, refusal_error
-from derphole.status import Report
+from derphole.status import Notice, Report
 from derphole.token.admission import claim_header
-from derphole.token.text import ClientToken, SessionToken
-from derphole.token.validity import check_not_expired
+from derphole.token.code import Code
+from derphole.token.grant import Capability
+from derphole.token.text import ClientToken, SessionToken, parse_token
+from derphole.token.validity import check_not_expired, check_session
 from tunnel.errors import MisuseError
 from tunnel.net.clock import monotonic, wall
 from tunnel.net.endpoint import (
     ClaimerEndpoint,
+    CodeRefused,
     EndpointEvent,
     EndpointOptions,
     Invitation,
@@ -36,13 +48,19 @@ from tunnel.net.endpoint import (
     NotAdmitted,
     Wait,
 )
-from tunnel.proto.meeting.owner import NotHere, NotUnderstood, Refused
+from tunnel.proto.meeting.owner import CodeFailed, CodeFault, NotHere, NotUnderstood, Refused
 from tunnel.units import Instant, Seconds
+from tunnel.values import replace
 
 # Chosen (design, section 5): whoever starts both sides by hand, one after the other, needs less.
 ABSENCE_S: Seconds = 120.0
 # Chosen: an issuer that lost its relay is back by then; one whose token has expired has ended.
 EXPIRED_ABSENCE_S: Seconds = 10.0
+# Chosen: a run of a code that is not over by then never will be, and an issuer whose relay restarts
+# is back by then.
+CODE_S: Seconds = 10.0
+CODE_ABSENCE_S: Seconds = 5.0
+CODE_AWAITED = "the other side to answer the code"
 ABSENT = "the relay says that nobody is there"
 SERVER_ABSENT = (
     "check that `derptun serve` runs on the other machine with the server token that this client "
@@ -56,16 +74,18 @@ class ClaimerRendezvous(Rendezvous):
     Args:
         options: the settings of the command.
         report: told what a person wants to know.
-        token: what the other side printed.
+        token: what the other side printed: a token, or a code.
         behaviour: of the endpoint; None for the usual one.
+        capability: what the token of a code must allow.
     """
 
     def __init__(
         self,
         options: NetworkOptions,
         report: Report,
-        token: SessionToken | ClientToken,
+        token: SessionToken | ClientToken | Code,
         behaviour: EndpointOptions | None = None,
+        capability: Capability | None = None,
     ) -> None:
         trace = open_trace(options)
         self._claimer = ClaimerEndpoint(
@@ -74,14 +94,25 @@ class ClaimerRendezvous(Rendezvous):
             trace=trace if trace.is_on else None,
         )
         super().__init__(options, report, self._claimer, trace)
-        self._token = token
+        self._code = token if isinstance(token, Code) else None
+        self._given = None if isinstance(token, Code) else token
+        self._capability = capability
         self._choice: RelayChoice | None = None
+        self._met_in: RelayChoice | None = None  # where the code was answered
+
+    @property
+    def token(self) -> SessionToken | ClientToken:
+        """The token; of a code, once it is known."""
+        if self._given is None:
+            raise MisuseError("the code was not made a token of yet")
+        return self._given
 
     def find_relays(self) -> RelayChoice:
         """Find out where the token says to meet, once; raises `RelayTrouble`."""
         if self._choice is None:
-            token = self._token
-            self._choice = claimer_relays(self.options, token.hints, token.issuer_derp, self.report)
+            token = self.token
+            choice = claimer_relays(self.options, token.hints, token.issuer_derp, self.report)
+            self._choice = choice if self._met_in is None else _going_on(self._met_in, choice)
             self.uses_public_relays = self._choice.is_public
         return self._choice
 
@@ -101,7 +132,9 @@ class ClaimerRendezvous(Rendezvous):
                 person chose goes before.
             expired_absence_s: the same once the token has expired.
         """
-        token = self._token
+        if self._code is not None and self._given is None:
+            self._given = self._redeemed(self._code)
+        token = self.token
         choice = self.find_relays()
         invitation = Invitation(
             token.issuer_noise, token.issuer_derp, claim_header(token.grant), token.secret
@@ -126,8 +159,8 @@ class ClaimerRendezvous(Rendezvous):
             what: what is awaited.
             limit_s: how long; None for ever.
         """
-        header = claim_header(self._token.grant, secret)
-        proof = secret or self._token.secret
+        header = claim_header(self.token.grant, secret)
+        proof = secret or self.token.secret
         # Who was in once comes back after expiry, too; the token itself does not serve then.
         wait = self._wait(what, limit_s, inf, None if secret else EXPIRED_ABSENCE_S)
         return self._admitted(what, lambda: self._claimer.resume(header, proof, wait))
@@ -135,6 +168,26 @@ class ClaimerRendezvous(Rendezvous):
     def hurry(self) -> None:
         """Try every relay at once instead of waiting for its next attempt."""
         self._claimer.hurry()
+
+    def _redeemed(self, code: Code) -> SessionToken:
+        """Return the token that a code leads to; raises why it leads to none."""
+        self.report(Notice(f"using the code {code.text}"))
+        self._met_in = choice = code_relays(self.options, code.region, self.report)
+        limit_s = inf if self.options.is_patient else self.options.timeout_s
+        limits = (limit_s or CODE_S, limit_s or CODE_ABSENCE_S)
+        place = code.terms.place.decode("ascii")
+
+        def wait(is_over: Callable[[], object]) -> bool:
+            return self._waiter.wait(CODE_AWAITED, is_over, self.options.timeout_s)
+
+        relays = relays_of(choice, self.options)
+        try:
+            with own_port():
+                text = self._claimer.redeem(code.terms, relays, limits, wait)
+        except CodeRefused as error:
+            raise _code_error(place, error.failed) from None
+        assert self._capability is not None
+        return check_session(parse_token(text.decode("ascii", "replace")), self._capability, wall())
 
     def _wait(
         self,
@@ -151,11 +204,11 @@ class ClaimerRendezvous(Rendezvous):
             absence_s: how long an issuer is awaited that is not there, as the relay says.
             expired_absence_s: the same once the token has expired; None where that does not matter.
         """
-        expires_at = self._token.grant.expires_at
+        expires_at = self.token.grant.expires_at
 
         def nobody(after_s: Seconds) -> NobodyThere:
             expired_at = expires_at if wall() >= expires_at else None
-            is_tunnel = isinstance(self._token, ClientToken)
+            is_tunnel = isinstance(self.token, ClientToken)
             return NobodyThere(what, after_s, expired_at, SERVER_ABSENT if is_tunnel else None)
 
         def give_up() -> GiveUp | None:
@@ -185,7 +238,7 @@ class ClaimerRendezvous(Rendezvous):
     def _refusal(self, answer: Refused | NotUnderstood | None) -> DerpholeError:
         match answer:
             case Refused():
-                return refusal_error(answer, self._token.grant, wall())
+                return refusal_error(answer, self.token.grant, wall())
             case NotUnderstood(version, program):
                 return OtherVersion(version, program_text(program))
             case None:
@@ -201,3 +254,23 @@ class ClaimerRendezvous(Rendezvous):
                 self.trace("claim.refused", {"version": version})
             case _:
                 pass
+
+
+def _going_on(met_in: RelayChoice, choice: RelayChoice) -> RelayChoice:
+    """Return where to claim after a code: at its relay first, then where else the token says."""
+    (met,) = met_in.regions
+    others = [region for region in choice.regions if region.id != met.id and choice.is_public]
+    return replace(met_in, regions=(met, *others))
+
+
+def _code_error(place: str, failed: CodeFailed | None) -> DerpholeError:
+    """Return what a person reads when a code led to nothing."""
+    match failed:
+        case CodeFailed(CodeFault.ABSENT):
+            return CodeUnknown(place)
+        case CodeFailed(CodeFault.WRONG):
+            return CodeWrong(place)
+        case CodeFailed(CodeFault.IMPOSTOR):
+            return CodeNotProven(place)
+        case _:
+            return CodeUnanswered(place, is_spent=failed is not None and failed.is_spent)

@@ -1,4 +1,8 @@
-"""IssuerRendezvous: relays chosen, one connected, a token for the other side, and who uses it."""
+"""IssuerRendezvous: relays chosen, one connected, a token for the other side, and who uses it.
+
+A short code that leads to the token is offered where one is wanted; while every place is taken it
+rests.
+"""
 
 import os
 
@@ -7,13 +11,13 @@ from derphole.errors import TokenUnclaimed
 from derphole.rendezvous.common import endpoint_options
 from derphole.rendezvous.issuing import Issuing
 from derphole.rendezvous.relays import issuer_relays, relay_hints
-from derphole.status import Report
+from derphole.status import Report, State, StateChanged, TokenIssued
 from derphole.token.admission import SessionGate
 from derphole.token.grant import GRANT_ID_SIZE, SEED_SIZE, Capability, Grant, Mint
 from derphole.token.text import SESSION_LIFE_S, session_token, token_text
 from tunnel.crypto.keys import DerpKey
 from tunnel.net.clock import wall
-from tunnel.net.endpoint import Link
+from tunnel.net.endpoint import EndpointEvent, Link, LinkArrived, RelayStatus
 from tunnel.units import WallTime
 
 
@@ -40,6 +44,8 @@ class IssuerRendezvous(Issuing):
         self._expires_at = expires_at if expires_at is not None else wall() + SESSION_LIFE_S
         self._grant = Grant(os.urandom(GRANT_ID_SIZE), int(self._expires_at), capability)
         self.gate = SessionGate(self._mint.keys, self._grant)
+        self._places = places
+        self._met_at: RelayStatus | None = None
         behaviour = endpoint_options(options)
         super().__init__(options, report, self._mint, self.gate, places, behaviour)
 
@@ -47,16 +53,31 @@ class IssuerRendezvous(Issuing):
         """Connect to a relay and return the token's text; raises `RelayTrouble`, `TimedOut`."""
         issuer_key = DerpKey(self._mint.keys.derp.public)
         choice = issuer_relays(self.options, issuer_key, self.report)
-        relay = self.connect(choice)
+        self._met_at = relay = self.connect(choice)
         assert relay.node is not None
         hints = relay_hints(choice, relay.node, relay.leaf_pin)
         return token_text(session_token(self._mint, self._grant, hints))
 
+    def offer(self) -> None:
+        """Connect to a relay, and tell the token and, as soon as there is one, a code.
+
+        Raises `RelayTrouble`, `TimedOut`.
+        """
+        token, has_code = self.issue(), self.options.code_words is not None
+        self.report(StateChanged(State.WAITING_FOR_CLAIM))
+        self.report(TokenIssued(token, self.expires_at, has_code))
+        if has_code and self._met_at is not None:
+            from derphole.rendezvous.code_offer import CodeOffer
+
+            offer = CodeOffer(self.options, self.report, self._issuer, token, self.expires_at)
+            offer.begin(self._met_at)
+
     def wait_link(self, what: str) -> Link:
-        """Wait until somebody has used the token.
+        """Wait until somebody has used the token, or a code.
 
         Raises `TokenUnclaimed` when nobody did before it expired, `TimedOut`.
         """
+        self._issuer.resume_codes()
         expires_at, limit_s = WallTime(self._expires_at), self.options.timeout_s
         link = self._issuer.accept_link(
             lambda is_here: self._waiter.wait(what, is_here, limit_s, expires_at)
@@ -82,6 +103,11 @@ class IssuerRendezvous(Issuing):
     def resumption_secret(self, link: Link) -> bytes:
         """Return what lets the process at the other end of a link come back; 16 secret bytes."""
         return self.gate.resumptions.hand_out(self._clients[link])
+
+    def _take_claims(self, event: EndpointEvent) -> None:
+        super()._take_claims(event)
+        if isinstance(event, LinkArrived) and len(self._issuer.links) >= self._places:
+            self._issuer.rest_codes()
 
     def _is_known(self, instance: bytes) -> bool:
         return instance in self.gate.resumptions or super()._is_known(instance)

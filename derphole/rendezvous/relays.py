@@ -11,8 +11,9 @@ import os
 from ipaddress import ip_address
 
 from derphole.config import NetworkOptions, RelayAddress
-from derphole.errors import OWN_RELAY_STEP, RelayTrouble
+from derphole.errors import OWN_RELAY_STEP, CodeElsewhere, CodeNeedsRelay, RelayTrouble
 from derphole.status import Notice, Report
+from derphole.token.code import OWN_RELAY_REGION
 from derphole.token.hints import OwnRelay, RegionHints, RelayHints, own_relays
 from tunnel.addresses import host_and_port, is_link_local
 from tunnel.crypto.keys import DerpKey
@@ -116,6 +117,21 @@ def claimer_relays(
     known = [region for region in hints.ids if region in relay_map.regions]
     ids = known or fallback_regions(relay_map, issuer)
     return _choice(relay_map, ids, options)
+
+
+def code_relays(options: NetworkOptions, region: int, report: Report) -> RelayChoice:
+    """Return where the meeting of a code is.
+
+    Raises `CodeNeedsRelay`, `CodeElsewhere`, `RelayTrouble`.
+    """
+    if region == OWN_RELAY_REGION:
+        if options.relay is None:
+            raise CodeNeedsRelay
+        return _usable((own_region(options.relay),), options, is_public=False)
+    relay_map = _load(options, report)
+    if region not in relay_map.regions:
+        raise CodeElsewhere(region)
+    return _choice(relay_map, [region], options)
 
 
 def own_region(address: RelayAddress) -> RelayRegion:

@@ -20,6 +20,8 @@ from derphole.ssh.login import Login, checked_hosts, checked_keys, first_with, l
 from derphole.ssh.public_key import PublicKey
 from derphole.status import Caution, Notice, Report, StateChanged
 from derphole.status import State as StateWord
+from derphole.token.code import Code
+from derphole.token.grant import Capability
 from derphole.token.text import SessionToken
 from tunnel.net.clock import monotonic
 from tunnel.net.endpoint import Link
@@ -34,7 +36,7 @@ WORDS = {
 
 def accept(
     options: NetworkOptions,
-    token: SessionToken,
+    token: SessionToken | Code,
     key: PublicKey,
     *,
     key_file: str | None,
@@ -44,14 +46,14 @@ def accept(
 
     Args:
         options: the settings of the command.
-        token: what `ssh invite` printed.
+        token: the token or code that `ssh invite` printed.
         key: what is handed over.
         key_file: of the private key, None where it is not known.
         report: told what a person wants to know.
 
     Raises `NotLetIn` where the key lets nobody in, and every other `DerpholeError`.
     """
-    with ClaimerRendezvous(options, report, token) as rendezvous:
+    with ClaimerRendezvous(options, report, token, capability=Capability.SSH) as rendezvous:
         report(StateChanged(StateWord.PROBING_DIRECT))
         link = rendezvous.claim(ANSWER_AWAITED)
         access = _Giver(rendezvous, link, key).give()

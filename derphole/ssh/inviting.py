@@ -23,8 +23,7 @@ from derphole.ssh.exchange import TakingKey
 from derphole.ssh.public_key import KeyUnusable, PublicKey, parse_public_key
 from derphole.ssh.statuses import KeyKept, KeyShown
 from derphole.ssh.strict_modes import refusals
-from derphole.status import Caution, Notice, Report, StateChanged, TokenIssued
-from derphole.status import State as StateWord
+from derphole.status import Caution, Notice, Report
 from derphole.token.grant import Capability
 from tunnel.net.clock import monotonic
 from tunnel.net.endpoint import Link, Stream
@@ -68,9 +67,7 @@ def invite(
     port = port or in_thread(own_port)
     _tell_obstacles(file, account, port, report)
     with IssuerRendezvous(options, report, Capability.SSH, expires_at) as rendezvous:
-        token = rendezvous.issue()
-        report(StateChanged(StateWord.WAITING_FOR_CLAIM))
-        report(TokenIssued(token, rendezvous.expires_at))
+        rendezvous.offer()
         while True:
             link = rendezvous.wait_link(GUEST_AWAITED)
             inviter = _Inviter(rendezvous, link, file, account, port, ask)

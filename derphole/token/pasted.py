@@ -9,8 +9,9 @@ other text gets a sentence of its own, which never repeats the text.  Pure.
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from derphole.errors import NotAToken, SeveralTokens, TokenDamaged, TokenError
+from derphole.errors import CodeMistyped, NotAToken, SeveralTokens, TokenDamaged, TokenError
 from derphole.token.text import (
     BASE64URL,
     GO_SESSION_TOKEN_CHARACTERS,
@@ -18,6 +19,9 @@ from derphole.token.text import (
     parse_token,
     token_text,
 )
+
+if TYPE_CHECKING:
+    from derphole.token.code import Code
 
 # Chosen: a page of a terminal; whoever pastes more has not looked at it.
 MAX_PASTED_CHARACTERS = 4096
@@ -66,6 +70,25 @@ def pasted_token(text: str) -> Token:
     if failures:
         raise failures[0]
     return _without_start(text)
+
+
+def pasted_token_or_code(text: str) -> "Token | Code":
+    """Return the one token in a text, or the code that it is; raises what is wrong with it."""
+    if not has_token(text):
+        from derphole.token.typed_code import is_code, parse_code
+
+        if is_code(text):
+            return parse_code(text)
+    return pasted_token(text)
+
+
+def has_token_or_code(text: str) -> bool:
+    """Tell whether something in a text looks like a token, or all of it like a code."""
+    if has_token(text):
+        return True
+    from derphole.token.typed_code import is_code
+
+    return is_code(text)
 
 
 def has_token(text: str) -> bool:
@@ -138,6 +161,15 @@ def _without_start(text: str) -> Token:
     return parse_token(compact)
 
 
+def _is_good_code(text: str) -> bool:
+    from derphole.token.typed_code import is_code, parse_code
+
+    try:
+        return is_code(text) and bool(parse_code(text))
+    except CodeMistyped:
+        return False
+
+
 def _something_else(text: str, bare: str) -> NotAToken | None:
     """Return what a text is that people take for a token, None for any other text."""
     if not bare:
@@ -155,6 +187,11 @@ def _something_else(text: str, bare: str) -> NotAToken | None:
         return NotAToken(
             "it is a URL",
             "use the token that the other side printed; the URL of a relay goes to --relay there",
+        )
+    if _is_good_code(bare):
+        return NotAToken(
+            "it is a short code of `derphole`",
+            "give the token that `derptun token client` made, which lasts",
         )
     if ADDRESS.fullmatch(bare):
         return NotAToken("it is an address", "give the token that the other side printed, too")

@@ -10,6 +10,7 @@ from derphole.errors import (
     TokenWrongCapability,
     TokenWrongRole,
 )
+from derphole.token.code import Code
 from derphole.token.grant import (
     Capability,
 )
@@ -43,6 +44,13 @@ def check_session(token: Token, capability: Capability, now: WallTime) -> Sessio
         raise TokenWrongCapability(*MADE_AND_USED_BY[token.grant.capability])
     check_not_expired(token.grant.expires_at, now)
     return token
+
+
+def check_token_or_code(
+    token: Token | Code, capability: Capability, now: WallTime
+) -> SessionToken | Code:
+    """Return what claims a session: a code as it is, a token as `check_session` has it."""
+    return token if isinstance(token, Code) else check_session(token, capability, now)
 
 
 def check_client(token: Token, now: WallTime) -> ClientToken:

@@ -16,21 +16,18 @@ Example: docs/examples/library.py.
 """
 
 import os
-from collections import deque
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
-
-import gevent
-from gevent.event import Event
+from typing import TYPE_CHECKING
 
 from tunnel.crypto.aead import fast_aeads
 from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.errors import MisuseError
 from tunnel.net.clock import monotonic
-from tunnel.net.direct import AddressLearned, DirectPaths
+from tunnel.net.direct import AddressLearned
+from tunnel.net.endpoint_base import Endpoint, MachineEvent
 from tunnel.net.endpoint_values import (
     DEFAULT_OPTIONS,
+    CodeRefused,
     EndpointEvent,
     EndpointOptions,
     Invitation,
@@ -44,17 +41,13 @@ from tunnel.net.endpoint_values import (
     RelayStatus,
     Wait,
 )
-from tunnel.net.link import Link, LinkNews, Stream
-from tunnel.net.link_trace import LinkTrace
+from tunnel.net.link import Link, Stream
 from tunnel.net.ports.router_ports import PortNews
 from tunnel.net.pump import Pump
-from tunnel.net.relay_client.connection import RelayConnection, RelayState
+from tunnel.net.relay_client.connection import RelayState
 from tunnel.net.relay_client.dial import DialOptions
 from tunnel.net.sockets import ListenFailed
-from tunnel.net.tasks import TaskGroup
-from tunnel.net.udp.network_watch import NetworkWatch
 from tunnel.proto.link.events import (
-    AddressSeen,
     LinkResumed,
     LinkStalled,
     PathAnswered,
@@ -67,33 +60,34 @@ from tunnel.proto.link.path_facts import (
     PathFacts,
     SeenMapping,
     SideEvidence,
-    facts_of,
-    figures_of,
 )
-from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.machine import Trace
-from tunnel.proto.meeting.claimer import Claimer, ClaimerEvent, ClaimerIdentity, LinkUp
+from tunnel.proto.meeting.claimer import Claimer, ClaimerIdentity
 from tunnel.proto.meeting.handshake import Meeting
 from tunnel.proto.meeting.issuer import Issuer, IssuerIdentity
-from tunnel.proto.meeting.machine import MeetingMachine
 from tunnel.proto.meeting.owner import (
+    CodeAnswered,
+    CodeFailed,
     Gate,
     HeaderMaker,
     NotUnderstood,
     Refused,
 )
-from tunnel.proto.meeting.places import IssuerEvent, LinkAdmitted
 from tunnel.proto.paths.candidates import CandidateKind
 from tunnel.units import Instant, Seconds
-from tunnel.wire.derpmap import RelayRegion
 from tunnel.wire.frames import Candidate
 from tunnel.wire.handshake import INSTANCE_SIZE
+
+if TYPE_CHECKING:
+    from tunnel.net.code_meeting import CodeNews
+    from tunnel.proto.code.terms import CodeTerms
 
 __all__ = [
     "AddressLearned",
     "Candidate",
     "CandidateKind",
     "ClaimerEndpoint",
+    "CodeRefused",
     "DialOptions",
     "DirectFigures",
     "Endpoint",
@@ -128,281 +122,8 @@ __all__ = [
 
 # Chosen.
 RELAYS_OF_ISSUER = 2  # an issuer stays connected to the first two that can be reached
-CLOSE_LINGER_S: Seconds = 3.0  # for a jammed relay; one that is well takes milliseconds
-ROOM_POLL_S: Seconds = 0.01  # at the end only; until then relays tell the pump of room
 # Fixed by `KeyPair`.
 SECRET_KEY_SIZE = 32
-
-
-class Endpoint:
-    """What both sides have in common; a context manager, which closes it.
-
-    Args:
-        options: how it behaves.
-        on_event: takes what happens; called in the endpoint's greenlets, must not block.
-        trace: takes (event name, values) of what a person who looks for a fault wants to see;
-            None when nobody does.
-
-    Attributes:
-        failure: what ended the work in the background; no link goes on then.
-    """
-
-    def __init__(
-        self,
-        options: EndpointOptions,
-        on_event: Callable[[EndpointEvent], None] | None = None,
-        trace: Trace | None = None,
-    ) -> None:
-        self.failure: BaseException | None = None
-        self._options = options
-        self._on_event = on_event
-        self._trace = trace or _trace_nothing
-        self._is_traced = trace is not None
-        self._on_failure: Callable[[], None] | None = None
-        self._tasks = TaskGroup("endpoint", on_failure=self.fail)
-        self._changed = Event()
-        self._machine: MeetingMachine[IssuerEvent | ClaimerEvent] | None = None
-        self._pump: Pump | None = None
-        self._direct: DirectPaths | None = None
-        self._relays: Relays | None = None
-        self._keys: KeyPair | None = None
-        self._spare_regions: deque[RelayRegion] = deque()
-        self._links: dict[Link, LinkTrace] = {}
-        self._link_count = 0
-        self._new_links: deque[Link] = deque()
-        self._is_closing = False
-
-    # -- what there is ----------------------------------------------------------------------
-
-    @property
-    def relays(self) -> list[RelayStatus]:
-        """How every relay connection is, by number."""
-        connections = self._pump.relays if self._pump is not None else []
-        return [_status_of(number, each) for number, each in enumerate(connections)]
-
-    @property
-    def has_spare_relays(self) -> bool:
-        """Whether there are regions left that were not tried yet."""
-        return bool(self._spare_regions)
-
-    @property
-    def links(self) -> list[Link]:
-        """The links that are not over."""
-        return list(self._links)
-
-    def relay_of(self, link: Link) -> RelayStatus:
-        """Return the relay that a link uses, or falls back to."""
-        return self.relays[link.relay]
-
-    def path_facts(self, link: Link) -> PathFacts:
-        """Return what is known of why a link uses the path that it uses."""
-        evidence = self._direct.evidence if self._direct is not None else None
-        return facts_of(link.machine, evidence, monotonic())
-
-    def candidates(self, link: Link) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
-        """Return where we told that we may be reached, and where the other side told so."""
-        ours = self._direct.offered(link.machine) if self._direct is not None else ()
-        return ours, link.machine.peer_candidates
-
-    def direct_figures(self, link: Link) -> DirectFigures | None:
-        """Return how the direct path of a link is, or was at its end; None on a relay."""
-        return figures_of(link.machine)
-
-    # -- waiting ----------------------------------------------------------------------------
-
-    def wait(self, is_true: Callable[[], object], timeout_s: Seconds | None = None) -> bool:
-        """Wait until `is_true`, looking whenever something happened; False after `timeout_s`.
-
-        Raises what failed in the background.
-        """
-        deadline = None if timeout_s is None else monotonic() + timeout_s
-        while True:
-            self._changed.clear()
-            if is_true():
-                return True
-            if self.failure is not None:
-                raise self.failure
-            left_s = None if deadline is None else deadline - monotonic()
-            if left_s is not None and left_s <= 0:
-                return False
-            self._changed.wait(left_s)
-
-    def watch(self, on_failure: Callable[[], None]) -> None:
-        """Have `on_failure` called when the work in the background fails."""
-        self._on_failure = on_failure
-
-    def fail(self, error: BaseException) -> None:
-        """End every wait with this error, now and later."""
-        self.failure = error
-        self._changed.set()
-        if self._on_failure is not None:
-            self._on_failure()
-
-    def hurry(self) -> None:
-        """Find out at once which relays work, instead of waiting for their next attempts."""
-        if self._pump is not None:
-            for relay in self._pump.relays:
-                relay.check_alive()
-            self._pump.wake()
-
-    # -- the end ----------------------------------------------------------------------------
-
-    def close_links(self, code: int, text: str) -> None:
-        """End every link and tell the other sides why, those included that nobody has taken."""
-        if self._machine is not None:
-            for link in self._machine.links:
-                link.close(monotonic(), code, text)
-
-    def close(self) -> None:
-        """Hand what is queued to the relays, then let go of everything; routers are told, too."""
-        self._is_closing = True  # relays answer our goodbye by hanging up: no trouble
-        if self._direct is not None:
-            self._direct.begin_release()
-        if self._pump is not None:
-            self._close_relays(self._pump)
-        if self._direct is not None:
-            self._direct.close()
-        self._tasks.kill()
-        for traced in self._links.values():
-            traced.left()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _close_relays(self, pump: Pump) -> None:
-        deadline = monotonic() + CLOSE_LINGER_S
-        with gevent.Timeout(CLOSE_LINGER_S, False):  # a close stands in line behind the data
-            while any(r.state is RelayState.CONNECTED and not r.has_room for r in pump.relays):
-                gevent.sleep(ROOM_POLL_S)
-        pump.flush()  # a close that was just asked for goes out
-        for relay in pump.relays:
-            relay.close(max(0.0, deadline - monotonic()))
-
-    # -- relays -----------------------------------------------------------------------------
-
-    def _run(
-        self,
-        machine: MeetingMachine[IssuerEvent | ClaimerEvent],
-        relays: Relays,
-        keys: KeyPair,
-        count: int,
-    ) -> None:
-        """Connect to the first `count` regions that can be reached, and run `machine`."""
-        if self._pump is not None:
-            raise MisuseError("an endpoint is opened once")
-        self._machine, self._relays, self._keys = machine, relays, keys
-        self._spare_regions = deque(relays.regions)
-        pump = self._pump = Pump(machine, self._take_events, self._relay_changed)
-        for _ in range(count):
-            self._open_next(pump)
-        pump.start(self._tasks)
-        if self._options.is_relay_only:
-            watch = NetworkWatch(self.hurry)
-        else:
-            direct = self._direct = DirectPaths(
-                pump,
-                self._tasks,
-                self._trace,
-                on_news=self._tell,
-                udp_port=self._options.udp_port,
-            )
-            direct.start()
-            watch = NetworkWatch(direct.network_changed, direct.network_noticed)
-        watch.start(self._tasks)
-
-    def _open_next(self, pump: Pump) -> None:
-        if self._relays is None or self._keys is None or not self._spare_regions:
-            return
-        region, dial = self._spare_regions.popleft(), self._relays.dial
-        relay = RelayConnection(region, self._keys, pump, dial, self._tasks)
-        pump.add_relay(relay)
-        relay.start()
-
-    def _is_polite(self, number: int) -> bool:
-        del number  # the regions of one choice are all public, or none is
-        return self._relays is not None and self._relays.is_public
-
-    def _relay_changed(self, relay: RelayConnection) -> None:
-        pump = self._pump
-        assert pump is not None
-        status = _status_of(pump.relays.index(relay), relay)
-        values = {"region": status.region.id}
-        self._trace("relay.state", {**values, "state": status.state.value})
-        if self._is_closing:
-            return
-        if status.error is not None:
-            self._trace("relay.error", {**values, "error": str(status.error)})
-            if status.state is RelayState.DOWN:
-                self._open_next(pump)
-        if self._direct is not None:
-            self._direct.relays_changed()
-        self._tell(RelayChanged(status))
-
-    # -- links ------------------------------------------------------------------------------
-
-    def _take_events(self) -> None:
-        """Take what the machine and its links have to say; runs in the pump, never blocks."""
-        assert self._machine is not None
-        while (event := self._machine.next_event()) is not None:
-            self._take(event)
-        for link, traced in list(self._links.items()):
-            link.dispatch()
-            if self._is_traced:
-                traced.sample(monotonic())
-            if link.end is not None:
-                del self._links[link]
-                traced.ended(link.end)
-                self._tell(LinkOver(link))
-
-    def _take(self, event: IssuerEvent | ClaimerEvent) -> None:
-        match event:
-            case LinkAdmitted(machine, header, instance, is_proven):
-                self._tell(LinkArrived(self._add_link(machine), instance, is_proven, header))
-            case LinkUp(machine):
-                self._tell(LinkArrived(self._add_link(machine)))
-            case _:
-                self._tell(event)
-
-    def _add_link(self, machine: PeerLink) -> Link:
-        assert self._pump is not None
-        self._link_count += 1
-        traced = LinkTrace(self._trace, self._link_count, machine)
-        link = Link(machine, self._pump.wake, self._pump.flush, self._take_news, self._trace)
-        self._links[link] = traced
-        self._new_links.append(link)
-        return link
-
-    def _take_news(self, link: Link, news: LinkNews) -> None:
-        self._links[link].news(news)
-        if isinstance(news, AddressSeen):
-            if self._direct is not None:
-                self._direct.address_seen(news.lane, news.ip, news.port)
-            return
-        if isinstance(news, PeerOffered) and self._direct is not None:
-            self._direct.peer_offered(link.machine)
-        if isinstance(news, PathChanged) and news.endpoint is None and self._direct is not None:
-            self._direct.path_lost()
-        self._tell(LinkTold(link, news))
-
-    def _tell(self, event: EndpointEvent) -> None:
-        if self._on_event is not None:
-            self._on_event(event)
-        self._changed.set()
-
-    def _hand_out(self) -> Link:
-        """Return the next new link, which looks for a direct path from now on."""
-        link = self._new_links.popleft()
-        if self._direct is not None and link.end is None:
-            self._direct.add_link(link.machine)
-        return link
 
 
 class IssuerEndpoint(Endpoint):
@@ -461,6 +182,47 @@ class IssuerEndpoint(Endpoint):
         """Let no newcomer have the place of a silent holder from now on."""
         self._issuer.places.may_replace = False
 
+    # -- codes ------------------------------------------------------------------------------
+
+    def offer_codes(
+        self,
+        relay: int,
+        draw: "Callable[[], CodeTerms]",
+        text: bytes,
+        ends_at: Instant,
+        on_news: "Callable[[CodeNews], None]",
+    ) -> None:
+        """Lead whoever knows a code to a text, while it lives; does not wait.
+
+        Args:
+            relay: the number of a relay that is connected; the meetings are there.
+            draw: makes a new code.
+            text: at most 512 bytes.
+            ends_at: when no code is to be good any more.
+            on_news: takes what happens; called in the endpoint's greenlets, must not block.
+        """
+        # Imported late: few commands have codes, and each start counts.
+        from tunnel.net.code_meeting import CodeMeeting
+        from tunnel.proto.code.code_series import CodeSeries
+
+        assert self._pump is not None
+        assert self._relays is not None
+        home = DerpKey(self._derp.public)
+        series = CodeSeries(monotonic(), draw, text, home, os.urandom, ends_at)
+        connection, dial = self._pump.relays[relay], self._relays.dial
+        self._codes = CodeMeeting(series, connection, dial, self._tasks, on_news)
+        self._codes.start()
+
+    def rest_codes(self) -> None:
+        """Have nobody come by a code for now."""
+        if self._codes is not None:
+            self._codes.rest()
+
+    def resume_codes(self) -> None:
+        """Go on with the code that rested, if it did."""
+        if self._codes is not None:
+            self._codes.resume()
+
 
 class ClaimerEndpoint(Endpoint):
     """The side that comes with an invitation.
@@ -480,6 +242,7 @@ class ClaimerEndpoint(Endpoint):
         self._instance = os.urandom(INSTANCE_SIZE)
         self._claimer: Claimer | None = None
         self._answer: Refused | NotUnderstood | None = None
+        self._redeemed: CodeAnswered | CodeFailed | None = None
 
     @property
     def absent_since(self) -> Instant | None:
@@ -492,7 +255,7 @@ class ClaimerEndpoint(Endpoint):
         Raises `NotAdmitted`, and what `wait` raises or what failed in the background.  The link
         may be over already: that is how an issuer says that its place is taken.
         """
-        keys = KeyPair.from_secret(os.urandom(SECRET_KEY_SIZE))
+        keys = self._keys or KeyPair.from_secret(os.urandom(SECRET_KEY_SIZE))
         features = self._options.features
         identity = ClaimerIdentity(
             meeting=Meeting(invitation.issuer_noise, invitation.issuer_derp, DerpKey(keys.public)),
@@ -510,8 +273,50 @@ class ClaimerEndpoint(Endpoint):
         self._claimer = Claimer(
             monotonic(), identity, numbers, os.urandom, self._is_polite, self._trace
         )
-        self._run(self._claimer, relays, keys, len(numbers))
+        if self._pump is None:
+            self._run(self._claimer, relays, keys, len(numbers))
+        else:
+            self._go_on(self._pump, self._claimer, relays)
         return self._await_link(wait)
+
+    def redeem(
+        self,
+        terms: "CodeTerms",
+        relays: Relays,
+        limits: tuple[Seconds, Seconds],
+        wait: Wait | None = None,
+    ) -> bytes:
+        """Connect to the relay of a code and return what the code stands for.
+
+        `claim` goes on over the same connection, with the same key; the relays that it is given
+        begin with this one.
+
+        Args:
+            terms: the code.
+            relays: one region.
+            limits: how long an answer is awaited, and for how long the relay may say that nobody is
+                there.
+            wait: how to wait.
+
+        Raises `CodeRefused`, and what `wait` raises or what failed in the background.
+        """
+        from tunnel.proto.code.code_claimer import CodeClaimer
+
+        keys = KeyPair.from_secret(os.urandom(SECRET_KEY_SIZE))
+        machine = CodeClaimer(terms, DerpKey(keys.public), os.urandom, *limits)
+        self._run(machine, relays, keys, 1)
+        (wait or self.wait)(lambda: self._redeemed)
+        if not isinstance(self._redeemed, CodeAnswered):
+            raise CodeRefused(self._redeemed)
+        return self._redeemed.text
+
+    def _go_on(self, pump: Pump, claimer: Claimer, relays: Relays) -> None:
+        """Claim at the relay of the code first, and at the others of the token."""
+        self._machine, self._relays = claimer, relays
+        self._spare_regions.extend(relays.regions[1:])
+        while self._spare_regions:
+            self._open_next(pump)
+        pump.change_machine(claimer)
 
     def resume(self, header: HeaderMaker, secret: bytes, wait: Wait | None = None) -> Link:
         """Come back after a link is over; the streams of the old one are not carried over.
@@ -538,25 +343,9 @@ class ClaimerEndpoint(Endpoint):
             raise NotAdmitted(self._answer)
         return self._hand_out()
 
-    def _take(self, event: IssuerEvent | ClaimerEvent) -> None:
+    def _take(self, event: MachineEvent) -> None:
         if isinstance(event, Refused | NotUnderstood):
             self._answer = event
+        if isinstance(event, CodeAnswered | CodeFailed):
+            self._redeemed = event
         super()._take(event)
-
-
-def _status_of(number: int, relay: RelayConnection) -> RelayStatus:
-    return RelayStatus(
-        number,
-        relay.region,
-        relay.node,
-        relay.state,
-        relay.last_error,
-        relay.refused_since,
-        relay.leaf_pin,
-        relay.step.value if relay.step else None,
-        relay.round_trip_s,
-    )
-
-
-def _trace_nothing(event: str, values: dict[str, object]) -> None:
-    del event, values

@@ -20,6 +20,8 @@ from tunnel.proto.link.parameters import NO_FEATURE, Feature
 from tunnel.proto.meeting.owner import (
     ACCEPTED,
     HEADER_SIZE,
+    CodeAnswered,
+    CodeFailed,
     Declined,
     HeaderMaker,
     Named,
@@ -206,7 +208,21 @@ EndpointEvent = (
     | Refused
     | NotUnderstood
     | NotHere
+    | CodeAnswered
+    | CodeFailed
 )
+
+
+class CodeRefused(TunnelError):
+    """A code led to nothing.
+
+    Args:
+        failed: why, and whether a guess may be gone; None when `wait` gave up.
+    """
+
+    def __init__(self, failed: CodeFailed | None) -> None:
+        super().__init__(f"the code led to nothing: {failed or 'no answer came in time'}")
+        self.failed = failed
 
 
 class NotAdmitted(TunnelError):

@@ -41,6 +41,7 @@ class Pump:
         machine: the issuer or claimer to run.
         on_events: called after the machine worked, to take its events; must not block.
         on_relay_changed: told when a relay's state or error changed; must not block.
+        on_peer_gone: told which key a relay misses; must not block.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class Pump:
         machine: MeetingMachine[object],
         on_events: Callable[[], None],
         on_relay_changed: Callable[[RelayConnection], None],
+        on_peer_gone: Callable[[RelayConnection, DerpKey], None] = lambda relay, key: None,
     ) -> None:
         self.machine = machine
         self.relays: list[RelayConnection] = []
         self._numbers: dict[RelayConnection, int] = {}
         self._on_events = on_events
         self._on_relay_changed = on_relay_changed
+        self._on_peer_gone = on_peer_gone
         self._lanes: dict[int, UdpLane] = {}
         self._wake = Event()
         self._deadlines = Deadlines("the machine of the links")
@@ -70,6 +73,14 @@ class Pump:
     def use_lanes(self, lanes: list[UdpLane]) -> None:
         """Send what goes to UDP endpoints by these lanes."""
         self._lanes = {lane.number: lane for lane in lanes}
+
+    def change_machine(self, machine: MeetingMachine[object]) -> None:
+        """Run another machine from now on, which is told of the relays that are connected."""
+        self.machine = machine
+        for number, relay in enumerate(self.relays):
+            if relay.state is RelayState.CONNECTED:
+                machine.handle_relay_up(monotonic(), number)
+        self.wake()
 
     def start(self, tasks: TaskGroup) -> None:
         """Run until the task group ends."""
@@ -105,6 +116,7 @@ class Pump:
         """Tell the machine that a relay misses a key."""
         del reason
         self.machine.handle_peer_gone(monotonic(), self._numbers[relay], key)
+        self._on_peer_gone(relay, key)
         self.wake()
 
     def relay_changed(self, relay: RelayConnection) -> None:

@@ -31,12 +31,12 @@ from enum import IntEnum
 from tunnel.errors import BadMagic, DecodeError, UnknownVersion
 from tunnel.units import KEY_SIZE
 from tunnel.values import frozen
+from tunnel.wire.disco import MAGIC as MAGIC
+from tunnel.wire.disco import TAG_SIZE as TAG_SIZE
+from tunnel.wire.disco import VERSION as VERSION
 from tunnel.wire.reader import Reader
 
 # Fixed by the protocol.
-MAGIC = bytes.fromhex("5453f09f92ac")
-VERSION = 1
-TAG_SIZE = 16
 HEADER_SIZE = 64
 MAC_SIZE = 16
 PAYLOAD_SIZE = 64

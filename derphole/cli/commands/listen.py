@@ -8,10 +8,11 @@ from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.issuing import (
     EXPIRES_OPTION,
     Counterpart,
+    code_options,
+    issuer_options,
     session_expiry,
     token_reporter,
 )
-from derphole.cli.frame.network import network_options
 from derphole.cli.frame.options import HIDE_PROGRESS_OPTION, ISSUER_OPTIONS
 from derphole.cli.frame.output import Output
 from derphole.errors import UsageError
@@ -35,6 +36,7 @@ OPTIONS:
     -o, --output FILE           Write to this file instead of standard output
     --overwrite                 Let it replace a file that is there already
     --print-token-only          Print the token on standard output, before the stream
+{code_options()}\
 {EXPIRES_OPTION}\
 {HIDE_PROGRESS_OPTION}\
 {ISSUER_OPTIONS}
@@ -53,7 +55,7 @@ SENDER = Counterpart(
 
 def run(arguments: Arguments, output: Output) -> int:
     """Receive one stream."""
-    options = network_options(arguments)
+    options = issuer_options(arguments, output)
     expires_at = session_expiry(arguments.text("--expires"), wall())
 
     from derphole import pipe

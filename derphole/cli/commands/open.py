@@ -11,8 +11,8 @@ from derphole.cli.frame.output import Output
 from derphole.errors import Interrupted
 from derphole.forwarding.endpoints import DEFAULT_BIND, parse_bind
 from derphole.token.grant import Capability
-from derphole.token.pasted import has_token, pasted_token
-from derphole.token.validity import check_session
+from derphole.token.pasted import has_token_or_code, pasted_token_or_code
+from derphole.token.validity import check_token_or_code
 from tunnel.net.clock import wall
 from tunnel.values import replace
 
@@ -49,8 +49,8 @@ def run(arguments: Arguments, output: Output) -> int:
     options = network_options(arguments)
     arguments = _told_apart(arguments)
     where = parse_bind(arguments.text("BIND") or DEFAULT_BIND)
-    token = pasted_token(sources.token_text(arguments, output))
-    session = check_session(token, Capability.SHARE, wall())
+    token = pasted_token_or_code(sources.token_text(arguments, output))
+    session = check_token_or_code(token, Capability.SHARE, wall())
 
     from derphole.cli.frame.file_limit import raise_file_limit
     from derphole.cli.frame.signals import EndingSignals
@@ -72,9 +72,9 @@ def run(arguments: Arguments, output: Output) -> int:
 def _told_apart(arguments: Arguments) -> Arguments:
     """Tell TOKEN from BIND where only one of them is given, or the second one first."""
     first, second = arguments.text("TOKEN"), arguments.text("BIND")
-    if first is None or has_token(first):
+    if first is None or has_token_or_code(first):
         return arguments
-    is_swapped = second is not None and has_token(second)
+    is_swapped = second is not None and has_token_or_code(second)
     if not is_swapped and (second is not None or not BIND_ALONE.fullmatch(first)):
         return arguments
     return replace(arguments, values={**arguments.values, "TOKEN": second, "BIND": first})

@@ -14,8 +14,8 @@ from derphole.cli.frame.output import Output
 from derphole.errors import UsageError
 from derphole.status import Notice
 from derphole.token.grant import Capability
-from derphole.token.pasted import has_token, pasted_token
-from derphole.token.validity import check_session
+from derphole.token.pasted import has_token_or_code, pasted_token_or_code
+from derphole.token.validity import check_token_or_code
 from tunnel.net.clock import wall
 from tunnel.values import replace
 
@@ -53,8 +53,8 @@ def run(arguments: Arguments, output: Output) -> int:
     """Send one stream."""
     options = network_options(arguments)
     arguments = told_apart(arguments)
-    token = pasted_token(sources.token_text(arguments, output))
-    session = check_session(token, Capability.LISTEN, wall())
+    token = pasted_token_or_code(sources.token_text(arguments, output))
+    session = check_token_or_code(token, Capability.LISTEN, wall())
 
     from derphole import pipe
     from derphole.cli.frame.progress import watch_for
@@ -88,7 +88,7 @@ def told_apart(arguments: Arguments) -> Arguments:
 
 def _is_token(word: str) -> bool:
     """Tell whether a word is meant as a token, however damaged."""
-    return has_token(word) or (
+    return has_token_or_code(word) or (
         OTHER_TOKEN.fullmatch(word) is not None and not os.path.lexists(word)
     )
 

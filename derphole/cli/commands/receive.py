@@ -8,19 +8,22 @@ from derphole.cli.frame.arguments import Arguments, parse_size
 from derphole.cli.frame.issuing import (
     EXPIRES_OPTION,
     Counterpart,
+    code_options,
+    issuer_options,
     session_expiry,
     token_reporter,
 )
-from derphole.cli.frame.network import network_options
 from derphole.cli.frame.options import CLAIMER_OPTIONS, HIDE_PROGRESS_OPTION
 from derphole.cli.frame.output import Output, escaped
 from derphole.errors import UsageError
+from derphole.status import Notice
+from derphole.token.code import Code
 from derphole.token.grant import Capability
-from derphole.token.pasted import pasted_token
-from derphole.token.validity import check_session
+from derphole.token.pasted import pasted_token_or_code
+from derphole.token.text import SessionToken, parse_token
+from derphole.token.validity import check_session, check_token_or_code
 from derphole.transfer.placing import Policy
 from tunnel.net.clock import wall
-from tunnel.units import WallTime
 
 if TYPE_CHECKING:
     from derphole.delivery.targets import Place
@@ -52,6 +55,7 @@ OPTIONS:
     --dry-run                   Say what would be written, and write nothing
     --forget                    List what was left behind by broken transfers, and remove it
     --print-token-only          Print the token on standard output, where no code is given
+{code_options()}\
 {EXPIRES_OPTION}\
 {HIDE_PROGRESS_OPTION}\
 {CLAIMER_OPTIONS}
@@ -65,6 +69,7 @@ SENDER = Counterpart(
     "send WHAT --to",
     "There, WHAT is sent; here it is written.",
     "for one sender",
+    shows_token=False,
 )
 POLICIES = {
     "--overwrite": Policy.OVERWRITE,
@@ -85,13 +90,13 @@ def run(arguments: Arguments, output: Output) -> int:
     from derphole.edges.trees import current_umask
 
     umask = current_umask()
-    options = network_options(arguments)
+    options = issuer_options(arguments, output)
     code = arguments.text("CODE")
     expires_at = session_expiry(arguments.text("--expires"), wall())
     wishes = _wishes(arguments, output, umask)
     session = None
     if code is not None:
-        session = check_session(pasted_token(code), Capability.SEND, wall())
+        session = _session(arguments, output, code)
 
     from derphole.cli.frame.progress import watch_for
     from derphole.cli.frame.signals import EndingSignals
@@ -106,19 +111,36 @@ def run(arguments: Arguments, output: Output) -> int:
             says_lines=True,
             stream=sys.stderr,
         )
-        if session is not None and code is not None:
-            place = _place(arguments, output, stack, code, WallTime(session.grant.expires_at))
-            receive.receive(options, session, wishes, place, report=output.report, watch=watch)
+        place = _place(arguments, output, stack)
+        if session is not None:
+            receive.receive(options, *session, wishes, place, report=output.report, watch=watch)
         else:
             receive.receive_from_anybody(
                 options,
                 wishes,
-                _place(arguments, output, stack),
+                place,
                 expires_at=expires_at,
                 report=token_reporter(arguments, output, SENDER),
                 watch=watch,
             )
     return 0
+
+
+def _session(
+    arguments: Arguments, output: Output, typed: str
+) -> tuple[SessionToken | Code, Code | None]:
+    """Return what was typed as CODE, or the token that it led an earlier run to; and the code."""
+    given = check_token_or_code(pasted_token_or_code(typed), Capability.SEND, wall())
+    if not isinstance(given, Code):
+        return given, None
+    from derphole.edges.kept_codes import kept_token
+    from derphole.edges.kept_state import KeptState, state_folder
+
+    kept = kept_token(KeptState(state_folder(arguments.environ)), given.text, wall())
+    if kept is None:
+        return given, given
+    output.report(Notice(f"the code {given.text} was used here before: going on by its token"))
+    return check_session(parse_token(kept), Capability.SEND, wall()), given
 
 
 def _wishes(arguments: Arguments, output: Output, umask: int) -> "Wishes":
@@ -156,18 +178,11 @@ def _wishes(arguments: Arguments, output: Output, umask: int) -> "Wishes":
     )
 
 
-def _place(
-    arguments: Arguments,
-    output: Output,
-    stack: ExitStack,
-    code: str = "",
-    expires_at: WallTime | None = None,
-) -> "Place":
+def _place(arguments: Arguments, output: Output, stack: ExitStack) -> "Place":
     """Return where things are."""
     from derphole.delivery.targets import Place
     from derphole.edges import stdio
     from derphole.edges.kept_state import KeptState, state_folder
-    from derphole.transfer.journal import TokenKept
 
     def standard_output() -> stdio.ByteSink:
         sink = stdio.standard_output()
@@ -179,6 +194,5 @@ def _place(
             output.payload_line(escaped(line.removesuffix("\r").replace("\t", "    ")))
 
     is_shown = sys.stdout is not None and sys.stdout.isatty()
-    token = TokenKept(code, expires_at) if expires_at is not None and code.isascii() else None
     state = KeptState(state_folder(arguments.environ))
-    return Place(state, token, standard_output, show if is_shown else None)
+    return Place(state, None, standard_output, show if is_shown else None)

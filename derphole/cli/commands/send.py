@@ -11,18 +11,19 @@ from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.issuing import (
     EXPIRES_OPTION,
     Counterpart,
+    code_options,
+    issuer_options,
     session_expiry,
     token_reporter,
 )
 from derphole.cli.frame.near_words import meant
-from derphole.cli.frame.network import network_options
 from derphole.cli.frame.options import HIDE_PROGRESS_OPTION, ISSUER_OPTIONS
 from derphole.cli.frame.output import Output
 from derphole.errors import PartlySent, SourceUnusable, UsageError
 from derphole.status import Caution, Notice, size_text
 from derphole.token.grant import Capability
-from derphole.token.pasted import pasted_token
-from derphole.token.validity import check_session
+from derphole.token.pasted import pasted_token_or_code
+from derphole.token.validity import check_token_or_code
 from tunnel.net.clock import wall
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ OPTIONS:
     --skip-unreadable           Success even if some of it could not be read
     --qr                        Show the code as a QR code, too, on a terminal
     --print-token-only          Print the code on standard output
+{code_options()}\
 {EXPIRES_OPTION}\
 {HIDE_PROGRESS_OPTION}\
 {ISSUER_OPTIONS}
@@ -67,6 +69,7 @@ RECEIVER = Counterpart(
     "receive",
     "There, it is written; from here, it is sent.",
     "for one receiver",
+    shows_token=False,
 )
 STDIN = "-"
 MAX_NAMED = 10  # entries that cannot be read, before anything is sent
@@ -75,12 +78,12 @@ SPECIAL = (os.sep, ".", "*", "?", "[", "~")
 
 def run(arguments: Arguments, output: Output) -> int:
     """Send."""
-    options = network_options(arguments)
+    options = issuer_options(arguments, output)
     expires_at = session_expiry(arguments.text("--expires"), wall())
     to = arguments.text("--to")
     session = None
     if to is not None:
-        session = check_session(pasted_token(to), Capability.RECEIVE, wall())
+        session = check_token_or_code(pasted_token_or_code(to), Capability.RECEIVE, wall())
 
     from derphole.cli.frame.progress import watch_for
     from derphole.cli.frame.signals import EndingSignals

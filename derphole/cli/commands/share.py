@@ -6,10 +6,11 @@ from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.issuing import (
     EXPIRES_OPTION,
     Counterpart,
+    code_options,
+    issuer_options,
     session_expiry,
     token_reporter,
 )
-from derphole.cli.frame.network import network_options
 from derphole.cli.frame.numbers import count
 from derphole.cli.frame.options import ISSUER_OPTIONS
 from derphole.cli.frame.output import Output
@@ -33,6 +34,7 @@ ARGUMENTS:
 
 OPTIONS:
     --print-token-only          Print the token on standard output
+{code_options()}\
 {EXPIRES_OPTION}\
     --max-clients N             Machines that may use the token at once (default 1)
     --max-connections N         Connections at once, of all machines together (default 1024)
@@ -46,7 +48,7 @@ EXAMPLES:
 
 def run(arguments: Arguments, output: Output) -> int:
     """Share until the token has expired and all have left, or until a signal; returns 0."""
-    options = network_options(arguments)
+    options = issuer_options(arguments, output)
     target = parse_target(arguments.text("TARGET") or "")
     expires_at = session_expiry(arguments.text("--expires"), wall())
 

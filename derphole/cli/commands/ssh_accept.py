@@ -14,8 +14,8 @@ from derphole.errors import GivingDeclined, NoKeyFound, SeveralKeys
 from derphole.ssh.statuses import KeyShown, LoginTold
 from derphole.status import Instruction, Notice
 from derphole.token.grant import Capability
-from derphole.token.pasted import pasted_token
-from derphole.token.validity import check_session
+from derphole.token.pasted import pasted_token_or_code
+from derphole.token.validity import check_token_or_code
 from tunnel.net.clock import wall
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ SUFFIX = ".pub"
 def run(arguments: Arguments, output: Output) -> int:
     """Accept."""
     options = network_options(arguments)
-    token = pasted_token(sources.token_text(arguments, output))
-    session = check_session(token, Capability.SSH, wall())
+    token = pasted_token_or_code(sources.token_text(arguments, output))
+    session = check_token_or_code(token, Capability.SSH, wall())
     found = _chosen(arguments, output)
     output.report(KeyShown(found.key, "sending"))
     if not arguments.flag("--yes"):

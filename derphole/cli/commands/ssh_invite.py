@@ -7,14 +7,17 @@ from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.issuing import (
     EXPIRES_OPTION,
     Counterpart,
+    code_options,
+    issuer_options,
     session_expiry,
     token_reporter,
 )
-from derphole.cli.frame.network import network_options
 from derphole.cli.frame.options import ISSUER_OPTIONS
 from derphole.cli.frame.output import Output
 from derphole.errors import NobodyToAsk, UsageError
 from tunnel.net.clock import wall
+
+CODE_WORDS = 3  # a key that is let in is worth more than a file
 
 USAGE = f"""\
 Let somebody log in to this machine by ssh: takes one public key from the other machine, and adds
@@ -31,6 +34,7 @@ OPTIONS:
     -y, --yes                   Add the key unasked
     --port PORT                 Port of the ssh server here (default: what its settings say)
     --print-token-only          Print the token on standard output
+{code_options(CODE_WORDS)}\
 {EXPIRES_OPTION}\
 {ISSUER_OPTIONS}
 EXAMPLES:
@@ -49,7 +53,7 @@ def run(arguments: Arguments, output: Output) -> int:
     """Invite."""
     from derphole.edges.accounts import account_named
 
-    options = network_options(arguments)
+    options = issuer_options(arguments, output, CODE_WORDS)
     user = arguments.text("--user")
     if user == "":
         raise UsageError("--user requires the name of a user", shows_help=False)

@@ -1,8 +1,9 @@
 """What commands that print a session token share: its options, its end, where it goes.
 
 --print-token-only      the token on standard output
---json                  the event `token`
-a person at a terminal  the command for the other machine, and how long it is good
+--json                  the events `token` and `code`
+a person at a terminal  the command for the other machine, with a short code unless --no-code is
+                        given, and how long it is good
 anything else           the token on a line of its own, for scripts
 """
 
@@ -10,19 +11,39 @@ import datetime
 import os
 
 from derphole.cli.frame.arguments import Arguments
+from derphole.cli.frame.network import network_options
 from derphole.cli.frame.output import Output
+from derphole.config import NetworkOptions
 from derphole.errors import ExpiryRefused, UsageError, utc_text
-from derphole.status import Caution, Instruction, Report, Status, TokenIssued
+from derphole.status import (
+    Caution,
+    CodeIssued,
+    CodeOver,
+    Instruction,
+    NoCodeNow,
+    Report,
+    Status,
+    TokenIssued,
+)
+from derphole.token.code import LEAST_WORDS, MOST_WORDS
 from derphole.token.text import MAX_SESSION_LIFE_S
 from derphole.token.typed_times import parse_when, spoken_duration
 from tunnel.net.clock import wall
 from tunnel.units import Seconds, WallTime
-from tunnel.values import frozen
+from tunnel.values import frozen, replace
 
 EXPIRES_OPTION = """\
     --expires WHEN              When the token expires: RFC3339, YYYY-MM-DD or a duration
                                 such as 8h; at most 7 days (default: 1 hour)
 """
+
+
+CODE_OPTIONS = """\
+    --code-words N              Words in the short code, 2 to 6 (default: {words}); more are harder
+                                to guess
+    --no-code                   Print the token alone, and no short code
+"""
+USUAL_WORDS = 2
 
 
 @frozen
@@ -33,11 +54,44 @@ class Counterpart:
         command: of this program, there.
         roles: who does what, a sentence.
         uses: for whom the token is good, as in "for one sender".
+        shows_token: whether the token comes first, on a line of its own, where there is a code.
     """
 
     command: str
     roles: str
     uses: str
+    shows_token: bool = True
+
+
+def code_options(words: int = USUAL_WORDS) -> str:
+    """Return the options of a command that offers codes, of so many words."""
+    return CODE_OPTIONS.format(words=words)
+
+
+def issuer_options(
+    arguments: Arguments, output: Output, words: int = USUAL_WORDS
+) -> NetworkOptions:
+    """Return the settings of a command that may offer codes; raises `UsageError`.
+
+    Args:
+        arguments: the command line.
+        output: codes are for people at a terminal, and for programs that read JSON.
+        words: how many a code has, where the person does not say.
+    """
+    options = network_options(arguments)
+    text = arguments.text("--code-words")
+    if text is not None:
+        if arguments.flag("--no-code"):
+            raise UsageError("only one of --code-words or --no-code may be set", shows_help=False)
+        if not text.isdecimal() or not LEAST_WORDS <= int(text[:3]) <= MOST_WORDS:
+            raise UsageError(
+                f'invalid --code-words value "{text}"; use {LEAST_WORDS} to {MOST_WORDS}',
+                shows_help=False,
+            )
+        words = int(text)
+    is_wanted = not (arguments.flag("--no-code") or arguments.flag("--print-token-only"))
+    is_read = output.is_on_terminal or output.is_json
+    return replace(options, code_words=words) if is_wanted and is_read else options
 
 
 def token_reporter(arguments: Arguments, output: Output, counterpart: Counterpart) -> Report:
@@ -54,9 +108,26 @@ def token_reporter(arguments: Arguments, output: Output, counterpart: Counterpar
             shows_help=False,
         )
 
+    held: list[TokenIssued] = []  # shown if there is no code, or no more
+
     def report(status: Status) -> None:
-        if not isinstance(status, TokenIssued):
-            output.report(status)
+        match status:
+            case TokenIssued():
+                report_token(status)
+            case CodeIssued() if not output.is_json:
+                instruct(status)
+            case NoCodeNow() | CodeOver(is_last=True):
+                output.report(status)
+                if held and not output.is_json:
+                    instruct(held.pop())
+            case _:
+                output.report(status)
+
+    def report_token(status: TokenIssued) -> None:
+        if status.code_follows and not output.is_json:
+            held.append(status)
+            if counterpart.shows_token:
+                output.report(status)
             return
         if is_payload:
             import gevent
@@ -66,10 +137,13 @@ def token_reporter(arguments: Arguments, output: Output, counterpart: Counterpar
         if output.is_json or not (is_payload or output.is_on_terminal):
             output.report(status)
         elif not is_payload:
-            if arguments.flag("--qr"):
-                show_picture(output, status.text)
-            for line in instruction(status, counterpart, arguments.spoken, wall()):
-                output.report(Instruction(line))
+            instruct(status)
+
+    def instruct(status: TokenIssued | CodeIssued) -> None:
+        if arguments.flag("--qr"):
+            show_picture(output, status.text)
+        for line in instruction(status, counterpart, arguments.spoken, wall()):
+            output.report(Instruction(line))
 
     return report
 
@@ -93,22 +167,25 @@ def show_picture(output: Output, text: str) -> None:
 
 
 def instruction(
-    issued: TokenIssued, counterpart: Counterpart, spoken: str, now: WallTime
+    issued: TokenIssued | CodeIssued, counterpart: Counterpart, spoken: str, now: WallTime
 ) -> list[str]:
     """Return what a person reads who is to start the other side.
 
     Args:
-        issued: the token.
+        issued: the token, or the code.
         counterpart: what it is for.
         spoken: what people type to start the program.
         now: the present.
     """
     life = spoken_duration(issued.expires_at - now)
     until = utc_text(issued.expires_at)
+    name, needs = "token", ""
+    if isinstance(issued, CodeIssued):
+        name, needs = "code", f" {issued.needs}" if issued.needs else ""
     return [
         "On the other machine, run:",
-        f"    {spoken} {counterpart.command} {issued.text}",
-        f"{counterpart.roles} The token is good for {life} (until {until}), {counterpart.uses}.",
+        f"    {spoken} {counterpart.command} {issued.text}{needs}",
+        f"{counterpart.roles} The {name} is good for {life} (until {until}), {counterpart.uses}.",
     ]
 
 

@@ -15,7 +15,7 @@ from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.output import Output
 from derphole.errors import UsageError
 from derphole.status import Caution
-from derphole.token.pasted import has_token
+from derphole.token.pasted import has_token, has_token_or_code
 
 # Chosen: far above any token; a larger file is not a token file.
 MAX_TOKEN_FILE_SIZE = 64 << 10
@@ -32,10 +32,15 @@ LABEL = re.compile(
 def unlabelled(words: Sequence[str]) -> list[str]:
     """Return the words of a command line without what was pasted in front of a token.
 
-    `derphole pipe derphole pipe TOKEN` and `derphole pipe token: TOKEN` mean `derphole pipe TOKEN`.
+    `derphole pipe derphole pipe TOKEN` and `derphole pipe token: TOKEN` mean `derphole pipe TOKEN`,
+    and a code may be typed in several words.
     """
+    if any(word[:1].isdecimal() for word in words[:-1]):
+        from derphole.token.typed_code import joined_words
+
+        words = joined_words(words)
     for place, word in enumerate(words):
-        if has_token(word):
+        if has_token_or_code(word):
             return list(words[place:])
         if not LABEL.fullmatch(word):
             break

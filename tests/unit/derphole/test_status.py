@@ -23,8 +23,11 @@ from derphole.ssh.public_key import PublicKey
 from derphole.ssh.statuses import KeyKept, KeyShown, LoginTold
 from derphole.status import (
     Caution,
+    CodeIssued,
+    CodeOver,
     Instruction,
     Listening,
+    NoCodeNow,
     Notice,
     PathDetail,
     PathTaken,
@@ -36,6 +39,7 @@ from derphole.status import (
     Status,
     TokenIssued,
     Waiting,
+    WrongCode,
     size_text,
 )
 from derphole.transfer_status import Direction, Incomplete, Progress, Receipt, Traffic
@@ -138,6 +142,30 @@ CASES = [
         "login",
     ),
     (TokenIssued("dhp1_x", WallTime(1000.0)), "dhp1_x", "token"),
+    (CodeIssued("12-048219-a-b", WallTime(1000.0)), "12-048219-a-b", "code"),
+    (
+        WrongCode(1, 3),
+        "somebody tried the code with wrong words: 1 of 3 tries; if it was not the other side, "
+        "somebody is guessing",
+        "wrong-code",
+    ),
+    (
+        CodeOver("12-048219", "it was tried with wrong words three times", is_last=False),
+        "the code 12-048219 is over, since it was tried with wrong words three times; "
+        "a new one follows",
+        "code-over",
+    ),
+    (
+        CodeOver("12-048219", "somebody has it", is_last=True),
+        "the code 12-048219 is over, since somebody has it; there will be no other one: use the "
+        "token",
+        "code-over",
+    ),
+    (
+        NoCodeNow("nobody knows why"),
+        "there is no short code this time, since nobody knows why: use the token",
+        "no-code",
+    ),
     (StateChanged(State.CONNECTED_RELAY), "connected-relay", "state"),
     (Instruction("derphole pipe dhp1_x"), "derphole pipe dhp1_x", "instruction"),
     (Listening("127.0.0.1:5432"), "listening on 127.0.0.1:5432", "listening"),

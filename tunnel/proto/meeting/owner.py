@@ -3,12 +3,14 @@
     issuer    decides by its `Gate` whom a claim's header names, and who is let in
               is told `Declined`, `OtherVersionClaimed`
     claimer   is told `Refused`, `NotUnderstood`: the claim is over; `NotHere`: it goes on
+              with a code: `CodeAnswered`, and it can claim; `CodeFailed`
 
 Links are told by the machines themselves.  What the numbers of verdicts mean is the owner's affair,
 but for those of features.
 """
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Protocol
 
 from tunnel.units import WallTime
@@ -21,6 +23,9 @@ __all__ = [
     "HEADER_SIZE",
     "ISSUER_LACKS",
     "VERSION",
+    "CodeAnswered",
+    "CodeFailed",
+    "CodeFault",
     "Declined",
     "Gate",
     "HeaderMaker",
@@ -89,6 +94,35 @@ class NotHere:
     """A relay says that the issuer is not connected to it."""
 
     relay: int
+
+
+class CodeFault(Enum):
+    """Why a code led to nothing."""
+
+    ABSENT = "absent"  # the relay says that nobody is at the meeting
+    SILENT = "silent"  # whoever is there does not answer
+    WRONG = "wrong"  # other words
+    IMPOSTOR = "impostor"  # whoever is there does not know the words
+
+
+@frozen_secret
+class CodeAnswered:
+    """The text that a code stands for."""
+
+    text: bytes
+
+
+@frozen
+class CodeFailed:
+    """A code led to nothing.
+
+    Args:
+        fault: why.
+        is_spent: whether a proof went out, so that one guess may be gone.
+    """
+
+    fault: CodeFault
+    is_spent: bool
 
 
 @frozen_secret

@@ -1,0 +1,173 @@
+"""Codes as people type them: any case, spaces or hyphens between the parts.
+
+A word counts whole, else by its first four letters.  One that is not on the list is refused, since
+hundreds of them are one letter from another: what is near is named, and never taken, because a
+wrong word costs one of the three tries that a code has.  Pure.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+
+from derphole.errors import CodeMistyped
+from derphole.token.code import DIGITS, LEAST_WORDS, MAX_REGION, MOST_WORDS, Code
+from derphole.token.code_words import WORDS
+
+PREFIX = 4  # letters that tell every word of the list
+# What people put between the parts, hyphens of all kinds included.
+BETWEEN = re.compile(r"[\s\-_+/\u00ad\u2010-\u2015\u2212\ufe58\ufe63\uff0d]+")
+AROUND = "\"'`<>()[]{}.,;:!?=\u00ab\u00bb\u2018\u2019\u201a\u201c\u201d\u201e\u2039\u203a"
+INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+LABEL = re.compile(
+    r"token|code|derphole(@\S*)?|npx|y|pipe|open|send|to|receive|recieve|recv|rx|ssh|accept|run",
+    re.IGNORECASE,
+)
+MAX_TYPED = 300  # characters; a code of six words has 60
+
+
+def is_code(text: str) -> bool:
+    """Tell whether a text is meant as a code, however damaged."""
+    if len(text) > MAX_TYPED:
+        return False
+    parts = _parts(text)
+    if len(parts) < 2 or not parts[0].isdecimal():
+        return False
+    return any(_is_digits(part) or part in _by_prefix() for part in _shortened(parts[1:]))
+
+
+def parse_code(text: str) -> Code:
+    """Read a code; raises `CodeMistyped`, which says what is wrong with it."""
+    parts = _parts(text)
+    numbers = _numbers(parts)
+    words = parts[len(numbers) :]
+    if len(numbers) > 2:  # the six digits, in groups
+        numbers = [numbers[0], "".join(numbers[1:])]
+    if len(numbers) == 1 and len(numbers[0]) == DIGITS:
+        raise CodeMistyped("the number before its six digits is missing")
+    if len(numbers) < 2:
+        raise CodeMistyped("its six digits are missing")
+    region, digits = numbers
+    if int(region) > MAX_REGION:
+        raise CodeMistyped(f"no relay map has a region {region[:10]}")
+    if len(digits) != DIGITS:
+        raise CodeMistyped(f"it has {len(digits)} digits where six belong")
+    if len(words) == 1 and (split := _run_together(words[0])):
+        raise CodeMistyped(f"put a hyphen or a space between its words: {'-'.join(split)}?")
+    found = tuple(_word(word) for word in words)
+    if len(found) < LEAST_WORDS:
+        raise CodeMistyped(f"it has {len(found) or 'no'} word{'' if len(found) == 1 else 's'}")
+    if len(found) > MOST_WORDS:
+        raise CodeMistyped(f"it has {len(found)} words, and six are the most")
+    return Code(int(region), digits, found)
+
+
+def joined_words(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line with a code that was typed in several put together.
+
+    `receive 12 048219 cactus denim -o x` becomes `receive 12-048219-cactus-dentist -o x`.
+    """
+    for start, word in enumerate(words[:-1]):
+        head = _parts(word)
+        if not head or not _is_number(head[0]):
+            continue
+        end = start + 1
+        while end < len(words) and _goes_on(words[end], is_early=end == start + 1):
+            end += 1
+        text = "-".join(words[start:end])
+        if end > start + 1 and is_code(text):
+            return [*words[:start], text, *words[end:]]
+    return list(words)
+
+
+def completions(begun: str) -> list[str]:
+    """Return what a code may become whose last word was begun."""
+    head, hyphen, last = begun.rpartition("-")
+    return [f"{head}{hyphen}{word}" for word in WORDS if word.startswith(last.lower())]
+
+
+def _parts(text: str) -> list[str]:
+    """Return the parts of a text in small letters, without what is around and before them."""
+    pieces = [piece.strip(AROUND) for piece in BETWEEN.split(INVISIBLE.sub("", text.lower()))]
+    parts = [piece for piece in pieces if piece]
+    while parts and LABEL.fullmatch(parts[0]):
+        parts.pop(0)
+    return parts
+
+
+def _numbers(parts: Sequence[str]) -> list[str]:
+    """Return the numbers that the parts begin with."""
+    numbers: list[str] = []
+    for part in parts:
+        if not _is_digits(part):
+            break
+        numbers.append(part)
+    return numbers
+
+
+def _is_digits(part: str) -> bool:
+    return part.isascii() and part.isdecimal()
+
+
+def _is_number(part: str) -> bool:
+    return _is_digits(part) and len(part) <= DIGITS
+
+
+def _goes_on(word: str, *, is_early: bool) -> bool:
+    """Tell whether a word of a command line belongs to the code before it."""
+    parts = _parts(word)
+    if not parts or word.startswith("-"):
+        return False
+    if is_early and _is_digits(parts[0]):
+        return True
+    return all(_is_digits(part) or part[:PREFIX] in _by_prefix() for part in parts)
+
+
+def _shortened(parts: Sequence[str]) -> list[str]:
+    return [part if _is_digits(part) else part[:PREFIX] for part in parts]
+
+
+def _word(typed: str) -> str:
+    """Return the word of the list that was typed; raises `CodeMistyped`."""
+    word = _by_prefix().get(typed[:PREFIX])
+    if word is not None and (typed == word or (len(typed) >= PREFIX and word.startswith(typed))):
+        return word
+    near = [each for each in WORDS if _is_one_edit(typed, each)]
+    hint = f"; did you mean {' or '.join(near[:4])}?" if near else ""
+    raise CodeMistyped(f'"{typed[:20]}" is not a word of any code{hint}')
+
+
+def _run_together(typed: str) -> list[str] | None:
+    """Return the words of the list that a text is made of, if there are two or more."""
+    for end in range(3, len(typed) - 2):
+        if typed[:end] not in _whole():
+            continue
+        rest = [typed[end:]] if typed[end:] in _whole() else _run_together(typed[end:])
+        if rest:
+            return [typed[:end], *rest]
+    return None
+
+
+@cache
+def _by_prefix() -> dict[str, str]:
+    return {word[:PREFIX]: word for word in WORDS}
+
+
+@cache
+def _whole() -> frozenset[str]:
+    return frozenset(WORDS)
+
+
+def _is_one_edit(typed: str, word: str) -> bool:
+    """Tell whether one letter, or two neighbours that changed places, tell them apart."""
+    if abs(len(typed) - len(word)) > 1:
+        return False
+    start = 0
+    while start < min(len(typed), len(word)) and typed[start] == word[start]:
+        start += 1
+    left, right = typed[start:], word[start:]
+    return (
+        left[1:] == right[1:]
+        or left == right[1:]
+        or left[1:] == right
+        or (left[:2] == right[1::-1] and left[2:] == right[2:])
+    )

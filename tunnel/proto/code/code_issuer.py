@@ -1,0 +1,378 @@
+"""CodeIssuer: holds a meeting, and tells its text to whoever proves that it knows the words.
+
+    CHECKING --NotHere--> OPENING --logged in--> PROVING --our PROBE came--> OPEN
+       | no word             | too late             | it did not come         |
+       +---------------------+----------------------+------> OVER <-----------+
+                                                                3 wrong proofs, 500 runs,
+    OPEN: HELLO -> SHARE, PROOF -> ANSWER or WRONG              2 PROBEs that got lost
+          rest() --> RESTING, without a meeting --resume()--> CHECKING, with what was counted
+
+Two connections to one relay: *home*, with the issuer's own key, sends PROBEs; the *meeting* has the
+code's key, which anybody can make who knows the digits.  Of two connections with one key a relay
+serves the one that spoke last, so a PROBE that does not arrive went to somebody else.
+
+A proof is checked and counted in one step, and a run has one.  A repeat of what was answered gets
+the same bytes.  Source: docs/protocol.md, section "Codes".
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from enum import Enum
+
+from tunnel.crypto.cpace import Agreement, Role, is_tag
+from tunnel.crypto.keys import DerpKey
+from tunnel.errors import AuthenticationFailed, DecodeError
+from tunnel.proto.code.terms import CodeTerms, sealed_answer
+from tunnel.proto.token_bucket import Allowance, TokenBucket
+from tunnel.units import KEY_SIZE, Instant, Seconds
+from tunnel.values import frozen
+from tunnel.wire.code import (
+    SESSION_SIZE,
+    Hello,
+    Probe,
+    Proof,
+    Share,
+    Wrong,
+    decode_code_message,
+    encode_code_message,
+)
+
+# Chosen (design, section 4).
+MOST_WRONG = 3
+MOST_RUNS = 500
+PROBE_S: Seconds = 10.0
+MOST_LOST_PROBES = 2
+# Chosen, as for claims.
+RUNS = Allowance(rate=20.0, burst=20.0)
+MAX_PENDING = 64
+PENDING_S: Seconds = 30.0
+# Chosen: what a relay answers at once if it answers; and what a login may take on a slow network.
+CHECK_S: Seconds = 2.0
+OPENING_S: Seconds = 10.0
+PROVING_S: Seconds = 3.0
+
+
+class CodeState(Enum):
+    """How far a code is."""
+
+    CHECKING = "checking"
+    OPENING = "opening"
+    PROVING = "proving"
+    OPEN = "open"
+    RESTING = "resting"
+    OVER = "over"
+
+
+class CodeEnd(Enum):
+    """Why a code is good for nothing."""
+
+    TAKEN = "taken"  # somebody is at its meeting already
+    UNREACHABLE = "unreachable"  # its meeting could not be entered
+    GUESSED = "guessed"  # three proofs were wrong
+    BURNT = "burnt"  # more began a run than ever would who were told it
+    SQUATTED = "squatted"  # somebody else took the meeting
+
+
+class Way(Enum):
+    """By which of the two connections."""
+
+    HOME = "home"
+    MEETING = "meeting"
+
+
+@frozen
+class CodeTransmit:
+    """A packet to send."""
+
+    way: Way
+    to: DerpKey
+    data: bytes
+
+
+@frozen
+class EnterMeeting:
+    """Now the connection of the meeting is to be made."""
+
+
+@frozen
+class CodeOpened:
+    """The code may be shown."""
+
+
+@frozen
+class WrongProof:
+    """Somebody guessed.
+
+    Args:
+        count: how many did so far.
+        limit: how many end the code.
+    """
+
+    count: int
+    limit: int
+
+
+@frozen
+class CodeRedeemed:
+    """Somebody knows the words and was told the text; a claim comes from this key."""
+
+    claimer: DerpKey
+
+
+@frozen
+class CodeOver:
+    """The code is good for nothing any more."""
+
+    reason: CodeEnd
+
+
+CodeEvent = EnterMeeting | CodeOpened | WrongProof | CodeRedeemed | CodeOver
+
+
+class _Run:
+    """One claimer's run."""
+
+    def __init__(self, hello: bytes, session: bytes, agreement: Agreement, share: bytes) -> None:
+        self.hello = hello
+        self.session = session
+        self.agreement = agreement
+        self.share = share
+        self.proof: bytes | None = None
+        self.verdict = b""
+
+
+class CodeIssuer:
+    """The issuer's side of one code.
+
+    Args:
+        now: the present; the first PROBE goes out.
+        terms: the code.
+        text: what it stands for, at most 512 bytes.
+        home: our own DERP key, of the connection that is called home.
+        entropy: returns that many random bytes.
+
+    Attributes:
+        state: how far it is.
+    """
+
+    def __init__(
+        self,
+        now: Instant,
+        terms: CodeTerms,
+        text: bytes,
+        home: DerpKey,
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        self.state = CodeState.CHECKING
+        self.meeting = DerpKey(terms.meeting.public)
+        self._terms = terms
+        self._text = text
+        self._home = home
+        self._entropy = entropy
+        self._events: deque[CodeEvent] = deque()
+        self._outgoing: deque[CodeTransmit] = deque(maxlen=MAX_PENDING)
+        self._runs: OrderedDict[DerpKey, tuple[Instant, _Run]] = OrderedDict()
+        self._begun_runs = 0
+        self._bucket = TokenBucket(RUNS, now)
+        self._wrong = 0
+        self._was_open = False
+        self._is_home_up = True
+        self._is_meeting_up = False
+        self._probe: bytes | None = None  # the session of the one that is under way
+        self._lost_probes = 0
+        self._due_at: Instant = Instant(now + CHECK_S)
+        self._send_probe()
+
+    # -- commands ---------------------------------------------------------------------------
+
+    def rest(self) -> None:
+        """Hold the meeting no longer: nobody is to come for now."""
+        self.state = CodeState.RESTING
+        self._is_meeting_up = False
+        self._runs.clear()
+
+    def resume(self, now: Instant) -> None:
+        """Take the meeting again, after a rest."""
+        self.state = CodeState.CHECKING
+        self._due_at = Instant(now + CHECK_S)
+        self._send_probe()
+
+    # -- what comes in ----------------------------------------------------------------------
+
+    def handle_not_here(self, now: Instant, key: DerpKey) -> None:
+        """Take the relay's word, at home, that a key is not connected."""
+        if self.state is CodeState.CHECKING and key == self.meeting:
+            self.state = CodeState.OPENING
+            self._due_at = Instant(now + OPENING_S)
+            self._events.append(EnterMeeting())
+
+    def handle_home(self, now: Instant, *, is_up: bool) -> None:
+        """Note whether the connection at home is up."""
+        self._is_home_up = is_up
+        self._connection_changed(now)
+
+    def handle_meeting(self, now: Instant, *, is_up: bool) -> None:
+        """Note whether the connection of the meeting is up."""
+        self._is_meeting_up = is_up
+        if not is_up and self.state is CodeState.PROVING:
+            self.state = CodeState.OPENING
+            self._due_at = Instant(now + OPENING_S)
+        self._connection_changed(now)
+
+    def handle_packet(self, now: Instant, source: DerpKey, data: memoryview | bytes) -> None:
+        """Take a packet that came to the meeting."""
+        try:
+            message = decode_code_message(data)
+        except DecodeError:
+            return
+        match message:
+            case Probe(session):
+                if source == self._home and session == self._probe:
+                    self._probe_came(now)
+            case Hello(session, share) if self.state is CodeState.OPEN:
+                self._hello(now, source, bytes(data), session, share)
+            case Proof(session, tag) if self.state is CodeState.OPEN:
+                self._proof(source, bytes(data), session, tag)
+            case _:
+                pass
+
+    # -- time -------------------------------------------------------------------------------
+
+    def next_timeout(self) -> Instant | None:
+        """Return when `handle_timeout` has something to do; None for never."""
+        if self.state in (CodeState.OVER, CodeState.RESTING):
+            return None
+        if self.state is CodeState.OPEN and not (self._is_home_up and self._is_meeting_up):
+            return None
+        return self._due_at
+
+    def handle_timeout(self, now: Instant) -> None:
+        """Do what is due."""
+        due_at = self.next_timeout()
+        if due_at is None or now < due_at:
+            return
+        match self.state:
+            case CodeState.CHECKING | CodeState.PROVING:
+                self._end(CodeEnd.SQUATTED if self._was_open else CodeEnd.TAKEN)
+            case CodeState.OPENING:
+                self._end(CodeEnd.UNREACHABLE)
+            case _:
+                self._look(now)
+
+    # -- what goes out ----------------------------------------------------------------------
+
+    def packets_to_send(self) -> list[CodeTransmit]:
+        """Return what is to be sent now."""
+        packets = list(self._outgoing)
+        self._outgoing.clear()
+        return packets
+
+    def next_event(self) -> CodeEvent | None:
+        """Return what happened next, or None."""
+        return self._events.popleft() if self._events else None
+
+    # -- is the meeting ours? ---------------------------------------------------------------
+
+    def _connection_changed(self, now: Instant) -> None:
+        """Prove the meeting anew: whoever was away may have lost it."""
+        if self.state is CodeState.CHECKING and not self._is_home_up:
+            self._end(CodeEnd.UNREACHABLE)
+            return
+        self._probe, self._lost_probes = None, 0
+        if not (self._is_home_up and self._is_meeting_up):
+            return
+        if self.state is CodeState.OPENING:
+            self.state = CodeState.PROVING
+            self._due_at = Instant(now + PROVING_S)
+            self._send_probe()
+        elif self.state is CodeState.OPEN:
+            self._due_at = Instant(now + PROBE_S)
+            self._send_probe()
+
+    def _look(self, now: Instant) -> None:
+        if self._probe is not None:
+            self._lost_probes += 1
+            if self._lost_probes >= MOST_LOST_PROBES:
+                self._end(CodeEnd.SQUATTED)
+                return
+        self._due_at = Instant(now + PROBE_S)
+        self._send_probe()
+
+    def _send_probe(self) -> None:
+        self._probe = self._entropy(SESSION_SIZE)
+        data = encode_code_message(Probe(self._probe))
+        self._outgoing.append(CodeTransmit(Way.HOME, self.meeting, data))
+
+    def _probe_came(self, now: Instant) -> None:
+        self._probe, self._lost_probes = None, 0
+        if self.state is CodeState.PROVING:
+            self.state = CodeState.OPEN
+            self._due_at = Instant(now + PROBE_S)
+            if not self._was_open:
+                self._was_open = True
+                self._events.append(CodeOpened())
+
+    # -- runs -------------------------------------------------------------------------------
+
+    def _hello(
+        self, now: Instant, source: DerpKey, data: bytes, session: bytes, share: bytes
+    ) -> None:
+        """Begin a run, one for each key; a repeat gets the same share."""
+        self._forget_old(now)
+        known = self._runs.get(source)
+        if known is not None:
+            if known[1].hello == data:
+                self._send(source, known[1].share)
+            return
+        if not self._bucket.try_take(now):
+            return
+        self._begun_runs += 1
+        if self._begun_runs > MOST_RUNS:
+            self._end(CodeEnd.BURNT)
+            return
+        ours = self._terms.run(Role.RESPONDER, source, session, self._entropy(KEY_SIZE))
+        try:
+            agreement = ours.agree(share)
+        except AuthenticationFailed:
+            return
+        answer = encode_code_message(Share(session, ours.share))
+        self._runs[source] = (now, _Run(data, session, agreement, answer))
+        if len(self._runs) > MAX_PENDING:
+            self._runs.popitem(last=False)
+        self._send(source, answer)
+
+    def _proof(self, source: DerpKey, data: bytes, session: bytes, tag: bytes) -> None:
+        """Check and count a proof, in one step, and one of each run."""
+        _, run = self._runs.get(source, (None, None))
+        if run is None or run.session != session:
+            return
+        if run.proof is not None:
+            if run.proof == data:
+                self._send(source, run.verdict)
+            return
+        run.proof = data
+        if is_tag(tag, run.agreement.initiator_tag):
+            run.verdict = encode_code_message(sealed_answer(run.agreement, session, self._text))
+            self._events.append(CodeRedeemed(source))
+        else:
+            run.verdict = encode_code_message(Wrong(session))
+            self._wrong += 1
+            self._events.append(WrongProof(self._wrong, MOST_WRONG))
+        self._send(source, run.verdict)
+        if self._wrong >= MOST_WRONG:
+            self._end(CodeEnd.GUESSED)
+
+    def _forget_old(self, now: Instant) -> None:
+        while self._runs:
+            source, (began_at, _) = next(iter(self._runs.items()))
+            if now - began_at < PENDING_S:
+                return
+            del self._runs[source]
+
+    def _send(self, to: DerpKey, data: bytes) -> None:
+        self._outgoing.append(CodeTransmit(Way.MEETING, to, data))
+
+    def _end(self, reason: CodeEnd) -> None:
+        self.state = CodeState.OVER
+        self._runs.clear()
+        self._events.append(CodeOver(reason))
