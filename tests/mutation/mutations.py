@@ -33,6 +33,14 @@ READER = "derphole/transfer/archive_reader.py"
 HOSTILE, MADE = "tests/net/test_hostile_trees.py", "tests/net/test_tree_extraction.py"
 RULES = ("tests/sim/test_conversation_rules.py", "-k")
 
+CODE_ISSUER, CODE_CLAIMER = (
+    "tunnel/proto/code/code_issuer.py",
+    "tunnel/proto/code/code_claimer.py",
+)
+TERMS = "tunnel/proto/code/terms.py"
+CODES = ("tests/sim/test_codes.py", "-k")
+LEAKS = ("tests/sim/test_codes_leak_nothing.py", "-k")
+
 MUTATIONS = (
     Mutation(
         "the MAC of a claim is compared",
@@ -401,5 +409,79 @@ MUTATIONS = (
         "return os.open(self.name, OPEN_FILE | os.O_NOFOLLOW, dir_fd=self.folder)",
         "return os.open(self.name, OPEN_FILE, dir_fd=self.folder)",
         ("tests/net/test_source_tree.py", "-k", "becomes_a_link_or"),
+    ),
+    Mutation(
+        "a share of low order ends the run",
+        "tunnel/crypto/cpace.py",
+        """    except (CryptoError, RuntimeError) as error:  # libsodium refuses points of low order itself
+        raise AuthenticationFailed("a share of low order") from error
+    if product == _NEUTRAL:""",
+        """    except (CryptoError, RuntimeError):
+        product = _NEUTRAL
+    if False:""",
+        ("tests/unit/crypto/test_cpace.py", "-k", "low_order"),
+    ),
+    Mutation(
+        "each side says another thing along with its share",
+        TERMS,
+        'SAID = (b"claimer", b"issuer")',
+        'SAID = (b"claimer", b"claimer")',
+        (*LEAKS, "reflected"),
+    ),
+    Mutation(
+        "the claimer's key is in the channel of a run",
+        TERMS,
+        "length_value(CHANNEL, self.place, claimer, self.meeting.public)",
+        "length_value(CHANNEL, self.place, b'', self.meeting.public)",
+        (*LEAKS, "somebody_else_sent_it"),
+    ),
+    Mutation(
+        "the meeting is in the channel of a run",
+        TERMS,
+        "length_value(CHANNEL, self.place, claimer, self.meeting.public)",
+        "length_value(CHANNEL, self.place, claimer, b'')",
+        (*LEAKS, "another_implementation"),
+    ),
+    Mutation(
+        "a wrong proof is counted",
+        CODE_ISSUER,
+        "self._wrong += 1",
+        "self._wrong += 0",
+        (*CODES, "three_wrong_ones"),
+    ),
+    Mutation(
+        "a run has one proof",
+        CODE_ISSUER,
+        "if run.proof is not None:",
+        "if run.proof == data:",
+        (*CODES, "one_proof"),
+    ),
+    Mutation(
+        "a key has one run",
+        CODE_ISSUER,
+        "if known is not None:",
+        "if known is not None and known[1].hello == data:",
+        (*CODES, "one_proof"),
+    ),
+    Mutation(
+        "a proof of no open code is not looked at",
+        CODE_ISSUER,
+        "case Proof(session, tag) if self.state is CodeState.OPEN:",
+        "case Proof(session, tag):",
+        (*CODES, "sixty_four"),
+    ),
+    Mutation(
+        "the first share counts and no other",
+        CODE_CLAIMER,
+        "case Share(_, share) if agreement is None:",
+        "case Share(_, share):",
+        (*CODES, "first_share"),
+    ),
+    Mutation(
+        "the issuer's proof is compared",
+        CODE_CLAIMER,
+        "if not is_tag(tag, agreement.responder_tag):",
+        "if False:",
+        (*CODES, "does_not_know_the_words"),
     ),
 )

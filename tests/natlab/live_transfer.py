@@ -25,7 +25,7 @@ SEED = 4
 LOOK_S = 0.01
 # A pause lasts until so much has come: an acknowledgement that slips through is no traffic.
 TRAFFIC_SIZE = 64 << 10
-FEED_LIMIT_S = 150.0  # longer than a link lives without being heard
+FEED_LIMIT_S = 300.0  # longer than any network here is away
 JOIN_S = 10.0
 
 
