@@ -142,11 +142,12 @@ def test_a_sender_s_screen_from_the_code_to_the_receipt(
     desk: Desk, screen: Screen, large: Path, there: Path
 ):
     screen.type(command("send", "--relay", desk.relay_url, large) + "; echo ended $?")
-    code = screen.await_text(r"^On the other machine, run:\n +derphole receive (dhp1_\S+)\n")[1]
-    screen.await_text(r"The token is good for 1 hour \(until \S+\), for one receiver\.")
+    code = screen.await_text(r"^On the other machine, run:\n +derphole receive (0-\S+) --relay ")[1]
+    screen.await_text(r"The code is good for 1 hour \(until \S+\), for one receiver\.")
     screen.await_text(r"^waiting for the other side to use the code \(2 s\)$")
 
-    desk.derphole("receive", "receive", "-o", there, code).ends_with(0)
+    relay = ("--relay", desk.relay_url)
+    desk.derphole("receive", "receive", "-o", there, *relay, code).ends_with(0)
 
     screen.await_text(r"^sent 96\.0MiB, confirmed after \d+\.\d s, .*/s, by ")
     screen.await_text("^ended 0$")
@@ -177,8 +178,16 @@ def test_a_person_answers_and_sees_what_came_of_it(
     assert (there / "large.bin").read_bytes() == b"precious"
 
 
-def test_a_code_as_a_picture_fits_or_is_told_what_it_needs(desk: Desk, screen: Screen):
-    line = command("send", "--qr", "--relay", desk.relay_url, "--text", "hi")
+def test_a_code_as_a_picture_fits_a_narrow_screen(desk: Desk, screen: Screen):
+    screen.resize(NARROW)
+    screen.type("clear; " + command("send", "--qr", "--relay", desk.relay_url, "--text", "hi"))
+    screen.await_text("^On the other machine, run:")
+    assert len([row for row in screen.rows if set(row) <= set(" ▀▄█")]) >= 12
+    screen.press("C-c")
+
+
+def test_a_token_as_a_picture_fits_or_is_told_what_it_needs(desk: Desk, screen: Screen):
+    line = command("send", "--no-code", "--qr", "--relay", desk.relay_url, "--text", "hi")
     screen.type("clear; " + line)
     screen.await_text("^On the other machine, run:")
     picture = [row for row in screen.rows if set(row) <= set(" ▀▄█")]
