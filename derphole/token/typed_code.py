@@ -64,14 +64,18 @@ def parse_code(text: str) -> Code:
 def joined_words(words: Sequence[str]) -> list[str]:
     """Return the words of a command line with a code that was typed in several put together.
 
-    `receive 12 048219 cactus denim -o x` becomes `receive 12-048219-cactus-dentist -o x`.
+    `receive 12 048219 cactus dentist -o x` becomes `receive 12-048219-cactus-dentist -o x`.
     """
     for start, word in enumerate(words[:-1]):
         head = _parts(word)
         if not head or not _is_number(head[0]):
             continue
-        end = start + 1
-        while end < len(words) and _goes_on(words[end], is_early=end == start + 1):
+        parts, end = list(head), start + 1
+        while not _is_whole(parts, end - start) and end < len(words):
+            more = _more(words[end], has_words=not _is_digits(parts[-1]))
+            if not more:
+                break
+            parts += more
             end += 1
         text = "-".join(words[start:end])
         if end > start + 1 and is_code(text):
@@ -112,14 +116,33 @@ def _is_number(part: str) -> bool:
     return _is_digits(part) and len(part) <= DIGITS
 
 
-def _goes_on(word: str, *, is_early: bool) -> bool:
-    """Tell whether a word of a command line belongs to the code before it."""
-    parts = _parts(word)
-    if not parts or word.startswith("-"):
+def _is_whole(parts: list[str], arguments: int) -> bool:
+    """Tell whether one argument of a command line was a code already."""
+    if arguments > 1:
         return False
-    if is_early and _is_digits(parts[0]):
-        return True
-    return all(_is_digits(part) or part[:PREFIX] in _by_prefix() for part in parts)
+    try:
+        return bool(parse_code("-".join(parts)))
+    except CodeMistyped:
+        return False
+
+
+def _more(word: str, *, has_words: bool) -> list[str]:
+    """Return the parts of a word of a command line that goes on with a code; none if it does not.
+
+    Args:
+        word: the next one.
+        has_words: whether a word came before, so that no digits can come any more.
+    """
+    parts = _parts(word)
+    if word.startswith("-"):
+        return []
+    for part in parts:
+        if _is_digits(part) and not has_words:
+            continue
+        if part[:PREFIX] not in _by_prefix():
+            return []
+        has_words = True
+    return parts
 
 
 def _shortened(parts: Sequence[str]) -> list[str]:

@@ -14,14 +14,21 @@ UPGRADE = b"GET /derp HTTP/1.1\r\nHost: relay\r\nConnection: Upgrade\r\nUpgrade:
 class Stranger:
     """Logged in at a relay on this machine; every wait is bounded.
 
+    Args:
+        relay_port: of the relay.
+        secret: of its key; None for a new one.
+
     Attributes:
         public: its key.
         packets: what others have sent to it so far, as `process` saw it.
+        sources: whose each of them is.
     """
 
-    def __init__(self, relay_port: int) -> None:
+    def __init__(self, relay_port: int, secret: bytes | None = None) -> None:
         self.packets: list[bytes] = []
-        self.public, secret = bindings.crypto_box_keypair()
+        self.sources: list[bytes] = []
+        secret = secret or os.urandom(32)
+        self.public = bindings.crypto_scalarmult_base(secret)
         self._splitter = derp.FrameSplitter()
         self._frames: list[tuple[int, bytes]] = []
         self._socket = socket.create_connection(("127.0.0.1", relay_port), PATIENCE_S)
@@ -54,6 +61,7 @@ class Stranger:
         while True:
             kind, payload = self._next_frame()
             if kind == derp.FrameType.RECV_PACKET:
+                self.sources.append(payload[:32])
                 self.packets.append(payload[32:])
             elif kind == derp.FrameType.PONG and payload == token:
                 return

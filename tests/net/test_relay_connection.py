@@ -529,6 +529,26 @@ def test_close_lingers_until_the_relay_has_taken_what_was_queued(
         assert relay.state is RelayState.DOWN
 
 
+def test_a_close_that_lingers_is_the_end_of_it(connect, recorder):
+    """The relay answers the goodbye by hanging up, which is no reason to come back."""
+    logins = []
+
+    def serve(connection: FakeConnection) -> None:
+        connection.log_in()
+        logins.append(connection)
+        connection.echo()
+
+    with running(serve) as server:
+        relay = connect(server.region())
+        recorder.wait_connected(relay)
+        relay.send(PEER, [b"the last words"], is_control=True)
+        relay.close(linger_s=WAIT_S)
+        gevent.sleep(QUICK.limits.step_s)  # what is awaited is that time passes
+
+        assert len(logins) == 1
+        assert relay.state is RelayState.DOWN
+
+
 def test_close_ends_every_greenlet(recorder):
     with running(serve_and_echo) as server, TaskGroup("test") as tasks:
         relay = RelayConnection(server.region(), KEYS, recorder, QUICK, tasks)

@@ -153,10 +153,11 @@ class RelayConnection:
         """
         if self._is_closed:
             return
+        # First: the relay answers a goodbye by hanging up, and nobody is to come back then.
+        self._is_closed = True
         session = self._session
         if session is not None and linger_s > 0 and self.state is RelayState.CONNECTED:
             session.finish(linger_s)
-        self._is_closed = True
         self.state = RelayState.DOWN
         if session is not None:
             session.end(RelayUnreachable("was closed by us"))
