@@ -1,6 +1,5 @@
 """A target shared and opened by two processes, and the programs that tests put behind it."""
 
-import shutil
 import socket
 import sys
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 from desk import LISTENING, Desk, token_of
 from support.processes import Process, await_true, free_port
+from support.programs import await_listener
 
 # Serves by the first line of a connection: "echo", "flood", "sink" (reads no more), "give SIZE",
 # "flooded" (how many bytes all floods have sent).
@@ -58,13 +58,6 @@ server.start()
 print(server.server_port, file=sys.stderr, flush=True)
 server.serve_forever()
 """
-
-
-def needs(*programs: str) -> None:
-    """Skip a test whose programs are not installed; CI makes that a failure."""
-    missing = [program for program in programs if shutil.which(program) is None]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
 
 
 @dataclass
@@ -124,16 +117,6 @@ def web_server(desk: Desk, folder: Path) -> int:
     desk.run("web server", [*command, folder, str(port)])
     await_listener(port)
     return port
-
-
-def await_listener(port: int) -> None:
-    """Wait until something listens on a port of the loopback."""
-
-    def listens() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    await_true(listens, f"something listens on port {port}")
 
 
 def await_single_listener(port: int) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 from desk import DERPTUN, Desk
-from real_sshd import Machine
 from support.processes import await_true
+from support.real_sshd import Machine
 from test_derptun_ssh import Site
 
 pytestmark = pytest.mark.e2e

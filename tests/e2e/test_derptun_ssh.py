@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from desk import Desk
-from real_sshd import Machine
-from shared_port import needs
 from support.processes import Process, await_true, clean_environment, free_port, record_figure
+from support.programs import needs
+from support.real_sshd import Machine
 from test_what_tmux_shows import Screen
 from tunnels import Tunnel
 

@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 from desk import Desk
 from memory_of import memory_mb
-from shared_port import SharedPort, await_path, exchange, line_server, read_to_end, shared_port
+from shared_port import (
+    SharedPort,
+    await_path,
+    exchange,
+    line_server,
+    read_to_end,
+    shared_port,
+)
 from support.processes import Process, await_true, record_figure
 
 from tunnel.units import KIB, MIB

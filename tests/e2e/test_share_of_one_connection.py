@@ -7,8 +7,9 @@ import socket
 
 import pytest
 from desk import Desk, token_of
-from shared_port import await_path, await_single_listener, needs, opened_port, shared_port
+from shared_port import await_path, await_single_listener, opened_port, shared_port
 from support.processes import Process, await_true, free_port
+from support.programs import needs
 from tokens import session_text
 
 from derphole.token.grant import Capability

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from desk import Desk
-from shared_port import await_listener, await_path, needs, shared_port, web_server
+from shared_port import await_path, shared_port, web_server
 from support.processes import free_port
+from support.programs import await_listener, needs
 
 from tunnel.units import MIB
 

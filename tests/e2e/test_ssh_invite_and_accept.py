@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from desk import Desk, token_of
-from real_sshd import Machine
 from support.processes import Process, clean_environment, free_port
+from support.real_sshd import Machine
 from support.ssh_keys import make_key
 
 pytestmark = pytest.mark.e2e

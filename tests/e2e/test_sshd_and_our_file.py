@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from real_sshd import Machine
+from support.real_sshd import Machine
 from support.ssh_keys import make_key
 
 from derphole.ssh.authorized_keys import MARK, Standing, spoilt_key, standing

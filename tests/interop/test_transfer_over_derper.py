@@ -13,6 +13,8 @@ from interop_process import MeasuredProcess, Process, derphole, running
 from interop_servers import RelayServer, derper_on_port, derper_server, free_tcp_port
 from interop_support import MIB, await_size, file_sha256, write_random_file
 from support.processes import record_figure
+from support.real_sshd import Machine
+from support.ssh_keys import make_key
 
 pytestmark = [pytest.mark.interop, pytest.mark.e2e, pytest.mark.timeout(1800)]
 
@@ -103,3 +105,53 @@ def test_a_derper_that_refuses_our_key_is_named_as_the_cause(
             refusal = listen.await_line("refused our key", REFUSAL_TIMEOUT_S)
 
     assert str(derper.port) in refusal.string
+
+
+PAIRS = {
+    "listen and pipe": (("listen",), ("pipe",)),
+    "send and receive": (("send", "--text", "by a code"), ("receive", "-o", "-")),
+    "receive and send": (("receive", "-o", "-"), ("send", "--text", "by a code", "--to")),
+    "share and open": (("share", "9"), ("open",)),
+}
+CODE_EVENT = r'"event": "code", .*"code": "([^"]+)"'
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_code_serves_over_derper(derper: RelayServer, tmp_path: Path, pair: str) -> None:
+    issue, use = PAIRS[pair]
+    issuing = Process("issuer", derphole(*issue, "--json", *derper.arguments), tmp_path)
+    with running(issuing):
+        code = issuing.await_line(CODE_EVENT, FIRST_BYTES_TIMEOUT_S).group(1)
+        stdin = subprocess.PIPE if use == ("pipe",) else subprocess.DEVNULL
+        command = derphole(*use, code, *derper.arguments)
+        using = Process("claimer", command, tmp_path, stdin=stdin)
+        with running(using):
+            if use == ("open",):
+                using.await_line("^listening on ", FIRST_BYTES_TIMEOUT_S)
+                return
+            if use == ("pipe",):
+                using.feed(b"by a code", TRANSFER_TIMEOUT_S)
+                using.end_input()
+            assert using.wait(TRANSFER_TIMEOUT_S) == 0, using.stderr
+            assert issuing.wait(TRANSFER_TIMEOUT_S) == 0, issuing.stderr
+
+
+def test_a_code_hands_a_key_over_by_derper(derper: RelayServer, tmp_path: Path) -> None:
+    machine = Machine()
+    try:
+        machine.empty_home()
+        key = make_key(tmp_path / "key", "ed25519")
+        where = ("--user", machine.user, "--port", str(machine.port), "--yes", "--json")
+        command = derphole("ssh", "invite", *where, *derper.arguments)
+        inviting = Process("invite", command, tmp_path)
+        with running(inviting):
+            code = inviting.await_line(CODE_EVENT, FIRST_BYTES_TIMEOUT_S).group(1)
+            assert len(code.split("-")) == 5
+            command = derphole("ssh", "accept", "--yes", "-F", key, *derper.arguments, code)
+            accepting = Process("accept", command, tmp_path)
+            with running(accepting):
+                assert accepting.wait(TRANSFER_TIMEOUT_S) == 0, accepting.stderr
+                assert inviting.wait(TRANSFER_TIMEOUT_S) == 0, inviting.stderr
+        assert machine.login(tmp_path / "key") == "in"
+    finally:
+        machine.close()

@@ -208,8 +208,9 @@ class IssuerEndpoint(Endpoint):
         assert self._pump is not None
         assert self._relays is not None
         home = DerpKey(self._derp.public)
-        series = CodeSeries(monotonic(), draw, text, home, os.urandom, ends_at)
         connection, dial = self._pump.relays[relay], self._relays.dial
+        round_trip_s = connection.round_trip_s or 0.0
+        series = CodeSeries(monotonic(), draw, text, home, os.urandom, ends_at, round_trip_s)
         self._codes = CodeMeeting(series, connection, dial, self._tasks, on_news)
         self._codes.start()
 

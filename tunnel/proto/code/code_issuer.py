@@ -46,10 +46,12 @@ MOST_LOST_PROBES = 2
 RUNS = Allowance(rate=20.0, burst=20.0)
 MAX_PENDING = 64
 PENDING_S: Seconds = 30.0
-# Chosen: what a relay answers at once if it answers; and what a login may take on a slow network.
+# Chosen: what a relay answers at once if it answers, and what a login may take; on a slow network,
+# so many round trips more.
 CHECK_S: Seconds = 2.0
 OPENING_S: Seconds = 10.0
 PROVING_S: Seconds = 3.0
+ROUND_TRIPS = 8
 
 
 class CodeState(Enum):
@@ -150,6 +152,7 @@ class CodeIssuer:
         text: what it stands for, at most 512 bytes.
         home: our own DERP key, of the connection that is called home.
         entropy: returns that many random bytes.
+        round_trip_s: to the relay and back, as far as it is known.
 
     Attributes:
         state: how far it is.
@@ -162,6 +165,7 @@ class CodeIssuer:
         text: bytes,
         home: DerpKey,
         entropy: Callable[[int], bytes],
+        round_trip_s: Seconds = 0.0,
     ) -> None:
         self.state = CodeState.CHECKING
         self.meeting = DerpKey(terms.meeting.public)
@@ -180,7 +184,8 @@ class CodeIssuer:
         self._is_meeting_up = False
         self._probe: bytes | None = None  # the session of the one that is under way
         self._lost_probes = 0
-        self._due_at: Instant = Instant(now + CHECK_S)
+        self._slack_s = ROUND_TRIPS * round_trip_s
+        self._due_at: Instant = Instant(now + CHECK_S + self._slack_s)
         self._send_probe()
 
     # -- commands ---------------------------------------------------------------------------
@@ -194,7 +199,7 @@ class CodeIssuer:
     def resume(self, now: Instant) -> None:
         """Take the meeting again, after a rest."""
         self.state = CodeState.CHECKING
-        self._due_at = Instant(now + CHECK_S)
+        self._due_at = Instant(now + CHECK_S + self._slack_s)
         self._send_probe()
 
     # -- what comes in ----------------------------------------------------------------------
@@ -203,7 +208,7 @@ class CodeIssuer:
         """Take the relay's word, at home, that a key is not connected."""
         if self.state is CodeState.CHECKING and key == self.meeting:
             self.state = CodeState.OPENING
-            self._due_at = Instant(now + OPENING_S)
+            self._due_at = Instant(now + OPENING_S + self._slack_s)
             self._events.append(EnterMeeting())
 
     def handle_home(self, now: Instant, *, is_up: bool) -> None:
@@ -216,7 +221,7 @@ class CodeIssuer:
         self._is_meeting_up = is_up
         if not is_up and self.state is CodeState.PROVING:
             self.state = CodeState.OPENING
-            self._due_at = Instant(now + OPENING_S)
+            self._due_at = Instant(now + OPENING_S + self._slack_s)
         self._connection_changed(now)
 
     def handle_packet(self, now: Instant, source: DerpKey, data: memoryview | bytes) -> None:
@@ -283,7 +288,7 @@ class CodeIssuer:
             return
         if self.state is CodeState.OPENING:
             self.state = CodeState.PROVING
-            self._due_at = Instant(now + PROVING_S)
+            self._due_at = Instant(now + PROVING_S + self._slack_s)
             self._send_probe()
         elif self.state is CodeState.OPEN:
             self._due_at = Instant(now + PROBE_S)

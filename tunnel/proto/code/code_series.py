@@ -24,7 +24,7 @@ from tunnel.proto.code.code_issuer import (
     WrongProof,
 )
 from tunnel.proto.code.terms import CodeTerms
-from tunnel.units import Instant
+from tunnel.units import Instant, Seconds
 from tunnel.values import frozen, frozen_secret
 
 # Chosen (design, section 4).
@@ -86,6 +86,7 @@ class CodeSeries:
         home: the DERP key of the connection at home.
         entropy: returns that many random bytes.
         ends_at: when there is to be no code any more.
+        round_trip_s: to the relay and back, as far as it is known.
 
     Attributes:
         current: the code that is on its way or good; None when there is none.
@@ -99,9 +100,11 @@ class CodeSeries:
         home: DerpKey,
         entropy: Callable[[int], bytes],
         ends_at: Instant,
+        round_trip_s: Seconds = 0.0,
     ) -> None:
         self.current: CodeIssuer | None = None
         self._ends_at = ends_at
+        self._round_trip_s = round_trip_s
         self._draw = draw
         self._text = text
         self._home = home
@@ -187,7 +190,9 @@ class CodeSeries:
     def _begin(self, now: Instant) -> None:
         self._draws += 1
         self._terms = self._draw()
-        self.current = CodeIssuer(now, self._terms, self._text, self._home, self._entropy)
+        self.current = CodeIssuer(
+            now, self._terms, self._text, self._home, self._entropy, self._round_trip_s
+        )
         self._look(now)
 
     def _look(self, now: Instant) -> None:

@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from shared_port import await_listener, needs
 from support.processes import Process, clean_environment, free_port
+from support.programs import await_listener, needs
 from support.ssh_keys import make_key
 
 from derphole.edges.accounts import Account, account_named
