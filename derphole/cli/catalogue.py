@@ -209,10 +209,25 @@ def _load_status() -> CommandModule:
     return status
 
 
+def _load_completion() -> CommandModule:
+    from derphole.cli.completion import Completion
+
+    return Completion(
+        {
+            program.name: {
+                name: lambda command=command: command.load().USAGE  # type: ignore[misc]
+                for name, command in program.commands.items()
+            }
+            for program in COMMANDS.values()
+        }
+    )
+
+
 NETCHECK = Command("Check this network and say what works", _load_netcheck)
 VERSION = Command("Print the version", _load_version, most=None, takes_options=False)
 
 DERPHOLE_COMMANDS: Mapping[str, Command] = {
+    "completion": Command("Print what makes a shell complete", _load_completion, 1, 1),
     "listen": Command("Receive one byte stream on standard output or into a file", _load_listen),
     "netcheck": NETCHECK,
     "pipe": Command(

@@ -30,7 +30,10 @@ from derphole.token.grant import (
 )
 from derphole.transfer import entries, held, pieces, repairs
 from tunnel.crypto import aead, kdf, link_keys, noise, replay
+from tunnel.crypto.cpace import Agreement
 from tunnel.crypto.keys import DerpKey, KeyPair, Secret
+from tunnel.proto.code import code_issuer, code_series, terms
+from tunnel.proto.code.code_claimer import CodeClaimer
 from tunnel.proto.link import liveness, parameters, path, rekey, resending
 from tunnel.proto.meeting import asking, claimer, handshake, issuer, places
 from tunnel.proto.paths import packet_size
@@ -40,7 +43,7 @@ from tunnel.proto.relay_client.regions import fallback_regions
 from tunnel.proto.streams import credit, receive_stream
 from tunnel.proto.streams import table as streams
 from tunnel.units import Instant
-from tunnel.wire import derp, frames, packet
+from tunnel.wire import code, derp, frames, packet
 from tunnel.wire import handshake as wire
 from tunnel.wire.derpmap import RelayMap, RelayNode, RelayRegion
 
@@ -94,6 +97,19 @@ CONSTANTS = {
     "claims_per_s": issuer.CLAIMS.rate,
     "claims_of_grant_per_s": issuer.CLAIMS_OF_GRANT.rate,
     "claims_of_claimer_per_s": issuer.CLAIMS_OF_CLAIMER.rate,
+    "meeting_parent": terms.MEETING_PARENT,
+    "code_channel": terms.CHANNEL,
+    "code_says_claimer": terms.SAID[0],
+    "code_says_issuer": terms.SAID[1],
+    "code_text_size": code.ANSWER_TEXT_SIZE,
+    "code_draws": code_series.MOST_DRAWS,
+    "code_probe_s": code_issuer.PROBE_S,
+    "code_runs_per_s": code_issuer.RUNS.rate,
+    "code_runs": code_issuer.MOST_RUNS,
+    "code_wrong": code_issuer.MOST_WRONG,
+    "code_dead": code_series.MOST_DEAD,
+    "code_s": signature(CodeClaimer).parameters["limit_s"].default,
+    "code_absence_s": signature(CodeClaimer).parameters["absence_s"].default,
     "max_lost": resumption_.MAX_LOST,
     "max_gone": resumption_.MAX_GONE,
     "direction_issuer": b"issuer",
@@ -343,7 +359,7 @@ IN_EXCHANGES = {"fin", "confirm", "confirm_ack"}
 
 def differences(document) -> list[str]:
     """Return what the document and the code do not agree on, in words."""
-    checks = (constants, frame_table, message_table, repair_header, entry_key, message_turns, derivations, other_version,
+    checks = (constants, code_messages, frame_table, message_table, repair_header, entry_key, message_turns, derivations, other_version,
               layouts, tokens, own_relay, aeads)  # fmt: skip
     return [line for check in checks for line in check(document)]
 
@@ -450,6 +466,41 @@ def message_turns(document):
     written = {row.name: row["may come"] for row in document.tables["turns"]}
     if written != wanted:
         yield "other messages may come in the code"
+
+
+def code_messages(document):
+    session, share, tag = bytes(range(16)), bytes(range(32)), bytes(range(64))
+    made = {
+        "hello": code.Hello(session, share),
+        "share": code.Share(session, share),
+        "proof": code.Proof(session, tag),
+        "answer": code.Answer(session, tag, tag + bytes(464)),
+        "wrong": code.Wrong(session),
+        "probe": code.Probe(session),
+    }
+    if {row.name for row in document.tables["code_messages"]} != made.keys():
+        yield "the document has other messages of codes than the code"
+    for name, message in made.items():
+        row, data = document.row("code_messages", name), code.encode_code_message(message)
+        head = wire.MAGIC + bytes((value_of(row["kind"]), wire.VERSION))
+        values = parse_whole(row["body"].strip("`"), data[len(head) :])
+        fields = {key: value for key, value in values.items() if key != "zeros"}
+        wanted = {key: getattr(message, key) for key in fields}
+        if not data.startswith(head) or fields != wanted or any(values.get("zeros", b"")):
+            yield f"{name.upper()} is written otherwise by the code"
+    place = b"12-048219"
+    secret = document.derive(
+        "meeting_secret", {"meeting_parent": b"derphole meeting", "place": place}
+    )
+    if secret != terms.CodeTerms(place, b"").meeting.secret:
+        yield "the meeting is derived otherwise by the code"
+    agreement = Agreement(tag, tag, tag)
+    answer = terms.sealed_answer(agreement, session, b"a token")
+    key = document.derive("code_answer_key", {"code_key": tag})
+    head = code.answer_head(session, tag)
+    opened = bindings.crypto_aead_chacha20poly1305_ietf_decrypt(answer.sealed, head, bytes(12), key)
+    if opened.rstrip(b"\0") != b"a token" or len(head) != 88:
+        yield "the answer is sealed otherwise by the code"
 
 
 def derivations(document):

@@ -91,7 +91,7 @@ def test_help_that_was_asked_for_is_on_standard_output(run, line):
     assert (exit_code, err) == (0, "")
     assert out.startswith("derphole - ")
     assert "\nUSAGE:\n    derphole COMMAND [options]\n" in out
-    assert "\nCOMMANDS:\n    derptun     " in out
+    assert "\nCOMMANDS:\n    completion    " in out
     assert "\nGLOBAL OPTIONS:\n    -v, --verbose  " in out
     assert "\nEXAMPLES:\n" in out
     assert out.endswith(

@@ -6,9 +6,23 @@ import json
 import pytest
 
 from derphole.cli.frame.arguments import Arguments
-from derphole.cli.frame.issuing import Counterpart, instruction, token_reporter
+from derphole.cli.frame.issuing import (
+    Counterpart,
+    instruction,
+    issuer_options,
+    token_reporter,
+)
 from derphole.cli.frame.output import Output
-from derphole.status import Level, Notice, TokenIssued
+from derphole.errors import UsageError
+from derphole.status import (
+    CodeIssued,
+    CodeOver,
+    Level,
+    NoCodeNow,
+    Notice,
+    TokenIssued,
+    WrongCode,
+)
 from tunnel.units import WallTime
 
 NOW = WallTime(1_800_000_000.4)  # 2027-01-15T08:00:00Z
@@ -89,3 +103,89 @@ def test_the_command_begins_as_this_one_was_typed_and_the_end_is_told_in_both_wa
         "There, input is sent; here it is received. The token is good for 1 hour "
         "(until 2027-01-15T09:00:00Z), for one sender.",
     ]
+
+
+# -- codes --------------------------------------------------------------------------------------
+
+FOLLOWED = TokenIssued("dhp1_x", WallTime(NOW + 3600), code_follows=True)
+CODE = CodeIssued("0-048219-cactus-dentist", WallTime(NOW + 3600), "--relay http://relay")
+WITH_CODE = [
+    "On the other machine, run:",
+    "    derphole pipe 0-048219-cactus-dentist --relay http://relay",
+]
+RECEIVER = Counterpart(
+    "pipe", "There, input is sent; here it is received.", "for one", shows_token=False
+)
+
+
+def told_all(statuses, counterpart=SENDER, **settings):
+    """Report statuses at a terminal; returns the lines of standard error."""
+    stderr = Stream(is_terminal=True)
+    output = Output(io.StringIO(), stderr, lambda: NOW, **settings)
+    report = token_reporter(Arguments({}, {}), output, counterpart)
+    for status in statuses:
+        report(status)
+    output.close()
+    return stderr.getvalue().splitlines()
+
+
+def test_the_token_comes_first_and_the_code_is_in_the_command():
+    lines = told_all([FOLLOWED, CODE])
+    assert lines[:3] == ["dhp1_x", *WITH_CODE]
+    assert "The code is good for 1 hour" in lines[3]
+    assert len(lines) == 4
+
+
+def test_where_only_the_code_is_shown_the_token_waits_for_it():
+    assert told_all([FOLLOWED], RECEIVER) == []
+    assert told_all([FOLLOWED, CODE], RECEIVER)[:2] == WITH_CODE
+    assert not any("dhp1_x" in line for line in told_all([FOLLOWED, CODE], RECEIVER))
+
+
+def test_without_a_code_the_command_has_the_token_after_all():
+    lines = told_all([FOLLOWED, NoCodeNow("of the moon")], RECEIVER)
+    assert lines[0] == "there is no short code this time, since of the moon: use the token"
+    assert lines[1:3] == COMMAND
+
+
+def test_after_the_last_code_the_command_has_the_token_and_before_it_has_not():
+    over = CodeOver("0-048219", "of the moon", is_last=False)
+    last = CodeOver("0-048219", "of the moon", is_last=True)
+    lines = told_all([FOLLOWED, CODE, over, CODE, last], RECEIVER)
+    assert lines.count(COMMAND[1]) == 1
+    assert lines.index(COMMAND[1]) > lines.index(last.sentence) > lines.index(over.sentence)
+    assert lines.count(WITH_CODE[1]) == 2
+
+
+def test_a_program_gets_everything_as_events():
+    events = [
+        json.loads(line) for line in told_all([FOLLOWED, CODE, WrongCode(1, 3)], is_json=True)
+    ]
+    assert [event["event"] for event in events] == ["token", "code", "wrong-code"]
+    assert events[1]["code"] == CODE.text
+    assert events[1]["needs"] == CODE.needs
+
+
+@pytest.mark.parametrize(
+    ("values", "is_terminal", "is_json", "words"),
+    [
+        ({}, True, False, 2),
+        ({}, False, True, 2),
+        ({}, False, False, None),
+        ({"--code-words": "5"}, True, False, 5),
+        ({"--no-code": True}, True, True, None),
+        ({"--print-token-only": True}, True, False, None),
+    ],
+)
+def test_codes_are_for_people_and_for_programs_that_read_events(
+    values, is_terminal, is_json, words
+):
+    output = Output(io.StringIO(), Stream(is_terminal), lambda: NOW, is_json=is_json)
+    assert issuer_options(Arguments(values, {}), output).code_words == words
+
+
+@pytest.mark.parametrize("text", ["1", "7", "", "two", "-3", "99999999999999"])
+def test_codes_have_two_to_six_words(text):
+    output = Output(io.StringIO(), Stream(is_terminal=True), lambda: NOW)
+    with pytest.raises(UsageError, match="use 2 to 6"):
+        issuer_options(Arguments({"--code-words": text}, {}), output)
