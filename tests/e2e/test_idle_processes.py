@@ -132,6 +132,9 @@ def test_every_state_of_every_command_is_idle(idlers: Idlers, is_full: bool):
 
     token_of(idlers.add("listen, waiting for a claim", idlers.start("l", "listen", "--relay", url)))
     idlers.add(
+        "listen, waiting with a code", idlers.start("c", "listen", "--json", "--relay", url)
+    ).await_line('"event": "code"')
+    idlers.add(
         "listen, waiting for a relay",
         idlers.start("r", "listen", "--timeout", "0", "--relay", "http://127.0.0.1:9"),
     ).await_line("cannot be reached")
