@@ -27,7 +27,7 @@ CALM_WINDOW_S = 4.0
 # A short window says little: a process is asked again that used more in it, since one that never
 # rests uses as much in each.  After its beginning, everything is refreshed once within a minute.
 SHORT_WINDOW_S = 12.0
-SHORT_WINDOWS = 8
+SHORT_WINDOWS = 12
 REFRESHED_S = 60.0
 FULL_WINDOW_S = 60.0
 NANOSECOND = 1e-9
