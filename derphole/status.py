@@ -123,6 +123,7 @@ class WrongCode(Status):
     """
 
     event = "wrong-code"
+    level = Level.QUIET
     count: int
     limit: int
 

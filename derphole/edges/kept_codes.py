@@ -37,7 +37,9 @@ def _replay(path: bytes) -> Replay:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
             return replay
-        while reader.valid_size < MAX_BYTES and (data := os.read(fd, READ_BYTES)):
+        size = 0
+        while size < MAX_BYTES and (data := os.read(fd, READ_BYTES)):
+            size += len(data)
             for record in reader.feed(data):
                 replay.take(record)
     finally:

@@ -86,8 +86,11 @@ class CodeWrong(DerpholeError):
     """
 
     code = "code-wrong"
-    says = "the words of the code {place} are other ones; the other side was told"
-    next_step = "compare each word with what it shows now: three wrong tries end a code"
+    says = "the words of the code {place} are said to be other ones"
+    next_step = (
+        "compare each word with what the other side shows now; if it has told of no wrong try, "
+        "somebody else sits on the code: ask for the token, which --no-code prints there"
+    )
 
     def __init__(self, place: str) -> None:
         super().__init__(place=place)

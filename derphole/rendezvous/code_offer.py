@@ -13,10 +13,11 @@ from tunnel.proto.code.code_issuer import CodeEnd, WrongProof
 from tunnel.proto.code.code_series import CodeDead, CodeReady, NoCode
 from tunnel.proto.code.terms import CodeTerms
 from tunnel.units import Instant, WallTime
+from tunnel.wire.code import ANSWER_TEXT_SIZE
 
 REASONS = {
     CodeEnd.TAKEN: "others are using those that were drawn",
-    CodeEnd.UNREACHABLE: "the relay did not let us in under a second key",
+    CodeEnd.UNREACHABLE: "the relay does not let us in under a second key",
     CodeEnd.GUESSED: "it was tried with wrong words three times",
     CodeEnd.BURNT: "somebody asks for it again and again without knowing its words",
     CodeEnd.SQUATTED: "somebody else has taken its place at the relay",
@@ -53,8 +54,8 @@ class CodeOffer:
         """Offer codes at a relay that is connected; does not wait."""
         if self._options.relay is None:
             self._region = relay.region.id
-        if self._region > MAX_REGION:
-            self._report(NoCodeNow("its number would be too large"))
+        if self._region > MAX_REGION or len(self._token) > ANSWER_TEXT_SIZE:
+            self._report(NoCodeNow("none can be made for this relay"))
             return
         ends_at = Instant(monotonic() + self._expires_at - wall())
         text = self._token.encode("ascii")

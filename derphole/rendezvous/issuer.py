@@ -1,7 +1,7 @@
 """IssuerRendezvous: relays chosen, one connected, a token for the other side, and who uses it.
 
-A short code that leads to the token is offered where one is wanted; while every place is taken it
-rests.
+A short code that leads to the token is offered where one is wanted; while a claim could not get the
+place, the code rests.
 """
 
 import os
@@ -17,7 +17,7 @@ from derphole.token.grant import GRANT_ID_SIZE, SEED_SIZE, Capability, Grant, Mi
 from derphole.token.text import SESSION_LIFE_S, session_token, token_text
 from tunnel.crypto.keys import DerpKey
 from tunnel.net.clock import wall
-from tunnel.net.endpoint import EndpointEvent, Link, LinkArrived, RelayStatus
+from tunnel.net.endpoint import Link, RelayStatus
 from tunnel.units import WallTime
 
 
@@ -77,7 +77,8 @@ class IssuerRendezvous(Issuing):
 
         Raises `TokenUnclaimed` when nobody did before it expired, `TimedOut`.
         """
-        self._issuer.resume_codes()
+        if len(self._issuer.links) < self._places:
+            self._issuer.resume_codes()
         expires_at, limit_s = WallTime(self._expires_at), self.options.timeout_s
         link = self._issuer.accept_link(
             lambda is_here: self._waiter.wait(what, is_here, limit_s, expires_at)
@@ -89,6 +90,7 @@ class IssuerRendezvous(Issuing):
     def keep_places(self) -> None:
         """Let no newcomer have the place of a silent sender from now on."""
         self._issuer.keep_places()
+        self._issuer.rest_codes()
 
     @property
     def expires_at(self) -> WallTime:
@@ -103,11 +105,6 @@ class IssuerRendezvous(Issuing):
     def resumption_secret(self, link: Link) -> bytes:
         """Return what lets the process at the other end of a link come back; 16 secret bytes."""
         return self.gate.resumptions.hand_out(self._clients[link])
-
-    def _take_claims(self, event: EndpointEvent) -> None:
-        super()._take_claims(event)
-        if isinstance(event, LinkArrived) and len(self._issuer.links) >= self._places:
-            self._issuer.rest_codes()
 
     def _is_known(self, instance: bytes) -> bool:
         return instance in self.gate.resumptions or super()._is_known(instance)

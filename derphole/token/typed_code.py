@@ -6,7 +6,7 @@ wrong word costs one of the three tries that a code has.  Pure.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 from derphole.errors import CodeMistyped
@@ -15,24 +15,33 @@ from derphole.token.code_words import WORDS
 
 PREFIX = 4  # letters that tell every word of the list
 # What people put between the parts, hyphens of all kinds included.
-BETWEEN = re.compile(r"[\s\-_+/\u00ad\u2010-\u2015\u2212\ufe58\ufe63\uff0d]+")
+BETWEEN = re.compile(r"[\s\-_+.,:=\u00ad\u2010-\u2015\u2212\ufe58\ufe63\uff0d]+")
 AROUND = "\"'`<>()[]{}.,;:!?=\u00ab\u00bb\u2018\u2019\u201a\u201c\u201d\u201e\u2039\u203a"
 INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
-LABEL = re.compile(
-    r"token|code|derphole(@\S*)?|npx|y|pipe|open|send|to|receive|recieve|recv|rx|ssh|accept|run",
-    re.IGNORECASE,
-)
+OPTIONS = re.compile(r"\s--[a-z].*", re.DOTALL)  # pasted with it
 MAX_TYPED = 300  # characters; a code of six words has 60
 
 
 def is_code(text: str) -> bool:
-    """Tell whether a text is meant as a code, however damaged."""
+    """Tell whether a text is meant as a code, however damaged.
+
+    Dates, addresses, ports and names of files are none.
+    """
     if len(text) > MAX_TYPED:
         return False
     parts = _parts(text)
-    if len(parts) < 2 or not parts[0].isdecimal():
+    numbers = _numbers(parts)
+    if not numbers or len(numbers[0]) > DIGITS:
         return False
-    return any(_is_digits(part) or part in _by_prefix() for part in _shortened(parts[1:]))
+    rest = parts[len(numbers) :]
+    known = sum(_known_word(part) is not None for part in rest)
+    digits = "".join(numbers[1:])
+    if len(digits) == DIGITS:
+        is_word = not rest or (rest[0].isalpha() and len(rest[0]) > PREFIX)
+        return len(numbers) < 4 and (known > 0 or is_word)
+    if known >= LEAST_WORDS:
+        return len(digits) <= 2 * DIGITS
+    return known > 0 and DIGITS - 2 <= len(digits) <= DIGITS + 2
 
 
 def parse_code(text: str) -> Code:
@@ -61,39 +70,51 @@ def parse_code(text: str) -> Code:
     return Code(int(region), digits, found)
 
 
-def joined_words(words: Sequence[str]) -> list[str]:
+def joined_words(
+    words: Sequence[str], is_something: Callable[[str], bool] = lambda word: False
+) -> list[str]:
     """Return the words of a command line with a code that was typed in several put together.
 
     `receive 12 048219 cactus dentist -o x` becomes `receive 12-048219-cactus-dentist -o x`.
+
+    Args:
+        words: the command line.
+        is_something: tells whether a word means something else, such as a file that is there; it is
+            asked once there is a whole code.
     """
+    damaged: list[str] | None = None
     for start, word in enumerate(words[:-1]):
         head = _parts(word)
-        if not head or not _is_number(head[0]):
+        if not head or not _is_number(head[0]) or _is_whole(word):
             continue
         parts, end = list(head), start + 1
-        while not _is_whole(parts, end - start) and end < len(words):
+        while end < len(words) and not _is_whole(words[end]):
+            if is_something(words[end]) and _is_whole("-".join(parts)):
+                break
             more = _more(words[end], has_words=not _is_digits(parts[-1]))
             if not more:
                 break
             parts += more
             end += 1
         text = "-".join(words[start:end])
+        joined = [*words[:start], text, *words[end:]]
+        if end > start + 1 and _is_whole(text):
+            return joined
         if end > start + 1 and is_code(text):
-            return [*words[:start], text, *words[end:]]
-    return list(words)
+            damaged = damaged or joined
+    return damaged or list(words)
 
 
-def completions(begun: str) -> list[str]:
-    """Return what a code may become whose last word was begun."""
-    head, hyphen, last = begun.rpartition("-")
-    return [f"{head}{hyphen}{word}" for word in WORDS if word.startswith(last.lower())]
+def _pieces(text: str) -> list[str]:
+    """Return the parts of a text in small letters."""
+    text = OPTIONS.sub("", INVISIBLE.sub("", text.lower()))
+    return [piece for part in BETWEEN.split(text) if (piece := part.strip(AROUND))]
 
 
 def _parts(text: str) -> list[str]:
-    """Return the parts of a text in small letters, without what is around and before them."""
-    pieces = [piece.strip(AROUND) for piece in BETWEEN.split(INVISIBLE.sub("", text.lower()))]
-    parts = [piece for piece in pieces if piece]
-    while parts and LABEL.fullmatch(parts[0]):
+    """Return the parts of a text from its first number on."""
+    parts = _pieces(text)
+    while parts and not _is_digits(parts[0]):
         parts.pop(0)
     return parts
 
@@ -116,12 +137,10 @@ def _is_number(part: str) -> bool:
     return _is_digits(part) and len(part) <= DIGITS
 
 
-def _is_whole(parts: list[str], arguments: int) -> bool:
-    """Tell whether one argument of a command line was a code already."""
-    if arguments > 1:
-        return False
+def _is_whole(text: str) -> bool:
+    """Tell whether a text is a good code already."""
     try:
-        return bool(parse_code("-".join(parts)))
+        return is_code(text) and bool(parse_code(text))
     except CodeMistyped:
         return False
 
@@ -133,26 +152,30 @@ def _more(word: str, *, has_words: bool) -> list[str]:
         word: the next one.
         has_words: whether a word came before, so that no digits can come any more.
     """
-    parts = _parts(word)
+    parts = _pieces(word)
     if word.startswith("-"):
         return []
     for part in parts:
         if _is_digits(part) and not has_words:
             continue
-        if part[:PREFIX] not in _by_prefix():
+        if _known_word(part) is None:
             return []
         has_words = True
     return parts
 
 
-def _shortened(parts: Sequence[str]) -> list[str]:
-    return [part if _is_digits(part) else part[:PREFIX] for part in parts]
+def _known_word(typed: str) -> str | None:
+    """Return the word of the list that was typed whole or begun; None for none."""
+    word = _by_prefix().get(typed[:PREFIX])
+    if word is not None and (typed == word or (len(typed) >= PREFIX and word.startswith(typed))):
+        return word
+    return None
 
 
 def _word(typed: str) -> str:
     """Return the word of the list that was typed; raises `CodeMistyped`."""
-    word = _by_prefix().get(typed[:PREFIX])
-    if word is not None and (typed == word or (len(typed) >= PREFIX and word.startswith(typed))):
+    word = _known_word(typed)
+    if word is not None:
         return word
     near = [each for each in WORDS if _is_one_edit(typed, each)]
     hint = f"; did you mean {' or '.join(near[:4])}?" if near else ""

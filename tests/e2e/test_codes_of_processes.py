@@ -179,7 +179,7 @@ def test_wrong_words_are_told_on_both_sides_and_three_end_the_code(desk: Desk):
     listen, code = offer(desk, "listen")
     for count in (1, 2, 3):
         wrong = use(desk, "pipe", other_words(code, count), stdin=b"")
-        wrong.ends_with(1, "the words of the code 0-[0-9]{6} are other ones")
+        wrong.ends_with(1, "the words of the code 0-[0-9]{6} are said to be other ones")
         listen.await_line(rf'"event": "wrong-code", .*"count": {count}, "limit": 3')
     listen.await_line(r'"event": "code-over", .*"is_last": false')
     await_true(lambda: len(codes_of(listen)) == 2, "a new code")
@@ -320,10 +320,33 @@ def test_a_sender_that_never_gave_a_byte_leaves_the_code_good(desk: Desk):
     first.wait()
     os.close(reading)
     os.close(writing)
-    token = token_in(listen)
-    second = desk.derphole("second", "pipe", token, stdin=PAYLOAD)
+    second = use(desk, "pipe", code, stdin=PAYLOAD, name="second")
     second.ends_with(0)
     listen.ends_with(0)
+    assert listen.stdout == PAYLOAD
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_a_shared_service_is_opened_again_by_the_same_code(desk: Desk, ending: signal.Signals):
+    share, code = offer(desk, "share", "9")
+    for number in range(2):
+        opened = use(desk, "open", code, name=f"open {number}")
+        opened.await_line("^listening on ")
+        opened.send_signal(ending)
+        opened.wait()
+    share.stop()
+
+
+def test_a_file_that_is_named_by_a_date_is_a_file(desk: Desk, tmp_path: Path):
+    path = tmp_path / "2024-05-06-backup.tar.gz"
+    path.write_bytes(PAYLOAD)
+    for order in (0, 1):
+        listen, code = offer(desk, "listen")
+        words = [str(path), code] if order else [code, str(path)]
+        pipe = desk.derphole("pipe", "pipe", "--relay", desk.relay_url, *words)
+        pipe.ends_with(0)
+        listen.ends_with(0)
+        assert listen.stdout == PAYLOAD
 
 
 # -- strangers ----------------------------------------------------------------------------------
@@ -342,6 +365,7 @@ class Guesser(Stranger):
 
     def ask(self, message: object, kind: type) -> object | None:
         """Send a message until an answer of a kind comes; None when none does."""
+        self.packets.clear()
         for _ in range(30):
             self.send(self.meeting, encode_code_message(message))
             for _ in range(10):
@@ -447,19 +471,82 @@ def _junk(desk: Desk, code: str, listen: Process, seed: int) -> None:
 
 
 def _reflect(desk: Desk, code: str, listen: Process, seed: int) -> None:
+    """What the issuer says comes back to it: its share as ours, its tag as our proof."""
+    with Guesser(port_of(desk), code, seed) as first, Guesser(port_of(desk), code, seed) as second:
+        share = first.ask(Hello(first.session, first.run.share), Share)
+        back = second.ask(Hello(first.session, share.share), Share)
+        assert back is not None
+        assert back.share != share.share
+        verdict = second.ask(Proof(first.session, bytes(64)), (Wrong, Answer))
+        assert isinstance(verdict, Wrong)
+
+
+def _wrong_command(desk: Desk, code: str, listen: Process, seed: int) -> None:
+    use(desk, "receive", code, "-o", "-", name=f"wrong command {seed}").ends_with(1)
+
+
+def _two_claimers(desk: Desk, code: str, listen: Process, seed: int) -> None:
+    """Two who have the right words at once: one gets in and leaves without a byte."""
+    readers = [os.pipe() for _ in range(2)]
+    pipes = [
+        use(desk, "pipe", code, stdin=reading, name=f"claimer {seed} {number}")
+        for number, (reading, _) in enumerate(readers)
+    ]
+    listen.await_line('"state": "connected-relay"')
+    for pipe in pipes:
+        pipe.send_signal(signal.SIGKILL)
+        pipe.wait()
+    for ends in readers:
+        for end in ends:
+            os.close(end)
+
+
+def _lost_answer(desk: Desk, code: str, listen: Process, seed: int) -> None:
+    """Somebody with the right words asks for the answer, does not read it, and asks again."""
+    right = parse_code(code)
     with Guesser(port_of(desk), code, seed) as guesser:
-        share = guesser.ask(Hello(guesser.session, guesser.run.share), Share)
-        guesser.send(guesser.meeting, encode_code_message(share))
-        guesser.process()
+        run = right.terms.run(
+            Role.INITIATOR, DerpKey(guesser.public), guesser.session, os.urandom(32)
+        )
+        share = guesser.ask(Hello(guesser.session, run.share), Share)
+        proof = Proof(guesser.session, run.agree(share.share).initiator_tag)
+        answers = [guesser.ask(proof, Answer) for _ in range(3)]
+        assert answers[0] == answers[1] == answers[2]
 
 
-HOSTILE = (_wrong_words, _guess, _scan, _replay, _junk, _reflect)
+def _burn(desk: Desk, code: str, listen: Process, seed: int) -> None:
+    """Many begin a run and never prove anything: fewer than end a code."""
+    for number in range(12):
+        with Guesser(port_of(desk), code, seed + number) as guesser:
+            hello = Hello(guesser.session, guesser.run.share)
+            guesser.send(guesser.meeting, encode_code_message(hello))
+            guesser.process()
+
+
+def _squat_for_a_moment(desk: Desk, code: str, listen: Process, seed: int) -> None:
+    with Squatter(port_of(desk), code):
+        pass
+
+
+HOSTILE = (
+    _wrong_words,
+    _guess,
+    _scan,
+    _replay,
+    _junk,
+    _reflect,
+    _wrong_command,
+    _two_claimers,
+    _lost_answer,
+    _burn,
+    _squat_for_a_moment,
+)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_honest_meet_whatever_strangers_do(desk: Desk, is_full: bool):
-    """Two hostile acts, at most one of them a counted guess, and then the right words."""
+    """Two hostile acts, with two counted guesses at most a counted guess, and then the right words."""
     for seed in range(50 if is_full else 6):
         rng = random.Random(seed)
         listen, code = offer(desk, "listen")

@@ -102,6 +102,17 @@ def test_a_key_of_each_type_lets_in(
     assert site.login(tmp_path / "key", "id -un") == site.user
 
 
+def test_a_key_goes_over_by_a_code_of_three_words(desk: Desk, site: Machine, key: Path):
+    inviter = invite(desk, site, "--yes", "--json")
+    code = inviter.await_line(r'"event": "code", .*"code": "([^"]+)"').group(1)
+    assert len(code.split("-")) == 5
+    where = ("--relay", desk.relay_url)
+    accepting = desk.derphole("accept", "ssh", "accept", "-F", key, "--yes", *where, code)
+    accepting.ends_with(0)
+    inviter.ends_with(0)
+    assert site.keys.read_bytes() == key.read_bytes()
+
+
 def test_a_second_run_leaves_one_entry(desk: Desk, site: Machine, tmp_path: Path, key: Path):
     hand_over(desk, site, key)
     make_comment = key.read_text().replace("me@here", "another comment")

@@ -107,7 +107,9 @@ def test_a_code_serves(lab, stage, round_trip_s):
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("pair", ["listen and pipe", "send and receive"])
+@pytest.mark.parametrize(
+    "pair", ["listen and pipe", "send and receive", "receive and send", "share and open"]
+)
 def test_a_code_costs_little_more_than_a_token(lab, stage, pair, is_full):
     """From the start of one side to the end of the other, at 20 ms to the relay and back."""
     delay(lab, NEAR_S)
@@ -125,14 +127,22 @@ def test_a_code_costs_little_more_than_a_token(lab, stage, pair, is_full):
 
 
 def _times_s(lab, stage, issue: str, use: str, event: str, *words: str) -> float:
+    """Return how long it takes from the start of one side until the other one is through."""
     began = time.monotonic()
     where = ("--json", "--force-relay", "--relay", stage.url)
-    what = ("--text", "hello") if issue == "send" else ()
-    issuing = stage.run(issue, lab.b, issue, *where, *words, *what)
+    what = {"send": ("--text", "hello"), "receive": ("-o", "-"), "share": ("9",)}
+    issuing = stage.run(issue, lab.b, issue, *where, *words, *what.get(issue, ()))
     given = issuing.await_line(event).group(1)
+    how = {"receive": ("-o", "-"), "send": ("--text", "--to")}
+    last = (given, "hello") if use == "send" else (given,)
     stdin = b"hello" if use == "pipe" else b""
-    out = ("-o", "-") if use == "receive" else ()
-    using = stage.run(use, lab.a, use, *where, *out, given, stdin=stdin)
+    using = stage.run(use, lab.a, use, *where, *how.get(use, ()), *last, stdin=stdin)
+    if use == "open":
+        using.await_line('"event": "listening"')
+        took_s = time.monotonic() - began
+        using.stop()
+        issuing.stop()
+        return took_s
     using.ends_with(0)
     took_s = time.monotonic() - began
     issuing.ends_with(0)

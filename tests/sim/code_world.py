@@ -15,7 +15,15 @@ from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.errors import DecodeError
 from tunnel.proto.code.code_claimer import CodeAnswered, CodeClaimer, CodeFailed
 from tunnel.proto.code.code_issuer import CodeRedeemed, Way, WrongProof
-from tunnel.proto.code.code_series import CodeDead, CodeReady, CodeSeries, Enter, Leave, NoCode
+from tunnel.proto.code.code_series import (
+    CodeDead,
+    CodeReady,
+    CodeSeries,
+    Enter,
+    Leave,
+    LookAlive,
+    NoCode,
+)
 from tunnel.proto.code.terms import CodeTerms
 from tunnel.units import Instant, WallTime
 from tunnel.wire.code import decode_code_message
@@ -71,6 +79,8 @@ class Relay:
         self.rng = random.Random(seed)
         self.connections: list[Connection] = []
         self.seen: list[tuple[DerpKey, DerpKey, bytes]] = []
+        self.seen_at: list[Instant] = []
+        self.is_frozen = False  # whether nothing passes, and nobody is told
         self.tampering: Callable[[DerpKey, DerpKey, bytes], list[tuple[DerpKey, DerpKey, bytes]]]
         self.tampering = lambda source, to, data: [(source, to, data)]
         self._queue: list[tuple[Instant, int, Callable[[], None]]] = []
@@ -92,6 +102,9 @@ class Relay:
         self.connections.remove(connection)  # whoever spoke last is served
         self.connections.append(connection)
         self.seen.append((connection.key, to, data))
+        self.seen_at.append(self.now)
+        if self.is_frozen:
+            return
         for source, target, packet in self.tampering(connection.key, to, data):
             self.after(
                 LATENCY_S, lambda s=source, t=target, p=packet: self._pass(connection, s, t, p)
@@ -148,6 +161,8 @@ class IssuerSide:
         self.none: list[NoCode] = []
         self.redeemed: list[DerpKey] = []
         self.meeting: Connection | None = None
+        self.looks = 0
+        self._generation = 0
         self.home = Connection(relay, self.keys, lambda source, data: None, self._gone)
         make = draw or (lambda: drawn_code(REGION, words, relay.entropy))
         self.series = CodeSeries(
@@ -195,8 +210,13 @@ class IssuerSide:
     def _take(self, event: object) -> None:
         match event:
             case Enter(keys):
-                self.relay.after(3 * LATENCY_S, lambda: self._entered(keys))
+                self._enter(keys)
+            case LookAlive():
+                self.looks += 1
+                if self.relay.is_frozen:  # neither pong comes within 5 s
+                    self.relay.after(5.0, self._both_died)
             case Leave():
+                self._generation += 1
                 if self.meeting is not None:
                     self.meeting.close()
                     self.meeting = None
@@ -210,6 +230,46 @@ class IssuerSide:
                 self.none.append(event)
             case CodeRedeemed(claimer):
                 self.redeemed.append(claimer)
+
+    def _enter(self, keys: KeyPair) -> None:
+        """Log in, unless it is left meanwhile, as soon as the relay can be reached."""
+        generation = self._generation
+
+        def enter() -> None:
+            if generation != self._generation:
+                return
+            if self.relay.is_frozen or not self.home.is_open:
+                self.relay.after(1.0, enter)
+            else:
+                self._entered(keys)
+
+        self.relay.after(3 * LATENCY_S, enter)
+
+    def cut_home(self, seconds: float) -> None:
+        """Have the connection at home break, and come back."""
+        self.home.close()
+        self.series.handle_home(self.relay.now, is_up=False)
+        self.work()
+        self.relay.after(seconds, self._home_back)
+
+    def cut_both(self, seconds: float) -> None:
+        """Have the relay restart."""
+        self.cut_home(seconds)
+        if self.meeting is not None:
+            self.cut_meeting(seconds + 0.3)
+
+    def _home_back(self) -> None:
+        if self.relay.is_frozen:
+            self.relay.after(1.0, self._home_back)
+            return
+        self.home.is_open = True
+        self.relay.connections.append(self.home)
+        self.series.handle_home(self.relay.now, is_up=True)
+        self.work()
+
+    def _both_died(self) -> None:
+        if self.home.is_open and self.relay.is_frozen:
+            self.cut_both(1.0)
 
     def _entered(self, keys: KeyPair) -> None:
         self.meeting = Connection(self.relay, keys, self._packet)
@@ -225,7 +285,9 @@ class IssuerSide:
         self.work()
 
         def back() -> None:
-            if self.meeting is meeting and self.series.current is current:
+            if self.relay.is_frozen:
+                self.relay.after(1.0, back)
+            elif self.meeting is meeting and self.series.current is current:
                 meeting.is_open = True
                 self.relay.connections.append(meeting)
                 self.series.handle_meeting(self.relay.now, is_up=True)

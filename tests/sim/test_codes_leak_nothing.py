@@ -47,7 +47,7 @@ def recorded(words: tuple[str, ...], guess: tuple[str, ...] | None = None):
     claimer = ClaimerSide(relay, Code(12, "048219", guess or words).text)
     relay.run(20.0, lambda: claimer.is_over)
     assert (claimer.answered == TOKEN) == (guess is None)
-    return relay.seen
+    return [(at, *packet) for at, packet in zip(relay.seen_at, relay.seen, strict=True)]
 
 
 def differences(first, second) -> set[str]:
@@ -55,8 +55,12 @@ def differences(first, second) -> set[str]:
     if len(first) != len(second):
         return {"how many packets"}
     found = set()
-    for (source, to, data), (other_source, other_to, other) in zip(first, second, strict=True):
+    for (at, source, to, data), (other_at, other_source, other_to, other) in zip(
+        first, second, strict=True
+    ):
         kind = kind_of(data)
+        if at != other_at:
+            found.add(f"when a {kind} is sent")
         if (source, to) != (other_source, other_to):
             found.add(f"who sends a {kind} to whom")
         if len(data) != len(other) or kind != kind_of(other):
@@ -72,7 +76,7 @@ def test_two_secrets_give_recordings_that_differ_in_what_cpace_makes_alone():
     assert not differences(recorded(WORDS[0]), recorded(WORDS[1]))
     wrong = ("able", "about")
     assert not differences(recorded(WORDS[0], wrong), recorded(WORDS[1], wrong))
-    kinds = {kind_of(data) for _, _, data in recorded(WORDS[0])}
+    kinds = {kind_of(data) for *_, data in recorded(WORDS[0])}
     assert kinds == {"Hello", "Share", "Proof", "Answer", "Probe"}
 
 
@@ -80,8 +84,8 @@ def test_what_may_differ_does_differ():
     """Else the comparison compares nothing."""
     first, second = recorded(WORDS[0]), recorded(WORDS[1])
     for kind in ("Hello", "Share", "Proof", "Answer"):
-        ours = [data for _, _, data in first if kind_of(data) == kind]
-        theirs = [data for _, _, data in second if kind_of(data) == kind]
+        ours = [data for *_, data in first if kind_of(data) == kind]
+        theirs = [data for *_, data in second if kind_of(data) == kind]
         assert ours != theirs
 
 
@@ -108,6 +112,17 @@ def test_a_session_that_depends_on_the_words_is_found(monkeypatch):
 
     monkeypatch.setattr(code_claimer.CodeClaimer, "__init__", planted)
     assert "other bytes of a Hello" in differences(recorded(WORDS[0]), recorded(WORDS[1]))
+
+
+def test_a_delay_that_depends_on_the_words_is_found(monkeypatch):
+    original = code_claimer.CodeClaimer.handle_relay_up
+
+    def planted(self, now, relay):
+        original(self, now, relay)
+        self._send_at = now + self._run.share[0] / 1000
+
+    monkeypatch.setattr(code_claimer.CodeClaimer, "handle_relay_up", planted)
+    assert "when a Hello is sent" in differences(recorded(WORDS[0]), recorded(WORDS[1]))
 
 
 class OracleIssuer:

@@ -13,11 +13,20 @@ from gevent.event import Event
 
 from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.net.clock import monotonic
+from tunnel.net.pump import Pump
 from tunnel.net.relay_client.connection import RelayConnection, RelayState
 from tunnel.net.relay_client.dial import DialOptions
 from tunnel.net.tasks import TaskGroup
 from tunnel.proto.code.code_issuer import CodeRedeemed, Way, WrongProof
-from tunnel.proto.code.code_series import CodeDead, CodeReady, CodeSeries, Enter, Leave, NoCode
+from tunnel.proto.code.code_series import (
+    CodeDead,
+    CodeReady,
+    CodeSeries,
+    Enter,
+    Leave,
+    LookAlive,
+    NoCode,
+)
 from tunnel.units import Seconds
 from tunnel.wire.derp import GoneReason
 
@@ -31,7 +40,8 @@ class CodeMeeting:
 
     Args:
         series: which codes.
-        home: the connection at home, connected.
+        pump: has the connection at home.
+        home: that connection, connected.
         dial: how the relay is dialled.
         tasks: the group that the greenlets belong to.
         on_news: takes what happens; must not block.
@@ -40,12 +50,14 @@ class CodeMeeting:
     def __init__(
         self,
         series: CodeSeries,
+        pump: Pump,
         home: RelayConnection,
         dial: DialOptions,
         tasks: TaskGroup,
         on_news: Callable[[CodeNews], None],
     ) -> None:
         self._series = series
+        self._pump = pump
         self._home = home
         self._dial = dial
         self._tasks = tasks
@@ -137,15 +149,21 @@ class CodeMeeting:
                     self._enter(keys)
                 case Leave():
                     self._leave()
+                case LookAlive():
+                    for relay in (self._home, self._meeting):
+                        if relay is not None:
+                            relay.check_alive()
                 case _:
                     self._on_news(event)
 
     def _enter(self, keys: KeyPair) -> None:
         relay = RelayConnection(self._home.region, keys, self, self._dial, self._tasks)
         self._meeting = relay
+        self._pump.companions = [relay]
         relay.start()
 
     def _leave(self) -> None:
         relay, self._meeting = self._meeting, None
+        self._pump.companions = []
         if relay is not None:
             self._tasks.spawn("code-leave", relay.close, LINGER_S)

@@ -234,8 +234,7 @@ class DirectPaths:
         now = monotonic()
         _log.info("the network changed: looking for paths anew")
         self._lanes.network_changed()
-        for relay in self._pump.relays:
-            relay.check_alive()
+        self._pump.check_alive()
         self._gatherer.ask_now(now)
         self._routers.check()
         for link in self._links:

@@ -211,7 +211,7 @@ class IssuerEndpoint(Endpoint):
         connection, dial = self._pump.relays[relay], self._relays.dial
         round_trip_s = connection.round_trip_s or 0.0
         series = CodeSeries(monotonic(), draw, text, home, os.urandom, ends_at, round_trip_s)
-        self._codes = CodeMeeting(series, connection, dial, self._tasks, on_news)
+        self._codes = CodeMeeting(series, self._pump, connection, dial, self._tasks, on_news)
         self._codes.start()
 
     def rest_codes(self) -> None:

@@ -172,8 +172,7 @@ class Endpoint:
     def hurry(self) -> None:
         """Find out at once which relays work, instead of waiting for their next attempts."""
         if self._pump is not None:
-            for relay in self._pump.relays:
-                relay.check_alive()
+            self._pump.check_alive()
             self._pump.wake()
 
     # -- the end ----------------------------------------------------------------------------

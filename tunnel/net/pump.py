@@ -37,6 +37,9 @@ FULL_SOCKET_PAUSE_S = 0.02
 class Pump:
     """Drives one machine; it is the observer of its relay connections.
 
+    Attributes:
+        companions: connections of others to the same relays, that are looked at with ours.
+
     Args:
         machine: the issuer or claimer to run.
         on_events: called after the machine worked, to take its events; must not block.
@@ -53,6 +56,7 @@ class Pump:
     ) -> None:
         self.machine = machine
         self.relays: list[RelayConnection] = []
+        self.companions: list[RelayConnection] = []
         self._numbers: dict[RelayConnection, int] = {}
         self._on_events = on_events
         self._on_relay_changed = on_relay_changed
@@ -69,6 +73,11 @@ class Pump:
         self.relays.append(relay)
         self._numbers[relay] = number
         return number
+
+    def check_alive(self) -> None:
+        """Find out soon which relay connections still work: the network has changed."""
+        for relay in (*self.relays, *self.companions):
+            relay.check_alive()
 
     def use_lanes(self, lanes: list[UdpLane]) -> None:
         """Send what goes to UDP endpoints by these lanes."""

@@ -14,7 +14,7 @@ from derphole.cli.frame.output import Output
 from derphole.errors import UsageError
 from derphole.status import Notice
 from derphole.token.grant import Capability
-from derphole.token.pasted import has_token_or_code, pasted_token_or_code
+from derphole.token.pasted import has_token, has_token_or_code, pasted_token_or_code
 from derphole.token.validity import check_token_or_code
 from tunnel.net.clock import wall
 from tunnel.values import replace
@@ -88,9 +88,10 @@ def told_apart(arguments: Arguments) -> Arguments:
 
 def _is_token(word: str) -> bool:
     """Tell whether a word is meant as a token, however damaged."""
-    return has_token_or_code(word) or (
-        OTHER_TOKEN.fullmatch(word) is not None and not os.path.lexists(word)
-    )
+    if has_token(word):
+        return True
+    is_other = OTHER_TOKEN.fullmatch(word) is not None or has_token_or_code(word)
+    return is_other and not os.path.lexists(word)
 
 
 def _token_missing(word: str) -> UsageError:

@@ -135,8 +135,10 @@ def _session(
         return given, None
     from derphole.edges.kept_codes import kept_token
     from derphole.edges.kept_state import KeptState, state_folder
+    from tunnel.net.threads import in_thread
 
-    kept = kept_token(KeptState(state_folder(arguments.environ)), given.text, wall())
+    state = KeptState(state_folder(arguments.environ))
+    kept = in_thread(kept_token, state, given.text, wall())
     if kept is None:
         return given, given
     output.report(Notice(f"the code {given.text} was used here before: going on by its token"))

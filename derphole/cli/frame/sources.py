@@ -38,7 +38,7 @@ def unlabelled(words: Sequence[str]) -> list[str]:
     if any(word[:1].isdecimal() for word in words[:-1]):
         from derphole.token.typed_code import joined_words
 
-        words = joined_words(words)
+        words = joined_words(words, os.path.lexists)
     for place, word in enumerate(words):
         if has_token_or_code(word):
             return list(words[place:])

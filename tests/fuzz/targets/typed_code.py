@@ -2,7 +2,7 @@
 from collections.abc import Iterator
 
 from derphole.errors import CodeMistyped
-from derphole.token.typed_code import completions, is_code, joined_words, parse_code
+from derphole.token.typed_code import is_code, joined_words, parse_code
 
 WORDS = (b"12-048219-", b"cactus", b"dent", b" ", b"-", "\u2013".encode(), b"derphole receive ")
 TYPED = ("12-048219-cactus-dentist", "12 048219 Cactus DENT", "0-000000-zoo-zoo-zoo-zoo-zoo-zoo")
@@ -12,7 +12,6 @@ def run(data: bytes) -> None:
     text = data[:2000].decode("utf-8", "replace")
     is_code(text)
     joined_words(text.split())
-    completions(text[:40])
     try:
         code = parse_code(text)
     except CodeMistyped:

@@ -138,6 +138,5 @@ def test_lengths_are_in_front_of_every_part():
 def test_nothing_secret_is_shown():
     ours = side(Role.INITIATOR, SECRET_A)
     agreement = ours.agree(bytes.fromhex(SHARE_B))
-    for shown in (repr(ours), repr(agreement)):
-        assert KEY not in shown
-        assert "Password" not in shown
+    assert repr(ours) == "<CPace initiator>"
+    assert repr(agreement) == "<Agreement>"

@@ -49,7 +49,8 @@ class CodeClaimer:
         terms: the code.
         claimer: our DERP key, a fresh one.
         entropy: returns that many random bytes.
-        limit_s: how long an answer is awaited once the relay is there.
+        limit_s: how long a first answer is awaited once the relay is there; the second one has
+            `RUN_S`.
         absence_s: the same while the relay says that nobody is there.
 
     Attributes:
@@ -93,10 +94,9 @@ class CodeClaimer:
 
     def next_timeout(self) -> Instant | None:
         """Return when to come back."""
-        ends_at = self._ends_at
-        if self._is_over or ends_at is None:
+        if self._is_over:
             return None
-        return ends_at if self._send_at is None else min(ends_at, self._send_at)
+        return min((at for at in (self._ends_at, self._send_at) if at is not None), default=None)
 
     def next_pacing(self, now: Instant) -> Instant | None:
         """Return None: nothing is paced."""
@@ -178,7 +178,7 @@ class CodeClaimer:
             self._fail(CodeFault.IMPOSTOR)
             return
         self._message = encode_code_message(Proof(self._session, self._agreement.initiator_tag))
-        self._began_at = now
+        self._began_at, self._limit_s = now, RUN_S
         self._send_at, self._retry_s = now, FIRST_RETRY_S
 
     # -- time, and what goes out ------------------------------------------------------------

@@ -1,7 +1,7 @@
 """CodeIssuer: holds a meeting, and tells its text to whoever proves that it knows the words.
 
-    CHECKING --NotHere--> OPENING --logged in--> PROVING --our PROBE came--> OPEN
-       | no word             | too late             | it did not come         |
+    CHECKING --NotHere--> OPENING --logged in--> PROVING --a PROBE came--> OPEN
+       | no word             | too late             | none came               |
        +---------------------+----------------------+------> OVER <-----------+
                                                                 3 wrong proofs, 500 runs,
     OPEN: HELLO -> SHARE, PROOF -> ANSWER or WRONG              2 PROBEs that got lost
@@ -9,7 +9,9 @@
 
 Two connections to one relay: *home*, with the issuer's own key, sends PROBEs; the *meeting* has the
 code's key, which anybody can make who knows the digits.  Of two connections with one key a relay
-serves the one that spoke last, so a PROBE that does not arrive went to somebody else.
+serves the one that spoke last, so a PROBE that does not arrive went to somebody else, provided that
+both connections carry anything: after a lost one that is looked at (`CheckAlive`).  While one of
+them is down nothing is decided.  PROBEs go out at random times: nobody can be away for each.
 
 A proof is checked and counted in one step, and a run has one.  A repeat of what was answered gets
 the same bytes.  Source: docs/protocol.md, section "Codes".
@@ -40,8 +42,11 @@ from tunnel.wire.code import (
 # Chosen (design, section 4).
 MOST_WRONG = 3
 MOST_RUNS = 500
-PROBE_S: Seconds = 10.0
-MOST_LOST_PROBES = 2
+PROBE_S: Seconds = 10.0  # on the average; from a half to one and a half of it
+# Chosen: two lost within so long are no accident.
+LOST_S: Seconds = 60.0
+# Chosen: what a slow network needs to get the same answers again, and little for a flood.
+REPEATS = Allowance(rate=50.0, burst=50.0)
 # Chosen, as for claims.
 RUNS = Allowance(rate=20.0, burst=20.0)
 MAX_PENDING = 64
@@ -51,7 +56,10 @@ PENDING_S: Seconds = 30.0
 CHECK_S: Seconds = 2.0
 OPENING_S: Seconds = 10.0
 PROVING_S: Seconds = 3.0
+PROVING_RETRY_S: Seconds = 1.0
 ROUND_TRIPS = 8
+# Chosen: a meeting that cannot be entered again for so long, though home is there, never will be.
+AWAY_S: Seconds = 60.0
 
 
 class CodeState(Enum):
@@ -97,6 +105,11 @@ class EnterMeeting:
 
 
 @frozen
+class CheckAlive:
+    """Both connections are to be looked at: do they carry anything?"""
+
+
+@frozen
 class CodeOpened:
     """The code may be shown."""
 
@@ -128,7 +141,7 @@ class CodeOver:
     reason: CodeEnd
 
 
-CodeEvent = EnterMeeting | CodeOpened | WrongProof | CodeRedeemed | CodeOver
+CodeEvent = EnterMeeting | CheckAlive | CodeOpened | WrongProof | CodeRedeemed | CodeOver
 
 
 class _Run:
@@ -153,6 +166,7 @@ class CodeIssuer:
         home: our own DERP key, of the connection that is called home.
         entropy: returns that many random bytes.
         round_trip_s: to the relay and back, as far as it is known.
+        is_home_up: whether the connection at home is up now.
 
     Attributes:
         state: how far it is.
@@ -166,6 +180,8 @@ class CodeIssuer:
         home: DerpKey,
         entropy: Callable[[int], bytes],
         round_trip_s: Seconds = 0.0,
+        *,
+        is_home_up: bool = True,
     ) -> None:
         self.state = CodeState.CHECKING
         self.meeting = DerpKey(terms.meeting.public)
@@ -178,15 +194,17 @@ class CodeIssuer:
         self._runs: OrderedDict[DerpKey, tuple[Instant, _Run]] = OrderedDict()
         self._begun_runs = 0
         self._bucket = TokenBucket(RUNS, now)
+        self._repeats = TokenBucket(REPEATS, now)
         self._wrong = 0
         self._was_open = False
-        self._is_home_up = True
+        self._is_home_up = is_home_up
         self._is_meeting_up = False
-        self._probe: bytes | None = None  # the session of the one that is under way
-        self._lost_probes = 0
+        self._probes: set[bytes] = set()  # the sessions of those that are under way
+        self._lost_at: Instant | None = None
         self._slack_s = ROUND_TRIPS * round_trip_s
-        self._due_at: Instant = Instant(now + CHECK_S + self._slack_s)
-        self._send_probe()
+        self._due_at = now
+        self._send_at: Instant | None = None  # while PROVING: when to send another PROBE
+        self._check(now)
 
     # -- commands ---------------------------------------------------------------------------
 
@@ -194,35 +212,34 @@ class CodeIssuer:
         """Hold the meeting no longer: nobody is to come for now."""
         self.state = CodeState.RESTING
         self._is_meeting_up = False
+        self._forget_probes()
         self._runs.clear()
 
     def resume(self, now: Instant) -> None:
         """Take the meeting again, after a rest."""
-        self.state = CodeState.CHECKING
-        self._due_at = Instant(now + CHECK_S + self._slack_s)
-        self._send_probe()
+        self._check(now)
 
     # -- what comes in ----------------------------------------------------------------------
 
     def handle_not_here(self, now: Instant, key: DerpKey) -> None:
         """Take the relay's word, at home, that a key is not connected."""
-        if self.state is CodeState.CHECKING and key == self.meeting:
+        if self.state is CodeState.CHECKING and self._probes and key == self.meeting:
+            self._forget_probes()
             self.state = CodeState.OPENING
             self._due_at = Instant(now + OPENING_S + self._slack_s)
             self._events.append(EnterMeeting())
 
     def handle_home(self, now: Instant, *, is_up: bool) -> None:
         """Note whether the connection at home is up."""
-        self._is_home_up = is_up
-        self._connection_changed(now)
+        if is_up != self._is_home_up:
+            self._is_home_up = is_up
+            self._connection_changed(now)
 
     def handle_meeting(self, now: Instant, *, is_up: bool) -> None:
         """Note whether the connection of the meeting is up."""
-        self._is_meeting_up = is_up
-        if not is_up and self.state is CodeState.PROVING:
-            self.state = CodeState.OPENING
-            self._due_at = Instant(now + OPENING_S + self._slack_s)
-        self._connection_changed(now)
+        if is_up != self._is_meeting_up:
+            self._is_meeting_up = is_up
+            self._connection_changed(now)
 
     def handle_packet(self, now: Instant, source: DerpKey, data: memoryview | bytes) -> None:
         """Take a packet that came to the meeting."""
@@ -232,12 +249,12 @@ class CodeIssuer:
             return
         match message:
             case Probe(session):
-                if source == self._home and session == self._probe:
+                if source == self._home and session in self._probes:
                     self._probe_came(now)
             case Hello(session, share) if self.state is CodeState.OPEN:
                 self._hello(now, source, bytes(data), session, share)
             case Proof(session, tag) if self.state is CodeState.OPEN:
-                self._proof(source, bytes(data), session, tag)
+                self._proof(now, source, bytes(data), session, tag)
             case _:
                 pass
 
@@ -245,21 +262,26 @@ class CodeIssuer:
 
     def next_timeout(self) -> Instant | None:
         """Return when `handle_timeout` has something to do; None for never."""
-        if self.state in (CodeState.OVER, CodeState.RESTING):
+        # Without home nothing can be told: neither that somebody is there, nor that nobody is.
+        if self.state in (CodeState.OVER, CodeState.RESTING) or not self._is_home_up:
             return None
-        if self.state is CodeState.OPEN and not (self._is_home_up and self._is_meeting_up):
-            return None
-        return self._due_at
+        return self._due_at if self._send_at is None else min(self._due_at, self._send_at)
 
     def handle_timeout(self, now: Instant) -> None:
         """Do what is due."""
-        due_at = self.next_timeout()
-        if due_at is None or now < due_at:
+        next_at = self.next_timeout()
+        if next_at is None or now < next_at:
+            return
+        if now < self._due_at:
+            self._send_at = Instant(now + PROVING_RETRY_S)
+            self._send_probe()
             return
         match self.state:
             case CodeState.CHECKING | CodeState.PROVING:
                 self._end(CodeEnd.SQUATTED if self._was_open else CodeEnd.TAKEN)
             case CodeState.OPENING:
+                self._end(CodeEnd.UNREACHABLE)
+            case _ if not self._is_meeting_up:
                 self._end(CodeEnd.UNREACHABLE)
             case _:
                 self._look(now)
@@ -278,41 +300,65 @@ class CodeIssuer:
 
     # -- is the meeting ours? ---------------------------------------------------------------
 
+    def _check(self, now: Instant) -> None:
+        """Look whether somebody is at the meeting, as soon as there is a way to ask."""
+        self.state = CodeState.CHECKING
+        self._due_at = Instant(now + CHECK_S + self._slack_s)
+        if self._is_home_up:
+            self._send_probe()
+
     def _connection_changed(self, now: Instant) -> None:
         """Prove the meeting anew: whoever was away may have lost it."""
-        if self.state is CodeState.CHECKING and not self._is_home_up:
-            self._end(CodeEnd.UNREACHABLE)
-            return
-        self._probe, self._lost_probes = None, 0
-        if not (self._is_home_up and self._is_meeting_up):
-            return
-        if self.state is CodeState.OPENING:
-            self.state = CodeState.PROVING
-            self._due_at = Instant(now + PROVING_S + self._slack_s)
-            self._send_probe()
-        elif self.state is CodeState.OPEN:
-            self._due_at = Instant(now + PROBE_S)
-            self._send_probe()
+        self._forget_probes()
+        are_up = self._is_home_up and self._is_meeting_up
+        match self.state:
+            case CodeState.CHECKING if self._is_home_up:
+                self._check(now)
+            case CodeState.OPENING | CodeState.PROVING:
+                self.state = CodeState.PROVING if are_up else CodeState.OPENING
+                wait_s = PROVING_S if are_up else OPENING_S
+                self._due_at = Instant(now + wait_s + self._slack_s)
+                if are_up:
+                    self._send_at = Instant(now + PROVING_RETRY_S)
+                    self._send_probe()
+            case CodeState.OPEN:
+                self._due_at = Instant(now + (self._interval_s() if are_up else AWAY_S))
+                if are_up:
+                    self._send_probe()
+            case _:
+                pass
 
     def _look(self, now: Instant) -> None:
-        if self._probe is not None:
-            self._lost_probes += 1
-            if self._lost_probes >= MOST_LOST_PROBES:
+        """Send the next PROBE, after a look at what became of the last one."""
+        if self._probes:
+            if self._lost_at is not None and now - self._lost_at <= LOST_S:
                 self._end(CodeEnd.SQUATTED)
                 return
-        self._due_at = Instant(now + PROBE_S)
+            self._lost_at = now
+            self._events.append(CheckAlive())
+        self._probes.clear()
+        self._due_at = Instant(now + self._interval_s())
         self._send_probe()
 
+    def _interval_s(self) -> Seconds:
+        """Return how long it is to the next PROBE."""
+        return PROBE_S * (0.5 + int.from_bytes(self._entropy(2), "big") / 0xFFFF)
+
     def _send_probe(self) -> None:
-        self._probe = self._entropy(SESSION_SIZE)
-        data = encode_code_message(Probe(self._probe))
+        session = self._entropy(SESSION_SIZE)
+        self._probes.add(session)
+        data = encode_code_message(Probe(session))
         self._outgoing.append(CodeTransmit(Way.HOME, self.meeting, data))
 
+    def _forget_probes(self) -> None:
+        self._probes.clear()
+        self._send_at = self._lost_at = None
+
     def _probe_came(self, now: Instant) -> None:
-        self._probe, self._lost_probes = None, 0
+        self._probes.clear()
         if self.state is CodeState.PROVING:
-            self.state = CodeState.OPEN
-            self._due_at = Instant(now + PROBE_S)
+            self.state, self._send_at = CodeState.OPEN, None
+            self._due_at = Instant(now + self._interval_s())
             if not self._was_open:
                 self._was_open = True
                 self._events.append(CodeOpened())
@@ -326,7 +372,7 @@ class CodeIssuer:
         self._forget_old(now)
         known = self._runs.get(source)
         if known is not None:
-            if known[1].hello == data:
+            if known[1].hello == data and self._repeats.try_take(now):
                 self._send(source, known[1].share)
             return
         if not self._bucket.try_take(now):
@@ -346,13 +392,15 @@ class CodeIssuer:
             self._runs.popitem(last=False)
         self._send(source, answer)
 
-    def _proof(self, source: DerpKey, data: bytes, session: bytes, tag: bytes) -> None:
+    def _proof(
+        self, now: Instant, source: DerpKey, data: bytes, session: bytes, tag: bytes
+    ) -> None:
         """Check and count a proof, in one step, and one of each run."""
         _, run = self._runs.get(source, (None, None))
         if run is None or run.session != session:
             return
         if run.proof is not None:
-            if run.proof == data:
+            if run.proof == data and self._repeats.try_take(now):
                 self._send(source, run.verdict)
             return
         run.proof = data

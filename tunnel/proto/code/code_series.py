@@ -2,7 +2,7 @@
 
     draw --> CodeIssuer --TAKEN--> draw again, three times for one code
                         --GUESSED, BURNT, SQUATTED--> dead: a new one, until three are
-                        --UNREACHABLE--> no code
+                        --UNREACHABLE--> no code, or no more: another one would fare no better
 
 The text has other ways to whoever waits for it, so running out of codes is no failure.  Source:
 docs/protocol.md, section "Codes".
@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from tunnel.crypto.keys import DerpKey, KeyPair
 from tunnel.proto.code.code_issuer import (
+    CheckAlive,
     CodeEnd,
     CodeIssuer,
     CodeOpened,
@@ -37,6 +38,11 @@ class Enter:
     """The connection of a meeting is to be made, with these keys."""
 
     keys: KeyPair
+
+
+@frozen
+class LookAlive:
+    """The connections at home and of the meeting are to be looked at: do they carry anything?"""
 
 
 @frozen
@@ -73,7 +79,7 @@ class NoCode:
     reason: CodeEnd
 
 
-SeriesEvent = Enter | Leave | CodeReady | WrongProof | CodeRedeemed | CodeDead | NoCode
+SeriesEvent = Enter | LookAlive | Leave | CodeReady | WrongProof | CodeRedeemed | CodeDead | NoCode
 
 
 class CodeSeries:
@@ -112,6 +118,8 @@ class CodeSeries:
         self._terms: CodeTerms | None = None
         self._draws = 0
         self._dead = 0
+        self._is_shown = False
+        self._is_home_up = True
         self._outgoing: list[CodeTransmit] = []
         self._events: deque[SeriesEvent] = deque()
         self._begin(now)
@@ -126,6 +134,7 @@ class CodeSeries:
 
     def handle_home(self, now: Instant, *, is_up: bool) -> None:
         """Note whether the connection at home is up."""
+        self._is_home_up = is_up
         if self.current is not None:
             self.current.handle_home(now, is_up=is_up)
             self._look(now)
@@ -190,8 +199,15 @@ class CodeSeries:
     def _begin(self, now: Instant) -> None:
         self._draws += 1
         self._terms = self._draw()
+        self._is_shown = False
         self.current = CodeIssuer(
-            now, self._terms, self._text, self._home, self._entropy, self._round_trip_s
+            now,
+            self._terms,
+            self._text,
+            self._home,
+            self._entropy,
+            self._round_trip_s,
+            is_home_up=self._is_home_up,
         )
         self._look(now)
 
@@ -205,8 +221,10 @@ class CodeSeries:
             match event:
                 case EnterMeeting():
                     self._events.append(Enter(terms.meeting))
+                case CheckAlive():
+                    self._events.append(LookAlive())
                 case CodeOpened():
-                    self._draws = 0
+                    self._draws, self._is_shown = 0, True
                     self._events.append(CodeReady(terms))
                 case CodeOver(reason):
                     self._over(now, terms, reason)
@@ -218,7 +236,8 @@ class CodeSeries:
         self.current = None
         self._events.append(Leave())
         if reason is CodeEnd.UNREACHABLE:
-            self._events.append(NoCode(reason))
+            is_known = self._is_shown
+            self._events.append(CodeDead(terms, reason, True) if is_known else NoCode(reason))
         elif reason is CodeEnd.TAKEN:
             if self._draws < MOST_DRAWS:
                 self._begin(now)
