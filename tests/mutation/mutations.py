@@ -464,13 +464,6 @@ MUTATIONS = (
         (*CODES, "one_proof"),
     ),
     Mutation(
-        "a proof of no open code is not looked at",
-        CODE_ISSUER,
-        "case Proof(session, tag) if self.state is CodeState.OPEN:",
-        "case Proof(session, tag):",
-        (*CODES, "sixty_four"),
-    ),
-    Mutation(
         "the first share counts and no other",
         CODE_CLAIMER,
         "case Share(_, share) if agreement is None:",
@@ -478,10 +471,17 @@ MUTATIONS = (
         (*CODES, "first_share"),
     ),
     Mutation(
-        "the issuer's proof is compared",
-        CODE_CLAIMER,
-        "if not is_tag(tag, agreement.responder_tag):",
-        "if False:",
-        (*CODES, "does_not_know_the_words"),
+        "a PROBE counts as lost only after a look at the connections",
+        CODE_ISSUER,
+        "if self._lost_at is not None and now - self._lost_at <= LOST_S:",
+        "if True:",
+        (*CODES, "nobody_is_told_of"),
+    ),
+    Mutation(
+        "a meeting where somebody answers is not entered",
+        CODE_ISSUER,
+        "if self.state is CodeState.CHECKING and self._probes and key == self.meeting:",
+        "if self.state is CodeState.CHECKING:",
+        (*CODES, "other_key"),
     ),
 )

@@ -227,6 +227,8 @@ def test_a_run_has_one_proof_whatever_comes_after_it():
     guesser.session = relay.entropy(16)
     guesser.hello()  # a second run of the same key
     relay.run(1.0)
+    guesser.prove()
+    relay.run(1.0)
     assert (guesser.verdicts, len(issuer.wrong)) == (2, 1)
 
 
@@ -267,6 +269,18 @@ def test_a_meeting_where_somebody_is_already_is_not_used():
     assert issuer.ready == [codes[2].text]
     assert not issuer.dead
     assert taken
+
+
+def test_not_here_of_some_other_key_says_nothing_of_the_meeting():
+    relay = Relay(60)
+    code = drawn_code(REGION, 2, relay.entropy)
+    Connection(relay, code.terms.meeting, lambda s, d: None)
+    issuer = IssuerSide(relay, draw=lambda: code)
+    issuer.series.handle_not_here(relay.now, DerpKey(bytes(32)))
+    issuer.work()
+    relay.run(20.0)
+    assert issuer.meeting is None
+    assert not issuer.ready
 
 
 def test_after_three_taken_ones_there_is_no_code_and_that_is_told():
