@@ -27,7 +27,8 @@ USAGE:
     derphole open [options] [--] [TOKEN] [BIND]
 
 ARGUMENTS:
-    TOKEN               Token that `derphole share` printed (default: the variable DERPHOLE_TOKEN)
+    TOKEN               Token or code that `derphole share` printed (default: the variable
+                        DERPHOLE_TOKEN)
     BIND                Where to listen: HOST:PORT, PORT, unix:PATH, or :PORT for every address
                         of this machine (default {DEFAULT_BIND}: any free port)
 

@@ -31,7 +31,8 @@ USAGE:
     derphole pipe [options] [--] [TOKEN] [FILE]
 
 ARGUMENTS:
-    TOKEN               Token that the listener printed (default: the variable DERPHOLE_TOKEN)
+    TOKEN               Token or code that the listener printed (default: the variable
+                        DERPHOLE_TOKEN)
     FILE                What is sent (default: standard input)
 
 OPTIONS:

@@ -40,7 +40,7 @@ USAGE:
     derphole receive [options] [--] [CODE]
 
 ARGUMENTS:
-    CODE                What `send` printed
+    CODE                What `send` printed, also in several words
 
 OPTIONS:
     -o, --output PATH           Write to this file, or into this folder if it is there; - for

@@ -47,13 +47,14 @@ ARGUMENTS:
 OPTIONS:
     --text                      Send WHAT as text, or standard input as text
     --to TOKEN                  Send to `receive` without a code, which printed this token
+                                or code
     --name NAME                 What the file or folder is called on the other side, or what
                                 comes from standard input (default: stdin)
     --exclude GLOB              Leave out what this pattern of .gitignore matches; may be repeated
     --gitignore                 Leave out what git ignores
     --skip-unreadable           Success even if some of it could not be read
     --qr                        Show the code as a QR code, too, on a terminal
-    --print-token-only          Print the code on standard output
+    --print-token-only          Print the token on standard output, and no short code
 {code_options()}\
 {EXPIRES_OPTION}\
 {HIDE_PROGRESS_OPTION}\

@@ -31,7 +31,8 @@ USAGE:
     derphole ssh accept [options] [--] [TOKEN]
 
 ARGUMENTS:
-    TOKEN               Token that `ssh invite` printed (default: the variable DERPHOLE_TOKEN)
+    TOKEN               Token or code that `ssh invite` printed (default: the variable
+                        DERPHOLE_TOKEN)
 
 OPTIONS:
     -F, --key-file PATH         The .pub file to hand over, or a folder with one
