@@ -1,0 +1,176 @@
+"""The npm packages, from the packed files: what goes in and out, signals, ends, and what is missing."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.processes import PROGRAM, ROOT, Process, await_true, clean_environment
+
+pytestmark = pytest.mark.e2e
+
+INSTALL_S = 120
+# Stands for the program: what it is told to do, it does.
+STAND_IN = """\
+#!/bin/sh
+case $1 in
+version) echo "$0 $DERPHOLE_NPM" ;;
+code) exit "$2" ;;
+cat) cat ;;
+wait)
+    trap 'echo TERM; exit 5' TERM
+    trap 'echo INT; exit 6' INT
+    trap 'echo HUP; exit 7' HUP
+    echo "ready $$" >&2
+    while :; do sleep 0.05; done ;;
+die) kill -KILL $$ ;;
+esac
+"""
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Pack a program that stands for ours; returns the packed files by package."""
+    if shutil.which("npm") is None:
+        pytest.skip("optional: not installed: npm")
+    folder = tmp_path_factory.mktemp("npm")
+    program = folder / "program"
+    program.mkdir()
+    for name in ("derphole", "derptun"):
+        (program / name).write_text(STAND_IN)
+        (program / name).chmod(0o700)  # whatever it was, everybody can run it when it is packed
+    work = folder / "work"
+    work.mkdir()
+    script = ROOT / "scripts" / "npm_packages.py"
+    python = Path(PROGRAM).with_name("python")
+    subprocess.run([python, script, work, program, "latest"], check=True)
+    packed = {}
+    for package in work.iterdir():
+        done = subprocess.run(
+            ["npm", "pack", "--silent", "--pack-destination", folder],
+            cwd=package,
+            env=npm_environment(folder),
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_S,
+            check=True,
+        )
+        packed[package.name.partition("-")[0]] = folder / done.stdout.strip()
+    assert set(packed) == {"derphole", "derptun", "cli"}
+    return packed
+
+
+def npm_environment(folder: Path) -> dict[str, str]:
+    environment = {**clean_environment(folder), "PATH": os.environ["PATH"]}
+    return {**environment, "npm_config_cache": str(folder / "cache"), "npm_config_offline": "true"}
+
+
+def installed(folder: Path, *files: Path) -> Path:
+    """Install packed files; returns the folder of their programs."""
+    folder.mkdir()
+    subprocess.run(
+        ["npm", "install", "--silent", "--no-audit", "--no-fund", *files],
+        cwd=folder,
+        env=npm_environment(folder),
+        capture_output=True,
+        timeout=INSTALL_S,
+        check=True,
+    )
+    return folder / "node_modules" / ".bin"
+
+
+@pytest.fixture(scope="module")
+def programs(packages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    yield installed(tmp_path_factory.mktemp("project") / "all", *packages.values())
+
+
+def run(program: Path, *words: str, **rest: object) -> subprocess.CompletedProcess[bytes]:
+    environment = {**npm_environment(program.parent), **rest.pop("variables", {})}
+    return subprocess.run(
+        [program, *words], capture_output=True, env=environment, timeout=60, check=False, **rest
+    )
+
+
+@pytest.mark.parametrize("name", ["derphole", "derptun"])
+def test_the_program_of_this_machine_is_started_under_its_name(programs: Path, name: str):
+    done = run(programs / name, "version")
+    assert done.returncode == 0, done
+    where, spec = done.stdout.decode().split()
+    assert where.endswith(f"/dist/{name}")
+    assert spec == f"{name}@latest"
+    assert os.stat(where).st_mode & 0o777 == 0o755
+
+
+def test_what_goes_in_comes_out_and_nothing_else(programs: Path):
+    payload = os.urandom(3 << 20)
+    done = run(programs / "derphole", "cat", input=payload)
+    assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(payload).digest()
+    assert not done.stderr
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 7, 130])
+def test_the_exit_code_is_the_program_s(programs: Path, code: int):
+    assert run(programs / "derphole", "code", str(code)).returncode == code
+
+
+def test_the_end_by_a_signal_is_the_program_s(programs: Path):
+    assert run(programs / "derphole", "die").returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 5), (signal.SIGINT, 6), (signal.SIGHUP, 7)]
+)
+def test_signals_are_passed_on_once(programs: Path, tmp_path: Path, number: int, code: int):
+    environment = npm_environment(tmp_path)
+    process = Process("shim", [programs / "derphole", "wait"], tmp_path, environment)
+    try:
+        process.await_line("^ready ")
+        process.send_signal(number)
+        process.ends_with(code)
+        assert process.stdout.decode().split() == [signal.Signals(number).name.removeprefix("SIG")]
+    finally:
+        process.stop()
+
+
+def test_a_program_ends_when_npx_was_ended(packages: dict[str, Path], tmp_path: Path):
+    words = ("-p", packages["cli"], "-p", packages["derphole"], "--", "derphole", "wait")
+    environment = npm_environment(tmp_path)
+    process = Process("npx", ["npx", "--logs-max=0", "-y", *words], tmp_path, environment)
+    try:
+        pid = int(process.await_line(r"^ready (\d+)", INSTALL_S).group(1))
+        process.send_signal(signal.SIGTERM)
+        await_true(lambda: not Path(f"/proc/{pid}").exists(), "the program has ended")
+    finally:
+        process.stop()
+
+
+def test_a_missing_package_is_named_with_the_way_out(packages: dict[str, Path], tmp_path: Path):
+    folder = installed(tmp_path / "alone", packages["derphole"])
+    done = run(folder / "derphole", "version")
+    assert done.returncode == 1
+    assert b"install again without --omit=optional" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_machine_that_is_not_known_is_told_another_way(packages: dict[str, Path], tmp_path: Path):
+    folder = installed(tmp_path / "alone", packages["derphole"])
+    package = tmp_path / "alone" / "node_modules" / "derphole" / "package.json"
+    content = json.loads(package.read_text())
+    content["optionalDependencies"] = {}
+    package.write_text(json.dumps(content))
+    done = run(folder / "derphole", "version")
+    assert done.returncode == 1
+    assert b"pipx install derphole" in done.stderr
+
+
+def test_what_the_other_side_is_to_run_begins_with_npx(programs: Path, tmp_path: Path):
+    variables = {"DERPHOLE_BINARY": PROGRAM}
+    done = run(programs / "derphole", "help", "send", variables=variables)
+    assert b"npx -y derphole@latest send photo.jpg" in done.stdout
+    done = run(programs / "derphole", "help", variables=variables)
+    assert b"npx -y derphole@latest COMMAND" in done.stdout
