@@ -30,7 +30,7 @@ from derphole.errors import (
     SizeNotWanted,
 )
 from derphole.progress import Measure, Watch, unwatched
-from derphole.rendezvous.claimer import ClaimerRendezvous
+from derphole.rendezvous.claimer import ABSENCE_S, ClaimerRendezvous
 from derphole.rendezvous.common import Rendezvous
 from derphole.rendezvous.issuer import IssuerRendezvous
 from derphole.rendezvous.waiting import FIRST_WAIT_REPORT_S
@@ -55,10 +55,12 @@ from derphole.transfer.receiving import ReceivingTransfer
 from derphole.transfer_status import Direction, Incomplete, Receipt
 from tunnel.net.clock import monotonic
 from tunnel.net.endpoint import Link, Stream
-from tunnel.units import ByteCount, WallTime
+from tunnel.units import ByteCount, Seconds, WallTime
 from tunnel.values import replace
 
 READ_SIZE: ByteCount = 4 << 20
+# Chosen: a sender whose relay restarts is back by then.
+KEPT_ABSENCE_S: Seconds = 10.0
 SENDER_AWAITED = "the other side to use the token"
 OFFER_AWAITED = "the sender to answer"
 TREES = (Kind.FOLDER, Kind.SEVERAL)
@@ -89,7 +91,9 @@ def receive(
     """
     with ClaimerRendezvous(options, report, token, capability=Capability.SEND) as rendezvous:
         report(StateChanged(StateWord.PROBING_DIRECT))
-        link = rendezvous.claim(OFFER_AWAITED)
+        # A code that led to a token before: its command has often ended, and shows another one.
+        is_kept = code is not None and not isinstance(token, Code)
+        link = rendezvous.claim(OFFER_AWAITED, KEPT_ABSENCE_S if is_kept else ABSENCE_S)
         place = replace(place, token=_kept(rendezvous.token, code))
         _Receiver(rendezvous, link, wishes, place).take(watch)
 
@@ -421,8 +425,8 @@ class _Receiver:
         if target is not None and target.keeps_what_came:
             self._report(
                 Notice(
-                    "what came is kept: run the same command again to go on, with the new code if "
-                    "the sender was started anew"
+                    "what came is kept: run the same command again to go on; if the sender has "
+                    "ended, start it again and use its new code"
                 )
             )
 

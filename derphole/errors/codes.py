@@ -38,7 +38,10 @@ class CodeElsewhere(DerpholeError):
 
     code = "code-elsewhere"
     says = "the code names relay region {region}, which is not on this machine's relay map"
-    next_step = "compare the first number with the other side's, and give both the same --derp-map"
+    next_step = (
+        "compare the first number with the other side's (it is 0 for a relay given by --relay), "
+        "and give both the same --derp-map"
+    )
 
     def __init__(self, region: int) -> None:
         super().__init__(region=region)
@@ -54,7 +57,8 @@ class CodeUnknown(DerpholeError):
     code = "code-unknown"
     says = "nobody waits under the code {place}"
     next_step = (
-        "compare its digits with those the other side shows now: it must still be waiting there"
+        "compare its digits with those the other side shows now, which must still be waiting: a "
+        "code that was used, or tried wrongly three times, is over"
     )
 
     def __init__(self, place: str) -> None:
@@ -86,10 +90,11 @@ class CodeWrong(DerpholeError):
     """
 
     code = "code-wrong"
-    says = "the words of the code {place} are said to be other ones"
+    says = "wrong words for the code {place}"
     next_step = (
-        "compare each word with what the other side shows now; if it has told of no wrong try, "
-        "somebody else sits on the code: ask for the token, which --no-code prints there"
+        "compare them with what the other side shows now, and try again; three wrong tries end a "
+        "code, and if none is told of there, somebody else sits on this one: ask for the token, "
+        "which --no-code prints"
     )
 
     def __init__(self, place: str) -> None:

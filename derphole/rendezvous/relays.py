@@ -128,7 +128,12 @@ def code_relays(options: NetworkOptions, region: int, report: Report) -> RelayCh
         if options.relay is None:
             raise CodeNeedsRelay
         return _usable((own_region(options.relay),), options, is_public=False)
-    relay_map = _load(options, report)
+    try:
+        relay_map = _load(options, report)
+    except RelayTrouble as error:
+        if options.relay is None:
+            raise
+        raise CodeElsewhere(region) from error
     if region not in relay_map.regions:
         raise CodeElsewhere(region)
     return _choice(relay_map, [region], options)

@@ -193,6 +193,10 @@ def _something_else(text: str, bare: str) -> NotAToken | None:
             "it is a short code of `derphole`",
             "give the token that `derptun token client` made, which lasts",
         )
+    if bare.isdecimal():
+        return NotAToken(
+            "it is a number", "put a code that was typed with blanks in quotes, or use hyphens"
+        )
     if ADDRESS.fullmatch(bare):
         return NotAToken("it is an address", "give the token that the other side printed, too")
     if COMMAND.match(bare):

@@ -31,10 +31,10 @@ def is_code(text: str) -> bool:
         return False
     parts = _parts(text)
     numbers = _numbers(parts)
-    if not numbers or len(numbers[0]) > DIGITS:
-        return False
     rest = parts[len(numbers) :]
     known = sum(_known_word(part) is not None for part in rest)
+    if not numbers or len(numbers[0]) > DIGITS:
+        return known >= LEAST_WORDS and len(numbers) == 1 and len(numbers[0]) <= DIGITS + 5
     digits = "".join(numbers[1:])
     if len(digits) == DIGITS:
         is_word = not rest or (rest[0].isalpha() and len(rest[0]) > PREFIX)
@@ -51,6 +51,9 @@ def parse_code(text: str) -> Code:
     words = parts[len(numbers) :]
     if len(numbers) > 2:  # the six digits, in groups
         numbers = [numbers[0], "".join(numbers[1:])]
+    if len(numbers) == 1 and len(numbers[0]) > DIGITS:
+        apart = f"{numbers[0][:-DIGITS]}-{numbers[0][-DIGITS:]}"
+        raise CodeMistyped(f"put a hyphen between its numbers: {apart}?")
     if len(numbers) == 1 and len(numbers[0]) == DIGITS:
         raise CodeMistyped("the number before its six digits is missing")
     if len(numbers) < 2:

@@ -179,7 +179,7 @@ def test_wrong_words_are_told_on_both_sides_and_three_end_the_code(desk: Desk):
     listen, code = offer(desk, "listen")
     for count in (1, 2, 3):
         wrong = use(desk, "pipe", other_words(code, count), stdin=b"")
-        wrong.ends_with(1, "the words of the code 0-[0-9]{6} are said to be other ones")
+        wrong.ends_with(1, "wrong words for the code 0-[0-9]{6}")
         listen.await_line(rf'"event": "wrong-code", .*"count": {count}, "limit": 3')
     listen.await_line(r'"event": "code-over", .*"is_last": false')
     await_true(lambda: len(codes_of(listen)) == 2, "a new code")
@@ -556,3 +556,28 @@ def test_the_honest_meet_whatever_strangers_do(desk: Desk, is_full: bool):
         pipe.ends_with(0)
         listen.ends_with(0)
         assert listen.stdout == PAYLOAD
+
+
+# -- meant otherwise ----------------------------------------------------------------------------
+
+
+def test_a_code_is_not_sent_as_text(desk: Desk):
+    for word in ("0-170089-work-know", "WHAT"):
+        done = desk.derphole("send", "send", "--relay", desk.relay_url, word)
+        done.ends_with(2, "derphole receive|stands for what is to be sent")
+
+
+@pytest.mark.timeout(120)
+def test_a_used_code_whose_sender_has_ended_fails_soon(desk: Desk, tmp_path: Path, there: Path):
+    (tmp_path / "large.bin").write_bytes(os.urandom(LARGE))
+    sender, code = offer(desk, "send", "--force-relay", tmp_path / "large.bin")
+    state = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    first = use(desk, "receive", code, "-o", there, variables=state)
+    await_true(lambda: part_size(there) > LARGE // 8, "a part has come")
+    for process in (first, sender):
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    began = time.monotonic()
+    again = use(desk, "receive", code, "-o", there, variables=state, name="again")
+    again.ends_with(1, "has not started or has ended")
+    assert time.monotonic() - began < 30.0

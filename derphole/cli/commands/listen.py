@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 USAGE = f"""\
 Receive one byte stream and write it to standard output or a file.
 
-The token for the other machine goes to standard error: on a line of its own, or, on a terminal,
-in the command to run there.  A file gets its name once everything has come and is verified; until
-then nothing is changed under that name.
+The token for the other machine goes to standard error, on a line of its own; on a terminal the
+command to run there follows, with a short code that leads to the token.  A file gets its name
+once everything has come and is verified; until then nothing is changed under that name.
 
 USAGE:
     derphole listen [options]

@@ -22,7 +22,7 @@ from derphole.cli.frame.output import Output
 from derphole.errors import PartlySent, SourceUnusable, UsageError
 from derphole.status import Caution, Notice, size_text
 from derphole.token.grant import Capability
-from derphole.token.pasted import pasted_token_or_code
+from derphole.token.pasted import has_token_or_code, pasted_token_or_code
 from derphole.token.validity import check_token_or_code
 from tunnel.net.clock import wall
 
@@ -126,6 +126,8 @@ def _goods(arguments: Arguments, output: Output, stack: ExitStack) -> "Callable[
         return lambda: goods.TextGoods(text)
     if not words or words == [STDIN]:
         return _standard_input(words, name, stack)
+    if len(words) == 1 and not os.path.lexists(words[0]):
+        _check_meant(words[0])
     if _is_text(words):
         output.report(
             Notice(f'nothing here is called "{words[0]}": it is sent as text (--text says so)')
@@ -179,6 +181,18 @@ def _standard_input(
         )
     called = os.fsencode(name or "stdin")
     return lambda: goods.StreamGoods(source, called)
+
+
+def _check_meant(word: str) -> None:
+    """Raise `UsageError` for a single word that people do not mean to send."""
+    if word == "WHAT":
+        raise UsageError("WHAT stands for what is to be sent: put a file there", shows_help=False)
+    if has_token_or_code(word):
+        raise UsageError(
+            "this is a code or token of the other side: take what it sends with `derphole receive "
+            "CODE`, or send something to it with `derphole send FILE --to CODE`",
+            shows_help=False,
+        )
 
 
 def _is_text(words: Sequence[str]) -> bool:

@@ -21,10 +21,10 @@ from tunnel.net.clock import wall
 USAGE = f"""\
 Let another machine connect to a TCP service that this machine reaches.
 
-The token for the other machine goes to standard error: on a line of its own, or, on a terminal,
-in the command to run there.  Whoever has it can connect to TARGET, and to nothing else, while this
-command runs; Ctrl-C ends it.  When the token has expired, clients that are connected stay, and the
-command ends when the last one has left.
+The token for the other machine goes to standard error, on a line of its own; on a terminal the
+command to run there follows, with a short code that leads to the token.  Whoever has it can
+connect to TARGET, and to nothing else, while this command runs; Ctrl-C ends it.  When the token
+has expired, clients that are connected stay, and the command ends when the last one has left.
 
 USAGE:
     derphole share [options] [--] TARGET

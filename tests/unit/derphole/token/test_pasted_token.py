@@ -112,7 +112,7 @@ ELSE = [
     ("https://relay.example", NotAToken, "it is a URL.*goes to --relay there"),
     ("relay ready: http://192.0.2.1:3340 (no STUN)", NotAToken, "it is a URL"),
     ("127.0.0.1:3340", NotAToken, "it is an address"),
-    ("8080", NotAToken, "it is an address"),
+    ("8080", NotAToken, "it is a number.*in quotes"),
     ("hello", NotAToken, "it does not begin with dhp1_, dtsrv1_ or dtcli1_"),
     ("7-purple-sausages", NotAToken, "it does not begin with"),
     ("derphole pipe", NotAToken, "no token is in it"),
