@@ -64,6 +64,10 @@ class Pump:
         self.questions += 1
         return self.found
 
+    def check_alive(self) -> None:
+        for relay in self.found:
+            relay.check_alive()
+
     def use_lanes(self, lanes: list[object]) -> None:
         self.lanes = [lane.number for lane in lanes]
 
