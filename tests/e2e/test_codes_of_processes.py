@@ -391,6 +391,10 @@ class Squatter(Stranger):
 
     def __init__(self, relay_port: int, code: str) -> None:
         super().__init__(relay_port, parse_code(code).terms.meeting.secret)
+        self.insist()
+
+    def insist(self) -> None:
+        """Speak, so that the relay serves this connection and not the other one."""
         self.send(os.urandom(32), b"here I am")
         self.process()
 
@@ -422,10 +426,16 @@ def test_a_guesser_gets_nine_verdicts_and_the_token_still_serves(desk: Desk):
 @pytest.mark.alongside("waits")
 def test_a_squatter_is_noticed_and_a_new_code_follows(desk: Desk):
     listen, code = offer(desk, "listen")
-    with Squatter(port_of(desk), code):
+    with Squatter(port_of(desk), code) as squatter:
         lost = use(desk, "pipe", code, stdin=b"")
+
+        def is_noticed() -> bool:
+            squatter.insist()
+            return "somebody else has taken its place" in listen.stderr
+
+        await_true(is_noticed, "the squatter is noticed", 90)
         lost.ends_with(1, "whoever waits under the code 0-[0-9]{6} did not answer")
-        listen.await_line(r'"event": "code-over", .*somebody else has taken its place', 60)
+        listen.await_line(r'"event": "code-over", .*somebody else has taken its place')
         await_true(lambda: len(codes_of(listen)) == 2, "a new code", 20)
         use(desk, "pipe", codes_of(listen)[-1], stdin=PAYLOAD, name="new").ends_with(0)
         listen.ends_with(0)
