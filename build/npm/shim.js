@@ -36,16 +36,7 @@ function program() {
   }
 }
 
-// So that printed commands begin as this one did.
-const channel = own.version.includes("-") ? "dev" : "latest";
-const env = { DERPHOLE_NPM: `${name}@${channel}`, ...process.env };
-const child = spawn(program(), process.argv.slice(2), { stdio: "inherit", argv0: name, env });
-
-child.on("error", (error) => {
-  console.error(`${name}: ${error.message}`);
-  process.exit(error.code === "ENOENT" ? 127 : 126);
-});
-
+// Before there is a program, so that no signal ends us alone; handlers run after this script.
 const isOnTerminal = [0, 1, 2].some((fd) => tty.isatty(fd));
 for (const signal of ["SIGINT", "SIGQUIT"]) {
   process.on(signal, () => {
@@ -58,6 +49,16 @@ for (const signal of ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"]) {
     process.on(signal, () => child.kill(signal));
   } catch {}
 }
+
+// So that printed commands begin as this one did.
+const channel = own.version.includes("-") ? "dev" : "latest";
+const env = { DERPHOLE_NPM: `${name}@${channel}`, ...process.env };
+const child = spawn(program(), process.argv.slice(2), { stdio: "inherit", argv0: name, env });
+
+child.on("error", (error) => {
+  console.error(`${name}: ${error.message}`);
+  process.exit(error.code === "ENOENT" ? 127 : 126);
+});
 
 // npx that is ended by SIGTERM passes nothing on: its shell dies, and we get another parent.
 if (process.env.npm_command === "exec" && !windows) {
