@@ -31,6 +31,7 @@ PURE_HEIGHT = 3
 PURE_DERPHOLE = {
     "PROGRAM",  # a constant of the package
     "SIGNAL_EXIT_BASE",  # another one
+    "code_status",
     "config",
     "derptun.announcements",
     "derptun.described",

@@ -56,10 +56,6 @@ from tunnel.values import replace
 ABSENCE_S: Seconds = 120.0
 # Chosen: an issuer that lost its relay is back by then; one whose token has expired has ended.
 EXPIRED_ABSENCE_S: Seconds = 10.0
-# Chosen: a run of a code that is not over by then never will be, and an issuer whose relay restarts
-# is back by then.
-CODE_S: Seconds = 10.0
-CODE_ABSENCE_S: Seconds = 5.0
 CODE_AWAITED = "the other side to answer the code"
 ABSENT = "the relay says that nobody is there"
 SERVER_ABSENT = (
@@ -174,7 +170,6 @@ class ClaimerRendezvous(Rendezvous):
         self.report(Notice(f"using the code {code.text}"))
         self._met_in = choice = code_relays(self.options, code.region, self.report)
         limit_s = inf if self.options.is_patient else self.options.timeout_s
-        limits = (limit_s or CODE_S, limit_s or CODE_ABSENCE_S)
         place = code.terms.place.decode("ascii")
 
         def wait(is_over: Callable[[], object]) -> bool:
@@ -183,7 +178,7 @@ class ClaimerRendezvous(Rendezvous):
         relays = relays_of(choice, self.options)
         try:
             with own_port():
-                text = self._claimer.redeem(code.terms, relays, limits, wait)
+                text = self._claimer.redeem(code.terms, relays, limit_s, wait)
         except CodeRefused as error:
             raise _code_error(place, error.failed) from None
         assert self._capability is not None

@@ -3,8 +3,9 @@
 import os
 import shlex
 
+from derphole.code_status import CodeIssued, CodeOver, NoCodeNow, WrongCode
 from derphole.config import NetworkOptions
-from derphole.status import CodeIssued, CodeOver, NoCodeNow, Report, WrongCode
+from derphole.status import Report
 from derphole.token.code import MAX_REGION, OWN_RELAY_REGION, drawn_code
 from tunnel.net.clock import monotonic, wall
 from tunnel.net.code_meeting import CodeNews

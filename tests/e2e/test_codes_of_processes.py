@@ -415,7 +415,6 @@ def test_a_guesser_gets_nine_verdicts_and_the_token_still_serves(desk: Desk):
         guesser.send(
             guesser.meeting, encode_code_message(Hello(guesser.session, guesser.run.share))
         )
-        time.sleep(0.3)
         guesser.process()
         assert not guesser.packets
     desk.pipe(token_in(listen), stdin=PAYLOAD).ends_with(0)

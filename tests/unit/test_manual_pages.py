@@ -1,6 +1,7 @@
 """Manual pages and completions in build/share are what the usage texts say, and are read cleanly."""
 
 import importlib.util
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -36,7 +37,7 @@ def test_a_page_is_read_without_a_warning(page):
         ["groff", "-man", "-Tutf8", "-ww", page], capture_output=True, text=True, check=True
     )
     assert not done.stderr
-    assert "SYNOPSIS" in done.stdout.replace("\b", "") or "S\bSY" in done.stdout
+    assert "SYNOPSIS" in re.sub(".\b", "", done.stdout)  # without overstriking
 
 
 def test_text_is_never_taken_for_a_request():

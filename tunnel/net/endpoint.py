@@ -284,7 +284,7 @@ class ClaimerEndpoint(Endpoint):
         self,
         terms: "CodeTerms",
         relays: Relays,
-        limits: tuple[Seconds, Seconds],
+        limit_s: Seconds | None = None,
         wait: Wait | None = None,
     ) -> bytes:
         """Connect to the relay of a code and return what the code stands for.
@@ -295,8 +295,8 @@ class ClaimerEndpoint(Endpoint):
         Args:
             terms: the code.
             relays: one region.
-            limits: how long an answer is awaited, and for how long the relay may say that nobody is
-                there.
+            limit_s: how long a first answer is awaited, also while the relay says that nobody is
+                there; None for the usual times.
             wait: how to wait.
 
         Raises `CodeRefused`, and what `wait` raises or what failed in the background.
@@ -304,7 +304,8 @@ class ClaimerEndpoint(Endpoint):
         from tunnel.proto.code.code_claimer import CodeClaimer
 
         keys = KeyPair.from_secret(os.urandom(SECRET_KEY_SIZE))
-        machine = CodeClaimer(terms, DerpKey(keys.public), os.urandom, *limits)
+        limits = {} if limit_s is None else {"limit_s": limit_s, "absence_s": limit_s}
+        machine = CodeClaimer(terms, DerpKey(keys.public), os.urandom, **limits)
         self._run(machine, relays, keys, 1)
         (wait or self.wait)(lambda: self._redeemed)
         if not isinstance(self._redeemed, CodeAnswered):

@@ -13,18 +13,10 @@ import os
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.network import network_options
 from derphole.cli.frame.output import Output
+from derphole.code_status import CodeIssued, CodeOver, NoCodeNow
 from derphole.config import NetworkOptions
 from derphole.errors import ExpiryRefused, UsageError, utc_text
-from derphole.status import (
-    Caution,
-    CodeIssued,
-    CodeOver,
-    Instruction,
-    NoCodeNow,
-    Report,
-    Status,
-    TokenIssued,
-)
+from derphole.status import Caution, Instruction, Report, Status, TokenIssued
 from derphole.token.code import LEAST_WORDS, MOST_WORDS
 from derphole.token.text import MAX_SESSION_LIFE_S
 from derphole.token.typed_times import parse_when, spoken_duration

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from derphole.cli.commands.relay_ready import RelayReady
+from derphole.code_status import CodeIssued, CodeOver, NoCodeNow, WrongCode
 from derphole.delivery.statuses import Contents, EntryTold, GoesOn, Planned
 from derphole.derptun.statuses import EndNears, Serving, TokenMade, TunnelDown, TunnelUp
 from derphole.forwarding.statuses import (
@@ -23,11 +24,8 @@ from derphole.ssh.public_key import PublicKey
 from derphole.ssh.statuses import KeyKept, KeyShown, LoginTold
 from derphole.status import (
     Caution,
-    CodeIssued,
-    CodeOver,
     Instruction,
     Listening,
-    NoCodeNow,
     Notice,
     PathDetail,
     PathTaken,
@@ -39,7 +37,6 @@ from derphole.status import (
     Status,
     TokenIssued,
     Waiting,
-    WrongCode,
     size_text,
 )
 from derphole.transfer_status import Direction, Incomplete, Progress, Receipt, Traffic

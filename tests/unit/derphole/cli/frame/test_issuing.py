@@ -13,16 +13,9 @@ from derphole.cli.frame.issuing import (
     token_reporter,
 )
 from derphole.cli.frame.output import Output
+from derphole.code_status import CodeIssued, CodeOver, NoCodeNow, WrongCode
 from derphole.errors import UsageError
-from derphole.status import (
-    CodeIssued,
-    CodeOver,
-    Level,
-    NoCodeNow,
-    Notice,
-    TokenIssued,
-    WrongCode,
-)
+from derphole.status import Level, Notice, TokenIssued
 from tunnel.units import WallTime
 
 NOW = WallTime(1_800_000_000.4)  # 2027-01-15T08:00:00Z
