@@ -189,7 +189,8 @@ def test_a_lease_is_renewed_and_one_that_the_router_forgot_is_made_again(
     assert made["lifetime_s"] == SHORT_LEASE_S
 
     (first_end,) = router.leases_end()
-    await_true(lambda: router.leases_end()[0] > first_end, "the lease is renewed")
+    # Between a lease's old line and its new one miniupnpd's file may hold neither.
+    await_true(lambda: max(router.leases_end(), default=0) > first_end, "the lease is renewed")
     assert len(events_of(trace, "mapping.made")) == 1
 
     router.stop()
