@@ -19,6 +19,7 @@ import startup
 import tunnels
 import versus
 from figure import Figure, table
+from load import Load
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = ROOT / ".build" / "bench.json"
@@ -40,7 +41,14 @@ def main() -> int:
         passed = ["--quick"] if options.quick else []
         return against.compare(options.against, names, options.rounds, passed)
     if options.versus:
-        return versus.compare(options.rounds, is_quick=options.quick, is_install=options.install)
+        load = Load(options.busy, options.builds, options.mixed)
+        return versus.compare(
+            options.rounds,
+            load,
+            size_mib=options.mib,
+            is_quick=options.quick,
+            is_install=options.install,
+        )
     rounds = 1 if options.quick else options.rounds
     figures: list[Figure] = []
     for name, benchmark in BENCHMARKS.items():
@@ -61,6 +69,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--against", type=Path)
     parser.add_argument("--versus", action="store_true")
     parser.add_argument("--install", action="store_true")
+    parser.add_argument("--mib", type=int)
+    parser.add_argument("--busy", type=int, default=0)
+    parser.add_argument("--builds", type=int, default=0)
+    parser.add_argument("--mixed", action="store_true")
     return parser.parse_args()
 
 

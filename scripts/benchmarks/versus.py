@@ -1,7 +1,8 @@
 """`scripts/bench --versus`: one file, moved by derphole and by other programs, in turns.
 
 Every program is measured whole, from the start of the sender until both ends are done, in every
-round once.  What a row says is the rate, and how many times derphole's rate that is.
+round once.  What a row says is the rate, and how many times derphole's rate that is.  A load may
+run beside.
 """
 
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from figure import table
+from load import Load
 from relayed import check_copy, write_random
 from rivals import ROOT, Failed, Rival, Site, all_rivals
 
@@ -25,16 +27,22 @@ MIB = 1 << 20
 SIZE, QUICK_SIZE = 1024 * MIB, 64 * MIB
 
 
-def compare(rounds: int, *, is_quick: bool, is_install: bool) -> int:
+def compare(
+    rounds: int, load: Load, *, size_mib: int | None, is_quick: bool, is_install: bool
+) -> int:
     """Print a row for each program; return 1 if none could be measured."""
     if is_install:
         install()
-    if reason := missing_requirements():
+    if reason := missing_requirements() or load.lacks():
         print(f"bench: {reason}", file=sys.stderr)
         return 1
     rivals = [rival for rival in all_rivals() if not rival.lacks()]
     size = QUICK_SIZE if is_quick else SIZE
-    rates, failures = measure(rivals, 1 if is_quick else rounds, size)
+    if size_mib is not None:
+        size = size_mib * MIB
+    with load.running():
+        rates, failures = measure(rivals, 1 if is_quick else rounds, size)
+    print(f"{size // MIB} MiB beside {load.words()}")
     print(table(rows(rates)))
     for rival in all_rivals():
         if lack := rival.lacks():
