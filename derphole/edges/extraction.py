@@ -266,9 +266,10 @@ class Extractor:
 
     def _placed(self, entry: Entry) -> tuple[bytes, Placement]:
         """Return the name that an entry gets here, and what happens to what has it."""
-        folder, name = self._stack[-1], entry.name
-        if is_reserved(name):
+        folder, its_name = self._stack[-1], entry.name
+        if is_reserved(its_name):
             raise _Refused("has a name that belongs to unfinished transfers")
+        name = its_name
         if len(self._stack) == 1:
             name = self._top_names.get(name, name)
         name = local_part(name, self._system)
@@ -276,7 +277,7 @@ class Extractor:
         placed = Placement.NEW
         if there is not Present.NOTHING:
             name, placed = self._placed_beside(entry, name, there)
-        if name != entry.name:
+        if name != its_name:
             self.received.renamed.add(entry.path, f"is called {shown(name)} here")
         return name, placed
 

@@ -101,8 +101,12 @@ class PartialFile:
     def write(self, offset: ByteCount, chunks: Sequence[Buffer]) -> None:
         """Write at an offset; zeros beyond the end become a hole.  Raises `OSError`."""
         if len(chunks) == 1 and 0 < len(chunks[0]) <= ZERO_BLOCK and chunks[0][0]:
-            self._put(offset, [memoryview(chunks[0])])  # most files are small, and not zeros
-            return
+            # Most files are small, and not zeros.
+            count = os.pwrite(self._fd, chunks[0], offset)
+            self._end = max(self._end, offset + count)
+            if count == len(chunks[0]):
+                return
+            offset, chunks = offset + count, (memoryview(chunks[0])[count:],)
         begin = offset
         data: list[memoryview] = []  # to be written, from `begin` on
         zeros: list[memoryview] = []  # behind it
@@ -124,7 +128,7 @@ class PartialFile:
         self._put(begin, data)
 
     def _put(self, offset: ByteCount, views: list[memoryview]) -> None:
-        for batch in batches(views) if len(views) > 1 else (views,) if views else ():
+        for batch in batches(views):
             while batch:
                 count = os.pwritev(self._fd, batch, offset)
                 offset += count
@@ -146,9 +150,11 @@ class PartialFile:
         """
         if size != self._end:
             os.ftruncate(self._fd, size)
-        with suppress(PermissionError):  # a file system without permissions or times
+        try:
             os.fchmod(self._fd, mode)
             os.utime(self._fd, ns=(mtime_ns, mtime_ns))
+        except PermissionError:
+            pass  # a file system without permissions or times
         self.close()
 
     def take_name(self, *, replaces: bool) -> None:

@@ -199,7 +199,7 @@ class ArchiveReader:
             self._take_records(block, events)
         elif self._file is not None and self._file.wants_map:
             self._file.take_map(block)
-        elif block.count(0) == BLOCK:
+        elif not block[0] and block.count(0) == BLOCK:
             self._take_zeros(events)
         else:
             self._take_header(decode_header(block), events)

@@ -20,8 +20,9 @@ gets its final name, and who finds only the temporary one gives it the name.  Pu
 """
 
 from collections.abc import Iterator
+from struct import Struct
 
-from xxhash import xxh3_64
+from xxhash import xxh3_64_digest
 
 from derphole.speech.transfer_messages import Offer, decode_body, encode_body
 from derphole.transfer.entries import Entry, EntryType
@@ -37,6 +38,8 @@ HEADER_SIZE = 24
 _CHECKSUM_SIZE = 8
 _SEALED = HEADER_SIZE - _CHECKSUM_SIZE
 _RECORD_HEADER = 3 + _CHECKSUM_SIZE
+_HEAD = Struct("<BH")  # type and size of a record
+_ENTRY = Struct("<BHQqH")  # what is before the path of an entry
 _OFFER, _TOKEN, _BEGUN, _FINISHED = 1, 2, 3, 4
 _OFFER_MESSAGE = 0x10
 # Chosen: a path and a link target of 4096 bytes each fit, and nothing larger is read.
@@ -84,11 +87,8 @@ class Finished:
 Record = OfferKept | TokenKept | Begun | Finished
 
 
-def _checksum(last: bytes, data: Buffer, body: Buffer = b"") -> bytes:
-    hashed = xxh3_64(last)
-    hashed.update(data)
-    hashed.update(body)
-    return hashed.digest()
+def _checksum(last: bytes, data: Buffer, body: bytes = b"") -> bytes:
+    return xxh3_64_digest(b"%b%b%b" % (last, data, body))
 
 
 class JournalWriter:
@@ -113,7 +113,7 @@ class JournalWriter:
         kind, body = _encode(record)
         if len(body) > MAX_RECORD:
             raise ValueError(f"a record of {len(body)} bytes")
-        head = bytes((kind,)) + len(body).to_bytes(2, "little")
+        head = _HEAD.pack(kind, len(body))
         self._last = _checksum(self._last, head, body)
         return head + self._last + body
 
@@ -258,14 +258,8 @@ def _encode(record: Record) -> tuple[int, bytes]:
 
 
 def _encode_entry(entry: Entry) -> bytes:
-    numbers = (
-        entry.type.to_bytes(1, "little")
-        + entry.mode.to_bytes(2, "little")
-        + entry.size.to_bytes(8, "little")
-        + entry.mtime_ns.to_bytes(8, "little", signed=True)
-        + len(entry.path).to_bytes(2, "little")
-    )
-    return numbers + entry.path + entry.target
+    path, kind, size, mtime_ns, mode, target = entry
+    return _ENTRY.pack(kind, mode, size, mtime_ns, len(path)) + path + target
 
 
 def _decode(kind: int, body: bytes) -> Record | _Unknown:
