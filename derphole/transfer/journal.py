@@ -88,7 +88,7 @@ Record = OfferKept | TokenKept | Begun | Finished
 
 
 def _checksum(last: bytes, data: Buffer, body: bytes = b"") -> bytes:
-    return xxh3_64_digest(b"%b%b%b" % (last, data, body))
+    return xxh3_64_digest(b"".join((last, data, body)))
 
 
 class JournalWriter:

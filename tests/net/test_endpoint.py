@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gevent
 import pytest
+from gevent.queue import Queue
 
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey
 from tunnel.errors import MisuseError, PeerClosed, StreamReset
@@ -110,6 +111,41 @@ def test_bytes_go_both_ways_and_what_happens_is_told_in_order(relays, gate):
     (arrival,) = [event for event in told["issuer"] if isinstance(event, LinkArrived)]
     assert arrival.link is there
     assert len(arrival.instance) == 16
+
+
+@pytest.mark.parametrize("is_relay_only", [True, False], ids=["relay", "direct"])
+def test_datagrams_of_any_size_go_both_ways_beside_a_stream(relays, gate, is_relay_only):
+    options = EndpointOptions(is_relay_only=is_relay_only, has_datagrams=True)
+    sizes = [0, 1, 1200, 1472, 9000, 65507]
+    sent = [os.urandom(size) for size in sizes]
+    came, back = [], Queue()
+    with (
+        IssuerEndpoint(NOISE, DERP, gate, options=options) as issuer,
+        ClaimerEndpoint(options=options) as claimer,
+    ):
+        issuer.open(relays)
+        link = claimer.claim(invitation(gate), relays)
+        there = issuer.accept_link()
+        if not is_relay_only:
+            assert claimer.wait(lambda: link.direct_path, WAIT_S)
+        stream = link.open_stream()
+        stream.write(b"hello")
+        taken = there.accept_stream()
+        taken.on_datagram = lambda data: (came.append(data), taken.send_datagram(data[::-1]))
+        stream.on_datagram = back.put
+        for data in sent:
+            stream.send_datagram(data)
+            assert back.get(timeout=WAIT_S) == data[::-1]
+
+    assert came == sent
+
+
+def test_datagrams_that_were_not_agreed_on_are_refused(relays, gate):
+    with IssuerEndpoint(NOISE, DERP, gate) as issuer, ClaimerEndpoint() as claimer:
+        issuer.open(relays)
+        stream = claimer.claim(invitation(gate), relays).open_stream()
+        with pytest.raises(MisuseError):
+            stream.send_datagram(b"x")
 
 
 def test_a_link_moves_to_a_direct_path_and_the_owner_is_told(relays, gate):

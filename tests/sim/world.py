@@ -582,9 +582,10 @@ class World:
         )
         return self._join(host, None, wire)
 
-    def linked_pair(self, **wire: float) -> tuple[Host, Host]:
+    def linked_pair(self, features: Feature = NO_FEATURE, **wire: float) -> tuple[Host, Host]:
         """Return (issuer, claimer) with a link that is up."""
-        issuer, claimer = self.issuer(**wire), self.claimer(**wire)
+        issuer = self.issuer(features=features, **wire)
+        claimer = self.claimer(features=features, **wire)
         self.drive(lambda: issuer.link is not None and claimer.link is not None)
         return issuer, claimer
 

@@ -34,6 +34,7 @@ from tunnel.crypto.cpace import Agreement
 from tunnel.crypto.keys import DerpKey, KeyPair, Secret
 from tunnel.proto.code import code_issuer, code_series, terms
 from tunnel.proto.code.code_claimer import CodeClaimer
+from tunnel.proto.datagrams import outgoing
 from tunnel.proto.link import liveness, parameters, path, rekey, resending
 from tunnel.proto.meeting import asking, claimer, handshake, issuer, places
 from tunnel.proto.paths import packet_size
@@ -80,6 +81,7 @@ CONSTANTS = {
     "noise_name": noise.PROTOCOL_NAME,
     "prologue_label": handshake.PROLOGUE_LABEL,
     "feature_relay_only": parameters.Feature.RELAY_ONLY,
+    "feature_datagrams": parameters.Feature.DATAGRAMS,
     "first_retry_s": asking.FIRST_RETRY_S,
     "max_retry_s": asking.MAX_RETRY_S,
     "relay_turn_s": asking.RELAY_TURN_S,
@@ -168,6 +170,10 @@ CONSTANTS = {
     "base_datagram": packet_size.BASE_DATAGRAM,
     "max_datagram": packet_size.MAX_DATAGRAM,
     "max_probes": packet_size.MAX_PROBES,
+    "max_forwarded": frames.MAX_DATAGRAM,
+    "min_piece": frames.MIN_PIECE,
+    "datagram_wait_ms": round(outgoing.MAX_WAIT_S * 1e3),
+    "datagram_age_ms": round(outgoing.MAX_AGE_S * 1e3),
     "raise_after_s": packet_size.RAISE_AFTER_S,
     "control_stream": 0,
     "data_stream": 2,
@@ -265,7 +271,17 @@ FRAMES = {
     ),
     "rekey": (frames.Rekey(b"\xf1" * 32), {"ephemeral": number(b"\xf1" * 32)}),
     "rekey_answer": (frames.RekeyAnswer(b"\xf1" * 32), {"ephemeral": number(b"\xf1" * 32)}),
-    "datagram": (frames.Datagram(b"abc" * 100), {"size": 300, "data": number(b"abc" * 100)}),
+    "datagram": (
+        frames.Datagram(MAXIMUM[8], MAXIMUM[4], 0xE0F1, 0xE0F4, b"abc"),
+        {
+            "flow": MAXIMUM[8],
+            "number": MAXIMUM[4],
+            "offset": 0xE0F1,
+            "whole": 0xE0F4,
+            "size": 3,
+            "data": number(b"abc"),
+        },
+    ),
     "close": (frames.Close(0xF1F2, "why"), {"code": 0xF1F2, "size": 3, "text": number(b"why")}),
 }
 

@@ -204,7 +204,7 @@ class ExchangeReader:
         self.claim = self.payload("claim_payload", noise.open(claim["sealed_payload"]))
         program = self.exchange["claimer"]["program"]
         check(self.claim["program"].rstrip(b"\0") == program.encode(), "the claimer's program")
-        check(number(self.claim["supported"]) == 1, "the features the claimer knows")
+        check(number(self.claim["supported"]) == 3, "the features the claimer knows")
         return noise
 
     def read_decision(self, noise):

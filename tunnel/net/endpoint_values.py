@@ -50,6 +50,7 @@ class EndpointOptions:
         give_up_after_s: silence after which a link is over, once something is unanswered.
         renew_after_s: silence after which a claimer asks whether the issuer holds its link still,
             and gets another one if it does not; None for never.
+        has_datagrams: whether streams carry datagrams too; the other side must know of it.
     """
 
     is_relay_only: bool = False
@@ -57,11 +58,13 @@ class EndpointOptions:
     udp_port: int = 0
     give_up_after_s: Seconds = 60.0
     renew_after_s: Seconds | None = None
+    has_datagrams: bool = False
 
     @property
     def features(self) -> Feature:
         """What this side wants, and requires the other side to know."""
-        return Feature.RELAY_ONLY if self.is_relay_only else NO_FEATURE
+        relay_only = Feature.RELAY_ONLY if self.is_relay_only else NO_FEATURE
+        return relay_only | (Feature.DATAGRAMS if self.has_datagrams else NO_FEATURE)
 
 
 DEFAULT_OPTIONS = EndpointOptions()

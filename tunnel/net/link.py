@@ -11,6 +11,7 @@ from gevent.event import Event
 
 from tunnel.errors import ClosedHere, LinkEnded, PeerClosed, PeerSilent, StreamReset
 from tunnel.net.clock import monotonic
+from tunnel.proto.datagrams.incoming import DatagramArrived
 from tunnel.proto.link.events import (
     AddressSeen,
     LinkClosed,
@@ -43,7 +44,11 @@ LinkNews = LinkStalled | LinkResumed | PathChanged | AddressSeen | PeerOffered |
 
 
 class Stream:
-    """One reliable ordered two-way byte stream.
+    """One reliable ordered two-way byte stream, and the datagrams of a flow of the same id.
+
+    Attributes:
+        on_datagram: called with each datagram of the flow, where both sides have datagrams; it may
+            not wait.  Until it is set they are dropped.
 
     Args:
         link: the link it belongs to.
@@ -56,6 +61,7 @@ class Stream:
         self._link = link
         self._sending = sending
         self._receiving = receiving
+        self.on_datagram: Callable[[bytes], None] | None = None
         self._may_read = Event()
         self._may_write = Event()
         self._stop_code: int | None = None  # we want no more bytes
@@ -74,6 +80,15 @@ class Stream:
             self._link.flush()
         self._link.wake()
         self._wait_stored()
+
+    def send_datagram(self, data: bytes) -> None:
+        """Send a datagram, of 65507 bytes at most; it arrives once or never, and waits for nothing.
+
+        Raises `MisuseError` where the sides did not agree on datagrams, `LinkEnded`.
+        """
+        self._check_writable()
+        self._link.machine.send_datagram(monotonic(), self.id, data)
+        self._link.wake()
 
     def end(self) -> None:
         """Send a clean end behind everything written."""
@@ -352,6 +367,10 @@ class Link:
                 held = self._streams.get(stream)
                 if held is not None:
                     held.tell_writable()
+            case DatagramArrived(flow, data):
+                held = self._streams.get(flow)
+                if held is not None and held.on_datagram is not None:
+                    held.on_datagram(data)
             case StreamOver(stream):
                 self._forget(stream)
             case LinkStalled() | LinkResumed():

@@ -16,12 +16,14 @@
     0x0d RETURN         stream u64, limit u64, recalls u32
     0x10 REKEY          ephemeral key 32
     0x11 REKEY_ANSWER   ephemeral key 32
-    0x12 DATAGRAM       size u16, bytes (reserved for UDP forwarding)
+    0x12 DATAGRAM       flow u64, number u32, offset u16, whole size u16, size u16, bytes
     0x13 CLOSE          code u16, size u8, UTF-8 text
 
 Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d.  Ack ranges go downwards: the first covers `length`
 numbers that end at `largest`; `gap` (>= 1) numbers are missing before the next one, of `length`
-(>= 1) numbers.  An unknown type cannot be skipped and makes the packet undecodable.
+(>= 1) numbers.  A datagram that does not fit its packet comes in several frames of one number, each
+but the last of MIN_PIECE bytes at least.  An unknown type cannot be skipped and makes the packet
+undecodable.
 Layout: docs/protocol.md, section "Frames".
 """
 
@@ -46,6 +48,8 @@ MAX_OFFSET = (1 << 62) - 1
 TOKEN_SIZE = 8
 STREAM_HEADER_SIZE = 20  # with the type byte
 STREAM_ENDS = 1
+MAX_DATAGRAM = 65507  # bytes that UDP over IPv4 carries at most
+MIN_PIECE = 512  # of a datagram, but for the last one: so a datagram has 128 pieces at most
 
 PADDING = b"\0"
 
@@ -55,6 +59,9 @@ _REKEY, _REKEY_ANSWER, _DATAGRAM, _CLOSE = range(0x10, 0x14)
 _STREAM_HEADER = struct.Struct("<BQQBH")
 _ACK_HEADER = struct.Struct("<BHBBIQI")
 _ACK_RANGE = struct.Struct("<II")
+_DATAGRAM_HEADER = struct.Struct("<BQIHHH")
+DATAGRAM_HEADER_SIZE = _DATAGRAM_HEADER.size
+_DATAGRAM_FIELDS = struct.Struct("<QIHHH")
 _STREAM_FIELDS, _ACK_FIELDS = struct.Struct("<QQBH"), struct.Struct("<HBBIQI")  # type byte read
 _MAX_U32 = MAX_RECEIVE_BUFFER = 0xFFFFFFFF
 MAX_ACK_SIZE = _ACK_HEADER.size + MAX_ACK_RANGES * _ACK_RANGE.size
@@ -203,8 +210,20 @@ class RekeyAnswer:
 
 @frozen
 class Datagram:
-    """An unreliable message, reserved for UDP forwarding."""
+    """A datagram of a flow, or a piece of one.
 
+    Args:
+        flow: the stream that the flow belongs to.
+        number: of the datagram; counts up, and begins again at 0 behind the largest.
+        offset: where the bytes belong in it.
+        whole: bytes of the whole datagram, 0 to `MAX_DATAGRAM`.
+        data: the bytes.
+    """
+
+    flow: int
+    number: int
+    offset: int
+    whole: int
     data: bytes
 
 
@@ -265,6 +284,15 @@ def encode_stream(frame: StreamData) -> bytes:
     return header + frame.data
 
 
+def encode_datagram(frame: Datagram) -> bytes:
+    """Return a DATAGRAM frame."""
+    size = len(frame.data)
+    header = _DATAGRAM_HEADER.pack(
+        _DATAGRAM, frame.flow, frame.number, frame.offset, frame.whole, size
+    )
+    return header + frame.data
+
+
 def encode(frame: Frame) -> bytes:
     """Return the bytes of one frame."""
     match frame:
@@ -297,8 +325,8 @@ def encode(frame: Frame) -> bytes:
             return bytes((_REKEY,)) + ephemeral
         case RekeyAnswer(ephemeral):
             return bytes((_REKEY_ANSWER,)) + ephemeral
-        case Datagram(data):
-            return bytes((_DATAGRAM,)) + _u(len(data), 2) + data
+        case Datagram():
+            return encode_datagram(frame)
         case Close(code, text):
             # Cut between characters.
             packed = text.encode(errors="replace")[:MAX_CLOSE_TEXT]
@@ -361,6 +389,15 @@ def _decode_candidates(reader: Reader) -> Candidates:
     )
 
 
+def _decode_datagram(reader: Reader) -> Datagram:
+    flow, number, offset, whole, size = reader.fields(_DATAGRAM_FIELDS)
+    end = offset + size
+    is_piece = size >= MIN_PIECE or (size > 0 and end == whole)
+    if whole > MAX_DATAGRAM or end > whole or not (is_piece or size == whole):
+        raise DecodeError("a datagram, or a piece of one, of a size that none has")
+    return Datagram(flow, number, offset, whole, reader.bytes(size))
+
+
 def _decode_close(reader: Reader) -> Close:
     code, size = reader.uint(2), reader.uint(1)
     return Close(code, reader.bytes(size).decode("utf-8", "replace"))
@@ -381,6 +418,6 @@ _DECODERS: dict[int, Callable[[Reader], Frame]] = {
     _RETURN: lambda reader: Return(reader.uint(8), reader.uint(8), reader.uint(4)),
     _REKEY: lambda reader: Rekey(reader.bytes(32)),
     _REKEY_ANSWER: lambda reader: RekeyAnswer(reader.bytes(32)),
-    _DATAGRAM: lambda reader: Datagram(reader.bytes(reader.uint(2))),
+    _DATAGRAM: _decode_datagram,
     _CLOSE: _decode_close,
 }

@@ -49,7 +49,8 @@ def all_frames() -> list[wire.Frame]:
         wire.Return(0, 1 << 15, 1),
         wire.Rekey(bytes(range(32))),
         wire.RekeyAnswer(bytes(range(32))),
-        wire.Datagram(b"datagram"),
+        wire.Datagram(4, 7, 0, 8, b"datagram"),
+        wire.Datagram(6, 8, 1000, 1003, b"end"),
         wire.Close(3, "replaced"),
     ]
 

@@ -53,7 +53,17 @@ GOLDEN = [
     ("return", Return(1, 65536, 3), "0d 0100000000000000 0000010000000000 03000000"),
     ("re-key", Rekey(KEY), "10" + KEY.hex()),
     ("answer to a re-key", RekeyAnswer(KEY), "11" + KEY.hex()),
-    ("datagram", Datagram(b"abc"), "12 0300 616263"),
+    (
+        "datagram",
+        Datagram(4, 7, 0, 3, b"abc"),
+        "12 0400000000000000 07000000 0000 0300 0300 616263",
+    ),
+    ("empty datagram", Datagram(4, 7, 0, 0, b""), "12 0400000000000000 07000000 0000 0000 0000"),
+    (
+        "last piece",
+        Datagram(4, 7, 512, 513, b"z"),
+        "12 0400000000000000 07000000 0002 0102 0100 7a",
+    ),
     ("close", Close(16, "done é"), "13 1000 07 646f6e6520c3a9"),
 ]  # fmt: skip
 

@@ -1,5 +1,6 @@
 """What a link tells its owner."""
 
+from tunnel.proto.datagrams.incoming import DatagramArrived
 from tunnel.proto.machine import UdpEndpoint
 from tunnel.proto.streams.table import StreamEvent
 from tunnel.units import Seconds
@@ -74,6 +75,7 @@ class PathAnswered:
 
 LinkEvent = (
     StreamEvent
+    | DatagramArrived
     | LinkStalled
     | LinkResumed
     | LinkClosed

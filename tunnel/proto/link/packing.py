@@ -1,6 +1,6 @@
 """Packing: builds the sealed packets of one link, and notes each as sent on its path.
 
-    frames       --> a general packet: control, acknowledgements, small writes, probes
+    frames       --> a general packet: control, acknowledgements, small writes, datagrams, probes
     stream bytes --> a bulk packet, or a burst of equal datagrams in memory that is used again
 
 What goes out, when and by which path is the `Sender`'s matter.  Source: design, section 6;
@@ -10,6 +10,7 @@ docs/protocol.md, section "Packets".
 from collections import deque
 
 from tunnel.crypto.packets import BurstBuffer, PacketSealer
+from tunnel.proto.datagrams.outgoing import OutgoingDatagrams
 from tunnel.proto.link.liveness import Liveness
 from tunnel.proto.link.parameters import LinkCounters
 from tunnel.proto.link.path import Path
@@ -32,6 +33,7 @@ class Packer:
     Args:
         sealer: seals what goes out.
         streams: where stream bytes come from.
+        datagrams: where datagrams come from.
         liveness: told of every packet that is sent.
         counters: counted up here.
     """
@@ -40,11 +42,13 @@ class Packer:
         self,
         sealer: PacketSealer,
         streams: Streams,
+        datagrams: OutgoingDatagrams,
         liveness: Liveness,
         counters: LinkCounters,
     ) -> None:
         self._sealer = sealer
         self._streams = streams
+        self._datagrams = datagrams
         self._liveness = liveness
         self._counters = counters
         self._bursts: deque[BurstBuffer] = deque()  # the one unused for longest first
@@ -52,6 +56,10 @@ class Packer:
     def capacity(self, path: Path) -> ByteCount:
         """Return how many stream bytes the largest packet of a path carries."""
         return layout.bulk_capacity(path.packet_size, self._sealer.tag_size)
+
+    def general_capacity(self, path: Path) -> ByteCount:
+        """Return how many bytes of frames the largest packet of a path carries."""
+        return layout.general_capacity(path.packet_size, self._sealer.tag_size)
 
     def filled(self, frames: bytes | bytearray, size: ByteCount) -> bytes | bytearray:
         """Return frames that fill a datagram of `size`, which an answer then proves to pass.
@@ -115,6 +123,12 @@ class Packer:
         """Pack STREAM frames, with control and acknowledgements behind them."""
         record, packet = self._general(now, path, packed, True, ranges, frames)
         self._sent(now, path, record)
+        return Transmit(packet, path.endpoint, is_control=False)
+
+    def datagrams(self, now: Instant, path: Path, packed: bytearray) -> Transmit:
+        """Pack DATAGRAM frames, with acknowledgements behind them; none of it is sent again."""
+        record, packet = self._general(now, path, packed, is_ack_eliciting=True)
+        self._sent(now, path, record, is_ping=False)
         return Transmit(packet, path.endpoint, is_control=False)
 
     def probe(
@@ -200,13 +214,21 @@ class Packer:
             stream.lost(stop, stop, is_end=True)
 
     def _sent(
-        self, now: Instant, path: Path, record: SentRecord, *, is_awaited: bool = True
+        self,
+        now: Instant,
+        path: Path,
+        record: SentRecord,
+        *,
+        is_awaited: bool = True,
+        is_ping: bool = True,
     ) -> None:
-        if record.is_ack_eliciting and not (record.ranges or record.frames):
+        """Note a record; one with nothing in it that is sent again is a ping, or datagrams."""
+        if is_ping and record.is_ack_eliciting and not (record.ranges or record.frames):
             path.ledger.sent_ping(record)
         else:
             path.ledger.sent(record)
         if record.is_ack_eliciting:
-            path.on_sent(now, record, self._streams.next_sender() is not None)
+            has_more = self._datagrams.are_waiting or self._streams.next_sender() is not None
+            path.on_sent(now, record, has_more)
         self._liveness.sent(now, record.is_ack_eliciting and is_awaited)
         self._counters.sent(path.id, record.count * record.size)

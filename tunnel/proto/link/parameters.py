@@ -14,10 +14,11 @@ class Feature(IntFlag):
     """What a side knows, wants and requires; a decision carries what is in force for both."""
 
     RELAY_ONLY = 1 << 0  # wanted by either side, it holds for both
+    DATAGRAMS = 1 << 1  # the same: either side may send them
 
 
 NO_FEATURE = Feature(0)
-SUPPORTED_FEATURES = Feature.RELAY_ONLY
+SUPPORTED_FEATURES = Feature.RELAY_ONLY | Feature.DATAGRAMS
 
 
 @frozen

@@ -3,11 +3,11 @@
 It opens what arrives, feeds the streams, has acknowledgements sent for what is stored, and says
 when it must be called again.  The rest is its parts' matter:
 
-    packets --> opener --> frames --> streams
+    packets --> opener --> frames --> streams, datagrams
                                   --> AckRoutes       what is owed for them
                                   --> InFlight        what they acknowledge of ours
                                   --> PathTalk        what they say of direct paths
-    packets <-- Packer <-- Sender <-- streams, AckRoutes, ControlQueue, probes of the paths
+    packets <-- Packer <-- Sender <-- streams, datagrams, AckRoutes, ControlQueue, probes of paths
 
     OPEN --close()--> CLOSED    we ended it
      |  --CLOSE-----> CLOSED    they ended it
@@ -33,7 +33,9 @@ from collections.abc import Callable
 from tunnel.crypto.keys import Secret
 from tunnel.crypto.link_keys import packet_keys
 from tunnel.crypto.packets import OpenedBulk, OpenedGeneral
-from tunnel.errors import DecodeError, ProtocolViolation
+from tunnel.errors import DecodeError, MisuseError, ProtocolViolation
+from tunnel.proto.datagrams.incoming import IncomingDatagrams
+from tunnel.proto.datagrams.outgoing import OutgoingDatagrams
 from tunnel.proto.link.ack_routes import AckRoutes
 from tunnel.proto.link.control_queue import ControlQueue
 from tunnel.proto.link.events import (
@@ -94,6 +96,8 @@ class PeerLink(Machine[LinkEvent]):
         # The root lives in `_rekeying` alone, which forgets it at the first re-key.
         self.parameters = replace(parameters, root=Secret(b""))
         self.streams = Streams(parameters.is_issuer, memory)
+        self.datagrams_out, self.datagrams_in = OutgoingDatagrams(), IncomingDatagrams()
+        self._has_datagrams = bool(parameters.features & Feature.DATAGRAMS)
         self.counters = LinkCounters()
         self.closed_at: Instant | None = None
         self.is_relay_only = bool(parameters.features & Feature.RELAY_ONLY)  # a side wants it so
@@ -112,7 +116,8 @@ class PeerLink(Machine[LinkEvent]):
             relays_up,
         )
         self._paths = Paths(relay, PathTable(now, entropy, trace))
-        self._packer = Packer(sealer, self.streams, self._liveness, self.counters)
+        out = self.streams, self.datagrams_out
+        self._packer = Packer(sealer, *out, self._liveness, self.counters)
         self._control = ControlQueue(self.streams)
         self._acks = AckRoutes(self._paths)
         told = (self.streams, self._liveness, self.counters)
@@ -125,7 +130,7 @@ class PeerLink(Machine[LinkEvent]):
             self.is_relay_only,
             parameters.is_admitted,
         )
-        self._sender = Sender(self._paths, self._packer, self._control, self._acks, *told)
+        self._sender = Sender(self._paths, self._packer, self._control, self._acks, *out, *told[1:])
         self.our_grant = parameters.our_grant
         self._close: wire.Close | None = None
         self._close_is_due_at: Instant | None = None
@@ -158,6 +163,13 @@ class PeerLink(Machine[LinkEvent]):
     def read(self, now: Instant, stream: int, size: int) -> list[Buffer]:
         """Take up to `size` bytes of a stream."""
         return self.streams.read(now, stream, size, self.rtt_s)
+
+    def send_datagram(self, now: Instant, flow: int, data: bytes) -> None:
+        """Send a datagram of a flow, once or never; 65507 bytes at most."""
+        if not self._has_datagrams:
+            raise MisuseError("datagrams were not agreed on")
+        if not self.is_closed:
+            self.datagrams_out.send(now, flow, data)
 
     def use_lanes(self, now: Instant, lanes: dict[int, bool], allows_loopback: bool) -> None:
         """Probe direct paths from these lanes (number -> whether IPv6), if both sides want them.
@@ -440,6 +452,11 @@ class PeerLink(Machine[LinkEvent]):
             case wire.StreamData(stream, offset, data, is_end):
                 self._liveness.carried(now)
                 return self.streams.receive_data(now, stream, offset, data, is_end, self.rtt_s)
+            case wire.Datagram() if self._has_datagrams:
+                self._liveness.carried(now)
+                arrived = self.datagrams_in.take(now, frame)
+                if arrived is not None:
+                    self._events.append(arrived)
             case wire.Ack():
                 self._in_flight.acked(now, arrived_at, by, frame)
             case wire.Reset() | wire.Stop() | wire.Credit() | wire.Recall() | wire.Return():
@@ -535,6 +552,8 @@ class PeerLink(Machine[LinkEvent]):
         self._in_flight.forget_all()
         self._paths.direct.keep_active_only()
         self._packer.let_go()
+        self.datagrams_out.clear()
+        self.datagrams_in.clear()
         self._control.clear()
         self._acks.clear()
         self._liveness.is_stalled = False

@@ -1,13 +1,14 @@
 """Sender: what goes out on a link now, and by which of its paths.
 
     every ack by the path its packets came on, and by others: `tunnel.proto.link.ack_routes`
-    control frames, pings and stream bytes by the active path: a direct one, or the relay
+    control, pings, datagrams and stream bytes by the active path: a direct one, or the relay
     challenges and answers by the path they are about
 
 How packets are built: `tunnel.proto.link.packing`; what becomes of them:
 `tunnel.proto.link.resending`.  This module knows no keys, and nothing about what comes in.
 """
 
+from tunnel.proto.datagrams.outgoing import OutgoingDatagrams
 from tunnel.proto.link.ack_routes import AckRoutes
 from tunnel.proto.link.control_queue import ControlQueue
 from tunnel.proto.link.liveness import Liveness
@@ -37,6 +38,7 @@ class Sender:
         control: what is to be said beside stream bytes.
         acks: what is to be acknowledged.
         streams: where stream bytes come from.
+        datagrams: where datagrams come from.
         liveness: told of probes of sizes; the packer tells it of the rest.
         counters: counted up here.
     """
@@ -48,6 +50,7 @@ class Sender:
         control: ControlQueue,
         acks: AckRoutes,
         streams: Streams,
+        datagrams: OutgoingDatagrams,
         liveness: Liveness,
         counters: LinkCounters,
     ) -> None:
@@ -56,6 +59,7 @@ class Sender:
         self._control = control
         self._acks = acks
         self._streams = streams
+        self._datagrams = datagrams
         self._liveness = liveness
         self._counters = counters
 
@@ -71,7 +75,7 @@ class Sender:
 
     def next_pacing(self, now: Instant) -> Instant | None:
         """Return when pacing lets the next data go, if data waits for that."""
-        if self._streams.next_sender() is None:
+        if self._streams.next_sender() is None and not self._datagrams.are_waiting:
             return None
         return self._paths.active.next_send_at(now)
 
@@ -85,6 +89,7 @@ class Sender:
         packets = self._probes(now)
         packets += self._size_probes(now)
         packets += self._relay_pings(now)
+        packets += self._next_datagrams(now, limit - len(packets))
         if self._has_small_data(now):
             packets.append(self._next_small_data(now, self._paths.active, carries_control=True))
         # Sending data makes no control due, so control is asked for once and not at each packet.
@@ -96,6 +101,7 @@ class Sender:
             if packet is None:
                 break
             packets.append(packet)
+            self._datagrams.stream_sent(len(packet.data))
             if packet.segment_size:
                 bursts_left -= 1
         return packets
@@ -170,6 +176,25 @@ class Sender:
             is_ack_eliciting=asks or bool(frames),
             is_awaited=path is active,
         )
+
+    # -- datagrams --------------------------------------------------------------------------
+
+    def _next_datagrams(self, now: Instant, limit: int) -> list[Transmit]:
+        """Build packets of datagrams, as long as it is their turn and the path has room."""
+        packets: list[Transmit] = []
+        datagrams, path = self._datagrams, self._paths.active
+        if not datagrams.are_waiting:
+            return packets
+        do_streams_wait = self._streams.next_sender() is not None
+        while len(packets) < limit and datagrams.has_turn(now, do_streams_wait=do_streams_wait):
+            if not path.room(now):
+                break
+            packed = bytearray()
+            size = self._packer.general_capacity(path)
+            datagrams.pack(packed, size)
+            self._acks.add_to(packed, now, path, size)
+            packets.append(self._packer.datagrams(now, path, packed))
+        return packets
 
     # -- stream bytes -----------------------------------------------------------------------
 
