@@ -8,15 +8,16 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from support.documents import SHELL_KINDS, blocks_of, of_ours, parse_ours
 
 from derphole.cli.catalogue import COMMANDS
-from derphole.cli.frame.arguments import GLOBAL_FLAGS, check_count, fit, known_options, scan
+from derphole.cli.frame.arguments import GLOBAL_FLAGS, known_options
 from derphole.errors import UsageError
 from derphole.network.verdict import Verdict
 from derphole.status import State
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tests/interop/README.md"])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "tests/interop/README.md"])
 PAGES = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]  # that tells of the past, too
 OWN_PAGES = [
     path for path in PAGES if "interop" not in path.parts
@@ -150,77 +151,38 @@ def test_the_design_has_every_section_that_the_code_names() -> None:
 # -- commands and options -------------------------------------------------------------------
 
 
-def command_lines(text: str) -> Iterator[list[str]]:
+def command_lines(path: Path) -> Iterator[list[str]]:
     """Yield the words of every command line of ours, in code blocks and in prose."""
-    blocks = re.findall(r"^```(?:sh|console)$(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    lines = []
-    for block in blocks:
-        is_session = re.search(r"^\$ ", block, re.MULTILINE) is not None
-        shown = block.splitlines()
-        lines += [line[2:] for line in shown if line.startswith("$ ")] if is_session else shown
-    lines += [span for span in spans(text) if re.match(r"(derphole|derptun) \S", span)]
-    for line in lines:
-        words = shlex.shlex(line, posix=True, punctuation_chars="|;()<>&")
-        words.whitespace_split = True
-        yield from of_ours(list(words))
-
-
-def of_ours(words: list[str]) -> Iterator[list[str]]:
-    """Yield the commands of a shell line that run one of our programs, without redirections."""
-    command: list[str] = []
-    for word in [*words, ";"]:
-        if re.fullmatch(r"[|;()<>&]+", word):
-            if command[:1] in (["derphole"], ["derptun"]) and command[1:]:
-                yield command
-            command = ["(file)"] if word in ("<", ">") else []
-        else:
-            command.append(word)
-
-
-def parsed(words: list[str]) -> None:
-    """Parse a command line as the program does; raises `UsageError`."""
-    program = COMMANDS[words[0]]
-    leading = scan(words[1:], GLOBAL_FLAGS, stop_at_word=True)
-    if not leading.words:
-        return
-    [name] = leading.words
-    if name == "COMMAND":
-        return
-    if name == "help":
-        check_count(name, leading.rest, 0, 2 if leading.rest[:1] == ["ssh"] else 1)
-        return
-    if name in program.groups:
-        leading = scan(leading.rest, GLOBAL_FLAGS, stop_at_word=True)
-        if not leading.words:
-            return
-        name = f"{name} {leading.words[0]}"
-    if name not in program.commands:
-        raise UsageError(f"unknown command: {name}")
-    command = program.commands[name]
-    usage = command.load().USAGE
-    taken = scan(leading.rest, known_options(usage) if command.takes_options else GLOBAL_FLAGS)
-    if taken.words:  # `derphole open` alone names the command
-        check_count(name, taken.words, command.least, command.most)
-        fit(usage, name, taken)
+    for block in blocks_of(path, path.parent):
+        if block.kind in SHELL_KINDS:
+            for step in block.steps:
+                yield from of_ours(step.command)
+    for span in spans(path.read_text()):
+        if re.match(r"(derphole|derptun) \S", span):
+            yield from of_ours(span)
 
 
 @each_page
 def test_commands_that_are_named_can_be_typed(path: Path) -> None:
-    for words in command_lines(path.read_text()):
+    for words in command_lines(path):
         try:
-            parsed(words)
+            parse_ours(words)
         except UsageError as error:
             pytest.fail(f"{shlex.join(words)}: {error.sentence}")
 
 
-def test_the_reader_of_commands_finds_them_and_their_faults() -> None:
-    text = "```sh\ntar -c x | pv | derphole pipe --tokenfile F TOKEN < in # a note\n```\n`derphole help nothing at all`"
-    pipe, help_line = command_lines(text)
+def test_the_reader_of_commands_finds_them_and_their_faults(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    path.write_text(
+        "```sh\ntar -c x | pv | derphole pipe --tokenfile F TOKEN < in # a note\n```\n"
+        "`derphole help nothing at all`"
+    )
+    pipe, help_line = command_lines(path)
 
     assert pipe == ["derphole", "pipe", "--tokenfile", "F", "TOKEN"]
     for words in (pipe, help_line, ["derphole", "lisen"], ["derphole", "share", "1", "2"]):
         with pytest.raises(UsageError):
-            parsed(words)
+            parse_ours(words)
 
 
 @cache
