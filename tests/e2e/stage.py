@@ -11,6 +11,7 @@ import pty
 import re
 import shlex
 import signal
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from support.processes import PROGRAM, Process, await_true, clean_environment
 from support.shown_output import difference
 
 CODE = r"\b(\d+-\d{6}(?:-[a-z]+)+)\b"
+Values = Mapping[str, "str | int | Path"]
 TOKEN = r"\b((?:dhp|dtcli|dtsrv)1_[\w-]{20,})"
 STEP_S = 60.0
 
@@ -91,9 +93,9 @@ class Stage:
         self._steps = [step for block in blocks for step in block.steps]
         self._consoles = [block.kind == "console" for block in blocks for _ in block.steps]
         self._taken = 0
-        self._variables = dict(variables)
+        self.variables = dict(variables)
         self._played: list[tuple[Played, bool]] = []
-        self._others: list[Process] = []
+        self._asides: list[Process] = []
 
     def environment(self, place: Path) -> dict[str, str]:
         """Return the variables of somebody whose home is one of the two folders."""
@@ -101,7 +103,7 @@ class Stage:
         own = {"HOME": str(place), "PATH": os.pathsep.join(paths), "TERM": "dumb", "LC_ALL": "C"}
         kept = place / ".kept"
         kept.mkdir(exist_ok=True)
-        return {**clean_environment(kept), **own, **self._variables}
+        return {**clean_environment(kept), **own, **self.variables}
 
     def program(self, name: str, script: str) -> None:
         """Put a program before all others of its name."""
@@ -110,22 +112,29 @@ class Stage:
         path.chmod(0o755)
 
     def start(
-        self, place: Path | None = None, *, typed: bool = False, **values: str | int | Path
+        self,
+        place: Path | None = None,
+        values: Values | None = None,
+        *,
+        typed: bool = False,
+        whole: bool = False,
+        is_compared: bool = True,
     ) -> Played:
         """Start the next step.
 
         Args:
             place: the folder it runs in; here unless told.
+            values: what stands for words of the line, each of which must be there.
             typed: whether its standard input is a terminal; nothing comes from it otherwise.
-            values: what stands for words of the line; `_` in their names stands for any sign.
+            whole: whether all steps that are left are typed into one shell.
+            is_compared: whether what a console block shows must have been printed.
         """
-        step, is_console = self._steps[self._taken], self._consoles[self._taken]
-        self._taken += 1
-        line = step.command
-        for name, value in values.items():
-            pattern = rf"(?<![\w/.-]){name.replace('_', '[^A-Za-z0-9]')}(?!\w)"
-            line, count = re.subn(pattern, lambda _, value=value: str(value), line)
-            assert count, f"{name} is not in: {step.command}"
+        count = len(self._steps) - self._taken if whole else 1
+        steps = self._steps[self._taken : self._taken + count]
+        is_console = self._consoles[self._taken]
+        self._taken += count
+        step = Step("\n".join(each.command for each in steps), steps[0].shown)
+        line = with_values(step.command, values or {})
         place = place or self.here
         keyboard, stdin = pty.openpty() if typed else (None, None)
         out = "exec 1>&2\n" if is_console else ""
@@ -134,30 +143,30 @@ class Stage:
             ["bash", "-o", "pipefail", "-c", f"{out}{'exec ' if _is_simple(line) else ''}{line}"],
             place,
             self.environment(place),
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
             on_terminal=True,
-            **({} if stdin is None else {"stdin": stdin}),
         )
         if stdin is not None:
             os.close(stdin)
         played = Played(step, process, keyboard)
-        self._played.append((played, is_console))
+        self._played.append((played, is_console and is_compared))
         return played
 
-    def run(self, place: Path | None = None, **values: str | int | Path) -> Played:
+    def run(self, place: Path | None = None, values: Values | None = None) -> Played:
         """Run the next step to its good end."""
-        return self.start(place, **values).ends()
+        return self.start(place, values).ends()
 
-    def beside(self, name: str, *command: str | Path) -> Process:
-        """Start a program that no document names, such as the service that is shared."""
-        process = Process(name, command, self.here, self.environment(self.here))
-        self._others.append(process)
+    def aside(self, place: Path, *command: str | Path) -> Process:
+        """Start a program that the document does not name, such as the service that is shared."""
+        process = Process(str(command[0]), command, place, self.environment(place))
+        self._asides.append(process)
         return process
 
     def close(self) -> None:
         """End what still runs."""
         for played, _ in reversed(self._played):
             played.close()
-        for process in self._others:
+        for process in self._asides:
             process.stop()
 
     def check(self) -> None:
@@ -166,7 +175,7 @@ class Stage:
         assert not left, f"the scene did not play: {left}"
         for played, is_console in self._played:
             assert "Traceback" not in played.process.stderr, played.process.story
-            if is_console:
+            if is_console and played.step.shown:
                 self._check_shown(played)
 
     def _check_shown(self, played: Played) -> None:
@@ -177,6 +186,14 @@ class Stage:
         may_go_on = process.is_running or played.is_broken_off
         missing = difference(shown, process.lines, may_go_on=may_go_on)
         assert missing is None, f"the document shows {missing!r}; {process.story}"
+
+
+def with_values(line: str, values: Values) -> str:
+    """Put real values in for words of a command line."""
+    for word, value in values.items():
+        line, count = re.subn(rf"(?<![\w/.-]){re.escape(word)}(?!\w)", lambda _, v=value: str(v), line)
+        assert count, f"{word} is not in: {line}"
+    return line
 
 
 def _is_simple(line: str) -> bool:
