@@ -23,6 +23,7 @@ CODE = r"\b(\d+-\d{6}(?:-[a-z]+)+)\b"
 Values = Mapping[str, "str | int | Path"]
 TOKEN = r"\b((?:dhp|dtcli|dtsrv)1_[\w-]{20,})"
 STEP_S = 60.0
+SHOWN_S = 10.0
 
 
 class Played:
@@ -179,12 +180,16 @@ class Stage:
                 self._check_shown(played)
 
     def _check_shown(self, played: Played) -> None:
-        process, shown = played.process, played.step.shown
-        if process.is_running:  # and what it printed may come a moment later
+        process = played.process
+
+        def missing_line() -> str | None:
+            may_go_on = process.is_running or played.is_broken_off
+            return difference(played.step.shown, process.stderr.split("\n"), may_go_on=may_go_on)
+
+        if process.is_running:  # what it printed may come a moment later
             with contextlib.suppress(AssertionError):
-                await_true(lambda: difference(shown, process.lines, may_go_on=True) is None, "", 10)
-        may_go_on = process.is_running or played.is_broken_off
-        missing = difference(shown, process.lines, may_go_on=may_go_on)
+                await_true(lambda: missing_line() is None, "it prints what is shown", SHOWN_S)
+        missing = missing_line()
         assert missing is None, f"the document shows {missing!r}; {process.story}"
 
 

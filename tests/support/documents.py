@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,20 +69,23 @@ def blocks_of(path: Path, root: Path = ROOT) -> list[Block]:
     """Return all fenced blocks of a document, whatever their kind."""
     found: list[Block] = []
     heading, fence, kind = "", "", ""
+    is_indented = False
     counts: dict[str, int] = {}
     text: list[str] = []
     for line in path.read_text(encoding="utf-8").splitlines():
-        opening = re.match(r" {0,3}(`{3,}|~{3,})\s*(\S*)", line)
+        opening = re.match(r"\s*(`{3,}|~{3,})\s*(\S*)", line)
         if fence:
             if opening and opening[1].startswith(fence) and not opening[2]:
                 counts[heading] = counts.get(heading, 0) + 1
                 name = path.relative_to(root).as_posix()
-                found.append(Block(name, heading, counts[heading], kind, "\n".join(text)))
+                body = textwrap.dedent("\n".join(text)) if is_indented else "\n".join(text)
+                found.append(Block(name, heading, counts[heading], kind, body))
                 fence = ""
             else:
                 text.append(line)
         elif opening:
             fence, kind, text = opening[1], opening[2], []
+            is_indented = line != line.lstrip()
         elif title := re.match(r"#+ (.+)$", line):
             heading = title[1]
     assert not fence, f"{path}: a block is not closed"

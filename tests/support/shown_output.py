@@ -8,10 +8,12 @@ ELLIPSIS = "..."  # as a line of its own: any number of lines; behind a token: t
 CHANGES = [
     (r"dhp1_[\w-]+(?:\.\.\.)?", r"dhp1_[\w-]+"),
     (r"dt(?:cli|srv)1_[\w-]+(?:\.\.\.)?", r"dt(?:cli|srv)1_[\w-]+"),
+    (r"^Network check: [a-z-]+$", r"Network check: [a-z-]+"),
     (r"\b\d+-\d{6}(?:-[a-z]+)+", r"\d+-\d{6}(?:-[a-z]+)+(?: --relay \S+)?"),
     (r"by (?:direct \S+|relay .+)$", r"by (?:direct \S+|relay .+)"),
     (r"\bon relay .+$", r"on relay .+"),
     (r"https?://\S+", r"https?://\S+"),
+    (r"\(STUN on \S+\)", r"\(STUN on \S+\)"),
     (r"SHA256:\S+", r"SHA256:\S+"),
     (r"(?:\d+\.){3}\d+(?::\d+)?", r"(?:\d+\.){3}\d+(?::\d+)?"),
     (r"\d{4}-\d\d-\d\d(?:T[\d:.]+Z)?", r"\d{4}-\d\d-\d\d(?:T[\d:.]+Z)?"),
@@ -21,6 +23,8 @@ CHANGES = [
     (r"\b[0-9a-f]{16}\b", r"[0-9a-f]{16}"),
 ]
 _ANY_CHANGE = re.compile("|".join(f"({shown})" for shown, _ in CHANGES))
+# Said when it is known, before or after something else.
+_AT_ANY_TIME = re.compile(r"\d+ entries, ")
 # Said only where something takes its time, which says more of the machine than of the command.
 _OF_A_SLOW_MACHINE = re.compile(r"(still )?waiting for |relay \S+ is slow")
 
@@ -35,6 +39,13 @@ def pattern_of(line: str) -> str:
     return "".join([*parts, re.escape(line[end:])])
 
 
+def _apart(lines: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the lines whose order counts, and those that come at any time."""
+    kept = [line.rstrip() for line in lines if not _OF_A_SLOW_MACHINE.match(line)]
+    loose = [line for line in kept if _AT_ANY_TIME.match(line)]
+    return [line for line in kept if line not in loose], loose
+
+
 def difference(shown: Sequence[str], printed: Sequence[str], *, may_go_on: bool) -> str | None:
     """Return the first shown line that was not printed where it stands; None if all were.
 
@@ -43,8 +54,11 @@ def difference(shown: Sequence[str], printed: Sequence[str], *, may_go_on: bool)
         printed: what the program printed.
         may_go_on: whether more may be printed behind the last shown line.
     """
-    wanted = [line.rstrip() for line in shown if not _OF_A_SLOW_MACHINE.match(line)]
-    came = [line.rstrip() for line in printed if not _OF_A_SLOW_MACHINE.match(line)]
+    wanted, loose = _apart(shown)
+    came, loose_there = _apart(printed)
+    for line in loose:
+        if not any(re.fullmatch(pattern_of(line), each) for each in loose_there):
+            return line
     starts = {0}  # where the next shown line may be found
     is_open = False
     for line in wanted:

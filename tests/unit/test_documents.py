@@ -28,6 +28,7 @@ README_WORDS = 950
 COLUMNS = 140
 # Options of other programs that our documents mention.
 FOREIGN_OPTIONS = {"-verify-clients", "-certmode", "-hostname", "-c"}
+FOREIGN_MESSAGES = ("Permission denied (publickey)",)  # and what they say
 
 each_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
@@ -259,6 +260,35 @@ def test_every_event_has_its_row() -> None:
 
     assert len(events) > 10
     assert set(first_cells("docs/output.md", "| event | keys | meaning |")) == events
+
+
+# -- messages -------------------------------------------------------------------------------
+
+
+@cache
+def said() -> str:
+    """Every string of the product on one line, with nothing where something is filled in."""
+    code = "\n".join(
+        path.read_text() for name in ("derphole", "tunnel") for path in (ROOT / name).rglob("*.py")
+    )
+    joined = re.sub(r"[\"']\s*\n\s*f?[\"']", "", code)
+    return re.sub(r"\{[^{}]*\}", "", joined)
+
+
+def test_messages_that_troubleshooting_names_are_said() -> None:
+    """Between what is filled in: numbers, names in capitals, and what `...` stands for."""
+    table = re.findall(r"^\| ([^|]*) \|", (ROOT / "docs/troubleshooting.md").read_text(), re.MULTILINE)
+    messages = [span for cell in table for span in re.findall(r"`([^`]+)`", cell)]
+    parts = [
+        part.strip(" :")
+        for message in messages
+        if not message.startswith(("derphole ", "derptun ", "-", *FOREIGN_MESSAGES))
+        for part in re.split(r"\.\.\.|\b[\d-]*\d\b(?: s\b)?|\b\w+\.jpg\b", message)
+    ]
+    missing = [part for part in parts if len(part) > 3 and part not in said()]
+
+    assert len(messages) > 20
+    assert missing == []
 
 
 # -- form -----------------------------------------------------------------------------------
