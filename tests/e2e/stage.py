@@ -196,7 +196,9 @@ class Stage:
 def with_values(line: str, values: Values) -> str:
     """Put real values in for words of a command line."""
     for word, value in values.items():
-        line, count = re.subn(rf"(?<![\w/.-]){re.escape(word)}(?!\w)", lambda _, v=value: str(v), line)
+        line, count = re.subn(
+            rf"(?<![\w/.-]){re.escape(word)}(?!\w)", lambda _, v=value: str(v), line
+        )
         assert count, f"{word} is not in: {line}"
     return line
 

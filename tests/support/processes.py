@@ -299,8 +299,11 @@ class Process:
             for line in lines:
                 self._take_line(line)
             shown = bytearray(rest)
-        os.close(terminal)
         self._note_all_said()
+        # Closed at once it would hang up on a program that closes its streams before it ends.
+        while self.is_running and not self._is_terminal_closed.wait(POLL_S):
+            pass
+        os.close(terminal)
 
     def _take_line(self, line: bytes | bytearray) -> None:
         with self._changed:

@@ -26,7 +26,11 @@ _ANY_CHANGE = re.compile("|".join(f"({shown})" for shown, _ in CHANGES))
 # Said when it is known, before or after something else.
 _AT_ANY_TIME = re.compile(r"\d+ entries, ")
 # Said only where something takes its time, which says more of the machine than of the command.
-_OF_A_SLOW_MACHINE = re.compile(r"(still )?waiting for |relay \S+ is slow")
+_OF_A_SLOW_MACHINE = re.compile(
+    r"waiting for |nothing has moved for |going on, after |most of that time went into "
+    r"|no answer from the other side for |the other side is back |relay trouble: "
+    r"| *\d+% |\d+(\.\d+)?\w+ \[\d+:\d\d"  # how far it is, after five seconds
+)
 
 
 def pattern_of(line: str) -> str:

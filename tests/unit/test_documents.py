@@ -17,7 +17,9 @@ from derphole.network.verdict import Verdict
 from derphole.status import State
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "tests/interop/README.md"])
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "tests/interop/README.md"]
+)
 PAGES = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]  # that tells of the past, too
 OWN_PAGES = [
     path for path in PAGES if "interop" not in path.parts
@@ -277,7 +279,9 @@ def said() -> str:
 
 def test_messages_that_troubleshooting_names_are_said() -> None:
     """Between what is filled in: numbers, names in capitals, and what `...` stands for."""
-    table = re.findall(r"^\| ([^|]*) \|", (ROOT / "docs/troubleshooting.md").read_text(), re.MULTILINE)
+    table = re.findall(
+        r"^\| ([^|]*) \|", (ROOT / "docs/troubleshooting.md").read_text(), re.MULTILINE
+    )
     messages = [span for cell in table for span in re.findall(r"`([^`]+)`", cell)]
     parts = [
         part.strip(" :")
