@@ -4,7 +4,6 @@ A scene plays the blocks that it names.  What cannot be run here is checked, for
 beside it.  A block that neither knows fails: whoever writes one says here how it is run.
 """
 
-import os
 import re
 import shutil
 import sqlite3
@@ -15,6 +14,18 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
+from props import (
+    PAGE,
+    contents,
+    fill,
+    fill_folder,
+    machine_with_key,
+    page_port,
+    put_away,
+    serve_redis,
+    shows_page,
+    ssh_settings,
+)
 from stage import Played, Stage
 from support.documents import (
     OTHER_KINDS,
@@ -28,8 +39,7 @@ from support.documents import (
     parse_ours,
 )
 from support.processes import Process, await_true, free_port
-from support.programs import await_listener, needs
-from support.real_sshd import Machine
+from support.programs import needs
 
 from derphole.network.verdict import Verdict
 from tunnel.units import MIB
@@ -75,6 +85,13 @@ def test_every_block_says_what_it_is() -> None:
     assert [name for name, block in BLOCKS.items() if block.kind not in kinds] == []
 
 
+@pytest.mark.parametrize("name", CHECKED)
+def test_scripts_in_a_block_that_is_not_run_are_there(name: str) -> None:
+    scripts = re.findall(r"^(?:scripts/\w+|\.ci/run)", TYPED[name].text, re.MULTILINE)
+
+    assert [script for script in scripts if not os.access(ROOT / script, os.X_OK)] == []
+
+
 @pytest.mark.parametrize("name", TYPED)
 def test_a_block_can_be_read_by_the_shell_and_by_our_commands(name: str) -> None:
     steps = TYPED[name].steps
@@ -96,6 +113,12 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     yield process.await_line(r"^relay ready: (\S+)")[1]
     stage.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _props() -> Iterator[None]:
+    yield
+    put_away()
 
 
 @pytest.fixture
@@ -120,38 +143,6 @@ def test_blocks_do_what_they_say(name: str, relay: str, folder: Path) -> None:
 # -- what scenes share ------------------------------------------------------------------------
 
 
-def fill(path: Path, size: int = 300_000) -> bytes:
-    """Write a file of random bytes; returns them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = os.urandom(size)
-    path.write_bytes(data)
-    return data
-
-
-def fill_folder(path: Path, entries: int = 5) -> None:
-    """Make a folder with that many entries, itself included."""
-    path.mkdir()
-    (path / "inner").mkdir()
-    for number in range(entries - 2):
-        fill(path / "inner" / f"file {number}", 4500)
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    """Return the files below a folder."""
-    files = [file for file in sorted(path.rglob("*")) if file.is_file()]
-    return {str(file.relative_to(path)): file.read_bytes() for file in files}
-
-
-def serve_page(stage: Stage, port: int) -> Process:
-    """Serve a page on a port of the loopback, in the folder here."""
-    (stage.here / "page").mkdir()
-    (stage.here / "page" / "index.html").write_text("the page")
-    where = ("--bind", "127.0.0.1", "--directory", str(stage.here / "page"), str(port))
-    process = stage.aside(stage.here, sys.executable, "-m", "http.server", *where)
-    await_listener(port)
-    return process
-
-
 def stream_into(stage: Stage, sent: str = "disk.img", came: str = "received.img") -> None:
     """Play `listen` and `pipe` over a file."""
     data = fill(stage.here / sent)
@@ -170,45 +161,6 @@ def folder_into(stage: Stage, folder: str, came: str) -> None:
     listen.ends()
 
     assert contents(stage.there / came / folder) == contents(stage.here / folder)
-
-
-_MACHINES: list[Machine] = []
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _machines() -> Iterator[None]:
-    yield
-    while _MACHINES:
-        _MACHINES.pop().close()
-
-
-def machine_with_key(stage: Stage, places: tuple[Path, ...]) -> Machine:
-    """Return a machine with a real sshd; whoever is at these places has the key that lets in."""
-    needs("sshd", "ssh", "scp")
-    if not _MACHINES:
-        _MACHINES.append(Machine())
-    machine = _MACHINES[0]
-    machine.empty_home()
-    (machine.home / ".ssh").mkdir(mode=0o700)
-    machine.keys.write_bytes(Path(f"{machine.key}.pub").read_bytes())
-    machine.keys.chmod(0o600)
-    for path in (machine.home / ".ssh", machine.keys):
-        machine.give(path)
-    for place in places:
-        (place / ".ssh").mkdir(mode=0o700)
-        (place / ".ssh" / "config").write_text(ssh_settings(machine, place))
-        (place / ".ssh" / "config").chmod(0o600)
-    # These ask the user database for the home, and not the variable.
-    stage.program("ssh", f'exec {shutil.which("ssh")} -F "$HOME/.ssh/config" "$@"')
-    stage.program("scp", f'exec {shutil.which("scp")} -S "{stage.programs}/ssh" "$@"')
-    return machine
-
-
-def ssh_settings(machine: Machine, place: Path) -> str:
-    return (
-        f"IdentityFile {machine.key}\nIdentitiesOnly yes\nIdentityAgent none\nBatchMode yes\n"
-        f"StrictHostKeyChecking accept-new\nUserKnownHostsFile {place}/known\nLogLevel ERROR\n"
-    )
 
 
 def serve_tunnel(stage: Stage, port: int) -> None:
@@ -308,16 +260,12 @@ def pipe_with_a_file_of_the_token(stage: Stage) -> None:
     "README.md / Use a TCP service of another machine / 2",
 )
 def share_a_page(stage: Stage) -> None:
-    needs("curl")
-    port = free_port()
-    serve_page(stage, port)
+    port = page_port()
     share = stage.start(None, {"8080": port})
     opened = stage.start(stage.there, {"12-048219-cactus-dentist": share.code()})
     address = opened.says(r"^listening on (\S+)$")[1]
-    curl = stage.aside(stage.there, "curl", "-sS", f"http://{address}/")
-    curl.ends_with(0)
 
-    assert curl.stdout == b"the page"
+    assert shows_page(stage, address)
     share.says("^client 1 is connected$")
     opened.ctrl_c()
     share.ctrl_c()
@@ -325,16 +273,12 @@ def share_a_page(stage: Stage) -> None:
 
 @scene("README.md / Keep a tunnel for months / 1")
 def keep_a_tunnel(stage: Stage) -> None:
-    needs("curl")
-    port, local = free_port(), free_port()
-    serve_page(stage, port)
+    port, local = page_port(), free_port()
     serve_tunnel(stage, port)
     opened = stage.start(stage.there, {"127.0.0.1:2222": f"127.0.0.1:{local}"})
     opened.says(r"^the tunnel to server \S+ is up$")
-    curl = stage.aside(stage.there, "curl", "-sS", f"http://127.0.0.1:{local}/")
-    curl.ends_with(0)
 
-    assert curl.stdout == b"the page"
+    assert shows_page(stage, f"127.0.0.1:{local}")
 
 
 @scene("README.md / Log in by ssh / 1")
@@ -446,15 +390,13 @@ def stream_of_files(stage: Stage) -> None:
 
 @scene("docs/workflows.md / A TCP service for today / 1")
 def a_service_for_today(stage: Stage) -> None:
-    needs("curl")
-    port, local = free_port(), free_port()
-    serve_page(stage, port)
+    port, local = page_port(), free_port()
     share = stage.start(None, {"3000": port})
     opened = stage.start(stage.there, {"CODE": share.code(), "8080": local})
     opened.says("^listening on ")
     curl = stage.run(stage.there, {"8080": local})
 
-    assert curl.process.stdout == b"the page"
+    assert curl.process.stdout == PAGE
     opened.ctrl_c()
     share.ctrl_c()
 
@@ -614,16 +556,6 @@ def dump_sqlite(stage: Stage) -> None:
     copy.close()
 
 
-def serve_redis(stage: Stage) -> int:
-    needs("redis-server", "redis-cli")
-    port = free_port()
-    quiet = ("--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--dir", str(stage.here))
-    at_once = ("--repl-diskless-sync-delay", "0")
-    stage.aside(stage.here, "redis-server", "--port", str(port), *quiet, *at_once)
-    await_listener(port)
-    return port
-
-
 @scene(f"{DUMP} / 3")
 def dump_redis(stage: Stage) -> None:
     port = serve_redis(stage)
@@ -732,15 +664,11 @@ def what_helps_with_everything(stage: Stage) -> None:
 
 @scene("docs/tunnels.md / Tunnels that last / 1")
 def a_tunnel_that_lasts(stage: Stage) -> None:
-    needs("curl")
-    port, local = free_port(), free_port()
-    serve_page(stage, port)
+    port, local = page_port(), free_port()
     serve_tunnel(stage, port)
     stage.start(stage.there, {"2222": local}).says("^listening on ")
-    curl = stage.aside(stage.there, "curl", "-sS", f"http://127.0.0.1:{local}/")
-    curl.ends_with(0)
 
-    assert curl.stdout == b"the page"
+    assert shows_page(stage, f"127.0.0.1:{local}")
 
 
 @scene("docs/tunnels.md / ssh without a port / 1")
