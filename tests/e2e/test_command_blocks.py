@@ -4,6 +4,7 @@ A scene plays the blocks that it names.  What cannot be run here is checked, for
 beside it.  A block that neither knows fails: whoever writes one says here how it is run.
 """
 
+import os
 import re
 import shutil
 import sqlite3
