@@ -6,10 +6,8 @@ order: command, options, `--`, words.
 """
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
 
 from derphole.cli.frame.near_words import meant
 from derphole.errors import UsageError
@@ -206,7 +204,9 @@ def _not_negative(name: str, value: str) -> str:
 def known_options(usage: str) -> dict[str, Option]:
     """Return the options of a usage text and the global ones, by every spelling."""
     known = dict(GLOBAL_FLAGS)
-    for described in _docopt().parse_defaults(usage):
+    from derphole.cli.vendored import docopt
+
+    for described in docopt.parse_defaults(usage):
         option = Option(described.long or described.short, bool(described.argcount))
         known |= {name: option for name in (described.long, described.short) if name}
     return known
@@ -217,7 +217,8 @@ def fit(usage: str, command: str, taken: Scan) -> dict[str, str | bool | list[st
 
     Raises `UsageError` when it does not fit.
     """
-    docopt = _docopt()
+    from derphole.cli.vendored import docopt
+
     global_names = {option.name for option in GLOBAL_FLAGS.values()}
     canonical = command.split()
     for name, value in taken.options.items():
@@ -234,15 +235,6 @@ def fit(usage: str, command: str, taken: Scan) -> dict[str, str | bool | list[st
     except docopt.DocoptExit as error:
         raise UsageError(f"'{command}': these arguments cannot be combined") from error
     return {name: value for name, value in fitted.items() if name != "--"}
-
-
-def _docopt() -> ModuleType:
-    """Return docopt, without the warnings that newer Pythons have for its source."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import docopt
-    module: ModuleType = docopt
-    return module
 
 
 def check_count(command: str, words: Sequence[str], least: int, most: int | None) -> None:
