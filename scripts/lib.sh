@@ -105,3 +105,25 @@ now_ms() {
     *) echo "${stamp%??????}" ;;
     esac
 }
+
+# stamp_time: export the time that is stamped into what is built: given, or of the last commit.
+stamp_time() {
+    : "${SOURCE_DATE_EPOCH:=$(git -C "$root" log -1 --format=%ct 2>/dev/null || echo 1700000000)}"
+    export SOURCE_DATE_EPOCH PYTHONHASHSEED=1
+}
+
+# copy_sources FOLDER: copy the files of the project as they are here, and no others.
+copy_sources() {
+    git -C "$root" ls-files -z --cached --others --exclude-standard --deduplicate >"$root/.build/sources" ||
+        fail "only a checkout made with git tells which files belong to the project"
+    (cd "$root" && xargs -0 sh -c 'for file; do [ ! -e "$file" ] || printf "%s\\0" "$file"; done' sh) \
+        <"$root/.build/sources" >"$root/.build/sources.there"
+    tar -C "$root" --null -T "$root/.build/sources.there" -cf - | tar -C "$1" -xf -
+    find "$1" -type d -exec chmod 755 {} +
+    find "$1" -type f -exec chmod u=rwX,go=rX {} +
+}
+
+# version: print the version of the project.
+version() {
+    sed -n 's/^__version__ = "\(.*\)"$/\1/p' "$root/derphole/__init__.py"
+}
