@@ -6,6 +6,7 @@ absolute path, no `exec`, no variables, and the token in a file.
 
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -56,6 +57,15 @@ def ssh_block(arguments: Arguments, host: str) -> str:
 
 
 def program_words() -> list[str]:
-    """Return what starts this very program as derptun, from any folder; links are kept."""
-    path = Path(sys.executable if getattr(sys, "frozen", False) else sys.argv[0]).absolute()
+    """Return what starts this very program as derptun, from any folder; links are kept.
+
+    A frozen program knows its own file alone.  Where a link in PATH leads there, the link is taken:
+    the file lies in a folder of its version, which an upgrade takes away.
+    """
+    path = Path(sys.argv[0]).absolute()
+    if getattr(sys, "frozen", False):
+        path = Path(sys.executable)
+        link = shutil.which(Path(sys.argv[0]).name)
+        if link is not None and Path(link).resolve() == path.resolve():
+            path = Path(link).absolute()
     return [str(path)] if path.name.startswith("derptun") else [str(path), "derptun"]
