@@ -6,12 +6,13 @@ files with the modes that they are installed with, and the control files.
 
 import gzip
 import hashlib
+import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 
 import glibc
@@ -22,13 +23,15 @@ HOME = "usr/lib/derphole"
 NEEDED = re.compile(r"NEEDED\s+(\S+)")
 # What the frozen program takes from the system, and the package that has it; all of it is glibc.
 OF_THE_SYSTEM = re.compile(r"(libc|libm|libdl|librt|libpthread|libutil|ld-linux[-\w]*)\.so\.\d+")
+PROGRAMS = ("derphole", "derptun")
 LICENCES = ("LICENSE", "THIRD-PARTY-LICENSES.txt")
 
+MAINTAINER = "The derphole authors <derphole@packages.invalid>"
 CONTROL = """\
 Package: derphole
 Version: {version}
 Architecture: {architecture}
-Maintainer: The derphole authors <derphole@packages.invalid>
+Maintainer: {maintainer}
 Installed-Size: {size}
 Depends: libc6 (>= {glibc})
 Suggests: openssh-client
@@ -43,6 +46,13 @@ Description: move bytes between two machines without ports or accounts
  The package has two programs: derphole, and derptun for tunnels that last
  for months, with units of systemd for the latter. An upgrade ends no tunnel
  that runs.
+"""
+CHANGES = """\
+derphole ({version}) unstable; urgency=medium
+
+  * What a user would notice is in changelog.gz.
+
+ -- {maintainer}  {date}
 """
 COPYRIGHT = """\
 derphole is built from its own sources; the licence of derphole comes first, then those of the works
@@ -76,19 +86,19 @@ def copy_program(program: Path, stage: Path, version: str) -> None:
     for name, path in files_of(program):
         if name in LICENCES:
             continue
-        is_program = bool(path.stat().st_mode & stat.S_IXUSR)
+        is_program = name in PROGRAMS
         data = path.read_bytes()
         content.update(f"{name}\0{is_program}\0{len(data)}\0".encode() + data)
         write(stage / HOME / "tree" / name, data, is_program=is_program)
     identity = f"{version}-{content.hexdigest()[:12]}"
     write(stage / HOME / "tree" / "id", f"{identity}\n".encode())
-    for name in ("derphole", "derptun"):
+    for name in PROGRAMS:
         link = stage / "usr" / "bin" / name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(f"../lib/derphole/current/{name}")
 
 
-def copy_rest(program: Path, stage: Path) -> None:
+def copy_rest(program: Path, stage: Path, version: str) -> None:
     """Copy manual pages, completions, units and texts."""
     share = stage / "usr" / "share"
     for name, path in files_of(RECIPES / "share"):
@@ -102,6 +112,9 @@ def copy_rest(program: Path, stage: Path) -> None:
     documents = share / "doc" / "derphole"
     write(documents / "copyright", (COPYRIGHT + "\n\n".join(texts)).encode())
     write(documents / "changelog.gz", compressed((ROOT / "CHANGELOG.md").read_bytes()))
+    date = formatdate(int(os.environ["SOURCE_DATE_EPOCH"]))
+    changes = CHANGES.format(version=version, maintainer=MAINTAINER, date=date)
+    write(documents / "changelog.Debian.gz", compressed(changes.encode()))
     (stage / "etc" / "derptun").mkdir(parents=True)
 
 
@@ -123,6 +136,7 @@ def write_control(stage: Path, version: str) -> None:
     installed = list(files_of(stage))
     control = CONTROL.format(
         version=version,
+        maintainer=MAINTAINER,
         architecture=architecture.strip(),
         size=sum(-(-path.stat().st_size // 1024) for _, path in installed),
         glibc=glibc.written(floor),
@@ -147,7 +161,7 @@ def main() -> None:
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
     copy_program(program, stage, version)
-    copy_rest(program, stage)
+    copy_rest(program, stage, version)
     check_needs(stage / HOME / "tree")
     write_control(stage, version)
     for path in (stage, *stage.rglob("*")):

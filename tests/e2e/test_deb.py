@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 FETCH_S = 300
 COMMAND_S = 120
 PATIENCE_S = 30.0
-LATER = "99.0"
+LATER = "99.0-1"
 VERSIONS = "usr/lib/derphole/versions"
 # What dpkg itself writes for any package.
 OF_DPKG = re.compile(r"(var/lib/dpkg|var/log|var/cache|tmp|proc|root)(/.*)?|etc/ld\.so\.cache")
@@ -38,7 +38,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package of this checkout."""
     needs("dpkg-deb", "objdump")
     folder = tmp_path_factory.mktemp("deb")
-    run_script("deb", "--program", frozen_program(folder), "--output", folder)
+    program = frozen_program(folder)
+    run_script("deb", "--program", program, "--output", folder, DPKG_DEB_COMPRESSOR_LEVEL="1")
     [built] = folder.glob("*.deb")
     return built
 
@@ -267,10 +268,10 @@ def test_an_upgrade_that_fails_leaves_the_program_that_was_there(
     fresh.install(package)
     [first] = fresh.versions()
     # It cannot be unpacked: one of its files is a folder here.
-    (fresh.root / "usr/lib/derphole/tree/_internal/later.txt").mkdir()
+    (fresh.root / "usr/lib/derphole/tree/_internal/later.txt/full").mkdir(parents=True)
     shutil.copy(later, fresh.root / "tmp" / later.name)
     fresh.run("dpkg", "--install", f"/tmp/{later.name}", code=1)
 
     assert fresh.run("derptun", "version").stdout == f"v{__version__}\n"
     assert set(fresh.versions()) == {first}
-    assert f"Version: {__version__}" in fresh.run("dpkg", "--status", "derphole").stdout
+    assert f"Version: {__version__}-1\n" in fresh.run("dpkg", "--status", "derphole").stdout
