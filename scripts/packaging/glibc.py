@@ -31,7 +31,7 @@ def programs(paths: list[Path]) -> Iterator[Path]:
     """Yield the ELF files among files and in folders."""
     for start in paths:
         for path in (start, *sorted(start.rglob("*"))):
-            if path.is_file() and not path.is_symlink():
+            if path.is_file() and not (path.is_symlink() and path != start):
                 with path.open("rb") as file:
                     if file.read(len(ELF)) == ELF:
                         yield path

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from desk import TOKEN_LINE, Desk
+from desk import DERPTUN, TOKEN_LINE, Desk
 from support.builds import frozen_program, run_script
-from support.processes import Process, clean_environment, free_port
+from support.processes import ROOT, Process, clean_environment, free_port
 from support.programs import needs
 from tcp_servers import TcpServer
 
@@ -28,6 +28,7 @@ FETCH_S = 300
 COMMAND_S = 120
 PATIENCE_S = 30.0
 LATER = "99.0-1"
+UNITS = sorted((ROOT / "build" / "systemd").glob("*/*.service"))
 VERSIONS = "usr/lib/derphole/versions"
 # What dpkg itself writes for any package.
 OF_DPKG = re.compile(r"(var/lib/dpkg|var/log|var/cache|tmp|proc|root)(/.*)?|etc/ld\.so\.cache")
@@ -208,6 +209,31 @@ def test_it_is_installed_runs_and_is_removed_without_a_trace(fresh: Root, packag
     assert fresh.run("dpkg-query", "--show", "derphole", code=1).stdout == ""
 
 
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: f"{unit.parent.name}-{unit.name}")
+def test_a_unit_is_a_good_one(unit: Path, tmp_path: Path) -> None:
+    needs("systemd-analyze")
+    environment = clean_environment(tmp_path)
+    is_system = unit.parent.name == "system"
+    manager = "--system" if is_system else "--user"
+    verify = ["systemd-analyze", manager, "verify", "--man=no", unit]
+    done = subprocess.run(
+        verify, env=environment, capture_output=True, text=True, timeout=COMMAND_S, check=False
+    )
+    # It is not installed here; what it says of anything else is a fault.
+    assert not [line for line in done.stderr.splitlines() if "is not executable" not in line], done
+    if is_system:
+        rate = ["systemd-analyze", "security", "--offline=yes", "--threshold=20", unit]
+        subprocess.run(rate, capture_output=True, timeout=COMMAND_S, check=True)
+    words = unit.read_text().partition("ExecStart=")[2].splitlines()[0].split()
+    assert words[0] == "/usr/bin/derptun"
+    shown = subprocess.run(
+        [*DERPTUN, words[1], "--help"], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    options = re.findall(r"(?<![\w-])--[a-z-]+", unit.read_text().replace("--now", ""))
+    for word in set(options) - {"--user", "--output", "--renew"}:
+        assert word in shown, word
+
+
 def test_an_upgrade_leaves_a_running_tunnel_as_it_is(
     fresh: Root, package: Path, tmp_path: Path
 ) -> None:
@@ -267,11 +293,12 @@ def test_an_upgrade_that_fails_leaves_the_program_that_was_there(
     later = repacked(package, tmp_path, LATER)
     fresh.install(package)
     [first] = fresh.versions()
-    # It cannot be unpacked: one of its files is a folder here.
-    (fresh.root / "usr/lib/derphole/tree/_internal/later.txt/full").mkdir(parents=True)
-    shutil.copy(later, fresh.root / "tmp" / later.name)
+    # A download that broke off: it fails when most of it has been unpacked.
+    whole = later.read_bytes()
+    (fresh.root / "tmp" / later.name).write_bytes(whole[: -len(whole) // 8])
     fresh.run("dpkg", "--install", f"/tmp/{later.name}", code=1)
 
     assert fresh.run("derptun", "version").stdout == f"v{__version__}\n"
+    assert fresh.run("dpkg", "--verify", "derphole").stdout == ""
     assert set(fresh.versions()) == {first}
     assert f"Version: {__version__}-1\n" in fresh.run("dpkg", "--status", "derphole").stdout
