@@ -12,7 +12,14 @@ from support.processes import ROOT, clean_environment
 # With an empty cache: the tools come from the package index, and PyInstaller reads every module.
 BUILD_S = 900
 FROZEN = ROOT / "dist" / "derphole"
-FROZEN_FROM = ("derphole", "tunnel", "build", "derphole.spec", "scripts/binary", "setup.cfg")
+FROZEN_FROM = (
+    "derphole",
+    "tunnel",
+    "build/entry.py",
+    "derphole.spec",
+    "scripts/binary",
+    "setup.cfg",
+)
 
 
 def run_script(name: str, *arguments: str | Path, **variables: str) -> str:
