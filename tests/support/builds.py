@@ -58,7 +58,7 @@ def frozen_program(folder: Path) -> Path:
     with alone("binary"):
         program = FROZEN / "derphole"
         if not program.exists() or program.stat().st_mtime < newest_source():
-            run_script("binary", "--no-demo")
+            run_script("binary", "--build-only")
         subprocess.run(
             [program, "version"], env=clean_environment(folder), capture_output=True, check=True
         )
