@@ -133,7 +133,7 @@ class BoundedFile:
 
 def _open(path: Path) -> int:
     """Open for appending, and a regular file for reading too: a cut reads what it keeps."""
-    flags = os.O_APPEND | os.O_CLOEXEC
+    flags = os.O_APPEND
     if path.exists() and not path.is_file():
         return os.open(path, flags | os.O_WRONLY)
     return os.open(path, flags | os.O_CREAT | os.O_RDWR, 0o600)

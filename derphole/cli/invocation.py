@@ -327,7 +327,7 @@ def append_crash(path: Path, trace: str) -> None:
 
     line = json.dumps({"event": "crash", "time": round(wall(), 3), "traceback": trace})
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "a", encoding="utf-8") as file:
             file.write(line + "\n")
     except OSError:

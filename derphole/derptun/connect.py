@@ -10,12 +10,12 @@ connection goes on after that.
 """
 
 import os
-import signal
 from collections.abc import Callable
 
 import gevent
 from gevent.event import Event
 
+from derphole import HANG_UP
 from derphole.config import NetworkOptions
 from derphole.derptun.limits import GIVE_UP_S, RENEW_AFTER_S
 from derphole.derptun.opening import (
@@ -135,7 +135,7 @@ class Connect:
         try:
             return rendezvous.wait_end(link)
         except Interrupted as interrupted:
-            if interrupted.signum == signal.SIGHUP:
+            if interrupted.signum == HANG_UP:
                 with gevent.Timeout(LAST_WORDS_S, False):
                     self._has_input_ended.wait()
                     rendezvous.wait_end(link)

@@ -1,8 +1,6 @@
 """Accounts of this machine, as the user database has them."""
 
-import grp
 import os
-import pwd
 import stat
 
 from derphole.errors import AccountUnknown
@@ -35,6 +33,8 @@ class Account:
 
 def account_named(user: str | None) -> Account:
     """Return an account, that of this process for None; raises `AccountUnknown`."""
+    import pwd  # late: Windows has none
+
     try:
         entry = pwd.getpwuid(os.geteuid()) if user is None else pwd.getpwnam(user)
     except KeyError as error:
@@ -47,6 +47,9 @@ def is_private_group(status: os.stat_result, account: Account) -> bool:
 
     It is the group of no other user, and names nobody but the owner of the file.
     """
+    import grp  # late: Windows has neither
+    import pwd
+
     try:
         group = grp.getgrgid(status.st_gid)
         owner = pwd.getpwuid(status.st_uid).pw_name

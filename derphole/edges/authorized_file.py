@@ -39,7 +39,7 @@ FOLDER, FILE = ".ssh", "authorized_keys"
 MAX_TRIES = 100  # while programs without our lock change the file
 PROBE = b"\n" * 4096
 # Where a file can be had without opening it, a device is not set off.
-LOOK = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK) | os.O_CLOEXEC
+LOOK = getattr(os, "O_PATH", os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
 
 
 class AuthorizedFile:

@@ -19,8 +19,9 @@ from tunnel.units import ByteCount
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700  # until it is complete
 PROBE_BYTES = 4
 
-OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
+# Windows has neither; there `Destination` refuses.  Nothing that is opened is inherited (PEP 446).
+OPEN_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 def target_in(output: str | None, name: bytes) -> tuple[bytes, bytes]:
@@ -64,6 +65,8 @@ class Destination:
         self.shown = shown(path)
         self.real_path = os.path.realpath(path)
         self._path = path
+        if os.open not in os.supports_dir_fd:  # Windows
+            raise TargetUnwritable(self.shown, "this system opens no files by their folder")
         try:
             self.fd = os.open(path, OPEN_FOLDER)
         except OSError as error:

@@ -22,7 +22,7 @@ from derphole.transfer.selection import MAX_IGNORE_FILE, Selection
 from tunnel.values import frozen
 
 # A named pipe that took the place of a file must not hold us up.
-OPEN_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+OPEN_FILE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # which Windows has not
 DISK_BLOCK = 512  # of `st_blocks`, whatever the file system has
 MISSING_STEP = "nothing was sent; correct the name, or use --text to send the words themselves"
 EARLIEST_NS, LATEST_NS = -(1 << 63), (1 << 63) - 1

@@ -57,7 +57,11 @@ def run(arguments: Arguments, output: Output) -> int:
     user = arguments.text("--user")
     if user == "":
         raise UsageError("--user requires the name of a user", shows_help=False)
-    account = account_named(user)
+    try:
+        account = account_named(user)
+    except ImportError as error:
+        message = "this system keeps no accounts that sshd would let a key in to"
+        raise UsageError(message, shows_help=False) from error
     port = _port(arguments.text("--port"))
     expires_at = session_expiry(arguments.text("--expires"), wall())
     ask = None if arguments.flag("--yes") else asker(output, "whether a key is wanted")

@@ -1,10 +1,10 @@
 """`connect --stdio`: one connection to what a server serves, for ssh's ProxyCommand."""
 
 import os
-import signal
 from contextlib import ExitStack
 from pathlib import Path
 
+from derphole import HANG_UP
 from derphole.cli.derptun.client_source import SERVICE_OPTION, client_source
 from derphole.cli.frame.arguments import Arguments
 from derphole.cli.frame.network import network_options
@@ -84,7 +84,7 @@ def run(arguments: Arguments, output: Output) -> int:
             with EndingSignals(), told(folder, connect.describe):
                 connect.run(output.mute)
         except Interrupted as interrupted:
-            if interrupted.signum == signal.SIGHUP:
+            if interrupted.signum == HANG_UP:
                 output.mute()  # ssh's usual goodbye
     return 0
 
@@ -95,7 +95,7 @@ def _log(arguments: Arguments, output: Output) -> None:
     if path is None:
         return
     try:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         fd = os.open(Path(path), flags, 0o600)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)

@@ -5,4 +5,9 @@ Apart from `signals`, which imports gevent: they are taken from the first millis
 
 import signal
 
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Windows has no SIGHUP; SIGBREAK, which others have not, is Ctrl-Break and the end of a console.
+ENDING_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    if hasattr(signal, name)
+)

@@ -56,7 +56,7 @@ class EndingSignals:
     def __enter__(self) -> "EndingSignals":
         self._main = gevent.getcurrent()
         if self._on_request is not None:
-            self._requests = {signal.SIGUSR1} | (set() if has_terminal() else {signal.SIGHUP})
+            self._requests = _request_signals()
         self._watchers = [
             gevent.signal_handler(signum, self._handle, signum)
             for signum in self._requests.union(ENDING_SIGNALS)
@@ -85,6 +85,13 @@ class EndingSignals:
             gevent.kill(self._main, Interrupted(signum, signal.Signals(signum).name))
         elif now - self._first >= SECOND_SIGNAL_S:
             os._exit(SIGNAL_EXIT_BASE + signum)
+
+
+def _request_signals() -> set[int]:
+    """Return the signals that ask for something; Windows has none."""
+    if not hasattr(signal, "SIGUSR1"):
+        return set()
+    return {signal.SIGUSR1} | (set() if has_terminal() else {signal.SIGHUP})
 
 
 def has_terminal() -> bool:

@@ -49,7 +49,9 @@ BATCH_BYTES = 512 << 10
 SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@ll")
 MAX_WAIT_S: Seconds = 1.0  # what waited longer arrived before somebody set the clock
-_CONTROL_SIZE = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(_TIMESPEC.size)
+# Windows has no control messages, and no call that reads them.
+HAS_CONTROL = hasattr(socket, "CMSG_SPACE")
+_CONTROL_SIZE = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(_TIMESPEC.size) if HAS_CONTROL else 0
 # Linux: set DF and ignore what the kernel believes of the path's MTU; see ip(7).
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_PROBE = 10, 23, 3
 

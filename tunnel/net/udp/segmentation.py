@@ -27,7 +27,6 @@ from tunnel.units import Instant, Seconds
 
 # Fixed by Linux.
 SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
-CONTROL_SIZE = socket.CMSG_SPACE(4)
 _SEGMENT = struct.Struct("=H")
 # Chosen: as many bytes as a burst ever has, in datagrams of the usual size, and a shorter last one.
 CHECK_SEGMENT = 1472
@@ -177,14 +176,14 @@ def _try_burst(sender: "socket._socket.socket", receiver: "socket._socket.socket
 
 def _read_datagrams(receiver: "socket._socket.socket", count: int) -> list[bytes]:
     """Read `count` datagrams, or what comes within the limit."""
-    memory = bytearray(MAX_READ)
+    memory, control_size = bytearray(MAX_READ), socket.CMSG_SPACE(4)
     found: list[bytes] = []
     with gevent.Timeout(CHECK_LIMIT_S, exception=False):
         watcher = get_hub().loop.io(receiver.fileno(), READABLE)
         try:
             while len(found) < count:
                 try:
-                    size, control, _, _ = receiver.recvmsg_into([memory], CONTROL_SIZE)
+                    size, control, _, _ = receiver.recvmsg_into([memory], control_size)
                 except BlockingIOError:
                     get_hub().wait(watcher)
                     continue
