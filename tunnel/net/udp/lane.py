@@ -4,7 +4,9 @@
 
 The socket is non-blocking and read by one greenlet.  DF is set, so that nothing on the way cuts our
 datagrams to pieces: the link must know what a path carries.  What does not go out is lost like any
-datagram; the link repeats what it must.
+datagram; the link repeats what it must.  Windows reports what answers an earlier datagram at the
+next read, which goes on then (`tunnel.net.udp.failures`); its sockets are read without control
+messages, for which Python has no call there.
 
 On Linux many datagrams pass in one call: UDP_SEGMENT (GSO) cuts a burst that is sent, UDP_GRO joins
 what arrives.  Elsewhere, and behind cards and routers that join nothing, they are read one by one
@@ -26,6 +28,7 @@ from gevent import get_hub, socket
 from tunnel.net.clock import wall
 from tunnel.net.tasks import TaskGroup
 from tunnel.net.udp.device import bind_to_device
+from tunnel.net.udp.failures import Failure, failure_of
 from tunnel.net.udp.segmentation import (
     READABLE,
     SOL_UDP,
@@ -52,8 +55,13 @@ MAX_WAIT_S: Seconds = 1.0  # what waited longer arrived before somebody set the 
 # Windows has no control messages, and no call that reads them.
 HAS_CONTROL = hasattr(socket, "CMSG_SPACE")
 _CONTROL_SIZE = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(_TIMESPEC.size) if HAS_CONTROL else 0
-# Linux: set DF and ignore what the kernel believes of the path's MTU; see ip(7).
-IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_PROBE = 10, 23, 3
+# The option that sets DF and its value, by family.  Linux: and ignore what the kernel believes of
+# the path's MTU; see ip(7).  The same numbers mean something else on the other systems.
+DONT_FRAGMENT = {
+    "linux": {False: (10, 3), True: (23, 3)},  # IP_MTU_DISCOVER, IPV6_MTU_DISCOVER
+    "darwin": {False: (28, 1), True: (62, 1)},  # IP_DONTFRAG, IPV6_DONTFRAG
+    "win32": {False: (14, 1), True: (14, 1)},  # IP_DONTFRAGMENT, IPV6_DONTFRAG
+}
 
 _log = logging.getLogger(__name__)
 
@@ -95,10 +103,12 @@ class UdpLane:
         self.is_ipv6 = is_ipv6
         self.uplink = uplink
         self.dropped = 0
+        self._failures: set[Failure] = set()  # of sends, that were told
         self._observer = observer
         family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
         self._socket = socket._socket.socket(family, socket.SOCK_DGRAM)  # noqa: SLF001 - the plain one: a datagram is never waited for
         self._socket.setblocking(False)
+        self._receive = getattr(self._socket, "recvmsg_into", self._receive_plainly)
         self._bursts = bursts
         usable = bursts or offload()
         self._gate = BurstGate(usable.segments)
@@ -139,6 +149,7 @@ class UdpLane:
 
     def network_changed(self) -> None:
         """Try again what the kernel could not do: another interface, or another time, may."""
+        self._failures.clear()
         usable = self._bursts or offload()
         self._gate.reopen(usable.segments)
         if usable.joins:
@@ -147,9 +158,12 @@ class UdpLane:
     def _send_one(self, to: tuple[str, int], data: Buffer) -> None:
         try:
             self._socket.sendto(data, to)
-        except OSError:
-            # Full, no route, or an ICMP error of an earlier datagram: all the same to the link.
-            self.dropped += 1
+        except OSError as error:
+            self.dropped += 1  # whatever the reason: all the same to the link
+            failure = failure_of(error)
+            if failure not in self._failures:
+                self._failures.add(failure)
+                _log.debug("lane %d: not sent, %s: %s", self.number, failure.value, error)
 
     def close(self) -> None:
         """Stop reading and close the socket."""
@@ -173,12 +187,14 @@ class UdpLane:
         reads = total = 0
         while reads < BATCH and total < BATCH_BYTES:
             try:
-                size, control, _, address = self._socket.recvmsg_into([burst.free], _CONTROL_SIZE)
+                size, control, _, address = self._receive([burst.free], _CONTROL_SIZE)
             except BlockingIOError:
                 break
             except OSError as error:
-                _log.debug("lane %d: %s", self.number, error)  # an ICMP error of an earlier send
-                break
+                if not self._reads_on(error):
+                    break
+                reads += 1
+                continue
             reads += 1
             total += size
             segment_size = segment_size_of(control, size)
@@ -197,6 +213,23 @@ class UdpLane:
         if total:
             self._observer.lane_read_done(self)
         return reads >= BATCH or total >= BATCH_BYTES
+
+    def _receive_plainly(
+        self, buffers: list[memoryview], control_size: int
+    ) -> tuple[int, list[tuple[int, int, bytes]], int, Any]:
+        """Read as `recvmsg_into` does, where there is none."""
+        del control_size
+        size, address = self._socket.recvfrom_into(buffers[0])
+        return size, [], 0, address
+
+    def _reads_on(self, error: OSError) -> bool:
+        """Tell whether datagrams may wait behind a failed read; raises what nobody foresaw."""
+        failure = failure_of(error)
+        if failure is Failure.UNKNOWN:
+            raise error
+        if failure is not Failure.FULL:
+            _log.debug("lane %d: not read, %s: %s", self.number, failure.value, error)
+        return failure in (Failure.ANSWERED, Failure.TOO_LARGE)
 
     def _hand_over(
         self,
@@ -227,9 +260,9 @@ class UdpLane:
             self._try_option(socket.SOL_SOCKET, option, BUFFER_SIZE)
         if self.is_ipv6:
             self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            self._try_option(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE)
-        else:
-            self._try_option(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE)
+        if sys.platform in DONT_FRAGMENT:
+            level = socket.IPPROTO_IPV6 if self.is_ipv6 else socket.IPPROTO_IP
+            self._try_option(level, *DONT_FRAGMENT[sys.platform][self.is_ipv6])
         if bursts.joins:
             self._try_option(SOL_UDP, UDP_GRO, 1)
         if sys.platform.startswith("linux"):
