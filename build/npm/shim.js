@@ -74,6 +74,10 @@ if (process.env.npm_command === "exec" && !windows) {
 
 child.on("exit", (code, signal) => {
   if (!signal) process.exit(code);
+  // Node ignores SIGPIPE; a signal whose last listener goes does what the system says.
+  try {
+    process.on(signal, () => {});
+  } catch {} // SIGKILL has no listeners
   process.removeAllListeners(signal);
   process.kill(process.pid, signal);
   setTimeout(() => process.exit(128 + (os.constants.signals[signal] || 0)), 1000);
