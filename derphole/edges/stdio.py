@@ -9,6 +9,9 @@ O_NONBLOCK is set here, and one that came with it is served all the same.  What 
 to a thread, since a disk, a network file system or a device may block for long.  A thread that is
 stuck in the kernel holds up its own source or sink only, and not the end of the process.
 
+libuv, gevent's loop on Windows, would set O_NONBLOCK, and there waits for sockets only: under it
+what came without is read in a thread, too; not ahead, since what comes next may be for another.
+
 This module knows nothing about links and streams: `derphole.pipe` moves the bytes between them.
 """
 
@@ -37,6 +40,7 @@ CUT_WRITE_S: Seconds = 0.2  # a write to a reader that hung up ends at once
 READABLE, WRITABLE = 1, 2  # libev's EV_READ and EV_WRITE
 NOT_SUPPORTED = frozenset((errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ESPIPE))
 READER_GONE = frozenset((errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN))
+WINDOWS_READER_GONE = READER_GONE | {errno.EINVAL}  # its C library says that of a pipe
 STANDARD_NAMES = {0: "standard input", 1: "standard output", 2: "standard error"}
 
 P = ParamSpec("P")
@@ -44,6 +48,12 @@ P = ParamSpec("P")
 
 def forget_typed() -> None:
     """Forget what was typed before anybody was asked: it is no answer."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        while msvcrt.kbhit():
+            msvcrt.getwch()
+        return
     import termios  # late: Windows has none
 
     with suppress(termios.error):  # the terminal is gone
@@ -101,9 +111,10 @@ class ByteSource:
                 shows_help=False,
             )
         self._is_regular = stat.S_ISREG(mode)
-        self._is_pollable = _is_pollable(fd)
+        self._is_pollable = _is_pollable(fd) and not (_is_libuv() and os.get_blocking(fd))
         self._watcher = get_hub().loop.io(fd, READABLE) if self._is_pollable else None
         self._thread = None if self._is_pollable else DescriptorThread(fd)
+        self._reads_ahead = not (_is_stream(mode) or os.isatty(fd))
         self._ahead: AsyncResult[bytes | OSError] | None = None
         self._read_size = MIN_READ_BYTES
         self._has_nowait = hasattr(os, "RWF_NOWAIT")
@@ -185,7 +196,7 @@ class ByteSource:
         self._ahead = None
         if isinstance(data, OSError):
             raise data
-        if data:
+        if data and self._reads_ahead:
             self._ahead = thread.start(os.read, thread.fd, MAX_READ_BYTES)
         return data
 
@@ -284,7 +295,7 @@ class ByteSink:
         """Write until the batch is empty or the descriptor would block; runs in the thread."""
         while batch:
             try:
-                count = os.writev(self._fd, batch)
+                count = _write_some(self._fd, batch)
             except BlockingIOError:
                 return
             self._bytes_written += count
@@ -305,7 +316,7 @@ class ByteSink:
             watcher.close()
 
     def _failed(self, error: OSError) -> SinkClosed | SinkFailed:
-        if error.errno in READER_GONE:
+        if error.errno in (WINDOWS_READER_GONE if sys.platform == "win32" else READER_GONE):
             return SinkClosed(self._bytes_written, self.name)
         return SinkFailed(self.name, reason_text(error), self._bytes_written)
 
@@ -339,17 +350,34 @@ def reason_text(error: OSError) -> str:
 def _is_pollable(fd: int) -> bool:
     """Tell whether readiness of the descriptor can be waited for.
 
-    Without epoll (macOS), files and devices count as not pollable.
+    Without epoll (macOS), files and devices count as not pollable; on Windows nothing is.
     """
+    if sys.platform == "win32":
+        return False
     if not hasattr(select, "epoll"):
         mode = os.fstat(fd).st_mode
-        return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)
+        return _is_stream(mode) or os.isatty(fd)
     with select.epoll() as probe:
         try:
             probe.register(fd, 0)
         except OSError:
             return False
     return True
+
+
+def _is_stream(mode: int) -> bool:
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def _is_libuv() -> bool:
+    return type(get_hub().loop).__module__.startswith("gevent.libuv")
+
+
+def _write_some(fd: int, batch: list[memoryview]) -> int:
+    """Write as much as the kernel takes at once; Windows takes one piece a call."""
+    if hasattr(os, "writev"):
+        return os.writev(fd, batch)
+    return os.write(fd, batch[0])
 
 
 def _close_duplicate(fd: int) -> None:

@@ -28,5 +28,5 @@ def close_with_reset(sock: socket.socket) -> None:
 
 def prepare(sock: socket.socket) -> None:
     """Have small pieces sent at once, where the socket is one of TCP."""
-    if sock.family != socket.AF_UNIX:
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

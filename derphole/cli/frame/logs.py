@@ -5,6 +5,7 @@ of one kind are thinned: who connects to a relay all the time decides how many t
 """
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -62,7 +63,11 @@ def stall_lines(output: Output) -> Iterator[None]:
 
 @contextmanager
 def debug_lines(output: Output, *, shows_tracebacks: bool = False) -> Iterator[None]:
-    """Send log records and gevent's own messages to `output` within the context."""
+    """Send log records and gevent's own messages to `output` within the context.
+
+    That libuv, gevent's loop on Windows, rounds short waits up to 1 ms is nothing to tell.
+    """
+    warnings.filterwarnings("ignore", "libuv only supports millisecond timer", UserWarning)
     handler = DebugLines(output, shows_tracebacks)
     level = logging.DEBUG if output.level is Level.VERBOSE else logging.CRITICAL
     hub = gevent.get_hub()
