@@ -251,18 +251,28 @@ class Far(End):
         return left
 
     def service_port(self, port: int) -> int:
-        command = [*self._ssh, "-R", f"127.0.0.1:0:127.0.0.1:{port}", self._host]
-        process = Process(
-            "forward", [*command, self._helper("hold")], Path("/"), dict(os.environ), stdin=PIPE
-        )
+        option = ["-R", f"127.0.0.1:0:127.0.0.1:{port}", self._host]
+        if self._control is not None:
+            command = [*self._ssh, "-O", "forward", *option]
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=READY_S, check=False
+            )
+            if done.returncode == 0 and done.stdout.strip().isdigit():
+                return int(done.stdout)
+            raise self._no_forward(done.stderr)
+        command = [*self._ssh, *option, self._helper("hold")]
+        process = Process("forward", command, Path("/"), dict(os.environ), stdin=PIPE)
         self._helpers.append(process)
         try:
             return int(process.await_line(r"Allocated port (\d+)", READY_S).group(1))
         except AssertionError:
-            raise Trouble(
-                f"ssh forwards no port of {self.name}, which this check needs (see "
-                f"AllowTcpForwarding in sshd_config there): {process.stderr.strip()}"
-            ) from None
+            raise self._no_forward(process.stderr) from None
+
+    def _no_forward(self, said: str) -> Trouble:
+        return Trouble(
+            f"ssh forwards no port of {self.name}, which this check needs (AllowTcpForwarding in "
+            f"sshd_config there): {said.strip() or 'no reason given'}"
+        )
 
     def dial(self, port: int) -> Wire:
         return Wire.to_command([*self._ssh, "-W", f"127.0.0.1:{port}", self._host])

@@ -24,7 +24,7 @@ def without_tokens(text: str) -> str:
 
 def without_addresses(text: str) -> str:
     """Return a text in which addresses, names of servers and URLs are not to be read."""
-    return ADDRESS.sub("(address)", text)
+    return ADDRESS.sub("(address)", text).replace("((address))", "(address)")
 
 
 def why_it_ended(who: str, code: int, events: Sequence[Mapping[str, object]], said: str) -> str:

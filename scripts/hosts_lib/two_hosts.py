@@ -4,7 +4,6 @@ import argparse
 import os
 import shlex
 import shutil
-import signal
 import sys
 from pathlib import Path
 
@@ -17,22 +16,13 @@ from hosts_lib.cargo import PROGRAM, Cargo, cargo_for, is_archive  # noqa: E402
 from hosts_lib.end import End, Far, Near  # noqa: E402
 from hosts_lib.modes import MODES, SIZES, Check  # noqa: E402
 from hosts_lib.report import Row, parse_size, size_text, table  # noqa: E402
+from hosts_lib.run import USAGE_CODE, Parser, cleaned, guarded, say  # noqa: E402
 from hosts_lib.transfer import Wish  # noqa: E402
 from hosts_lib.trouble import Trouble  # noqa: E402
 
 NAME = "scripts/two-hosts"
 BUILT = ROOT / "dist" / "derphole"
 LOG = ROOT / ".build" / "two-hosts"
-USAGE_CODE = 2
-FATAL_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SIGNAL_EXIT_BASE = 128
-
-
-class Ended(BaseException):
-    """A signal ends the run."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
 
 
 def main() -> int:
@@ -43,92 +33,42 @@ def main() -> int:
     except Trouble as error:
         print(f"{NAME}: {error}", file=sys.stderr)
         return USAGE_CODE
-    for number in FATAL_SIGNALS:
-        signal.signal(number, _end)
     shutil.rmtree(LOG, ignore_errors=True)
     rows: list[Row] = []
     near, far = Near(LOG), Far(shlex.split(arguments.ssh), arguments.host, LOG)
-    code = 0
-    try:
-        try:
-            _run(arguments, near, far, cargoes, rows)
-        finally:
-            # Whatever happened, both ends are cleaned and looked at; a signal waits until then.
-            for number in FATAL_SIGNALS:
-                signal.signal(number, signal.SIG_IGN)
-            for end in (near, far):
-                rows += _leave(end)
-    except Trouble as error:
-        print(f"{NAME}: {error}", file=sys.stderr)
-        code = 1
-    except Ended as ended:
-        print(f"{NAME}: ended by {signal.Signals(ended.number).name}", file=sys.stderr)
-        code = SIGNAL_EXIT_BASE + ended.number
-    if rows:
-        print(table(rows), flush=True)
-    if code or not all(row.is_ok for row in rows):
-        if LOG.is_dir():
-            print(f"what the programs said is in {LOG.relative_to(ROOT)}", file=sys.stderr)
-        return code or 1
-    return 0
-
-
-def _end(number: int, _frame: object) -> None:
-    raise Ended(number)
+    code = guarded(
+        NAME,
+        lambda: _run(arguments, near, far, cargoes, rows),
+        lambda: rows.extend([*cleaned(near), *cleaned(far)]),
+        lambda: table(rows) if rows else "",
+        lambda: all(row.is_ok for row in rows),
+    )
+    if code and LOG.is_dir():
+        say(f"what the programs said is in {LOG.relative_to(ROOT)}")
+    return code
 
 
 def _run(
     arguments: argparse.Namespace, near: End, far: Far, cargoes: list[Cargo], rows: list[Row]
 ) -> None:
     if not arguments.relay:
-        _say("using relays of the public map, which belong to somebody else; --relay names one")
+        say("using relays of the public map, which belong to somebody else; --relay names one")
     far.greet()
     for end, cargo in zip((near, far), cargoes, strict=True):
         if cargo.source is not None:
-            _say(f"copying {cargo.source} to {end.name}")
+            say(f"copying {cargo.source} to {end.name}")
         end.open(cargo)
         rows.append(Row(f"program {end.name}", f"{end.version}, {end.platform}"))
     wish = Wish(arguments.size, arguments.relay)
     rows.append(Row("payload each way", size_text(wish.size)))
-    MODES[arguments.mode](Check(near, far, wish, rows, _say))
-
-
-def _leave(end: End) -> list[Row]:
-    """End and remove everything at an end; returns what is told of it."""
-    where = "here" if not end.is_far else f"on {end.name}"
-    left: list[str] = []
-    sockets = "0"
-    try:
-        if end.folder:
-            *left, last = end.left()
-            sockets = last.rpartition(" ")[2]
-    except (Trouble, OSError, ValueError) as error:
-        left = [f"what is left cannot be told: {error}"]
-    was_open = bool(end.folder)
-    left += end.close()
-    if not was_open:
-        return []
-    for line in left:
-        _say(f"left behind {where}: {line}")
-    kinds = sorted({line.split()[0] for line in left})
-    seen = f"{len(left)} ({', '.join(kinds)})" if left else f"nothing; {sockets} sockets closed"
-    return [Row(f"left behind {where}", seen, "nothing", not left)]
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    MODES[arguments.mode](Check(near, far, wish, rows, say))
 
 
 # -- arguments -------------------------------------------------------------------------------
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise Trouble(f"{message}; see {NAME} --help")
-
-
 def _arguments() -> argparse.Namespace:
-    parser = _Parser(prog=NAME, add_help=False, allow_abbrev=False)
+    parser = Parser(NAME)
     parser.add_argument("host", metavar="HOST")
     parser.add_argument("mode", metavar="MODE")
     parser.add_argument("--size", type=_size)
@@ -163,7 +103,7 @@ def _cargoes(arguments: argparse.Namespace) -> list[Cargo]:
     if found is None:
         raise Trouble(f"the program {here} is not there or cannot be run")
     there = arguments.remote_program or _like(found, is_named=bool(arguments.program))
-    return [Cargo(str(Path(found).resolve().with_name(Path(found).name))), cargo_for(there)]
+    return [Cargo(str(Path(found).absolute())), cargo_for(there)]
 
 
 def _like(program: str, *, is_named: bool) -> str:
