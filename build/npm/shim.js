@@ -50,9 +50,9 @@ for (const signal of ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"]) {
   } catch {}
 }
 
-// So that printed commands begin as this one did.
+// So that printed commands begin as this one did, and that the program ends when we are killed.
 const channel = own.version.includes("-") ? "dev" : "latest";
-const env = { DERPHOLE_NPM: `${name}@${channel}`, ...process.env };
+const env = { DERPHOLE_NPM: `${name}@${channel}`, ...process.env, DERPHOLE_SHIM: process.pid };
 const child = spawn(program(), process.argv.slice(2), { stdio: "inherit", argv0: name, env });
 
 child.on("error", (error) => {

@@ -56,6 +56,7 @@ raise SystemExit(5)' ;;
 die) kill -KILL $$ ;;
 flood) while :; do echo y; done ;;
 node) readlink "/proc/$PPID/exe" ;;
+held) echo "$DERPHOLE_SHIM" "$PPID" ;;
 esac
 """
 
@@ -131,6 +132,13 @@ def test_the_program_of_this_machine_is_started_under_its_name(programs: Path, n
     assert where.endswith(f"/dist/{name}")
     assert spec == f"{name}@latest"
     assert os.stat(where).st_mode & 0o777 == 0o755
+
+
+def test_the_program_is_told_who_only_holds_it(programs: Path):
+    told, parent = run(
+        programs / "derphole", "held", variables={"DERPHOLE_SHIM": "1"}
+    ).stdout.split()
+    assert told == parent
 
 
 def test_what_goes_in_comes_out_and_nothing_else(programs: Path):
