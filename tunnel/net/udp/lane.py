@@ -223,10 +223,8 @@ class UdpLane:
         return size, [], 0, address
 
     def _reads_on(self, error: OSError) -> bool:
-        """Tell whether datagrams may wait behind a failed read; raises what nobody foresaw."""
+        """Tell whether datagrams may wait behind a failed read; else one is awaited again."""
         failure = failure_of(error)
-        if failure is Failure.UNKNOWN:
-            raise error
         if failure is not Failure.FULL:
             _log.debug("lane %d: not read, %s: %s", self.number, failure.value, error)
         return failure in (Failure.ANSWERED, Failure.TOO_LARGE)
