@@ -6,6 +6,7 @@
 // program's: its exit code, or death by the same signal.  When npx is gone, so is the program.
 "use strict";
 const { spawn } = require("child_process");
+const fs = require("fs");
 const os = require("os");
 const path = require("path");
 const tty = require("tty");
@@ -36,6 +37,22 @@ function program() {
   }
 }
 
+// What Linux tells of a process, as text; elsewhere nothing.
+function told(pid, what) {
+  try {
+    return fs.readFileSync(`/proc/${pid}/${what}`, "latin1");
+  } catch {
+    return "";
+  }
+}
+
+const parentOf = (pid) => told(pid, "stat").split(") ").pop().split(" ")[1];
+
+// Before there is a program, too: whoever sees it start may end npx at once.
+const parent = process.ppid;
+const hasShell = told(parent, "cmdline").split("\0")[1] === "-c";
+const npx = parentOf(parent);
+
 // Before there is a program, so that no signal ends us alone; handlers run after this script.
 const isOnTerminal = [0, 1, 2].some((fd) => tty.isatty(fd));
 for (const signal of ["SIGINT", "SIGQUIT"]) {
@@ -60,11 +77,11 @@ child.on("error", (error) => {
   process.exit(error.code === "ENOENT" ? 127 : 126);
 });
 
-// npx that is ended by SIGTERM passes nothing on: its shell dies, and we get another parent.
+// npx that is ended by SIGTERM passes nothing on: its shell dies, and we get another parent.  After
+// SIGKILL its shell lives, and gets another parent.
 if (process.env.npm_command === "exec" && !windows) {
-  const parent = process.ppid;
   const watch = setInterval(() => {
-    if (process.ppid !== parent) {
+    if (process.ppid !== parent || (hasShell && parentOf(parent) !== npx)) {
       clearInterval(watch);
       child.kill("SIGTERM");
     }

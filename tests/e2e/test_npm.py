@@ -172,13 +172,14 @@ def test_signals_are_passed_on_once(programs: Path, tmp_path: Path, number: int,
         process.stop()
 
 
-def test_a_program_ends_when_npx_was_ended(packages: dict[str, Path], tmp_path: Path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_program_ends_when_npx_was_ended(packages: dict[str, Path], tmp_path: Path, number: int):
     words = ("-p", packages["cli"], "-p", packages["derphole"], "--", "derphole", "wait")
     environment = npm_environment(tmp_path)
     process = Process("npx", ["npx", "--logs-max=0", "-y", *words], tmp_path, environment)
     try:
         pid = int(process.await_line(r"^ready (\d+)", INSTALL_S).group(1))
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         await_true(lambda: not Path(f"/proc/{pid}").exists(), "the program has ended")
     finally:
         process.stop()
