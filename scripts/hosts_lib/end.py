@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -29,7 +28,8 @@ LOGIN_S = 120.0  # somebody may have to type
 READY_S = 30.0
 END_S = 20.0
 CLEAN_S = 30.0
-PERSIST_S = 60  # after the last session, should nobody end it
+PERSIST_S = 10  # after the last session, should nobody end it
+CONNECT_S = 20
 SSH_FAILED = 255
 TOKEN_EVENT = r'"event": "token".*"token": "(dhp1_[A-Za-z0-9_-]+)"'
 GUARD = """
@@ -153,6 +153,11 @@ class End:
         """Return where a file of `data` lies there."""
         return f"{self.folder}/data/{name}"
 
+    @property
+    def received(self) -> str:
+        """Where the program writes what it receives."""
+        return f"{self.folder}/work/received"
+
     # -- inside -----------------------------------------------------------------------------
 
     def _helper(self, *words: object) -> str:
@@ -209,18 +214,21 @@ class Far(End):
 
     def __init__(self, ssh: list[str], host: str, log: Path) -> None:
         super().__init__(_short_name(host), [*ssh, host], log)
-        self._ssh, self._host = ssh, host
-        self._control: Path | None = None
+        self._has_control = False
+        self._given, self._ssh, self._host = ssh, ssh, host
 
-    def greet(self) -> None:
-        """Log in for the first time, when ssh may ask a person something; raises `Trouble`."""
-        first = self._ssh
+    def greet(self, folder: str) -> None:
+        """Log in for the first time, when ssh may ask a person something; raises `Trouble`.
+
+        In the folder here is the socket of the first connection.
+        """
+        first = self._given
         if Path(first[0]).name == "ssh" and not re.search(r" -S|Control", shlex.join(first)):
-            # A socket's path has some hundred bytes at most.
-            self._control = Path(tempfile.mkdtemp(prefix="two-hosts-ssh."))
-            self._ssh = [*first, "-S", str(self._control / "s")]
+            self._ssh = [*first, "-S", f"{folder}/ssh"]
             self._shell = [*self._ssh, self._host]
+            self._has_control = True
             first = [*self._ssh, "-o", "ControlMaster=yes", "-o", f"ControlPersist={PERSIST_S}"]
+            first += ["-o", f"ConnectTimeout={CONNECT_S}"]
         with tempfile.TemporaryFile() as said:
             try:
                 code = subprocess.run(
@@ -238,21 +246,24 @@ class Far(End):
             said.seek(0)
             words = said.read().decode(errors="replace").strip().splitlines() or ["no reason given"]
         if code == SSH_FAILED:
-            raise Trouble(f"ssh does not get into {self.name}: {words[-1].strip()}")
+            first_try = shlex.join([*self._given, self._host, "true"])
+            raise Trouble(
+                f"ssh does not get into {self.name}: {words[-1].strip()}; this must work first: "
+                f"{first_try}"
+            )
         if code:
             raise Trouble(f"{self.name} runs no sh: {words[-1].strip()}")
 
     def close(self) -> list[str]:
         left = super().close()
-        if self._control is not None:
+        if self._has_control:
             leave = [*self._ssh, "-O", "exit", self._host]
             subprocess.run(leave, capture_output=True, timeout=CLEAN_S, check=False)
-            shutil.rmtree(self._control, ignore_errors=True)
         return left
 
     def service_port(self, port: int) -> int:
         option = ["-R", f"127.0.0.1:0:127.0.0.1:{port}", self._host]
-        if self._control is not None:
+        if self._has_control:
             command = [*self._ssh, "-O", "forward", *option]
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=READY_S, check=False

@@ -7,12 +7,15 @@
 #
 #     program.name   what to run as the program
 #     program/       the program, where it was copied
-#     data/          tokens and payloads
-#     tmp/           the TMPDIR of the program; whatever is there at the end was left behind
+#     data/          tokens and payloads, which are ours
+#     work/          where the program runs, and what it was told to write: `received`
+#     tmp/           the TMPDIR of the program
 #     home/          what the program would keep in the person's home
 #     runtime/       where it would have sockets
 #     pids/          a file for each program that was started
 #     sockets        the inodes of all sockets that programs of this run were seen with
+#
+# What is in tmp, runtime and work at the end was left behind.
 set -u
 
 folder=$(CDPATH='' cd -- "${0%/*}" && pwd)
@@ -62,7 +65,7 @@ command=$1
 shift
 case $command in
 prepare)
-    mkdir -p "$folder/data" "$folder/tmp" "$folder/home" "$folder/runtime" "$folder/pids"
+    for name in data work tmp home runtime pids; do mkdir -p "$folder/$name"; done
     uname -sm
     ;;
 start) # NAME ARGUMENTS...: become the program
@@ -75,7 +78,7 @@ start) # NAME ARGUMENTS...: become the program
     TMPDIR=$folder/tmp PYTHONUNBUFFERED=1 TWO_HOSTS_RUN=$folder
     export XDG_CACHE_HOME XDG_CONFIG_HOME XDG_STATE_HOME XDG_RUNTIME_DIR
     export TMPDIR PYTHONUNBUFFERED TWO_HOSTS_RUN
-    cd "$folder/data" || exit
+    cd "$folder/work" || exit
     exec "$(cat "$folder/program.name")" "$@"
     ;;
 feed) # FILE COUNT NAME ARGUMENTS...: the program, fed COUNT bytes, and the rest after a line came
@@ -99,9 +102,9 @@ payload) # NAME SIZE: make a file of random bytes, and describe it
     head -c "$2" /dev/urandom >"$folder/data/$1"
     describe "$folder/data/$1"
     ;;
-take) # NAME: describe a file and remove it
-    describe "$folder/data/$1"
-    rm -f "$folder/data/$1"
+take) # describe what was received, and remove it
+    describe "$folder/work/received"
+    rm -f "$folder/work/received"
     ;;
 forget) # NAME...: remove files of ours
     for name in "$@"; do rm -f "$folder/data/$name"; done
@@ -116,9 +119,9 @@ look) # keep in mind which sockets the programs have
         done
     done | sed -n 's/^socket:\[\(.*\)\]$/\1/p' >>"$folder/sockets"
     ;;
-left) # print what was left behind, a line each; what ends only now has a while to do so
+left) # [TURNS]: print what was left behind, a line each; what ends only now has a while to do so
     turn=0
-    while [ -n "$(marked)$(left_sockets)" ] && [ $turn -lt $wait_turns ]; do
+    while [ -n "$(marked)$(left_sockets)" ] && [ $turn -lt "${1:-$wait_turns}" ]; do
         turn=$((turn + 1))
         sleep 0.1
     done
@@ -126,7 +129,8 @@ left) # print what was left behind, a line each; what ends only now has a while 
         echo "process $pid: $(ps -p "$pid" -o args= 2>/dev/null || tr '\0' ' ' <"/proc/$pid/cmdline")"
     done
     for inode in $(left_sockets); do echo "socket $inode"; done
-    find "$folder/tmp" "$folder/runtime" "$folder/data" ! -type d | sed "s|^$folder/|file |"
+    find "$folder/tmp" "$folder/runtime" "$folder/work" ! -type d ! -path "$folder/work/received" |
+        sed "s|^$folder/|file |"
     echo "sockets seen: $(sort -u "$folder/sockets" 2>/dev/null | wc -l | tr -d ' ')"
     ;;
 clean) # end what still runs

@@ -37,11 +37,11 @@ def main() -> int:
     except Trouble as error:
         print(f"{NAME}: {error}", file=sys.stderr)
         return USAGE_CODE
-    shutil.rmtree(LOG, ignore_errors=True)
+    log = LOG / str(os.getpid())
     hide = (lambda text: text) if arguments.addresses else without_addresses
     rows: list[Row] = []
-    near = Near(LOG)
-    return guarded(
+    near = Near(log)
+    code = guarded(
         NAME,
         lambda: _check(arguments, near, program, rows, hide),
         lambda: rows.extend(cleaned(near)),
@@ -49,6 +49,11 @@ def main() -> int:
         lambda: all(row.is_ok for row in rows),
         hide,
     )
+    if code and log.is_dir():
+        say(f"what the programs said, with addresses, is in {log.relative_to(ROOT)}")
+    else:
+        shutil.rmtree(log, ignore_errors=True)
+    return code
 
 
 def _check(

@@ -14,7 +14,7 @@ END_LIMIT_S = 60.0
 SLOWEST = 200_000  # bytes a second that a transfer is waited for
 DIRECT_EVENT = r'"event": "state".*"state": "connected-direct"'
 RELAY_EVENT = r'"event": "state".*"state": "connected-relay"'
-PAYLOAD, RECEIVED, TOKEN = "payload", "received", "token"
+PAYLOAD, TOKEN = "payload", "token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def move(sender: End, receiver: End, wish: Wish) -> Moved:
     listen = receiver.start(
         "listen",
         *("listen", "--json", "--no-code", *wish.relay_options, *wish.path_options),
-        *("-o", receiver.path(RECEIVED)),
+        *("-o", receiver.received),
     )
     token = listen.await_event(TOKEN_EVENT, "printed a token")
     receiver.note_sockets()
@@ -94,7 +94,7 @@ def move(sender: End, receiver: End, wish: Wish) -> Moved:
     pipe.finish(wish.limit_s)
     ended_at = time.monotonic()
     listen.finish(END_LIMIT_S)
-    received = receiver.do("take", RECEIVED).strip()
+    received = receiver.do("take").strip()
     sender.do("forget", PAYLOAD, TOKEN)
     receipt = listen.flow.receipt
     if not receipt:

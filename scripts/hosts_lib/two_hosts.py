@@ -33,18 +33,20 @@ def main() -> int:
     except Trouble as error:
         print(f"{NAME}: {error}", file=sys.stderr)
         return USAGE_CODE
-    shutil.rmtree(LOG, ignore_errors=True)
+    log = LOG / str(os.getpid())
     rows: list[Row] = []
-    near, far = Near(LOG), Far(shlex.split(arguments.ssh), arguments.host, LOG)
+    near, far = Near(log), Far(shlex.split(arguments.ssh), arguments.host, log)
     code = guarded(
         NAME,
         lambda: _run(arguments, near, far, cargoes, rows),
-        lambda: rows.extend([*cleaned(near), *cleaned(far)]),
+        lambda: rows.extend([*cleaned(far), *cleaned(near)]),
         lambda: table(rows) if rows else "",
         lambda: all(row.is_ok for row in rows),
     )
-    if code and LOG.is_dir():
-        say(f"what the programs said is in {LOG.relative_to(ROOT)}")
+    if code and log.is_dir():
+        say(f"what the programs said is in {log.relative_to(ROOT)}")
+    else:
+        shutil.rmtree(log, ignore_errors=True)
     return code
 
 
@@ -53,8 +55,9 @@ def _run(
 ) -> None:
     if not arguments.relay:
         say("using relays of the public map, which belong to somebody else; --relay names one")
-    far.greet()
     for end, cargo in zip((near, far), cargoes, strict=True):
+        if isinstance(end, Far):
+            end.greet(near.folder)
         if cargo.source is not None:
             say(f"copying {cargo.source} to {end.name}")
         end.open(cargo)
