@@ -19,7 +19,7 @@
 set -u
 
 folder=$(CDPATH='' cd -- "${0%/*}" && pwd)
-wait_turns=50 # of 0.1 s: programs that were told to end may take so long
+wait_s=5 # programs that were told to end may take so long
 
 fail() {
     echo "$*" >&2
@@ -61,8 +61,15 @@ describe() {
     echo "$(wc -c <"$1" | tr -d ' ') $(sha256 "$1")"
 }
 
+# has_time SECONDS: whether no more than that has gone by since `began` was set; after a pause.
+has_time() {
+    sleep 0.1
+    [ $(($(date +%s) - began)) -le "$1" ]
+}
+
 command=$1
 shift
+began=$(date +%s)
 case $command in
 prepare)
     for name in data work tmp home runtime pids; do mkdir -p "$folder/$name"; done
@@ -119,12 +126,8 @@ look) # keep in mind which sockets the programs have
         done
     done | sed -n 's/^socket:\[\(.*\)\]$/\1/p' >>"$folder/sockets"
     ;;
-left) # [TURNS]: print what was left behind, a line each; what ends only now has a while to do so
-    turn=0
-    while [ -n "$(marked)$(left_sockets)" ] && [ $turn -lt "${1:-$wait_turns}" ]; do
-        turn=$((turn + 1))
-        sleep 0.1
-    done
+left) # [SECONDS]: print what was left behind, a line each; what ends only now has a while to do so
+    while [ -n "$(marked)$(left_sockets)" ] && has_time "${1:-$wait_s}"; do :; done
     for pid in $(marked); do
         echo "process $pid: $(ps -p "$pid" -o args= 2>/dev/null || tr '\0' ' ' <"/proc/$pid/cmdline")"
     done
@@ -135,13 +138,11 @@ left) # [TURNS]: print what was left behind, a line each; what ends only now has
     ;;
 clean) # end what still runs
     for signal in TERM KILL; do
-        turn=0
-        while pids=$(marked) && [ -n "$pids" ] && [ $turn -lt $wait_turns ]; do
-            # shellcheck disable=SC2086 # one word for each process
-            [ $turn != 0 ] || kill "-$signal" $pids 2>/dev/null
-            turn=$((turn + 1))
-            sleep 0.1
-        done
+        pids=$(marked)
+        # shellcheck disable=SC2086 # one word for each process
+        [ -z "$pids" ] || kill "-$signal" $pids 2>/dev/null
+        began=$(date +%s)
+        while [ -n "$(marked)" ] && has_time "$wait_s"; do :; done
     done
     ;;
 hold) # stay until standard input ends

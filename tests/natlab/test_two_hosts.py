@@ -32,7 +32,7 @@ MARK = b"TWO_HOSTS_RUN="
 PROMOTED_RATE, PROMOTED_SIZE = "40mbit", "6M"
 SLOW_RATE = "2mbit"
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.alongside("waits")]
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass
@@ -184,8 +184,11 @@ def test_bytes_go_either_way_with_a_program_that_was_copied(site: Site, tmp_path
         assert re.match(r"nothing; [1-9]\d* sockets closed", rows[f"left behind {where}"])
 
 
-def test_a_service_is_shared_either_way(site: Site):
-    code, table, story = site.run("share", "--size", "200K")
+def test_a_service_is_shared_either_way_with_a_login_for_every_command(site: Site):
+    """As with a program that is not OpenSSH's, or a person's own ControlMaster."""
+    alone = f"{site.ssh} -o ControlMaster=no"
+
+    code, table, story = site.run("share", "--size", "200K", "--ssh", alone)
 
     rows = assert_all_good(code, table, story, 12)
     for server in ("here", site.host.partition("@")[2]):
@@ -348,7 +351,7 @@ def test_a_socket_that_outlives_its_program_is_noticed(tmp_path: Path):
         call(helper, "look")
         holder.stdin.close()
         assert holder.wait(LIMIT_S) == 0
-        held = call(helper, "left", "5")
+        held = call(helper, "left", "0")
     finally:
         os.kill(rest, signal.SIGKILL)
         holder.stdout.close()
