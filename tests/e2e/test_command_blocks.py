@@ -46,6 +46,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.alongside("computes")]
 CHECKED = {
     "CONTRIBUTING.md / Ten minutes to a green check / 1": "it runs all tests, this one too; "
     "scripts/check and scripts/test are what .ci/run does",
+    "docs/checking.md / Two machines / 1": "it needs another machine; test_two_hosts.py runs it in "
+    "the lab",
+    "docs/checking.md / The real relays / 1": "it asks relays of others; test_live_check.py runs it "
+    "with one of ours",
     "docs/recipes.md / A database dump / 2": "it needs a server of PostgreSQL; the same shape runs "
     "with SQLite and Redis",
 }
@@ -70,7 +74,7 @@ def test_every_block_says_what_it_is() -> None:
 
 @pytest.mark.parametrize("name", CHECKED)
 def test_scripts_in_a_block_that_is_not_run_are_there(name: str) -> None:
-    scripts = re.findall(r"^(?:scripts/\w+|\.ci/run)", TYPED[name].text, re.MULTILINE)
+    scripts = re.findall(r"^(?:scripts/[\w-]+|\.ci/run)", TYPED[name].text, re.MULTILINE)
 
     assert [script for script in scripts if not os.access(ROOT / script, os.X_OK)] == []
 
