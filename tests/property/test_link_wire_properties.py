@@ -55,7 +55,12 @@ FRAMES = st.one_of(
     st.builds(frames.Return, U64, U64, U32),
     st.builds(frames.Rekey, KEYS),
     st.builds(frames.RekeyAnswer, KEYS),
-    st.builds(frames.Datagram, st.binary(max_size=100)),
+    st.builds(
+        lambda flow, number, data: frames.Datagram(flow, number, 0, len(data), data),
+        U64,
+        U32,
+        st.binary(max_size=100),
+    ),
     st.builds(frames.Close, U16, TEXTS),
 )
 

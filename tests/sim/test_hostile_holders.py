@@ -36,7 +36,7 @@ EARLY = [
     wire.Credit(0, 1 << 20, 0),
     wire.Recall(0, 1 << 14, 1),
     wire.Return(0, 1 << 14, 1),
-    wire.Datagram(b"early"),
+    wire.Datagram(0, 0, 0, 5, b"early"),
 ]
 
 
