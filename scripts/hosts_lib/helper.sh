@@ -31,8 +31,14 @@ marked() {
     if [ -r /proc/self/environ ]; then
         grep -lF -- "TWO_HOSTS_RUN=$folder" /proc/[0-9]*/environ 2>/dev/null | cut -d / -f 3
     else
-        # Other systems: the folder stands in every command line of ours.
-        ps -A -o pid= -o command= | grep -F -- "$folder/" | grep -vF helper.sh | awk '{ print $1 }'
+        # Other systems: what was started, and what has the folder in its command line.
+        {
+            for file in "$folder/pids"/*; do
+                [ ! -s "$file" ] || ! kill -0 "$(cat "$file")" 2>/dev/null || cat "$file"
+            done
+            ps -A -o pid= -o command= | grep -F -- "$folder/" | grep -vF helper.sh |
+                awk '{ print $1 }'
+        } | sort -u
     fi
 }
 
@@ -77,6 +83,8 @@ prepare)
     ;;
 start) # NAME ARGUMENTS...: become the program
     echo $$ >"$folder/pids/$1"
+    TWO_HOSTS_NAME=[$1]
+    export TWO_HOSTS_NAME
     shift
     # Settings of the person must not reach another relay or token; nothing is kept in a home.
     unset DERPHOLE_TOKEN DERPHOLE_RELAY DERPHOLE_DERP_MAP DERPHOLE_NPM DERPTUN_TOKEN
@@ -117,7 +125,14 @@ forget) # NAME...: remove files of ours
     for name in "$@"; do rm -f "$folder/data/$name"; done
     ;;
 signal) # SIGNAL NAME
-    kill "-$1" "$(cat "$folder/pids/$2")"
+    if [ "$1" = KILL ] && [ -r /proc/self/environ ]; then
+        # A program in one file is two processes, and neither dies with the other then.
+        for pid in $(marked); do
+            ! grep -qF "TWO_HOSTS_NAME=[$2]" "/proc/$pid/environ" || kill -KILL "$pid"
+        done
+    else
+        kill "-$1" "$(cat "$folder/pids/$2")"
+    fi
     ;;
 look) # keep in mind which sockets the programs have
     for pid in $(marked); do
@@ -132,8 +147,10 @@ left) # [SECONDS]: print what was left behind, a line each; what ends only now h
         echo "process $pid: $(ps -p "$pid" -o args= 2>/dev/null || tr '\0' ' ' <"/proc/$pid/cmdline")"
     done
     for inode in $(left_sockets); do echo "socket $inode"; done
+    # A folder in tmp or work is one thing, however much is in it.
     find "$folder/tmp" "$folder/runtime" "$folder/work" ! -type d ! -path "$folder/work/received" |
-        sed "s|^$folder/|file |"
+        sed -e "s|^$folder/||" -e 's|^\(tmp/[^/]*\)/.*|\1|' -e 's|^\(work/[^/]*\)/.*|\1|' |
+        sort -u | sed 's|^|file |'
     echo "sockets seen: $(sort -u "$folder/sockets" 2>/dev/null | wc -l | tr -d ' ')"
     ;;
 clean) # end what still runs

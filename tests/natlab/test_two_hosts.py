@@ -327,11 +327,31 @@ def test_a_run_that_is_ended_in_the_middle_leaves_nothing(site: Site, number: si
         assert rows[f"left behind on {site.host.partition('@')[2]}"].endswith("ok")
 
 
-def test_a_socket_that_outlives_its_program_is_noticed(tmp_path: Path):
-    """Inherited by a process that has nothing else of the run."""
+@pytest.fixture
+def helper(tmp_path: Path) -> Path:
+    """What does the work at either end, in a folder of its own."""
     helper = tmp_path / "helper.sh"
     helper.write_bytes((SCRIPT.parent / "helper.sh").read_bytes())
     call(helper, "prepare")
+    return helper
+
+
+def started(helper: Path, name: str, program: str, *words: str) -> subprocess.Popen[bytes]:
+    helper.with_name("program.name").write_text(f"{program}\n")
+    command = ["sh", str(helper), "start", name, *words]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def call(helper: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["sh", helper, *words], capture_output=True, text=True, timeout=LIMIT_S, check=True
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_a_socket_that_outlives_its_program_is_noticed(helper: Path):
+    """Inherited by a process that has nothing else of the run."""
     holds = (
         "import os, socket, subprocess, sys\n"
         "sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
@@ -341,28 +361,38 @@ def test_a_socket_that_outlives_its_program_is_noticed(tmp_path: Path):
         "print(rest.pid, flush=True)\n"
         "sys.stdin.read()\n"
     )
-    (tmp_path / "program.name").write_text(f"{sys.executable}\n")
-    command = ["sh", str(helper), "start", "holder", "-c", holds]
-    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert holder.stdin is not None
-    assert holder.stdout is not None
-    rest = int(holder.stdout.readline())
-    try:
-        call(helper, "look")
-        holder.stdin.close()
-        assert holder.wait(LIMIT_S) == 0
-        held = call(helper, "left", "0")
-    finally:
-        os.kill(rest, signal.SIGKILL)
-        holder.stdout.close()
+    with started(helper, "holder", sys.executable, "-c", holds) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        rest = int(holder.stdout.readline())
+        try:
+            call(helper, "look")
+            holder.stdin.close()
+            assert holder.wait(LIMIT_S) == 0
+            held = call(helper, "left", "0")
+        finally:
+            os.kill(rest, signal.SIGKILL)
 
     assert re.fullmatch(r"socket \d+\nsockets seen: 1\n", held)
     await_true(lambda: call(helper, "left") == "sockets seen: 1\n", "the socket is closed")
 
 
-def call(helper: Path, *words: str) -> str:
-    done = subprocess.run(
-        ["sh", helper, *words], capture_output=True, text=True, timeout=LIMIT_S, check=True
-    )
-    assert done.stderr == ""
-    return done.stdout
+def test_a_program_of_two_processes_is_killed_whole_and_no_other(helper: Path):
+    """As one in a single file is; names that begin alike are not taken for each other."""
+    two = "sleep 600 & echo up; wait"
+    with (
+        started(helper, "open", "sh", "-c", two) as one,
+        started(helper, "open-again", "sh", "-c", two) as other,
+    ):
+        for each in (one, other):
+            assert each.stdout is not None
+            assert each.stdout.readline() == b"up\n"
+
+        call(helper, "signal", "KILL", "open")
+        assert one.wait(LIMIT_S) == -signal.SIGKILL
+        left = call(helper, "left", "0").splitlines()
+        call(helper, "clean")
+
+    assert other.returncode == -signal.SIGTERM
+    assert [line.partition(": ")[2] for line in left[:-1]] == [f"sh -c {two}", "sleep 600"]
+    assert call(helper, "left") == "sockets seen: 0\n"
