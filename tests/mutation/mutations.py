@@ -364,7 +364,7 @@ MUTATIONS = (
     Mutation(
         "names of what is under way are refused",
         EXTRACTION,
-        "if is_reserved(name):",
+        "if is_reserved(its_name):",
         "if False:",
         (HOSTILE, "-k", "under_way"),
     ),
