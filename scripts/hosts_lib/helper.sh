@@ -19,7 +19,7 @@
 set -u
 
 folder=$(CDPATH='' cd -- "${0%/*}" && pwd)
-wait_s=5 # programs that were told to end may take so long
+wait_s=3 # programs that were told to end may take so long
 
 fail() {
     echo "$*" >&2
