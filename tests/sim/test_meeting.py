@@ -107,6 +107,16 @@ def test_a_wish_of_either_side_to_stay_on_the_relay_holds_for_both():
         assert claimer.link.parameters.features == Feature.RELAY_ONLY
 
 
+def test_datagrams_are_agreed_on_by_both_sides_or_not_at_all():
+    """Who has no use for them keeps nothing for a peer that would send them."""
+    for wishes in ((Feature.DATAGRAMS, Feature(0)), (Feature(0), Feature.DATAGRAMS)):
+        world = World()
+        issuer, claimer = world.issuer(features=wishes[0]), world.claimer(features=wishes[1])
+        world.drive(lambda: claimer.has(LinkUp) and issuer.has(LinkAdmitted))  # noqa: B023
+        assert issuer.link.parameters.features == Feature(0)
+        assert claimer.link.parameters.features == Feature(0)
+
+
 def test_the_claimer_waits_for_a_late_issuer_and_its_retries_back_off():
     world = World()
     claimer = world.claimer()

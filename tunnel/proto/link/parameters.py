@@ -14,11 +14,17 @@ class Feature(IntFlag):
     """What a side knows, wants and requires; a decision carries what is in force for both."""
 
     RELAY_ONLY = 1 << 0  # wanted by either side, it holds for both
-    DATAGRAMS = 1 << 1  # the same: either side may send them
+    DATAGRAMS = 1 << 1  # wanted by both sides, either may send them
 
 
 NO_FEATURE = Feature(0)
-SUPPORTED_FEATURES = Feature.RELAY_ONLY | Feature.DATAGRAMS
+WANTED_BY_EITHER, WANTED_BY_BOTH = Feature.RELAY_ONLY, Feature.DATAGRAMS
+SUPPORTED_FEATURES = WANTED_BY_EITHER | WANTED_BY_BOTH
+
+
+def features_in_force(ours: int, theirs: int) -> int:
+    """Return what holds for a link whose sides want these features; unknown ones never do."""
+    return ((ours | theirs) & WANTED_BY_EITHER) | (ours & theirs & WANTED_BY_BOTH)
 
 
 @frozen

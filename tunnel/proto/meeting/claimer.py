@@ -23,7 +23,13 @@ from enum import Enum
 from tunnel.crypto.aead import BY_ID, AeadId
 from tunnel.crypto.keys import DerpKey, KeyPair, Secret
 from tunnel.errors import AuthenticationFailed, DecodeError, MisuseError
-from tunnel.proto.link.parameters import NO_FEATURE, SUPPORTED_FEATURES, Feature, LinkParameters
+from tunnel.proto.link.parameters import (
+    NO_FEATURE,
+    SUPPORTED_FEATURES,
+    Feature,
+    LinkParameters,
+    features_in_force,
+)
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.proto.machine import RelayEndpoint, Trace, Transmit, UdpEndpoint
@@ -354,7 +360,7 @@ class Claimer:
             root=Secret(root),
             aead=AeadId(payload.aead),
             peer_index=payload.link_index,
-            features=payload.features & SUPPORTED_FEATURES,
+            features=features_in_force(identity.features, payload.features),
             relay=relay,
             peer_grant=max(payload.relay_grant, RELAY_GRANT_MINIMUM),
             our_grant=RELAY_GRANT_TOTAL,

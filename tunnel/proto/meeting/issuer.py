@@ -15,7 +15,13 @@ from collections.abc import Callable
 from tunnel.crypto.aead import AeadId, choose_aead
 from tunnel.crypto.keys import DerpKey, KeyPair, NoiseKey, Secret
 from tunnel.errors import AuthenticationFailed, DecodeError
-from tunnel.proto.link.parameters import NO_FEATURE, SUPPORTED_FEATURES, Feature, LinkParameters
+from tunnel.proto.link.parameters import (
+    NO_FEATURE,
+    SUPPORTED_FEATURES,
+    Feature,
+    LinkParameters,
+    features_in_force,
+)
 from tunnel.proto.link.peer_link import PeerLink
 from tunnel.proto.link.received_burst import ReceivedBurst
 from tunnel.proto.machine import RelayEndpoint, Trace, Transmit, UdpEndpoint
@@ -274,7 +280,7 @@ class Issuer:
             aead=choose_aead(identity.fast_aeads, theirs.fast_aeads),
             relay_grant=self.places.grant_for(1),
             holds_link=self.places.holds(instance),
-            features=(identity.features | theirs.features) & SUPPORTED_FEATURES,
+            features=features_in_force(identity.features, theirs.features),
             link_index=self._new_index(),
             clock_ms=max(0, int(arrival.wall * 1000)),
             lacking=lacking,
