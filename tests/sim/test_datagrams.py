@@ -6,7 +6,7 @@ from world import World, forge, patterned
 
 from tunnel.errors import MisuseError
 from tunnel.proto.datagrams.incoming import DatagramArrived
-from tunnel.proto.datagrams.outgoing import MAX_WAIT_S
+from tunnel.proto.datagrams.outgoing import MAX_LEAD, MAX_WAIT_S
 from tunnel.proto.link.events import LinkClosed
 from tunnel.proto.link.parameters import Feature
 from tunnel.units import KIB
@@ -116,6 +116,23 @@ def test_a_flood_of_datagrams_stops_no_stream_and_the_oldest_are_dropped():
     assert issuer.received[stream] == patterned(256 * KIB)
     assert claimer.link.datagrams_out.dropped > 1000
     assert len(arrived(issuer)) > 400
+
+
+def test_a_small_write_counts_as_a_turn_of_the_streams():
+    """It goes out ahead of bulk, and what it takes is as much a part of the streams' share."""
+    _, _, _, claimer = direct_pair(features=Feature.DATAGRAMS)
+    link = claimer.link
+    stream = claimer.open()
+    claimer.world.run_for(1)
+    link.streams.write(stream, bytes(500))
+    link.datagrams_out._lead = MAX_LEAD
+    link.send_datagram(claimer.instant, 0, b"waits for its turn")
+
+    sent = claimer.machine.packets_to_send(claimer.instant)
+
+    assert link.datagrams_out._lead <= MAX_LEAD - 3 * 500
+    assert sent
+    assert link.datagrams_out.are_waiting
 
 
 def test_what_could_not_leave_in_time_never_comes_late():

@@ -116,8 +116,9 @@ class PeerLink(Machine[LinkEvent]):
             relays_up,
         )
         self._paths = Paths(relay, PathTable(now, entropy, trace))
-        out = self.streams, self.datagrams_out
-        self._packer = Packer(sealer, *out, self._liveness, self.counters)
+        self._packer = Packer(
+            sealer, self.streams, self.datagrams_out, self._liveness, self.counters
+        )
         self._control = ControlQueue(self.streams)
         self._acks = AckRoutes(self._paths)
         told = (self.streams, self._liveness, self.counters)
@@ -130,7 +131,16 @@ class PeerLink(Machine[LinkEvent]):
             self.is_relay_only,
             parameters.is_admitted,
         )
-        self._sender = Sender(self._paths, self._packer, self._control, self._acks, *out, *told[1:])
+        self._sender = Sender(
+            self._paths,
+            self._packer,
+            self._control,
+            self._acks,
+            self.streams,
+            self.datagrams_out,
+            self._liveness,
+            self.counters,
+        )
         self.our_grant = parameters.our_grant
         self._close: wire.Close | None = None
         self._close_is_due_at: Instant | None = None

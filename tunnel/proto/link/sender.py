@@ -92,6 +92,7 @@ class Sender:
         packets += self._next_datagrams(now, limit - len(packets))
         if self._has_small_data(now):
             packets.append(self._next_small_data(now, self._paths.active, carries_control=True))
+            self._datagrams.stream_sent(len(packets[-1].data))
         # Sending data makes no control due, so control is asked for once and not at each packet.
         while len(packets) < limit and (packet := self._next_control(now)) is not None:
             packets.append(packet)
