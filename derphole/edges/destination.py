@@ -66,7 +66,9 @@ class Destination:
         self.real_path = os.path.realpath(path)
         self._path = path
         if os.open not in os.supports_dir_fd:  # Windows
-            raise TargetUnwritable(self.shown, "this system opens no files by their folder")
+            raise TargetUnwritable(
+                self.shown, "on this system files can only be handed on, with -o -"
+            )
         try:
             self.fd = os.open(path, OPEN_FOLDER)
         except OSError as error:

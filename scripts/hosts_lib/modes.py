@@ -213,7 +213,7 @@ class _Tunnel:
             except OSError:
                 pass
             if not is_back:
-                time.sleep(POLL_S)
+                time.sleep(POLL_S)  # nobody tells when somebody listens again
         took_s = time.monotonic() - began
         seen = seconds_text(took_s if is_back else None)
         return Row(what, seen, f"{RETURN_LIMIT_S:g} s", is_back)
